@@ -1,0 +1,110 @@
+//! SSE2 and wasm simd128: `wide`, chosen when the crate is compiled. No fused multiply-add.
+
+use super::vector::{Operation, Vector};
+use wide::{f32x4, u32x4};
+
+/// Four lanes of the instructions that the compilation target always has.
+#[derive(Clone, Copy)]
+pub(super) struct Baseline;
+
+impl Vector for Baseline {
+    const LANES: usize = 4;
+    const FUSED: bool = false;
+    type F = f32x4;
+    type U = u32x4;
+    type M = f32x4;
+
+    #[inline(always)]
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        operation.run(self)
+    }
+    #[inline(always)]
+    fn splat(self, value: f32) -> f32x4 {
+        f32x4::splat(value)
+    }
+    #[inline(always)]
+    fn splat_bits(self, value: u32) -> u32x4 {
+        u32x4::splat(value)
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32], at: usize) -> f32x4 {
+        let lanes = from.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        f32x4::new(*lanes.unwrap_or(&[0.0; 4]))
+    }
+    #[inline(always)]
+    fn store(self, values: f32x4, to: &mut [f32], at: usize) {
+        if let Some(lanes) = to.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) {
+            *lanes = values.to_array();
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: f32x4, b: f32x4) -> f32x4 {
+        a + b
+    }
+    #[inline(always)]
+    fn sub(self, a: f32x4, b: f32x4) -> f32x4 {
+        a - b
+    }
+    #[inline(always)]
+    fn mul(self, a: f32x4, b: f32x4) -> f32x4 {
+        a * b
+    }
+    #[inline(always)]
+    fn div(self, a: f32x4, b: f32x4) -> f32x4 {
+        a / b
+    }
+    // Two roundings even where the compilation target has FMA: the class of this backend is fixed.
+    #[inline(always)]
+    fn mul_add(self, a: f32x4, b: f32x4, c: f32x4) -> f32x4 {
+        a * b + c
+    }
+    // SSE returns the second operand where either is NaN, wasm's pmax and pmin the first.
+    #[inline(always)]
+    fn at_least(self, x: f32x4, floor: f32x4) -> f32x4 {
+        if cfg!(target_feature = "sse") { floor.fast_max(x) } else { x.fast_max(floor) }
+    }
+    #[inline(always)]
+    fn at_most(self, x: f32x4, ceiling: f32x4) -> f32x4 {
+        if cfg!(target_feature = "sse") { ceiling.fast_min(x) } else { x.fast_min(ceiling) }
+    }
+    #[inline(always)]
+    fn equal(self, a: f32x4, b: f32x4) -> f32x4 {
+        a.simd_eq(b)
+    }
+    #[inline(always)]
+    fn less(self, a: f32x4, b: f32x4) -> f32x4 {
+        a.simd_lt(b)
+    }
+    #[inline(always)]
+    fn select(self, mask: f32x4, yes: f32x4, no: f32x4) -> f32x4 {
+        mask.bitselect(yes, no)
+    }
+    #[inline(always)]
+    fn to_bits(self, a: f32x4) -> u32x4 {
+        u32x4::new(a.to_array().map(f32::to_bits))
+    }
+    #[inline(always)]
+    fn from_bits(self, a: u32x4) -> f32x4 {
+        f32x4::new(a.to_array().map(f32::from_bits))
+    }
+    #[inline(always)]
+    fn add_bits(self, a: u32x4, b: u32x4) -> u32x4 {
+        a + b
+    }
+    #[inline(always)]
+    fn sub_bits(self, a: u32x4, b: u32x4) -> u32x4 {
+        a - b
+    }
+    #[inline(always)]
+    fn and_bits(self, a: u32x4, b: u32x4) -> u32x4 {
+        a & b
+    }
+    #[inline(always)]
+    fn shift_left<const N: u32>(self, a: u32x4) -> u32x4 {
+        a << N
+    }
+    #[inline(always)]
+    fn shift_right<const N: u32>(self, a: u32x4) -> u32x4 {
+        a >> N
+    }
+}

@@ -1,0 +1,107 @@
+//! One lane: any processor. With `FUSED` the multiply-add rounds once, as the vector backends with FMA do, at
+//! the price of software where `core` reaches no instruction for it.
+
+use super::vector::{Operation, Vector};
+
+/// One f32 at a time.
+#[derive(Clone, Copy)]
+pub(super) struct Scalar<const FUSED: bool>;
+
+impl<const FUSED: bool> Vector for Scalar<FUSED> {
+    const LANES: usize = 1;
+    const FUSED: bool = FUSED;
+    type F = f32;
+    type U = u32;
+    type M = bool;
+
+    #[inline(always)]
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        operation.run(self)
+    }
+    #[inline(always)]
+    fn splat(self, value: f32) -> f32 {
+        value
+    }
+    #[inline(always)]
+    fn splat_bits(self, value: u32) -> u32 {
+        value
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32], at: usize) -> f32 {
+        from.get(at).copied().unwrap_or(0.0)
+    }
+    #[inline(always)]
+    fn store(self, values: f32, to: &mut [f32], at: usize) {
+        if let Some(lane) = to.get_mut(at) {
+            *lane = values;
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: f32, b: f32) -> f32 {
+        a + b
+    }
+    #[inline(always)]
+    fn sub(self, a: f32, b: f32) -> f32 {
+        a - b
+    }
+    #[inline(always)]
+    fn mul(self, a: f32, b: f32) -> f32 {
+        a * b
+    }
+    #[inline(always)]
+    fn div(self, a: f32, b: f32) -> f32 {
+        a / b
+    }
+    #[inline(always)]
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
+        if FUSED { libm::fmaf(a, b, c) } else { a * b + c }
+    }
+    #[inline(always)]
+    fn at_least(self, x: f32, floor: f32) -> f32 {
+        if x < floor { floor } else { x }
+    }
+    #[inline(always)]
+    fn at_most(self, x: f32, ceiling: f32) -> f32 {
+        if x > ceiling { ceiling } else { x }
+    }
+    #[inline(always)]
+    fn equal(self, a: f32, b: f32) -> bool {
+        a == b
+    }
+    #[inline(always)]
+    fn less(self, a: f32, b: f32) -> bool {
+        a < b
+    }
+    #[inline(always)]
+    fn select(self, mask: bool, yes: f32, no: f32) -> f32 {
+        if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn to_bits(self, a: f32) -> u32 {
+        a.to_bits()
+    }
+    #[inline(always)]
+    fn from_bits(self, a: u32) -> f32 {
+        f32::from_bits(a)
+    }
+    #[inline(always)]
+    fn add_bits(self, a: u32, b: u32) -> u32 {
+        a.wrapping_add(b)
+    }
+    #[inline(always)]
+    fn sub_bits(self, a: u32, b: u32) -> u32 {
+        a.wrapping_sub(b)
+    }
+    #[inline(always)]
+    fn and_bits(self, a: u32, b: u32) -> u32 {
+        a & b
+    }
+    #[inline(always)]
+    fn shift_left<const N: u32>(self, a: u32) -> u32 {
+        a << N
+    }
+    #[inline(always)]
+    fn shift_right<const N: u32>(self, a: u32) -> u32 {
+        a >> N
+    }
+}

@@ -1,0 +1,149 @@
+//! What can be wrong with a call, and how it is said.
+
+use core::fmt;
+
+/// The argument of a call that an [`Error`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Argument {
+    /// The logits, `[N, C]`.
+    Logits,
+    /// The probabilities, `[N, C]`.
+    Probabilities,
+    /// The labels, `[N]`.
+    Labels,
+    /// The class weights, `[C]`.
+    ClassWeights,
+    /// The slice that receives the loss of each row, `[N]`.
+    RowLosses,
+    /// The slice that receives the gradient, shaped as the logits.
+    Gradient,
+    /// The upstream factor, or the factors of the rows, `[N]`.
+    Upstream,
+    /// The number of elements from the start of one row to the start of the next.
+    RowStride,
+    /// The constant that is added to a probability before its logarithm is taken.
+    Eps,
+    /// The number of rows of each class, `[C]`.
+    Counts,
+    /// The `beta` of the effective number of samples.
+    Beta,
+    /// The weight that a class without samples gets.
+    EmptyClassWeight,
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Logits => "logits",
+            Self::Probabilities => "probabilities",
+            Self::Labels => "labels",
+            Self::ClassWeights => "class weights",
+            Self::RowLosses => "row losses",
+            Self::Gradient => "gradient",
+            Self::Upstream => "upstream",
+            Self::RowStride => "row stride",
+            Self::Eps => "eps",
+            Self::Counts => "counts",
+            Self::Beta => "beta",
+            Self::EmptyClassWeight => "weight of empty classes",
+        })
+    }
+}
+
+/// Why a call was refused. Every output is as it was before the call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The number of classes is zero.
+    NoClasses,
+    /// The number of elements, rows × row stride, does not fit in `usize`.
+    SizeOverflow {
+        /// Number of rows.
+        rows: usize,
+        /// Number of elements from one row to the next.
+        row_stride: usize,
+    },
+    /// A slice has another length than its shape asks for.
+    Length {
+        /// Which slice.
+        argument: Argument,
+        /// The length that the shape asks for.
+        expected: usize,
+        /// The length that it has.
+        found: usize,
+    },
+    /// A label is neither in `[0, C)` nor the ignored one.
+    LabelOutOfRange {
+        /// The row of the label.
+        row: usize,
+        /// The label.
+        label: i64,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A number that must be finite is NaN or infinite.
+    NotFinite {
+        /// Which argument.
+        argument: Argument,
+        /// The index of the number; 0 for an argument that is one number.
+        index: usize,
+    },
+    /// A parameter is outside its range.
+    OutOfRange {
+        /// Which parameter.
+        argument: Argument,
+        /// The range, in words.
+        range: &'static str,
+    },
+    /// A class has no samples, and no weight was chosen for such classes.
+    EmptyClass {
+        /// The class.
+        class: usize,
+    },
+    /// The denominator of the mean is zero, and the caller asked for an error.
+    ZeroDenominator,
+}
+
+impl Error {
+    /// A number for each kind of error that stays the same in every version: 1 to 8, in the order of
+    /// the variants.
+    #[must_use]
+    pub const fn code(&self) -> u32 {
+        match self {
+            Self::NoClasses => 1,
+            Self::SizeOverflow { .. } => 2,
+            Self::Length { .. } => 3,
+            Self::LabelOutOfRange { .. } => 4,
+            Self::NotFinite { .. } => 5,
+            Self::OutOfRange { .. } => 6,
+            Self::EmptyClass { .. } => 7,
+            Self::ZeroDenominator => 8,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoClasses => f.write_str("the number of classes is 0, expected at least 1"),
+            Self::SizeOverflow { rows, row_stride } => {
+                write!(f, "{rows} rows of {row_stride} elements are more than memory can address")
+            }
+            Self::Length { argument, expected, found } => {
+                write!(f, "{argument}: expected {expected} elements, found {found}")
+            }
+            Self::LabelOutOfRange { row, label, classes } => {
+                write!(f, "labels: row {row} has label {label}, expected 0 to {}", classes.saturating_sub(1))
+            }
+            Self::NotFinite { argument, index } => {
+                write!(f, "{argument}: the number at index {index} is not finite")
+            }
+            Self::OutOfRange { argument, range } => write!(f, "{argument}: expected {range}"),
+            Self::EmptyClass { class } => write!(f, "counts: class {class} has no samples"),
+            Self::ZeroDenominator => f.write_str("the denominator of the mean is zero"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,85 @@
+//! The loss of a row whose probabilities are given: −w[y]·log(p_y + eps).
+
+use super::log1p::log;
+use super::pair::{Pair, two_sum};
+use super::weighted::weighed;
+use super::{VIRTUAL_LANES, part};
+use crate::backend::vector::{Operation, Vector};
+use crate::label::Label;
+use crate::problem::Rows;
+use crate::reduction::Tally;
+
+/// The loss of every row. Everything has been validated.
+pub(crate) struct ProbabilityRows<'a, L> {
+    pub(crate) rows: &'a Rows<'a, L>,
+    pub(crate) probabilities: &'a [f32],
+    pub(crate) eps: f32,
+    pub(crate) row_losses: Option<&'a mut [f32]>,
+}
+
+impl<L: Label> Operation for ProbabilityRows<'_, L> {
+    type Output = Tally;
+
+    #[inline(always)]
+    fn run<S: Vector>(mut self, s: S) -> Tally {
+        let mut tally = Tally::new();
+        let count = self.rows.count();
+        let mut first = 0;
+        while first < count {
+            let at_once = S::LANES.min(count - first);
+            // A row that does not count is certain of its label.
+            let (mut weights, mut p) = ([0.0; VIRTUAL_LANES], [1.0; VIRTUAL_LANES]);
+            for (row, (weight, p)) in (first..).zip(weights.iter_mut().zip(&mut p)).take(at_once) {
+                let Some(class) = self.rows.class(row) else { continue };
+                *weight = self.rows.weight(class);
+                if *weight != 0.0 {
+                    *p = self.probabilities.get(self.rows.start(row) + class).copied().unwrap_or(f32::NAN);
+                }
+            }
+            let mut losses = [0.0; VIRTUAL_LANES];
+            let loss = loss(s, s.load(&p, 0), s.splat(self.eps), s.load(&weights, 0));
+            s.store(loss, &mut losses, 0);
+            for ((loss, &weight), &p) in losses.iter_mut().zip(&weights).zip(&p) {
+                let sum = p + self.eps;
+                if weight == 0.0 {
+                    *loss = 0.0;
+                } else if sum.is_nan() || sum <= 0.0 || sum == f32::INFINITY {
+                    *loss = weight * at_the_edge(sum);
+                }
+            }
+            tally.add(first, part(&losses, 0, at_once));
+            if let Some(out) = self.row_losses.as_deref_mut() {
+                for (to, from) in out.iter_mut().skip(first).zip(part(&losses, 0, at_once)) {
+                    *to = *from;
+                }
+            }
+            first += at_once;
+        }
+        tally
+    }
+}
+
+/// −log u where u has no ordinary logarithm.
+fn at_the_edge(u: f32) -> f32 {
+    if u == 0.0 {
+        f32::INFINITY
+    } else if u == f32::INFINITY {
+        f32::NEG_INFINITY
+    } else {
+        f32::NAN
+    }
+}
+
+/// −weight·log(p + eps) for a positive finite sum.
+#[inline(always)]
+fn loss<S: Vector>(s: S, p: S::F, eps: S::F, weight: S::F) -> S::F {
+    // The logarithm takes normal numbers: subnormal sums are scaled, which is exact.
+    let tiny = s.less(s.add(p, eps), s.splat(f32::MIN_POSITIVE));
+    let (up, one, zero) = (s.splat(f32::from_bits((127 + 32) << 23)), s.splat(1.0), s.splat(0.0));
+    let factor = s.select(tiny, up, one);
+    let sum = two_sum(s, s.mul(p, factor), s.mul(eps, factor));
+    let value = log(s, sum);
+    let power = s.select(tiny, s.splat(32.0 * core::f32::consts::LN_2), zero);
+    let value = Pair { hi: s.sub(value.hi, power), lo: value.lo };
+    weighed(s, value, s.sub(zero, weight), 1.0)
+}

@@ -1,0 +1,233 @@
+//! The weighted loss −w[y]·log p_y and its gradient w[y]·(p_i − [i = y]), row by row.
+//!
+//! The reference class is the label: with E = Σ_{k≠y} exp(x_k − x_y) the loss is w·log(1 + E), p_y = 1/(1 + E), and
+//! 1 − p_y = E/(1 + E) without a cancellation. Lanes run along the row for the sum; what remains to be done once a
+//! row (the reference, the logarithm, the division) is done for as many rows at once as a vector has lanes.
+
+use super::buffers::Buffers;
+use super::exp::{Exp, Reference};
+use super::log1p::log1p;
+use super::long_rows::{APPLY_HEADROOM, HEADROOM, UNDO_HEADROOM, excluded_sum};
+use super::pair::{self, Pair, magnitude, two_prod};
+use super::rare_rows::{RareRow, Share};
+use super::{VIRTUAL_LANES, part};
+use crate::backend::vector::{Operation, Vector};
+use crate::label::Label;
+use crate::problem::Rows;
+use crate::reduction::{GradientScale, Tally};
+
+/// Rows longer than this are finished one by one, so that their gradient is computed while they are in cache.
+const LONG_ROW: usize = 1024;
+
+/// The loss of every row, and its gradient where `buffers` has one. Everything has been validated.
+pub(crate) struct WeightedRows<'a, L, B> {
+    pub(crate) rows: &'a Rows<'a, L>,
+    pub(crate) buffers: B,
+    pub(crate) row_losses: Option<&'a mut [f32]>,
+    pub(crate) scale: GradientScale<'a>,
+}
+
+impl<L: Label, B: Buffers> Operation for WeightedRows<'_, L, B> {
+    type Output = Tally;
+
+    #[inline(always)]
+    fn run<S: Vector>(mut self, s: S) -> Tally {
+        let mut tally = Tally::new();
+        let count = self.rows.count();
+        let at_once = if B::GRADIENT && self.rows.classes > LONG_ROW { 1 } else { S::LANES };
+        let mut first = 0;
+        while first < count {
+            let group = Group::new(self.rows, self.buffers.logits(), first, at_once.min(count - first));
+            let losses = group.run(s, self.rows, &mut self.buffers, &self.scale);
+            tally.add(first, part(&losses, 0, group.count));
+            if let Some(out) = self.row_losses.as_deref_mut() {
+                for (to, from) in out.iter_mut().skip(first).zip(part(&losses, 0, group.count)) {
+                    *to = *from;
+                }
+            }
+            first += at_once;
+        }
+        tally
+    }
+}
+
+/// A few rows, one a lane. Rows that do not count have weight 0.
+struct Group {
+    first: usize,
+    count: usize,
+    labels: [usize; VIRTUAL_LANES],
+    weights: [f32; VIRTUAL_LANES],
+    logits_of_labels: [f32; VIRTUAL_LANES],
+}
+
+impl Group {
+    #[inline(always)]
+    fn new<L: Label>(rows: &Rows<'_, L>, logits: &[f32], first: usize, count: usize) -> Self {
+        let mut group = Self {
+            first,
+            count,
+            labels: [0; VIRTUAL_LANES],
+            weights: [0.0; VIRTUAL_LANES],
+            logits_of_labels: [0.0; VIRTUAL_LANES],
+        };
+        let lanes = group.labels.iter_mut().zip(&mut group.weights).zip(&mut group.logits_of_labels).take(count);
+        for (row, ((label, weight), logit)) in (first..).zip(lanes) {
+            let Some(class) = rows.class(row) else { continue };
+            let class_weight = rows.weight(class);
+            if class_weight != 0.0 {
+                *label = class;
+                *weight = class_weight;
+                *logit = logits.get(rows.start(row) + class).copied().unwrap_or(0.0);
+            }
+        }
+        group
+    }
+
+    #[inline(always)]
+    fn run<S: Vector, L: Label, B: Buffers>(
+        &self,
+        s: S,
+        rows: &Rows<'_, L>,
+        buffers: &mut B,
+        scale: &GradientScale<'_>,
+    ) -> [f32; VIRTUAL_LANES] {
+        let reference = Reference::new(s, s.load(&self.logits_of_labels, 0));
+        let (mut shifts, mut exponents) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+        s.store(reference.shift, &mut shifts, 0);
+        s.store(reference.exponent, &mut exponents, 0);
+
+        let (mut hi, mut lo) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+        for lane in self.lanes() {
+            if self.weights[lane] == 0.0 {
+                continue;
+            }
+            let row = part(buffers.logits(), rows.start(self.first + lane), rows.classes);
+            let term = Exp::new(s, shifts[lane], HEADROOM - exponents[lane]);
+            let sum = excluded_sum(s, row, self.labels[lane], &term);
+            (hi[lane], lo[lane]) = (sum.hi, sum.lo);
+        }
+
+        // E·2^HEADROOM; not finite where the row needs the other path.
+        let sum = Pair { hi: s.load(&hi, 0), lo: s.load(&lo, 0) };
+        let sum = pair::product(s, sum, reference.rest);
+        let plain_sum = pair::scaled(s, sum, UNDO_HEADROOM);
+        let log = pair::scaled(s, log1p(s, plain_sum), APPLY_HEADROOM);
+        // Where E is small the logarithm is E itself, which may be too small to be held without the headroom.
+        let small = s.less(plain_sum.hi, s.splat(1e-12));
+        let loss = weighed(s, pair::select(s, small, sum, log), s.load(&self.weights, 0), UNDO_HEADROOM);
+        let mut losses = [0.0; VIRTUAL_LANES];
+        s.store(loss, &mut losses, 0);
+        let mut sums = [0.0; VIRTUAL_LANES];
+        s.store(sum.hi, &mut sums, 0);
+
+        // p_i = exp(x_i − shift)·2^(−exponent)·share; 1 − p_y = miss·2^(−HEADROOM).
+        let (mut shares, mut misses) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+        if B::GRADIENT {
+            let all = s.add(s.splat(1.0), plain_sum.hi);
+            s.store(s.div(reference.rest.hi, all), &mut shares, 0);
+            s.store(s.div(sum.hi, all), &mut misses, 0);
+        }
+
+        for lane in self.lanes() {
+            let start = rows.start(self.first + lane);
+            let (label, weight) = (self.labels[lane], self.weights[lane]);
+            if weight == 0.0 {
+                losses[lane] = 0.0;
+                buffers.gradient(start, rows.classes).fill(0.0);
+                continue;
+            }
+            let mut share = Share::Spread { shift: shifts[lane], exponent: exponents[lane], share: shares[lane] };
+            let mut miss = f64::from(misses[lane]) * f64::from(UNDO_HEADROOM);
+            if !sums[lane].is_finite() {
+                let row = part(buffers.logits(), start, rows.classes);
+                let rare = s.run(RareRow { row, label, weight });
+                losses[lane] = rare.loss;
+                share = rare.share;
+                miss = 1.0;
+            }
+            if B::GRADIENT {
+                let factor = scale.of_row(self.first + lane) * f64::from(weight);
+                write_gradient(s, buffers, start, rows.classes, &RowGradient { share, label, factor, miss });
+            }
+        }
+        losses
+    }
+
+    #[inline(always)]
+    fn lanes(&self) -> core::ops::Range<usize> {
+        0..self.count.min(VIRTUAL_LANES)
+    }
+}
+
+/// weight·value·`unit` for a value that is held in units of the power of two `unit`, rounded once unless it
+/// leaves the normal range on the way out.
+#[inline(always)]
+pub(crate) fn weighed<S: Vector>(s: S, value: Pair<S::F>, weight: S::F, unit: f32) -> S::F {
+    // The unit goes to the factor that has room for it.
+    let one = s.splat(1.0);
+    let unit = s.splat(unit);
+    let light = s.less(magnitude(s, weight), one);
+    let weight = s.mul(weight, s.select(light, one, unit));
+    let p = two_prod(s, weight, value.hi);
+    let rounded = s.add(p.hi, s.mul_add(weight, value.lo, p.lo));
+    // An overflow has no error term.
+    let finite = s.less(magnitude(s, p.hi), s.splat(f32::INFINITY));
+    s.mul(s.select(finite, rounded, p.hi), s.select(light, unit, one))
+}
+
+struct RowGradient {
+    share: Share,
+    label: usize,
+    /// Weight, upstream factor and denominator of the mean.
+    factor: f64,
+    /// 1 − p_y
+    miss: f64,
+}
+
+#[inline(always)]
+fn write_gradient<S: Vector, B: Buffers>(s: S, buffers: &mut B, start: usize, classes: usize, row: &RowGradient) {
+    let at_label = 0.0 - (row.factor * row.miss) as f32;
+    // The mean over a zero denominator.
+    let share = if row.factor.is_nan() { Share::Undefined } else { row.share };
+    match share {
+        Share::Spread { shift, exponent, share } => {
+            let (mantissa, power) = mantissa_and_power(f64::from(share) * row.factor);
+            let term = Exp::new(s, shift, power - exponent);
+            let mantissa = s.splat(mantissa);
+            buffers.map(s, start, classes, |x| term.times(s, x, mantissa));
+        }
+        Share::Certain(class) if class == row.label => {
+            buffers.gradient(start, classes).fill(0.0);
+            return;
+        }
+        Share::Certain(class) => {
+            let gradient = buffers.gradient(start, classes);
+            gradient.fill(0.0);
+            if let Some(certain) = gradient.get_mut(class) {
+                *certain = row.factor as f32;
+            }
+        }
+        Share::Undefined => {
+            buffers.gradient(start, classes).fill(f32::NAN);
+            return;
+        }
+    }
+    if let Some(gradient) = buffers.gradient(start, classes).get_mut(row.label) {
+        *gradient = at_label;
+    }
+}
+
+/// factor = mantissa·2^power with |mantissa| in [√½, √2), and |power| at most 300: beyond, every product with a
+/// probability is 0 or ±∞ either way.
+#[inline(always)]
+fn mantissa_and_power(factor: f64) -> (f32, f32) {
+    if factor == 0.0 {
+        return (0.0, 0.0);
+    }
+    let bits = factor.to_bits();
+    let exponent = ((bits >> 52) & 0x7ff) as i32 - 1023;
+    let mantissa = f64::from_bits(bits & 0x800f_ffff_ffff_ffff | 1023 << 52);
+    let (mantissa, exponent) =
+        if mantissa.abs() >= core::f64::consts::SQRT_2 { (mantissa * 0.5, exponent + 1) } else { (mantissa, exponent) };
+    (mantissa as f32, exponent.clamp(-300, 300) as f32)
+}

@@ -1,0 +1,28 @@
+//! log Σ exp of one row.
+
+use crate::backend::Backend;
+use crate::kernel::long_rows::LogSumExp;
+
+/// log Σ_k exp(x_k) of one row of logits, which neither overflows nor loses the small terms.
+///
+/// With r the largest logit it is x_r + log(1 + Σ_{k≠r} exp(x_k − x_r)), rounded once from a pair: the error is at most
+/// 2 ulp of the larger of the two terms' magnitudes.
+///
+/// An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN; otherwise any +∞ gives +∞.
+///
+/// ```
+/// assert_eq!(rwwce::log_sum_exp(&[1000.0, 1000.0]), 1000.693_1);
+/// assert_eq!(rwwce::log_sum_exp(&[]), f32::NEG_INFINITY);
+/// ```
+#[must_use]
+pub fn log_sum_exp(row: &[f32]) -> f32 {
+    Backend::active().log_sum_exp(row)
+}
+
+impl Backend {
+    /// [`log_sum_exp`](crate::log_sum_exp()) with the instructions of this backend.
+    #[must_use]
+    pub fn log_sum_exp(self, row: &[f32]) -> f32 {
+        self.run(LogSumExp(row))
+    }
+}
