@@ -26,15 +26,23 @@ pub(crate) fn excluded_sum<S: Vector>(s: S, row: &[f32], skip: usize, term: &Exp
         if index == skip_block {
             let skipped = Skip::new(s, skip % BLOCK);
             for (group, total) in total.iter_mut().take(groups).enumerate() {
-                let sum = tree(s, |j| {
-                    let at = j * VIRTUAL_LANES + group * S::LANES;
-                    skipped.clear(s, at, term.of(s, s.load(block, at)))
-                });
+                let sum = tree(
+                    s,
+                    #[inline(always)]
+                    |j| {
+                        let at = j * VIRTUAL_LANES + group * S::LANES;
+                        skipped.clear(s, at, term.of(s, s.load(block, at)))
+                    },
+                );
                 *total = accumulate(s, *total, sum);
             }
         } else {
             for (group, total) in total.iter_mut().take(groups).enumerate() {
-                let sum = tree(s, |j| term.of(s, s.load(block, j * VIRTUAL_LANES + group * S::LANES)));
+                let sum = tree(
+                    s,
+                    #[inline(always)]
+                    |j| term.of(s, s.load(block, j * VIRTUAL_LANES + group * S::LANES)),
+                );
                 *total = accumulate(s, *total, sum);
             }
         }
@@ -42,13 +50,17 @@ pub(crate) fn excluded_sum<S: Vector>(s: S, row: &[f32], skip: usize, term: &Exp
     if !tail.is_empty() {
         let skipped = Skip::new(s, if skip_block == blocks.len() { skip % BLOCK } else { BLOCK });
         for (group, total) in total.iter_mut().take(groups).enumerate() {
-            let sum = tree(s, |j| {
-                let at = j * VIRTUAL_LANES + group * S::LANES;
-                if at >= tail.len() {
-                    return zero;
-                }
-                skipped.clear(s, at, term.of(s, load_padded(s, tail, at)))
-            });
+            let sum = tree(
+                s,
+                #[inline(always)]
+                |j| {
+                    let at = j * VIRTUAL_LANES + group * S::LANES;
+                    if at >= tail.len() {
+                        return zero;
+                    }
+                    skipped.clear(s, at, term.of(s, load_padded(s, tail, at)))
+                },
+            );
             *total = accumulate(s, *total, sum);
         }
     }

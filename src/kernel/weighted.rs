@@ -194,7 +194,13 @@ fn write_gradient<S: Vector, B: Buffers>(s: S, buffers: &mut B, start: usize, cl
             let (mantissa, power) = mantissa_and_power(f64::from(share) * row.factor);
             let term = Exp::new(s, shift, power - exponent);
             let mantissa = s.splat(mantissa);
-            buffers.map(s, start, classes, |x| term.times(s, x, mantissa));
+            buffers.map(
+                s,
+                start,
+                classes,
+                #[inline(always)]
+                |x| term.times(s, x, mantissa),
+            );
         }
         Share::Certain(class) if class == row.label => {
             buffers.gradient(start, classes).fill(0.0);
