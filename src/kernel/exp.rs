@@ -26,7 +26,13 @@ const FAR: f32 = 256.0;
 #[inline(always)]
 fn exp_reduced<S: Vector>(s: S, f: S::F) -> S::F {
     let one = s.splat(1.0);
-    s.mul_add(s.mul_add(exp_tail(s, f), f, one), f, one)
+    let q = exp_tail(s, f);
+    if S::FUSED {
+        s.mul_add(s.mul_add(q, f, one), f, one)
+    } else {
+        // As many operations, but the products are small when they are rounded.
+        s.add(s.add(s.mul(s.mul(f, f), q), f), one)
+    }
 }
 
 /// (eᶠ − 1 − f) / f²
@@ -41,7 +47,7 @@ fn exp_tail<S: Vector>(s: S, f: S::F) -> S::F {
 
 /// exp(x − `shift`)·2^`power` for the elements x of a row.
 ///
-/// Results below 2⁻¹²⁶ become 0, those above the range +∞; −∞ gives 0, NaN gives NaN. Otherwise within 1 ulp.
+/// Results below about 2⁻¹²⁶ become 0, those above 2^127.5 become +∞; −∞ gives 0, NaN gives NaN. Otherwise within 1 ulp.
 #[derive(Clone, Copy)]
 pub(crate) struct Exp<F> {
     shift: F,
@@ -63,7 +69,7 @@ impl<F: Copy> Exp<F> {
         }
     }
 
-    /// `factor`·exp(x − shift)·2^power, with one more rounding; `factor` in [√½, √2).
+    /// `factor`·exp(x − shift)·2^power, with one more rounding; |`factor`| in [√½, 2).
     #[inline(always)]
     pub(crate) fn times<S: Vector<F = F>>(&self, s: S, x: F, factor: F) -> F {
         let (p, power) = self.parts(s, x);

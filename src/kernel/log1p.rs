@@ -36,9 +36,11 @@ fn split<S: Vector>(s: S, u: Pair<S::F>) -> (S::F, Pair<S::F>) {
     // An integer in the low bits of 2²³ is that much more than 2²³.
     let k = s.sub(s.from_bits(s.add_bits(biased, s.splat_bits(0x4b00_0000))), s.splat(8_388_608.0 + 127.0));
     let mantissa = s.add_bits(s.and_bits(bits, s.splat_bits(0x007f_ffff)), s.splat_bits(SQRT_HALF_BITS));
-    let inverse_power = s.from_bits(s.shift_left::<23>(s.sub_bits(s.splat_bits(254), biased)));
+    // Twice 2⁻ᵏ: for the largest numbers that is 0, which their low part is too small to notice.
+    let twice_inverse = s.from_bits(s.shift_left::<23>(s.sub_bits(s.splat_bits(255), biased)));
+    let low = s.mul(s.mul(u.lo, s.splat(0.5)), twice_inverse);
     let f = s.sub(s.from_bits(mantissa), s.splat(1.0));
-    (k, two_sum(s, f, s.mul(u.lo, inverse_power)))
+    (k, two_sum(s, f, low))
 }
 
 /// k·ln 2 + log(1 + f): f exactly, −f²/2 + f³·P(f) rounded, where P is minimax in relative error of the whole, 2^−30

@@ -9,6 +9,8 @@
 //!   as well be left out.
 
 pub(crate) mod buffers;
+#[cfg(test)]
+mod elementary_tests;
 pub(crate) mod exp;
 pub(crate) mod log1p;
 pub(crate) mod long_rows;

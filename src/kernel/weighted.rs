@@ -223,8 +223,8 @@ fn write_gradient<S: Vector, B: Buffers>(s: S, buffers: &mut B, start: usize, cl
     }
 }
 
-/// factor = mantissa·2^power with |mantissa| in [√½, √2), and |power| at most 300: beyond, every product with a
-/// probability is 0 or ±∞ either way.
+/// factor = mantissa·2^power with |mantissa| in [√½, √2) where the power allows, and |power| at most 300: beyond, every
+/// product with a probability is 0 or ±∞ either way.
 #[inline(always)]
 fn mantissa_and_power(factor: f64) -> (f32, f32) {
     if factor == 0.0 {
@@ -233,7 +233,8 @@ fn mantissa_and_power(factor: f64) -> (f32, f32) {
     let bits = factor.to_bits();
     let exponent = ((bits >> 52) & 0x7ff) as i32 - 1023;
     let mantissa = f64::from_bits(bits & 0x800f_ffff_ffff_ffff | 1023 << 52);
-    let (mantissa, exponent) =
-        if mantissa.abs() >= core::f64::consts::SQRT_2 { (mantissa * 0.5, exponent + 1) } else { (mantissa, exponent) };
+    // 2^127 is the largest power that an f32 holds.
+    let halve = mantissa.abs() >= core::f64::consts::SQRT_2 && exponent != 127;
+    let (mantissa, exponent) = if halve { (mantissa * 0.5, exponent + 1) } else { (mantissa, exponent) };
     (mantissa as f32, exponent.clamp(-300, 300) as f32)
 }
