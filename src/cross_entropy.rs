@@ -41,7 +41,7 @@ use crate::reduction::{Divisor, GradientScale, Reduction, Summary, Upstream, Zer
 /// let loss = CrossEntropy::new(3).class_weights(&weights);
 /// let mut rows = [0.0; 2];
 /// let summary = loss.row_losses(&logits, &labels, &mut rows)?;
-/// assert_eq!(rows[0], 8.279_375e-8);
+/// assert_eq!(rows[0], 8.279_875e-8);
 /// assert_eq!(summary.denominator, 21.0);
 ///
 /// let mut gradient = [0.0; 6];

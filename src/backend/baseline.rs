@@ -84,7 +84,7 @@ impl Vector for Baseline {
         u32x4::new(a.to_array().map(f32::to_bits))
     }
     #[inline(always)]
-    fn from_bits(self, a: u32x4) -> f32x4 {
+    fn of_bits(self, a: u32x4) -> f32x4 {
         f32x4::new(a.to_array().map(f32::from_bits))
     }
     #[inline(always)]

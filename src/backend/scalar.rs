@@ -81,7 +81,7 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
         a.to_bits()
     }
     #[inline(always)]
-    fn from_bits(self, a: u32) -> f32 {
+    fn of_bits(self, a: u32) -> f32 {
         f32::from_bits(a)
     }
     #[inline(always)]

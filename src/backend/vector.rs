@@ -64,7 +64,7 @@ pub(crate) trait Vector: Copy {
     /// The bits of each lane.
     fn to_bits(self, a: Self::F) -> Self::U;
     /// The f32 with these bits.
-    fn from_bits(self, a: Self::U) -> Self::F;
+    fn of_bits(self, a: Self::U) -> Self::F;
     /// a + b, wrapping
     fn add_bits(self, a: Self::U, b: Self::U) -> Self::U;
     /// a − b, wrapping

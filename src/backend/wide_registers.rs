@@ -93,7 +93,7 @@ impl<S: pulp::Simd> Vector for Pulp<S> {
         self.0.transmute_u32s_f32s(a)
     }
     #[inline(always)]
-    fn from_bits(self, a: S::u32s) -> S::f32s {
+    fn of_bits(self, a: S::u32s) -> S::f32s {
         self.0.transmute_f32s_u32s(a)
     }
     #[inline(always)]

@@ -91,7 +91,7 @@ impl<F: Copy> Exp<F> {
         let k = s.sub(t, self.round);
         let f = s.mul_add(k, s.splat(-LN2_HI), x);
         let f = s.mul_add(k, s.splat(-LN2_LO), f);
-        (exp_reduced(s, f), s.from_bits(s.shift_left::<23>(s.to_bits(t))))
+        (exp_reduced(s, f), s.of_bits(s.shift_left::<23>(s.to_bits(t))))
     }
 }
 

@@ -34,12 +34,12 @@ fn split<S: Vector>(s: S, u: Pair<S::F>) -> (S::F, Pair<S::F>) {
     let bits = s.add_bits(s.to_bits(u.hi), s.splat_bits(ONE_BITS - SQRT_HALF_BITS));
     let biased = s.shift_right::<23>(bits);
     // An integer in the low bits of 2²³ is that much more than 2²³.
-    let k = s.sub(s.from_bits(s.add_bits(biased, s.splat_bits(0x4b00_0000))), s.splat(8_388_608.0 + 127.0));
+    let k = s.sub(s.of_bits(s.add_bits(biased, s.splat_bits(0x4b00_0000))), s.splat(8_388_608.0 + 127.0));
     let mantissa = s.add_bits(s.and_bits(bits, s.splat_bits(0x007f_ffff)), s.splat_bits(SQRT_HALF_BITS));
     // Twice 2⁻ᵏ: for the largest numbers that is 0, which their low part is too small to notice.
-    let twice_inverse = s.from_bits(s.shift_left::<23>(s.sub_bits(s.splat_bits(255), biased)));
+    let twice_inverse = s.of_bits(s.shift_left::<23>(s.sub_bits(s.splat_bits(255), biased)));
     let low = s.mul(s.mul(u.lo, s.splat(0.5)), twice_inverse);
-    let f = s.sub(s.from_bits(mantissa), s.splat(1.0));
+    let f = s.sub(s.of_bits(mantissa), s.splat(1.0));
     (k, two_sum(s, f, low))
 }
 

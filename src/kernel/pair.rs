@@ -43,7 +43,7 @@ pub(crate) fn two_prod<S: Vector>(s: S, a: S::F, b: S::F) -> Pair<S::F> {
 
 #[inline(always)]
 fn halves<S: Vector>(s: S, a: S::F) -> (S::F, S::F) {
-    let high = s.from_bits(s.and_bits(s.to_bits(a), s.splat_bits(0xffff_f000)));
+    let high = s.of_bits(s.and_bits(s.to_bits(a), s.splat_bits(0xffff_f000)));
     (high, s.sub(a, high))
 }
 
@@ -71,5 +71,5 @@ pub(crate) fn select<S: Vector>(s: S, mask: S::M, yes: Pair<S::F>, no: Pair<S::F
 /// |a|
 #[inline(always)]
 pub(crate) fn magnitude<S: Vector>(s: S, a: S::F) -> S::F {
-    s.from_bits(s.and_bits(s.to_bits(a), s.splat_bits(0x7fff_ffff)))
+    s.of_bits(s.and_bits(s.to_bits(a), s.splat_bits(0x7fff_ffff)))
 }

@@ -164,7 +164,11 @@ pub fn ulp(x: f64) -> f64 {
 pub fn error_in_ulps(found: f32, expected: f64) -> f64 {
     let rounded = expected as f32;
     if rounded.is_nan() || rounded.is_infinite() {
-        return if found.to_bits() == rounded.to_bits() || (found.is_nan() && rounded.is_nan()) { 0.0 } else { f64::INFINITY };
+        return if found.to_bits() == rounded.to_bits() || (found.is_nan() && rounded.is_nan()) {
+            0.0
+        } else {
+            f64::INFINITY
+        };
     }
     if expected.abs() < f64::from(f32::MIN_POSITIVE) {
         // Below the normal range only the size is promised.

@@ -1,0 +1,216 @@
+//! The contract's table of NaN and infinity, on every backend, at every length and position, with gradients.
+
+mod common;
+
+use common::{backends, is_slow};
+use rwwce::{Backend, CrossEntropy, Reduction};
+
+const INF: f32 = f32::INFINITY;
+const NAN: f32 = f32::NAN;
+
+/// Lengths on both sides of the widths of vectors and blocks.
+const LENGTHS: [usize; 12] = [2, 3, 4, 8, 15, 16, 17, 31, 127, 128, 129, 1000];
+
+fn evaluate(backend: Backend, row: &[f32], label: usize) -> (f32, Vec<f32>) {
+    let loss = CrossEntropy::new(row.len()).reduction(Reduction::Sum).backend(backend);
+    let labels = [label as u32];
+    let (mut losses, mut gradient) = ([7.0], vec![7.0; row.len()]);
+    let summary = loss.row_losses(row, &labels, &mut losses).unwrap();
+    assert_eq!(summary.non_finite, usize::from(!losses[0].is_finite()));
+    let with_gradient = loss.gradient(row, &labels, 1.0, &mut gradient).unwrap();
+    assert_eq!(with_gradient.sum.to_bits(), summary.sum.to_bits());
+    (losses[0], gradient)
+}
+
+/// Calls `check` with a row of plain logits, two places in it, for every backend, length and pair of places.
+fn everywhere(mut check: impl FnMut(Backend, &mut [f32], usize, usize)) {
+    let mut calls = 0;
+    for backend in backends() {
+        for length in LENGTHS {
+            if is_slow(backend) && length > 200 {
+                continue;
+            }
+            for y in [0, length / 2, length - 1] {
+                for j in [0, length / 3, length - 1] {
+                    if j != y {
+                        let mut row: Vec<f32> = (0..length).map(|k| (k % 7) as f32 - 3.0).collect();
+                        check(backend, &mut row, y, j);
+                        calls += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(calls > 100, "{calls}");
+}
+
+#[test]
+fn any_nan_gives_nan() {
+    everywhere(|backend, row, y, j| {
+        for (at, others) in [(j, 0.0), (y, 0.0), (j, INF), (j, -INF), (y, INF)] {
+            let mut row = row.to_vec();
+            if others != 0.0 {
+                row.fill(others);
+            }
+            row[at] = NAN;
+            let (loss, gradient) = evaluate(backend, &row, y);
+            assert!(loss.is_nan(), "{backend} C = {} y = {y} NaN at {at}: {loss}", row.len());
+            assert!(gradient.iter().all(|g| g.is_nan()));
+        }
+    });
+}
+
+#[test]
+fn a_masked_class_has_probability_zero() {
+    everywhere(|backend, row, y, j| {
+        let mut without: Vec<f32> = row.to_vec();
+        without[j] = -1e30;
+        let (expected, expected_gradient) = evaluate(backend, &without, y);
+        row[j] = -INF;
+        let (loss, gradient) = evaluate(backend, row, y);
+        assert_eq!(loss.to_bits(), expected.to_bits(), "{backend}");
+        assert_eq!(gradient, expected_gradient);
+        assert_eq!(gradient[j], 0.0);
+    });
+}
+
+#[test]
+fn every_other_class_masked_gives_zero() {
+    everywhere(|backend, row, y, _| {
+        let of_label = row[y];
+        row.fill(-INF);
+        row[y] = of_label;
+        let (loss, gradient) = evaluate(backend, row, y);
+        assert_eq!(loss.to_bits(), 0, "{backend}");
+        assert!(gradient.iter().all(|&g| g == 0.0));
+    });
+}
+
+#[test]
+fn the_label_masked_gives_infinity() {
+    everywhere(|backend, row, y, j| {
+        row[y] = -INF;
+        let (loss, gradient) = evaluate(backend, row, y);
+        assert_eq!(loss, INF, "{backend}");
+        assert_eq!(gradient[y], -1.0);
+        assert!(gradient[j] > 0.0);
+        assert!((gradient.iter().sum::<f32>()).abs() < 1e-5);
+    });
+}
+
+#[test]
+fn all_masked_gives_nan() {
+    everywhere(|backend, row, y, _| {
+        row.fill(-INF);
+        let (loss, gradient) = evaluate(backend, row, y);
+        assert!(loss.is_nan(), "{backend}");
+        assert!(gradient.iter().all(|g| g.is_nan()));
+    });
+}
+
+#[test]
+fn infinity_at_the_label_alone_gives_zero() {
+    everywhere(|backend, row, y, j| {
+        row[y] = INF;
+        row[j] = -INF;
+        let (loss, gradient) = evaluate(backend, row, y);
+        assert_eq!(loss.to_bits(), 0, "{backend}");
+        assert!(gradient.iter().all(|&g| g == 0.0));
+    });
+}
+
+#[test]
+fn infinity_elsewhere_gives_infinity() {
+    everywhere(|backend, row, y, j| {
+        row[j] = INF;
+        let (loss, gradient) = evaluate(backend, row, y);
+        assert_eq!(loss, INF, "{backend}");
+        for (class, &g) in gradient.iter().enumerate() {
+            let expected = if class == j { 1.0 } else { 0.0 } - if class == y { 1.0 } else { 0.0 };
+            assert_eq!(g, expected, "{backend} class {class}");
+        }
+        // Several of them: the loss is the same, the gradient has no limit.
+        if let Some(third) = (0..row.len()).find(|&k| k != y && k != j) {
+            row[third] = INF;
+            let (loss, gradient) = evaluate(backend, row, y);
+            assert_eq!(loss, INF, "{backend}");
+            assert!(gradient.iter().all(|g| g.is_nan()));
+        }
+    });
+}
+
+#[test]
+fn infinity_at_the_label_and_elsewhere_gives_nan() {
+    everywhere(|backend, row, y, j| {
+        row[y] = INF;
+        row[j] = INF;
+        let (loss, gradient) = evaluate(backend, row, y);
+        assert!(loss.is_nan(), "{backend}");
+        assert!(gradient.iter().all(|g| g.is_nan()));
+    });
+}
+
+#[test]
+fn a_single_class_follows_the_table_too() {
+    for backend in backends() {
+        for (logit, is_nan) in [(0.0, false), (-3.2e38, false), (1e9, false), (INF, false), (-INF, true), (NAN, true)] {
+            let (loss, gradient) = evaluate(backend, &[logit], 0);
+            if is_nan {
+                assert!(loss.is_nan() && gradient[0].is_nan(), "{backend} {logit}: {loss}");
+            } else {
+                assert_eq!((loss.to_bits(), gradient[0]), (0, 0.0), "{backend} {logit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn finite_logits_never_overflow_on_the_way() {
+    for backend in backends() {
+        // The loss 6.4e38 is beyond f32, a hundredth of it is not.
+        let row = [3.2e38, -3.2e38];
+        assert_eq!(evaluate(backend, &row, 1).0, INF);
+        let weights = [1.0, 0.01];
+        let light = CrossEntropy::new(2).class_weights(&weights).reduction(Reduction::Sum).backend(backend);
+        let loss = light.loss(&row, &[1u8]).unwrap();
+        assert!((loss.loss / 6.4e36 - 1.0).abs() < 1e-6, "{backend}: {loss:?}");
+        assert_eq!(loss.non_finite, 0);
+        // A loss of 1e-45 is below f32, 1e10 of it is not.
+        let heavy = [1e10, 1.0];
+        let heavy = CrossEntropy::new(2).class_weights(&heavy).reduction(Reduction::Sum).backend(backend);
+        let loss = heavy.loss(&[0.0, -103.0], &[0u8]).unwrap();
+        let expected = 1e10 * (-103f64).exp();
+        assert!((f64::from(loss.loss) / expected - 1.0).abs() < 2e-7, "{backend}: {loss:?} {expected:e}");
+    }
+}
+
+#[test]
+fn a_confident_prediction_keeps_its_loss_and_gradient() {
+    for backend in backends() {
+        let (loss, gradient) = evaluate(backend, &[17.0, 0.0, 0.0], 0);
+        assert_eq!((loss, gradient[0]), (8.279_875e-8, -8.279_875e-8), "{backend}");
+        assert_eq!(gradient[1], gradient[2]);
+    }
+}
+
+#[test]
+fn log_sum_exp_of_special_rows() {
+    for backend in backends() {
+        for length in LENGTHS {
+            let plain: Vec<f32> = (0..length).map(|k| (k % 5) as f32).collect();
+            for at in [0, length / 2, length - 1] {
+                let with = |x: f32| {
+                    let mut row = plain.clone();
+                    row[at] = x;
+                    backend.log_sum_exp(&row)
+                };
+                assert!(with(NAN).is_nan());
+                assert_eq!(with(INF), INF);
+                assert_eq!(with(1e38), 1e38);
+                assert!(with(-INF).is_finite());
+            }
+            assert_eq!(backend.log_sum_exp(&vec![-INF; length]), -INF);
+        }
+        assert_eq!(backend.log_sum_exp(&[]), -INF);
+    }
+}
