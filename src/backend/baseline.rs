@@ -100,6 +100,14 @@ impl Vector for Baseline {
         a & b
     }
     #[inline(always)]
+    fn or_bits(self, a: u32x4, b: u32x4) -> u32x4 {
+        a | b
+    }
+    #[inline(always)]
+    fn any_bit(self, a: u32x4) -> bool {
+        a.to_array().iter().fold(0, |all, lane| all | lane) != 0
+    }
+    #[inline(always)]
     fn shift_left<const N: u32>(self, a: u32x4) -> u32x4 {
         a << N
     }

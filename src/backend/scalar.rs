@@ -97,6 +97,14 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
         a & b
     }
     #[inline(always)]
+    fn or_bits(self, a: u32, b: u32) -> u32 {
+        a | b
+    }
+    #[inline(always)]
+    fn any_bit(self, a: u32) -> bool {
+        a != 0
+    }
+    #[inline(always)]
     fn shift_left<const N: u32>(self, a: u32) -> u32 {
         a << N
     }

@@ -71,6 +71,10 @@ pub(crate) trait Vector: Copy {
     fn sub_bits(self, a: Self::U, b: Self::U) -> Self::U;
     /// a & b
     fn and_bits(self, a: Self::U, b: Self::U) -> Self::U;
+    /// a | b
+    fn or_bits(self, a: Self::U, b: Self::U) -> Self::U;
+    /// Whether any bit of any lane is set.
+    fn any_bit(self, a: Self::U) -> bool;
     /// a << N
     fn shift_left<const N: u32>(self, a: Self::U) -> Self::U;
     /// a >> N, zeros coming in

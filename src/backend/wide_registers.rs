@@ -1,5 +1,7 @@
 //! AVX-512, AVX2 and NEON: pulp's tokens, each a proof that the processor has the instructions.
 
+use core::slice::from_ref;
+
 use super::vector::{Operation, Vector};
 use pulp::bytemuck::{Zeroable, bytes_of, cast_slice, cast_slice_mut, try_pod_read_unaligned};
 
@@ -107,6 +109,14 @@ impl<S: pulp::Simd> Vector for Pulp<S> {
     #[inline(always)]
     fn and_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
         self.0.and_u32s(a, b)
+    }
+    #[inline(always)]
+    fn or_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
+        self.0.or_u32s(a, b)
+    }
+    #[inline(always)]
+    fn any_bit(self, a: S::u32s) -> bool {
+        cast_slice::<_, u32>(from_ref(&a)).iter().fold(0, |all, lane| all | lane) != 0
     }
     #[inline(always)]
     fn shift_left<const N: u32>(self, a: S::u32s) -> S::u32s {

@@ -1,6 +1,6 @@
 //! exp and log1p against f64, number by number, on every backend.
 
-use super::exp::Exp;
+use super::exp::{Exp, Scale};
 use super::log1p::{log, log1p};
 use super::pair::{Pair, two_prod, two_sum};
 use crate::Backend;
@@ -52,12 +52,12 @@ impl Operation for Map<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         assert!(self.numbers.len().is_multiple_of(S::LANES));
-        let exp = Exp::new(s, 0.0, 0.0);
+        let exp = Exp::new(s, Scale { shift: 0.0, power: 0.0 });
         let zero = s.splat(0.0);
         for chunk in self.numbers.chunks_exact_mut(S::LANES) {
             let x = s.load(chunk, 0);
             let result = match self.function {
-                Function::Exp => exp.of(s, x),
+                Function::Exp => exp.times(s, x, s.splat(1.0)),
                 Function::Log1p => log1p(s, Pair { hi: x, lo: zero }).hi,
                 Function::Log => log(s, Pair { hi: x, lo: zero }).hi,
             };

@@ -54,44 +54,113 @@ pub(crate) struct Exp<F> {
     round: F,
     floor: F,
     ceiling: F,
+    scale: Scale,
+}
+
+/// What an [`Exp`] is made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale {
+    /// 0 unless the reference is far from zero.
+    pub(crate) shift: f32,
+    /// An integer with |power| ≤ 600.
+    pub(crate) power: f32,
+}
+
+impl Scale {
+    /// A number whose exponential, without the shift, is 0, and all below it.
+    fn floor(self) -> f32 {
+        (-127.0 - self.power) * core::f32::consts::LN_2
+    }
+
+    /// A number whose exponential, without the shift, is +∞, and all above it.
+    fn ceiling(self) -> f32 {
+        (128.0 - self.power) * core::f32::consts::LN_2
+    }
+}
+
+/// An exponential in two factors: eᶠ, and 2ᵏ.
+pub(crate) struct Factors<S: Vector> {
+    pub(crate) mantissa: S::F,
+    pub(crate) power: S::F,
+    /// The exponent field of the power, and above it bits that are set where it does not fit.
+    pub(crate) field: S::U,
 }
 
 impl<F: Copy> Exp<F> {
-    /// `power` is an integer with |power| ≤ 600.
     #[inline(always)]
-    pub(crate) fn new<S: Vector<F = F>>(s: S, shift: f32, power: f32) -> Self {
-        // Below the floor the exponent field of 2ᵏ is 0, at the ceiling all ones: the powers 0 and ∞.
+    pub(crate) fn new<S: Vector<F = F>>(s: S, scale: Scale) -> Self {
+        // At the floor the exponent field of 2ᵏ is 0, at the ceiling all ones: the powers 0 and ∞.
         Self {
-            shift: s.splat(shift),
-            round: s.splat(ROUND + (EXPONENT_BIAS + power)),
-            floor: s.splat((-127.0 - power) * core::f32::consts::LN_2),
-            ceiling: s.splat((128.0 - power) * core::f32::consts::LN_2),
+            shift: s.splat(scale.shift),
+            round: s.splat(ROUND + (EXPONENT_BIAS + scale.power)),
+            floor: s.splat(scale.floor()),
+            ceiling: s.splat(scale.ceiling()),
+            scale,
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Whether there is no shift, so that [`Exp::plain_factors`] may be tried.
+    #[inline(always)]
+    pub(crate) fn is_near(&self) -> bool {
+        self.scale.shift == 0.0
+    }
+
+    /// A logit whose exponential is 0, in range.
+    #[inline(always)]
+    pub(crate) fn logit_of_zero(&self) -> f32 {
+        self.scale.floor() + self.scale.shift
     }
 
     /// `factor`·exp(x − shift)·2^power, with one more rounding; |`factor`| in [√½, 2).
     #[inline(always)]
     pub(crate) fn times<S: Vector<F = F>>(&self, s: S, x: F, factor: F) -> F {
-        let (p, power) = self.parts(s, x);
-        s.mul(s.mul(p, factor), power)
+        let e = self.factors(s, x);
+        s.mul(s.mul(e.mantissa, factor), e.power)
     }
 
-    /// exp(x − shift)·2^power
+    /// The factors of exp(x − shift)·2^power for any x.
     #[inline(always)]
-    pub(crate) fn of<S: Vector<F = F>>(&self, s: S, x: F) -> F {
-        let (p, power) = self.parts(s, x);
-        s.mul(p, power)
-    }
-
-    #[inline(always)]
-    fn parts<S: Vector<F = F>>(&self, s: S, x: F) -> (F, F) {
+    pub(crate) fn factors<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
         let x = s.sub(x, self.shift);
-        let x = s.at_most(s.at_least(x, self.floor), self.ceiling);
+        self.plain_factors(s, s.at_most(s.at_least(x, self.floor), self.ceiling))
+    }
+
+    /// The factors of exp(x)·2^power where the result is in range, which [`Seen`] tells of many at once.
+    #[inline(always)]
+    pub(crate) fn plain_factors<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
         let t = s.mul_add(x, s.splat(LOG2_E), self.round);
         let k = s.sub(t, self.round);
         let f = s.mul_add(k, s.splat(-LN2_HI), x);
         let f = s.mul_add(k, s.splat(-LN2_LO), f);
-        (exp_reduced(s, f), s.of_bits(s.shift_left::<23>(s.to_bits(t))))
+        let field = s.to_bits(t);
+        Factors { mantissa: exp_reduced(s, f), power: s.of_bits(s.shift_left::<23>(field)), field }
+    }
+}
+
+/// What a NaN, an infinity or an exponent out of range leaves behind in a union of fields.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<U>(U);
+
+impl<U: Copy> Seen<U> {
+    #[inline(always)]
+    pub(crate) fn in_one<S: Vector<U = U>>(e: &Factors<S>) -> Self {
+        Self(e.field)
+    }
+
+    #[inline(always)]
+    pub(crate) fn and<S: Vector<U = U>>(self, s: S, other: Self) -> Self {
+        Self(s.or_bits(self.0, other.0))
+    }
+
+    /// Whether every field was in [0, 255]: as long as they are, the bits above are those of [`ROUND`].
+    #[inline(always)]
+    pub(crate) fn all_in_range<S: Vector<U = U>>(self, s: S) -> bool {
+        !s.any_bit(s.shift_right::<8>(s.sub_bits(self.0, s.splat_bits(ROUND.to_bits()))))
     }
 }
 

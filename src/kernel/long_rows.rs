@@ -1,9 +1,9 @@
 //! One row, lanes along it.
 
-use super::exp::Exp;
+use super::exp::{Exp, Factors, Reference, Scale, Seen};
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::{BLOCK, DEPTH, VIRTUAL_LANES, part};
-use crate::backend::vector::Vector;
+use crate::backend::vector::{Operation, Vector};
 
 /// The terms of a row are added times 2^`HEADROOM`, so that a sum of 2¹⁷ terms that are each below the smallest normal
 /// f32 still counts. Rows that overflow for that (a term above e⁵⁸) are computed from their largest logit.
@@ -22,95 +22,164 @@ pub(crate) fn excluded_sum<S: Vector>(s: S, row: &[f32], skip: usize, term: &Exp
     let (blocks, tail) = row.as_chunks::<BLOCK>();
     let skip_block = skip / BLOCK;
     for (index, block) in blocks.iter().enumerate() {
-        // The block with the reference is one of many: only it pays for the comparison.
-        if index == skip_block {
-            let skipped = Skip::new(s, skip % BLOCK);
-            for (group, total) in total.iter_mut().take(groups).enumerate() {
-                let sum = tree(
-                    s,
-                    #[inline(always)]
-                    |j| {
-                        let at = j * VIRTUAL_LANES + group * S::LANES;
-                        skipped.clear(s, at, term.of(s, s.load(block, at)))
-                    },
-                );
-                *total = accumulate(s, *total, sum);
-            }
-        } else {
-            for (group, total) in total.iter_mut().take(groups).enumerate() {
-                let sum = tree(
-                    s,
-                    #[inline(always)]
-                    |j| term.of(s, s.load(block, j * VIRTUAL_LANES + group * S::LANES)),
-                );
-                *total = accumulate(s, *total, sum);
-            }
+        let skip = if index == skip_block { skip % BLOCK } else { NONE };
+        for (group, total) in total.iter_mut().take(groups).enumerate() {
+            let sum = Column { block, at: group * S::LANES, skip, term }.sum(s);
+            *total = accumulate(s, *total, sum);
         }
     }
     if !tail.is_empty() {
-        let skipped = Skip::new(s, if skip_block == blocks.len() { skip % BLOCK } else { BLOCK });
+        let skip = if skip_block == blocks.len() { skip % BLOCK } else { NONE };
         for (group, total) in total.iter_mut().take(groups).enumerate() {
-            let sum = tree(
-                s,
-                #[inline(always)]
-                |j| {
-                    let at = j * VIRTUAL_LANES + group * S::LANES;
-                    if at >= tail.len() {
-                        return zero;
-                    }
-                    skipped.clear(s, at, term.of(s, load_padded(s, tail, at)))
-                },
-            );
+            let sum = Column { block: tail, at: group * S::LANES, skip, term }.sum(s);
             *total = accumulate(s, *total, sum);
         }
     }
     across_lanes(s, &total)
 }
 
-/// `row[at..at + LANES]`, with −∞ past the end.
+/// No element is skipped.
+const NONE: usize = BLOCK;
+
+/// The vectors of a block that belong to the same virtual lanes: `at`, `at + VIRTUAL_LANES`, …
+struct Column<'a, F> {
+    /// A block, or the end of a row, shorter than one.
+    block: &'a [f32],
+    at: usize,
+    /// The reference class, in the block, or `NONE`.
+    skip: usize,
+    term: &'a Exp<F>,
+}
+
+impl<F: Copy> Column<'_, F> {
+    #[inline(always)]
+    fn sum<S: Vector<F = F>>(&self, s: S) -> F {
+        if self.term.is_near() {
+            // The missing elements get the largest logit whose exponential is 0.
+            let (sum, in_range) = tree(
+                s,
+                #[inline(always)]
+                |j| {
+                    let at = self.at + j * VIRTUAL_LANES;
+                    if at >= self.block.len() {
+                        return None;
+                    }
+                    let x = load_padded(s, self.block, at, self.term.logit_of_zero());
+                    Some(without_reference(s, self.skip, at, self.term.plain_factors(s, x)))
+                },
+            );
+            if in_range {
+                return sum;
+            }
+        }
+        self.sum_of_any(s)
+    }
+
+    #[inline(always)]
+    fn sum_of_any<S: Vector<F = F>>(&self, s: S) -> F {
+        let Self { block, at, skip, term } = *self;
+        s.load(&s.run(AnyLogits { block, at, skip, scale: term.scale() }), 0)
+    }
+}
+
+/// The sum of a column whatever its logits: far from zero, −∞, NaN, out of range. A function of its own, since few
+/// rows need it.
+struct AnyLogits<'a> {
+    block: &'a [f32],
+    at: usize,
+    skip: usize,
+    scale: Scale,
+}
+
+impl Operation for AnyLogits<'_> {
+    type Output = [f32; VIRTUAL_LANES];
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> Self::Output {
+        let term = Exp::new(s, self.scale);
+        let (sum, _) = tree(
+            s,
+            #[inline(always)]
+            |j| {
+                let at = self.at + j * VIRTUAL_LANES;
+                if at >= self.block.len() {
+                    return None;
+                }
+                let x = load_padded(s, self.block, at, f32::NEG_INFINITY);
+                Some(without_reference(s, self.skip, at, term.factors(s, x)))
+            },
+        );
+        let mut lanes = [0.0; VIRTUAL_LANES];
+        s.store(sum, &mut lanes, 0);
+        lanes
+    }
+}
+
+/// The sum of up to `DEPTH` vectors of terms, in pairs of pairs of pairs, and whether all of them were in range. A
+/// product joins its neighbour in a multiply-add.
 #[inline(always)]
-fn load_padded<S: Vector>(s: S, row: &[f32], at: usize) -> S::F {
+fn tree<S: Vector>(s: S, term: impl Fn(usize) -> Option<Factors<S>>) -> (S::F, bool) {
+    const { assert!(DEPTH == 16) }
+    let low = join(s, quarter(s, &term, 0), quarter(s, &term, 4));
+    let high = join(s, quarter(s, &term, 8), quarter(s, &term, 12));
+    match join(s, low, high) {
+        Some((sum, seen)) => (sum, seen.all_in_range(s)),
+        None => (s.splat(0.0), true),
+    }
+}
+
+#[inline(always)]
+fn quarter<S: Vector>(s: S, term: &impl Fn(usize) -> Option<Factors<S>>, j: usize) -> Partial<S> {
+    join(s, pair(s, term(j), term(j + 1)), pair(s, term(j + 2), term(j + 3)))
+}
+
+#[inline(always)]
+fn pair<S: Vector>(s: S, a: Option<Factors<S>>, b: Option<Factors<S>>) -> Partial<S> {
+    let a = a?;
+    let first = s.mul(a.mantissa, a.power);
+    Some(match b {
+        Some(b) => (s.mul_add(b.mantissa, b.power, first), Seen::in_one(&a).and(s, Seen::in_one(&b))),
+        None => (first, Seen::in_one(&a)),
+    })
+}
+
+type Partial<S> = Option<(<S as Vector>::F, Seen<<S as Vector>::U>)>;
+
+#[inline(always)]
+fn join<S: Vector>(s: S, a: Partial<S>, b: Partial<S>) -> Partial<S> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some((s.add(a.0, b.0), a.1.and(s, b.1))),
+        (a, b) => a.or(b),
+    }
+}
+
+/// `row[at..at + LANES]`, with `missing` past the end.
+#[inline(always)]
+fn load_padded<S: Vector>(s: S, row: &[f32], at: usize, missing: f32) -> S::F {
     if at + S::LANES <= row.len() {
         return s.load(row, at);
     }
-    let mut padded = [f32::NEG_INFINITY; VIRTUAL_LANES];
+    let mut padded = [missing; VIRTUAL_LANES];
     for (to, from) in padded.iter_mut().zip(part(row, at, row.len().saturating_sub(at))) {
         *to = *from;
     }
     s.load(&padded, 0)
 }
 
-/// Sets the term of the reference class to 0.
-struct Skip<F> {
-    lane: F,
-    index: F,
-}
-
-impl<F: Copy> Skip<F> {
-    #[inline(always)]
-    fn new<S: Vector<F = F>>(s: S, index_in_block: usize) -> Self {
-        const LANES: [f32; VIRTUAL_LANES] =
-            [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
-        Self { lane: s.load(&LANES, 0), index: s.splat(index_in_block as f32) }
-    }
-
-    #[inline(always)]
-    fn clear<S: Vector<F = F>>(&self, s: S, at: usize, term: F) -> F {
-        let lane = s.add(self.lane, s.splat(at as f32));
-        s.select(s.equal(lane, self.index), s.splat(0.0), term)
-    }
-}
-
-/// The sum of `DEPTH` vectors, in pairs of pairs of pairs.
+/// Sets the term of the reference class to 0, where it is among those from `at` on. A branch that nearly all vectors
+/// take costs less than a comparison in each.
 #[inline(always)]
-fn tree<S: Vector>(s: S, mut term: impl FnMut(usize) -> S::F) -> S::F {
-    const { assert!(DEPTH == 8) }
-    let a = s.add(term(0), term(1));
-    let b = s.add(term(2), term(3));
-    let ab = s.add(a, b);
-    let c = s.add(term(4), term(5));
-    let d = s.add(term(6), term(7));
-    s.add(ab, s.add(c, d))
+fn without_reference<S: Vector>(s: S, skip: usize, at: usize, term: Factors<S>) -> Factors<S> {
+    let lane = skip.wrapping_sub(at);
+    if lane >= S::LANES {
+        return term;
+    }
+    let mut keep = [1.0; VIRTUAL_LANES];
+    if let Some(lane) = keep.get_mut(lane) {
+        *lane = 0.0;
+    }
+    let keep = s.equal(s.load(&keep, 0), s.splat(1.0));
+    Factors { power: s.select(keep, term.power, s.splat(0.0)), ..term }
 }
 
 /// Adds a block to what came before it; only the tree inside the block rounds.
@@ -187,15 +256,11 @@ pub(crate) fn position(row: &[f32], value: f32) -> Option<usize> {
 /// The excluded sum of a row whose largest logit `row[largest]` is finite: Σ exp(xₖ − x_largest) over the others, which
 /// never overflows, and what is needed to compute exp(x − x_largest) again.
 #[inline(always)]
-pub(crate) fn sum_below_largest<S: Vector>(
-    s: S,
-    row: &[f32],
-    largest: usize,
-) -> (Pair<S::F>, super::exp::Reference<S::F>) {
+pub(crate) fn sum_below_largest<S: Vector>(s: S, row: &[f32], largest: usize) -> (Pair<S::F>, Reference<S::F>) {
     let logit = row.get(largest).copied().unwrap_or(0.0);
-    let reference = super::exp::Reference::new(s, s.splat(logit));
+    let reference = Reference::new(s, s.splat(logit));
     let (shift, exponent) = (first(s, reference.shift), first(s, reference.exponent));
-    let sum = excluded_sum(s, row, largest, &Exp::new(s, shift, HEADROOM - exponent));
+    let sum = excluded_sum(s, row, largest, &Exp::new(s, Scale { shift, power: HEADROOM - exponent }));
     let sum = Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) };
     (super::pair::product(s, sum, reference.rest), reference)
 }
@@ -211,7 +276,7 @@ pub(crate) fn first<S: Vector>(s: S, values: S::F) -> f32 {
 /// log Σ exp(xₖ) of one row.
 pub(crate) struct LogSumExp<'a>(pub(crate) &'a [f32]);
 
-impl crate::backend::vector::Operation for LogSumExp<'_> {
+impl Operation for LogSumExp<'_> {
     type Output = f32;
 
     #[inline(always)]

@@ -22,7 +22,7 @@ pub(crate) mod weighted;
 /// The number of partial sums of a row, the same on every backend.
 pub(crate) const VIRTUAL_LANES: usize = 16;
 /// The number of elements of one lane in a block.
-pub(crate) const DEPTH: usize = 8;
+pub(crate) const DEPTH: usize = 16;
 /// The number of elements that are summed before their total is added to those of the blocks before.
 pub(crate) const BLOCK: usize = VIRTUAL_LANES * DEPTH;
 

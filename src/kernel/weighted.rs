@@ -5,7 +5,7 @@
 //! row (the reference, the logarithm, the division) is done for as many rows at once as a vector has lanes.
 
 use super::buffers::Buffers;
-use super::exp::{Exp, Reference};
+use super::exp::{Exp, Reference, Scale};
 use super::log1p::log1p;
 use super::long_rows::{APPLY_HEADROOM, HEADROOM, UNDO_HEADROOM, excluded_sum};
 use super::pair::{self, Pair, magnitude, two_prod};
@@ -102,7 +102,7 @@ impl Group {
                 continue;
             }
             let row = part(buffers.logits(), rows.start(self.first + lane), rows.classes);
-            let term = Exp::new(s, shifts[lane], HEADROOM - exponents[lane]);
+            let term = Exp::new(s, Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] });
             let sum = excluded_sum(s, row, self.labels[lane], &term);
             (hi[lane], lo[lane]) = (sum.hi, sum.lo);
         }
@@ -192,7 +192,7 @@ fn write_gradient<S: Vector, B: Buffers>(s: S, buffers: &mut B, start: usize, cl
     match share {
         Share::Spread { shift, exponent, share } => {
             let (mantissa, power) = mantissa_and_power(f64::from(share) * row.factor);
-            let term = Exp::new(s, shift, power - exponent);
+            let term = Exp::new(s, Scale { shift, power: power - exponent });
             let mantissa = s.splat(mantissa);
             buffers.map(
                 s,

@@ -1,7 +1,7 @@
 //! What the integration tests share: the textbook in f64, ulps, and logits of every kind.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
-use rwwce::Backend;
+use rwwce::{Backend, CrossEntropy, Denominator, Reduction};
 
 /// A small generator of numbers (splitmix64), so that every run tests the same.
 pub struct Rng(pub u64);
@@ -195,4 +195,141 @@ pub fn backends() -> Vec<Backend> {
 /// The bits of each number: NaN equals NaN.
 pub fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
+}
+
+/// The exact bits of each number.
+pub fn raw_bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Numbers that no computation returns, each different from its neighbours: quiet NaNs with a payload.
+pub fn pattern(len: usize) -> Vec<f32> {
+    (0..len).map(|i| f32::from_bits(0x7fc5_a000 | (i as u32 & 0xfff))).collect()
+}
+
+/// The contract's bound for the loss of a row.
+pub const LOSS_ULPS: f64 = 3.0;
+/// The contract's bound for an element of the gradient.
+pub const GRADIENT_ULPS: f64 = 5.0;
+
+/// What is wrong with numbers that should be within `ulps` of `expected`.
+pub fn within(ulps: f64, found: &[f32], expected: &[f64]) -> Result<(), String> {
+    if found.len() != expected.len() {
+        return Err(format!("{} numbers instead of {}", found.len(), expected.len()));
+    }
+    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let error = error_in_ulps(found, expected);
+        if error > ulps {
+            return Err(format!("number {index} is {found:e} instead of {expected:e}: {error} ulp"));
+        }
+    }
+    Ok(())
+}
+
+/// The contract for one row in f64, whatever its logits hold.
+pub mod model {
+    use super::reference;
+
+    /// −w·log p_y
+    pub fn loss(row: &[f32], y: usize, weight: f32) -> f64 {
+        if weight == 0.0 {
+            return 0.0;
+        }
+        let infinite = row.iter().filter(|&&x| x == f32::INFINITY).count();
+        let undefined = row.iter().any(|x| x.is_nan()) || row.iter().all(|&x| x == f32::NEG_INFINITY);
+        let loss = match (row[y] == f32::INFINITY, infinite) {
+            _ if undefined => f64::NAN,
+            (true, 1) => return 0.0,
+            (true, _) => f64::NAN,
+            (false, 1..) => f64::INFINITY,
+            (false, 0) if row[y] == f32::NEG_INFINITY => f64::INFINITY,
+            (false, 0) => reference::loss(row, y),
+        };
+        f64::from(weight) * loss
+    }
+
+    /// w·(p_i − [i = y])·scale, where scale is NaN for a mean over nothing.
+    pub fn gradient(row: &[f32], y: usize, weight: f32, scale: f64) -> Vec<f64> {
+        if weight == 0.0 {
+            return vec![0.0; row.len()];
+        }
+        let infinite = row.iter().filter(|&&x| x == f32::INFINITY).count();
+        let factor = f64::from(weight) * scale;
+        if factor.is_nan() || loss(row, y, weight).is_nan() || infinite > 1 {
+            return vec![f64::NAN; row.len()];
+        }
+        if infinite == 1 {
+            let of_class = |(i, &x): (usize, &f32)| {
+                (f64::from(u8::from(x == f32::INFINITY)) - f64::from(u8::from(i == y))) * factor
+            };
+            return row.iter().enumerate().map(of_class).collect();
+        }
+        reference::gradient(row, y).iter().map(|g| g * factor).collect()
+    }
+}
+
+/// The logits of a row, and its class and weight if it counts.
+pub type Row<'a> = (&'a [f32], Option<(usize, f32)>);
+
+/// Rows without padding, and what the contract says of them.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub classes: usize,
+    pub logits: Vec<f32>,
+    pub labels: Vec<i64>,
+    pub weights: Option<Vec<f32>>,
+    pub ignore: Option<i64>,
+}
+
+impl Batch {
+    /// The loss with these weights and this ignored index; a sum, so that its gradient is not divided.
+    pub fn loss(&self) -> CrossEntropy<'_> {
+        let mut loss = CrossEntropy::new(self.classes).reduction(Reduction::Sum);
+        if let Some(weights) = &self.weights {
+            loss = loss.class_weights(weights);
+        }
+        if let Some(label) = self.ignore {
+            loss = loss.ignore_index(label);
+        }
+        loss
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let counted = |&label: &i64| {
+            let class = usize::try_from(label).ok().filter(|_| Some(label) != self.ignore)?;
+            Some((class, self.weights.as_ref().map_or(1.0, |weights| weights[class])))
+        };
+        self.logits.chunks_exact(self.classes).zip(self.labels.iter().map(counted))
+    }
+
+    /// The number of rows that count.
+    pub fn counted(&self) -> usize {
+        self.rows().filter(|(_, counted)| counted.is_some()).count()
+    }
+
+    /// What a reduction divides by.
+    pub fn denominator(&self, reduction: Reduction) -> f64 {
+        match reduction {
+            Reduction::Sum => 1.0,
+            Reduction::Mean(Denominator::Rows) => self.counted() as f64,
+            Reduction::Mean(Denominator::WeightSum) => {
+                self.rows().filter_map(|(_, counted)| counted).map(|(_, weight)| f64::from(weight)).sum()
+            }
+            other => panic!("no model of {other:?}"),
+        }
+    }
+
+    /// The loss of each row.
+    pub fn expected_losses(&self) -> Vec<f64> {
+        self.rows().map(|(row, counted)| counted.map_or(0.0, |(y, weight)| model::loss(row, y, weight))).collect()
+    }
+
+    /// The gradient, each row multiplied by `scale(row)`.
+    pub fn expected_gradient(&self, scale: impl Fn(usize) -> f64) -> Vec<f64> {
+        let of_row = |(index, (row, counted)): (usize, Row<'_>)| match counted {
+            Some((y, weight)) => model::gradient(row, y, weight, scale(index)),
+            None => vec![0.0; row.len()],
+        };
+        self.rows().enumerate().flat_map(of_row).collect()
+    }
 }

@@ -1,0 +1,279 @@
+//! What is written and what is read: exactly the slices given, wherever they lie in memory.
+
+mod common;
+
+use common::{REGIMES, Rng, backends, bits, pattern, raw_bits};
+use rwwce::{Backend, CrossEntropy, Denominator, Reduction};
+
+/// Longer than a vector and its alignment together.
+const GUARD: usize = 40;
+/// Every place that a slice of f32 can have between two boundaries of 64 bytes.
+const PLACES: usize = 16;
+/// Fewer where every access is interpreted.
+const LENGTHS: &[usize] = if cfg!(miri) {
+    &[1, 3, 15, 16, 17, 33, 129]
+} else {
+    &{
+        let mut lengths = [0; 300];
+        let mut i = 0;
+        while i < 300 {
+            lengths[i] = i + 1;
+            i += 1;
+        }
+        lengths
+    }
+};
+
+/// Numbers between guards, at a place of choice.
+struct Guarded {
+    buffer: Vec<f32>,
+    start: usize,
+    len: usize,
+    guard: fn(usize) -> f32,
+}
+
+impl Guarded {
+    fn new(numbers: &[f32], place: usize, guard: fn(usize) -> f32) -> Self {
+        let start = GUARD + place;
+        let mut buffer: Vec<f32> = (0..start + numbers.len() + GUARD).map(guard).collect();
+        buffer[start..start + numbers.len()].copy_from_slice(numbers);
+        Self { buffer, start, len: numbers.len(), guard }
+    }
+
+    /// Numbers that nothing computes, so that an element that was not written shows.
+    fn output(len: usize, place: usize) -> Self {
+        Self::new(&pattern(len), place, sentinel)
+    }
+
+    fn get(&self) -> &[f32] {
+        &self.buffer[self.start..][..self.len]
+    }
+
+    fn get_mut(&mut self) -> &mut [f32] {
+        &mut self.buffer[self.start..][..self.len]
+    }
+
+    /// Whether every guard is as it was.
+    fn is_intact(&self) -> bool {
+        let outside = |i: &usize| *i < self.start || *i >= self.start + self.len;
+        (0..self.buffer.len()).filter(outside).all(|i| self.buffer[i].to_bits() == (self.guard)(i).to_bits())
+    }
+}
+
+/// A quiet NaN that differs from its neighbours.
+fn sentinel(i: usize) -> f32 {
+    f32::from_bits(0x7fe1_0000 | i as u32)
+}
+
+/// What would show in a sum that it got into, each in its own way.
+const INPUT_GUARDS: [fn(usize) -> f32; 3] = [sentinel, |_| 1e38, |_| f32::INFINITY];
+
+/// Rows of every regime: their logits and labels.
+fn rows(classes: usize, count: usize, rng: &mut Rng) -> (Vec<f32>, Vec<u16>) {
+    let (mut logits, mut labels) = (vec![], vec![]);
+    for _ in 0..count {
+        let (row, label) = REGIMES[rng.below(REGIMES.len())].row(classes, rng);
+        logits.extend(row);
+        labels.push(label as u16);
+    }
+    (logits, labels)
+}
+
+/// What a call wrote: row losses and gradient.
+#[derive(PartialEq, Debug)]
+struct Written {
+    losses: Vec<u32>,
+    gradient: Vec<u32>,
+}
+
+/// Everything that a loss writes, each slice at its own place, with the guards looked at.
+fn write_everything(
+    loss: CrossEntropy<'_>,
+    backend: Backend,
+    (logits, labels): (&[f32], &[u16]),
+    (place, guard): (usize, fn(usize) -> f32),
+) -> Written {
+    let count = labels.len();
+    let context = || format!("{backend}, {} logits, {count} rows, place {place}", logits.len());
+    let upstream = Guarded::new(&(0..count).map(|row| row as f32 - 0.5).collect::<Vec<f32>>(), place / 2, guard);
+    let input = Guarded::new(logits, place, guard);
+    let loss = loss.backend(backend);
+
+    let mut losses = Guarded::output(count, (5 * place + 3) % PLACES);
+    let summary = loss.row_losses(input.get(), labels, losses.get_mut()).unwrap();
+    assert_eq!(summary.rows, count);
+    assert!(losses.is_intact(), "row losses: {}", context());
+
+    let mut gradient = Guarded::output(logits.len(), (7 * place + 1) % PLACES);
+    loss.gradient(input.get(), labels, upstream.get(), gradient.get_mut()).unwrap();
+    assert!(gradient.is_intact(), "gradient: {}", context());
+    assert!(input.is_intact() && raw_bits(input.get()) == raw_bits(logits), "{}", context());
+
+    let mut in_place = Guarded::new(logits, place, sentinel);
+    loss.gradient_in_place(in_place.get_mut(), labels, upstream.get()).unwrap();
+    assert!(in_place.is_intact(), "gradient in place: {}", context());
+    assert_eq!(raw_bits(in_place.get()), raw_bits(gradient.get()), "gradient in place: {}", context());
+
+    Written { losses: raw_bits(losses.get()), gradient: raw_bits(gradient.get()) }
+}
+
+#[test]
+fn rows_of_every_length_are_written_exactly_wherever_they_lie() {
+    for backend in backends() {
+        let mut rng = Rng(20);
+        for &classes in LENGTHS {
+            let (logits, labels) = rows(classes, 2, &mut rng);
+            let loss = CrossEntropy::new(classes).reduction(Reduction::Sum);
+            let call = |place: usize, guard| write_everything(loss, backend, (&logits, &labels), (place, guard));
+            let first = call(0, INPUT_GUARDS[0]);
+            // None of these regimes has a loss or gradient that is NaN, so nothing was left as it was.
+            assert!(first.losses.iter().chain(&first.gradient).all(|&x| !f32::from_bits(x).is_nan()));
+            for place in 1..PLACES {
+                assert_eq!(call(place, INPUT_GUARDS[place % 3]), first, "{backend}, C = {classes}, place {place}");
+            }
+        }
+    }
+}
+
+// A group of rows that does not fill a vector ends before the slices do.
+#[test]
+fn row_losses_of_every_length_are_written_exactly_wherever_they_lie() {
+    for backend in backends() {
+        let mut rng = Rng(21);
+        for count in 0..=50 {
+            let (logits, labels) = rows(3, count, &mut rng);
+            let loss = CrossEntropy::new(3).reduction(Reduction::Sum);
+            let call = |place: usize, guard| write_everything(loss, backend, (&logits, &labels), (place, guard));
+            let first = call(0, INPUT_GUARDS[0]);
+            for place in 1..PLACES {
+                assert_eq!(call(place, INPUT_GUARDS[place % 3]), first, "{backend}, {count} rows, place {place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn padded_rows_are_written_exactly_wherever_they_lie() {
+    for backend in backends() {
+        let mut rng = Rng(22);
+        for (classes, stride) in [(1, 2), (3, 4), (15, 16), (17, 32), (100, 101), (129, 145)] {
+            let count = 5;
+            let (dense, labels) = rows(classes, count, &mut rng);
+            let loss = CrossEntropy::new(classes).reduction(Reduction::Sum);
+            let expected = write_everything(loss, backend, (&dense, &labels), (0, sentinel));
+
+            // The padding is the first of the guards.
+            let padding = pattern(count * stride);
+            let mut logits = padding.clone();
+            for (to, from) in logits.chunks_exact_mut(stride).zip(dense.chunks_exact(classes)) {
+                to[..classes].copy_from_slice(from);
+            }
+            for place in 0..PLACES {
+                let guard = INPUT_GUARDS[place % 3];
+                let found = write_everything(loss.row_stride(stride), backend, (&logits, &labels), (place, guard));
+                assert_eq!(found.losses, expected.losses);
+                let rows = found.gradient.chunks_exact(stride).zip(expected.gradient.chunks_exact(classes));
+                for (row, (found, expected)) in rows.enumerate() {
+                    assert_eq!(&found[..classes], expected, "{backend}, C = {classes}, stride {stride}, row {row}");
+                    let untouched = raw_bits(&padding[row * stride + classes..(row + 1) * stride]);
+                    assert_eq!(found[classes..], untouched, "{backend}, C = {classes}, stride {stride}, row {row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_without_an_ordinary_gradient_are_written_exactly_too() {
+    const INF: f32 = f32::INFINITY;
+    for backend in backends() {
+        for classes in [1, 2, 5, 16, 17, 130] {
+            // One row each: ignored, weightless, NaN, certain of the label, certain of another, all −∞.
+            let mut logits = vec![0.5; 6 * classes];
+            logits[2 * classes] = f32::NAN;
+            logits[3 * classes] = INF;
+            logits[4 * classes + classes - 1] = INF;
+            logits[5 * classes..].fill(-INF);
+            let last = classes as u16 - 1;
+            let labels = [999, last, 0, 0, 0, 0];
+            let mut weights = vec![1.0; classes];
+            weights[classes - 1] = 0.0;
+            let weights = Guarded::new(&weights, 3, sentinel);
+            let loss = CrossEntropy::new(classes).class_weights(weights.get()).ignore_index(999);
+            let first = write_everything_with_an_ignored_row(loss, backend, &logits, &labels, 0);
+            for place in 1..PLACES {
+                let found = write_everything_with_an_ignored_row(loss, backend, &logits, &labels, place);
+                assert_eq!(found, first, "{backend}, C = {classes}");
+            }
+            assert!(weights.is_intact());
+        }
+    }
+}
+
+/// The gradient in a slice of its own and in place, the same in bits up to the payload of NaN.
+fn write_everything_with_an_ignored_row(
+    loss: CrossEntropy<'_>,
+    backend: Backend,
+    logits: &[f32],
+    labels: &[u16],
+    place: usize,
+) -> Written {
+    let loss = loss.reduction(Reduction::Mean(Denominator::Rows)).backend(backend);
+    let input = Guarded::new(logits, place, INPUT_GUARDS[place % 3]);
+    let mut losses = Guarded::output(labels.len(), (5 * place + 3) % PLACES);
+    loss.row_losses(input.get(), labels, losses.get_mut()).unwrap();
+    let mut gradient = Guarded::output(logits.len(), (7 * place + 1) % PLACES);
+    loss.gradient(input.get(), labels, 1.0, gradient.get_mut()).unwrap();
+    let mut in_place = Guarded::new(logits, place, sentinel);
+    loss.gradient_in_place(in_place.get_mut(), labels, 1.0).unwrap();
+    assert!(losses.is_intact() && gradient.is_intact() && in_place.is_intact(), "{backend}, place {place}");
+    assert!(input.is_intact() && raw_bits(input.get()) == raw_bits(logits), "{backend}, place {place}");
+    // The pattern is NaN as well: written means changed.
+    let written = gradient.get().iter().zip(pattern(logits.len())).all(|(g, p)| g.to_bits() != p.to_bits());
+    assert!(written, "{backend}, place {place}");
+    assert_eq!(bits(in_place.get()), bits(gradient.get()), "{backend}, place {place}");
+    Written { losses: bits(losses.get()), gradient: bits(gradient.get()) }
+}
+
+#[test]
+fn probabilities_are_read_and_their_losses_written_exactly() {
+    for backend in backends() {
+        let mut rng = Rng(23);
+        for count in 1..=50 {
+            let probabilities: Vec<f32> = (0..3 * count).map(|_| rng.between(0.0, 1.0)).collect();
+            let labels: Vec<u16> = (0..count).map(|_| rng.below(3) as u16).collect();
+            let call = |place: usize| {
+                let input = Guarded::new(&probabilities, place, INPUT_GUARDS[place % 3]);
+                let mut losses = Guarded::output(count, (5 * place + 3) % PLACES);
+                let loss = CrossEntropy::new(3).backend(backend);
+                loss.row_losses_from_probabilities(input.get(), &labels, 1e-6, losses.get_mut()).unwrap();
+                assert!(losses.is_intact() && input.is_intact(), "{backend}, {count} rows, place {place}");
+                assert_eq!(raw_bits(input.get()), raw_bits(&probabilities));
+                assert!(losses.get().iter().all(|loss| loss.is_finite()));
+                raw_bits(losses.get())
+            };
+            let first = call(0);
+            for place in 1..PLACES {
+                assert_eq!(call(place), first, "{backend}, {count} rows, place {place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn log_sum_exp_reads_exactly_its_row_wherever_it_lies() {
+    for backend in backends() {
+        let mut rng = Rng(24);
+        for &len in LENGTHS {
+            let row: Vec<f32> = (0..len).map(|_| rng.between(-20.0, 20.0)).collect();
+            let call = |place: usize| {
+                let row = Guarded::new(&row, place, INPUT_GUARDS[place % 3]);
+                backend.log_sum_exp(row.get()).to_bits()
+            };
+            let first = call(0);
+            for place in 1..PLACES {
+                assert_eq!(call(place), first, "{backend}, {len} elements, place {place}");
+            }
+        }
+    }
+}
