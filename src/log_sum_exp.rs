@@ -11,7 +11,7 @@ use crate::kernel::long_rows::LogSumExp;
 /// An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN; otherwise any +∞ gives +∞.
 ///
 /// ```
-/// assert_eq!(rwwce::log_sum_exp(&[1000.0, 1000.0]), 1000.693_1);
+/// assert_eq!(rwwce::log_sum_exp(&[1000.0, 1000.0]), 1000.693_2);
 /// assert_eq!(rwwce::log_sum_exp(&[]), f32::NEG_INFINITY);
 /// ```
 #[must_use]

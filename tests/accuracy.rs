@@ -89,3 +89,35 @@ fn loss_and_gradient_of_a_row_are_within_the_bounds() {
         }
     }
 }
+
+/// log Σ exp(x − max) + max − x_y in f32, as it is usually written.
+fn usual_form(row: &[f32], label: usize) -> f32 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter().map(|x| (x - max).exp()).sum::<f32>().ln() + max - row[label]
+}
+
+/// What the excluded-reference form is for: prints both, regime by regime.
+#[test]
+fn the_usual_form_loses_what_this_one_keeps() {
+    println!("| regime | usual form, median and largest error in ulp | rows it calls 0 | here |\n|---|---|---|---|");
+    let mut rng = Rng(7);
+    let mut lost_by_all = 0;
+    for regime in REGIMES {
+        let (mut usual, mut ours, mut lost) = (Vec::new(), 0.0f64, 0);
+        for _ in 0..2000 {
+            let (row, label) = regime.row(10, &mut rng);
+            let expected = reference::loss(&row, label);
+            let found = usual_form(&row, label);
+            lost += usize::from(found == 0.0 && expected > f64::from(f32::MIN_POSITIVE));
+            usual.push(error_in_ulps(found, expected));
+            let mut loss = [0.0];
+            CrossEntropy::new(10).row_losses(&row, &[label as u8], &mut loss).unwrap();
+            ours = ours.max(error_in_ulps(loss[0], expected));
+        }
+        usual.sort_by(f64::total_cmp);
+        println!("| {regime:?} | {:.2}, {:.2e} | {lost} of 2000 | {ours:.2} |", usual[1000], usual[1999]);
+        assert!(ours <= LOSS_ULPS);
+        lost_by_all += lost;
+    }
+    assert!(lost_by_all > 1000, "the usual form kept what it is known to lose: {lost_by_all}");
+}
