@@ -13,6 +13,8 @@ const LOG2_E: f32 = core::f32::consts::LOG2_E;
 const LN2_HI: f32 = 0.693_145_75;
 /// ln 2 − `LN2_HI`
 const LN2_LO: f32 = 1.428_606_8e-6;
+/// ln 2 − the nearest f32
+const LN2_REST: f32 = -1.904_654_3e-9;
 /// 1.5 · 2²³: adding it rounds to an integer, which then stands in the low bits.
 const ROUND: f32 = 12_582_912.0;
 /// The exponent bias of f32.
@@ -119,27 +121,64 @@ impl<F: Copy> Exp<F> {
     /// `factor`·exp(x − shift)·2^power, with one more rounding; |`factor`| in [√½, 2).
     #[inline(always)]
     pub(crate) fn times<S: Vector<F = F>>(&self, s: S, x: F, factor: F) -> F {
-        let e = self.factors(s, x);
+        let e = self.factors(s, self.clamped(s, x));
         s.mul(s.mul(e.mantissa, factor), e.power)
     }
 
-    /// The factors of exp(x − shift)·2^power for any x.
+    /// x − shift, kept where its exponential is in range.
     #[inline(always)]
-    pub(crate) fn factors<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
-        let x = s.sub(x, self.shift);
-        self.plain_factors(s, s.at_most(s.at_least(x, self.floor), self.ceiling))
+    pub(crate) fn clamped<S: Vector<F = F>>(&self, s: S, x: F) -> F {
+        s.at_most(s.at_least(s.sub(x, self.shift), self.floor), self.ceiling)
     }
 
-    /// The factors of exp(x)·2^power where the result is in range, which [`Seen`] tells of many at once.
     #[inline(always)]
-    pub(crate) fn plain_factors<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
-        let t = s.mul_add(x, s.splat(LOG2_E), self.round);
-        let k = s.sub(t, self.round);
+    fn factors<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
+        let (t, k) = self.rounded(s, x);
         let f = s.mul_add(k, s.splat(-LN2_HI), x);
-        let f = s.mul_add(k, s.splat(-LN2_LO), f);
-        let field = s.to_bits(t);
-        Factors { mantissa: exp_reduced(s, f), power: s.of_bits(s.shift_left::<23>(field)), field }
+        factors(s, t, s.mul_add(k, s.splat(-LN2_LO), f))
     }
+
+    /// The factors of a term of a sum: exp(x)·2^power, where x is clamped, or in range as [`Seen`] tells of many at once.
+    ///
+    /// With a fused multiply-add one constant for ln 2 serves: what it lacks is a factor that hardly varies among the
+    /// terms that count, and [`refined`] applies it to their sum.
+    #[inline(always)]
+    pub(crate) fn term<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
+        if !S::FUSED {
+            return self.factors(s, x);
+        }
+        let (t, k) = self.rounded(s, x);
+        factors(s, t, s.mul_add(k, s.splat(-core::f32::consts::LN_2), x))
+    }
+
+    /// x·log2 e rounded to an integer k, in the low bits of t.
+    #[inline(always)]
+    fn rounded<S: Vector<F = F>>(&self, s: S, x: F) -> (F, F) {
+        let t = s.mul_add(x, s.splat(LOG2_E), self.round);
+        (t, s.sub(t, self.round))
+    }
+}
+
+/// eᶠ and 2ᵏ, where t holds k in its low bits.
+#[inline(always)]
+fn factors<S: Vector>(s: S, t: S::F, f: S::F) -> Factors<S> {
+    let field = s.to_bits(t);
+    Factors { mantissa: exp_reduced(s, f), power: s.of_bits(s.shift_left::<23>(field)), field }
+}
+
+/// A sum of [`Exp::term`]s with what the single constant for ln 2 lacks: the terms lack e^(−k·(ln 2 − its f32)), and k is
+/// near log2 of the sum for those that count. The sum is 2^`headroom` too large and lacks 2^−`exponent`, the power of its
+/// reference.
+#[inline(always)]
+pub(crate) fn refined<S: Vector>(s: S, sum: Pair<S::F>, exponent: S::F, headroom: f32) -> Pair<S::F> {
+    if !S::FUSED {
+        return sum;
+    }
+    // An integer in the low bits of 2²³ is that much more than 2²³.
+    let field = s.add_bits(s.shift_right::<23>(s.to_bits(sum.hi)), s.splat_bits(0x4b00_0000));
+    let log2 = s.sub(s.of_bits(field), s.splat(8_388_608.0 + EXPONENT_BIAS + headroom));
+    let lacking = s.mul(s.add(log2, exponent), s.splat(-LN2_REST));
+    Pair { hi: sum.hi, lo: s.mul_add(sum.hi, lacking, sum.lo) }
 }
 
 /// What a NaN, an infinity or an exponent out of range leaves behind in a union of fields.

@@ -1,6 +1,6 @@
 //! One row, lanes along it.
 
-use super::exp::{Exp, Factors, Reference, Scale, Seen};
+use super::exp::{Exp, Factors, Reference, Scale, Seen, refined};
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::{BLOCK, DEPTH, VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
@@ -13,7 +13,7 @@ pub(crate) const UNDO_HEADROOM: f32 = f32::from_bits((127 - 44) << 23);
 /// 2^`HEADROOM`
 pub(crate) const APPLY_HEADROOM: f32 = f32::from_bits((127 + 44) << 23);
 
-/// Σ `term(xₖ)` over k ≠ `skip`.
+/// Σ `term(xₖ)` over k ≠ `skip`, to be [`refined`].
 #[inline(always)]
 pub(crate) fn excluded_sum<S: Vector>(s: S, row: &[f32], skip: usize, term: &Exp<S::F>) -> Pair<f32> {
     let zero = s.splat(0.0);
@@ -22,9 +22,11 @@ pub(crate) fn excluded_sum<S: Vector>(s: S, row: &[f32], skip: usize, term: &Exp
     let (blocks, tail) = row.as_chunks::<BLOCK>();
     let skip_block = skip / BLOCK;
     for (index, block) in blocks.iter().enumerate() {
+        // The block with the reference is one of many: only it pays for the search.
         let skip = if index == skip_block { skip % BLOCK } else { NONE };
         for (group, total) in total.iter_mut().take(groups).enumerate() {
-            let sum = Column { block, at: group * S::LANES, skip, term }.sum(s);
+            let column = Column { block, at: group * S::LANES, skip, term };
+            let sum = if skip == NONE { column.sum_of_whole(s) } else { column.sum(s) };
             *total = accumulate(s, *total, sum);
         }
     }
@@ -52,6 +54,22 @@ struct Column<'a, F> {
 }
 
 impl<F: Copy> Column<'_, F> {
+    /// The sum of a column of a whole block without the reference: no branch, one straight run of instructions.
+    #[inline(always)]
+    fn sum_of_whole<S: Vector<F = F>>(&self, s: S) -> F {
+        if self.term.is_near() {
+            let (sum, in_range) = tree(
+                s,
+                #[inline(always)]
+                |j| Some(self.term.term(s, s.load(self.block, self.at + j * VIRTUAL_LANES))),
+            );
+            if in_range {
+                return sum;
+            }
+        }
+        self.sum_of_any(s)
+    }
+
     #[inline(always)]
     fn sum<S: Vector<F = F>>(&self, s: S) -> F {
         if self.term.is_near() {
@@ -65,7 +83,7 @@ impl<F: Copy> Column<'_, F> {
                         return None;
                     }
                     let x = load_padded(s, self.block, at, self.term.logit_of_zero());
-                    Some(without_reference(s, self.skip, at, self.term.plain_factors(s, x)))
+                    Some(without_reference(s, self.skip, at, self.term.term(s, x)))
                 },
             );
             if in_range {
@@ -106,7 +124,7 @@ impl Operation for AnyLogits<'_> {
                     return None;
                 }
                 let x = load_padded(s, self.block, at, f32::NEG_INFINITY);
-                Some(without_reference(s, self.skip, at, term.factors(s, x)))
+                Some(without_reference(s, self.skip, at, term.term(s, term.clamped(s, x))))
             },
         );
         let mut lanes = [0.0; VIRTUAL_LANES];
@@ -261,7 +279,7 @@ pub(crate) fn sum_below_largest<S: Vector>(s: S, row: &[f32], largest: usize) ->
     let reference = Reference::new(s, s.splat(logit));
     let (shift, exponent) = (first(s, reference.shift), first(s, reference.exponent));
     let sum = excluded_sum(s, row, largest, &Exp::new(s, Scale { shift, power: HEADROOM - exponent }));
-    let sum = Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) };
+    let sum = refined(s, Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) }, reference.exponent, HEADROOM);
     (super::pair::product(s, sum, reference.rest), reference)
 }
 

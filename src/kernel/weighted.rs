@@ -5,7 +5,7 @@
 //! row (the reference, the logarithm, the division) is done for as many rows at once as a vector has lanes.
 
 use super::buffers::Buffers;
-use super::exp::{Exp, Reference, Scale};
+use super::exp::{Exp, Reference, Scale, refined};
 use super::log1p::log1p;
 use super::long_rows::{APPLY_HEADROOM, HEADROOM, UNDO_HEADROOM, excluded_sum};
 use super::pair::{self, Pair, magnitude, two_prod};
@@ -109,6 +109,7 @@ impl Group {
 
         // E·2^HEADROOM; not finite where the row needs the other path.
         let sum = Pair { hi: s.load(&hi, 0), lo: s.load(&lo, 0) };
+        let sum = refined(s, sum, reference.exponent, HEADROOM);
         let sum = pair::product(s, sum, reference.rest);
         let plain_sum = pair::scaled(s, sum, UNDO_HEADROOM);
         let log = pair::scaled(s, log1p(s, plain_sum), APPLY_HEADROOM);
