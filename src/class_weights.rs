@@ -1,7 +1,7 @@
 //! Class weights from the labels of a data set: count, then weigh.
 
 use crate::error::{Argument, Error};
-use crate::label::Label;
+use crate::label::{Label, Labels};
 use crate::problem::{check_length, class_of};
 
 /// Counts the rows of each class into `counts`, `[C]`, and returns how many rows were counted: all whose label is not
@@ -18,24 +18,26 @@ use crate::problem::{check_length, class_of};
 /// # Ok::<(), rwwce::Error>(())
 /// ```
 pub fn count_labels<L: Label>(labels: &[L], ignore_index: Option<i64>, counts: &mut [u64]) -> Result<u64, Error> {
+    count(L::labels(labels), ignore_index, counts)
+}
+
+fn count(labels: Labels<'_>, ignore_index: Option<i64>, counts: &mut [u64]) -> Result<u64, Error> {
     let classes = counts.len();
     if classes == 0 {
         return Err(Error::NoClasses);
     }
-    let counted = || labels.iter().enumerate().filter(|(_, label)| Some(label.value()) != ignore_index);
+    let rows = || (0..labels.len()).filter_map(|row| labels.get(row).map(|label| (row, label)));
+    let counted = || rows().filter(|&(_, label)| Some(label) != ignore_index);
     for (row, label) in counted() {
-        let label = label.value();
         class_of(label, classes).ok_or(Error::LabelOutOfRange { row, label, classes })?;
     }
     counts.fill(0);
-    let mut rows = 0;
     for (_, label) in counted() {
-        if let Some(count) = class_of(label.value(), classes).and_then(|class| counts.get_mut(class)) {
+        if let Some(count) = class_of(label, classes).and_then(|class| counts.get_mut(class)) {
             *count += 1;
-            rows += 1;
         }
     }
-    Ok(rows)
+    Ok(counts.iter().sum())
 }
 
 /// How the weight of a class follows from its number of samples n_c, with n = Σ n_c and C the number of classes.

@@ -5,7 +5,7 @@ use crate::error::{Argument, Error};
 use crate::kernel::buffers::{Buffers, InPlace, LossOnly, Separate};
 use crate::kernel::probabilities::ProbabilityRows;
 use crate::kernel::weighted::WeightedRows;
-use crate::label::Label;
+use crate::label::{Label, Labels};
 use crate::problem::{Rows, Shape, check_length};
 use crate::reduction::{Divisor, GradientScale, Reduction, Summary, Upstream, ZeroDenominator};
 
@@ -117,8 +117,7 @@ impl<'a> CrossEntropy<'a> {
     /// [`Error::NotFinite`] for a class weight, [`Error::OutOfRange`] for a row stride below C, and
     /// [`Error::ZeroDenominator`] where that was asked for.
     pub fn loss<L: Label>(&self, logits: &[f32], labels: &[L]) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
-        Ok(self.run(&rows, &divisor, LossOnly(logits), None, GradientScale::Same(0.0)))
+        self.losses(logits, L::labels(labels), None)
     }
 
     /// The loss of each row into `row_losses`, `[N]`; 0 for a row that does not count. The reduced loss beside it.
@@ -127,9 +126,7 @@ impl<'a> CrossEntropy<'a> {
     ///
     /// As [`CrossEntropy::loss`].
     pub fn row_losses<L: Label>(&self, logits: &[f32], labels: &[L], row_losses: &mut [f32]) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
-        check_length(Argument::RowLosses, rows.count(), row_losses.len())?;
-        Ok(self.run(&rows, &divisor, LossOnly(logits), Some(row_losses), GradientScale::Same(0.0)))
+        self.losses(logits, L::labels(labels), Some(row_losses))
     }
 
     /// The gradient with respect to the logits into `gradient`, shaped as they are; the loss beside it.
@@ -151,10 +148,7 @@ impl<'a> CrossEntropy<'a> {
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
-        check_length(Argument::Gradient, logits.len(), gradient.len())?;
-        let scale = GradientScale::check(upstream.into(), &divisor, rows.count())?;
-        Ok(self.run(&rows, &divisor, Separate { logits, gradient }, None, scale))
+        self.separate_gradient(logits, L::labels(labels), upstream.into(), gradient)
     }
 
     /// The gradient as [`CrossEntropy::gradient`] has it, written over the logits.
@@ -168,9 +162,7 @@ impl<'a> CrossEntropy<'a> {
         labels: &[L],
         upstream: impl Into<Upstream<'u>>,
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
-        let scale = GradientScale::check(upstream.into(), &divisor, rows.count())?;
-        Ok(self.run(&rows, &divisor, InPlace(logits), None, scale))
+        self.gradient_over_logits(logits, L::labels(labels), upstream.into())
     }
 
     /// The reduced loss of *probabilities* `[N, C]` instead of logits: −w\[y\]·log(p_y + `eps`), `eps` ≥ 0.
@@ -207,8 +199,7 @@ impl<'a> CrossEntropy<'a> {
         labels: &[L],
         eps: f32,
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check_probabilities(probabilities, labels, eps)?;
-        Ok(self.run_probabilities(&divisor, ProbabilityRows { rows: &rows, probabilities, eps, row_losses: None }))
+        self.probability_losses(probabilities, L::labels(labels), eps, None)
     }
 
     /// The loss of each row of probabilities into `row_losses`, `[N]`, as [`CrossEntropy::loss_from_probabilities`] has
@@ -224,18 +215,58 @@ impl<'a> CrossEntropy<'a> {
         eps: f32,
         row_losses: &mut [f32],
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check_probabilities(probabilities, labels, eps)?;
-        check_length(Argument::RowLosses, rows.count(), row_losses.len())?;
-        let row_losses = Some(row_losses);
-        Ok(self.run_probabilities(&divisor, ProbabilityRows { rows: &rows, probabilities, eps, row_losses }))
+        self.probability_losses(probabilities, L::labels(labels), eps, Some(row_losses))
     }
 
-    fn check<'l, L: Label>(
+    // What follows does not depend on the type of the labels, so that it is compiled once, with this crate.
+
+    fn losses(&self, logits: &[f32], labels: Labels<'_>, row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
+        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
+        check_row_losses(&rows, row_losses.as_deref())?;
+        Ok(self.run(&rows, &divisor, LossOnly(logits), row_losses, GradientScale::Same(0.0)))
+    }
+
+    fn separate_gradient(
         &self,
-        argument: Argument,
-        len: usize,
-        labels: &'l [L],
-    ) -> Result<(Rows<'l, L>, Divisor), Error>
+        logits: &[f32],
+        labels: Labels<'_>,
+        upstream: Upstream<'_>,
+        gradient: &mut [f32],
+    ) -> Result<Summary, Error> {
+        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
+        check_length(Argument::Gradient, logits.len(), gradient.len())?;
+        let scale = GradientScale::check(upstream, &divisor, rows.count())?;
+        Ok(self.run(&rows, &divisor, Separate { logits, gradient }, None, scale))
+    }
+
+    fn gradient_over_logits(
+        &self,
+        logits: &mut [f32],
+        labels: Labels<'_>,
+        upstream: Upstream<'_>,
+    ) -> Result<Summary, Error> {
+        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
+        let scale = GradientScale::check(upstream, &divisor, rows.count())?;
+        Ok(self.run(&rows, &divisor, InPlace(logits), None, scale))
+    }
+
+    fn probability_losses(
+        &self,
+        probabilities: &[f32],
+        labels: Labels<'_>,
+        eps: f32,
+        row_losses: Option<&mut [f32]>,
+    ) -> Result<Summary, Error> {
+        if !(eps.is_finite() && eps >= 0.0) {
+            return Err(Error::OutOfRange { argument: Argument::Eps, range: "a finite number of at least 0" });
+        }
+        let (rows, divisor) = self.check(Argument::Probabilities, probabilities.len(), labels)?;
+        check_row_losses(&rows, row_losses.as_deref())?;
+        let backend = self.backend.unwrap_or_else(Backend::active);
+        Ok(divisor.summary(&backend.run(ProbabilityRows { rows: &rows, probabilities, eps, row_losses })))
+    }
+
+    fn check<'l>(&self, argument: Argument, len: usize, labels: Labels<'l>) -> Result<(Rows<'l>, Divisor), Error>
     where
         'a: 'l,
     {
@@ -244,25 +275,9 @@ impl<'a> CrossEntropy<'a> {
         Ok((rows, divisor))
     }
 
-    fn check_probabilities<'l, L: Label>(
+    fn run<B: Buffers>(
         &self,
-        probabilities: &[f32],
-        labels: &'l [L],
-        eps: f32,
-    ) -> Result<(Rows<'l, L>, Divisor), Error>
-    where
-        'a: 'l,
-    {
-        if !(eps.is_finite() && eps >= 0.0) {
-            return Err(Error::OutOfRange { argument: Argument::Eps, range: "a finite number of at least 0" });
-        }
-        self.check(Argument::Probabilities, probabilities.len(), labels)
-    }
-
-    #[inline]
-    fn run<L: Label, B: Buffers>(
-        &self,
-        rows: &Rows<'_, L>,
+        rows: &Rows<'_>,
         divisor: &Divisor,
         buffers: B,
         row_losses: Option<&mut [f32]>,
@@ -271,10 +286,8 @@ impl<'a> CrossEntropy<'a> {
         let backend = self.backend.unwrap_or_else(Backend::active);
         divisor.summary(&backend.run(WeightedRows { rows, buffers, row_losses, scale }))
     }
+}
 
-    #[inline]
-    fn run_probabilities<L: Label>(&self, divisor: &Divisor, operation: ProbabilityRows<'_, L>) -> Summary {
-        let backend = self.backend.unwrap_or_else(Backend::active);
-        divisor.summary(&backend.run(operation))
-    }
+fn check_row_losses(rows: &Rows<'_>, row_losses: Option<&[f32]>) -> Result<(), Error> {
+    row_losses.map_or(Ok(()), |row_losses| check_length(Argument::RowLosses, rows.count(), row_losses.len()))
 }

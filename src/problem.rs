@@ -1,12 +1,12 @@
 //! Everything that is checked before work starts: shapes, strides, labels, weights.
 
 use crate::error::{Argument, Error};
-use crate::label::Label;
+use crate::label::Labels;
 use crate::reduction::LaneSum;
 
 /// Rows whose shape, labels and class weights have been found valid.
-pub(crate) struct Rows<'a, L> {
-    labels: &'a [L],
+pub(crate) struct Rows<'a> {
+    labels: Labels<'a>,
     pub(crate) classes: usize,
     row_stride: usize,
     class_weights: Option<&'a [f32]>,
@@ -26,10 +26,10 @@ pub(crate) struct Shape<'a> {
     pub(crate) ignore_index: Option<i64>,
 }
 
-impl<'a, L: Label> Rows<'a, L> {
+impl<'a> Rows<'a> {
     /// Checks the shape against the length of the logits (or probabilities, as `argument` says), the class weights and
     /// every label.
-    pub(crate) fn check(shape: &Shape<'a>, argument: Argument, len: usize, labels: &'a [L]) -> Result<Self, Error> {
+    pub(crate) fn check(shape: &Shape<'a>, argument: Argument, len: usize, labels: Labels<'a>) -> Result<Self, Error> {
         let Shape { classes, row_stride, class_weights, ignore_index } = *shape;
         if classes == 0 {
             return Err(Error::NoClasses);
@@ -53,8 +53,8 @@ impl<'a, L: Label> Rows<'a, L> {
 
     fn check_labels(&mut self) -> Result<(), Error> {
         let mut weight_sum = LaneSum::new();
-        for (row, label) in self.labels.iter().enumerate() {
-            let label = label.value();
+        for row in 0..self.count() {
+            let Some(label) = self.labels.get(row) else { break };
             if Some(label) == self.ignore_index {
                 continue;
             }
@@ -78,7 +78,7 @@ impl<'a, L: Label> Rows<'a, L> {
     /// The class of a row, or nothing where the row does not count.
     #[inline(always)]
     pub(crate) fn class(&self, row: usize) -> Option<usize> {
-        let label = self.labels.get(row)?.value();
+        let label = self.labels.get(row)?;
         if Some(label) == self.ignore_index { None } else { class_of(label, self.classes) }
     }
 

@@ -17,7 +17,7 @@ const SCHEMES: [Scheme; 8] = [
 ];
 const NORMALISATIONS: [Normalisation; 3] = [Normalisation::None, Normalisation::Sum, Normalisation::Mean];
 /// One rounding from f64, and what the order of the operations in f64 adds.
-const ONCE_ROUNDED: f64 = 0.5 + 1e-5;
+const ONCE_ROUNDED: f64 = 0.5 + 1e-4;
 
 #[track_caller]
 fn weights(class_weights: ClassWeights, counts: &[u64]) -> Vec<f32> {

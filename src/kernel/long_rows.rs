@@ -13,31 +13,40 @@ pub(crate) const UNDO_HEADROOM: f32 = f32::from_bits((127 - 44) << 23);
 /// 2^`HEADROOM`
 pub(crate) const APPLY_HEADROOM: f32 = f32::from_bits((127 + 44) << 23);
 
-/// Σ `term(xₖ)` over k ≠ `skip`, to be [`refined`].
-#[inline(always)]
-pub(crate) fn excluded_sum<S: Vector>(s: S, row: &[f32], skip: usize, term: &Exp<S::F>) -> Pair<f32> {
-    let zero = s.splat(0.0);
-    let groups = VIRTUAL_LANES / S::LANES;
-    let mut total = [Pair { hi: zero, lo: zero }; VIRTUAL_LANES];
-    let (blocks, tail) = row.as_chunks::<BLOCK>();
-    let skip_block = skip / BLOCK;
-    for (index, block) in blocks.iter().enumerate() {
-        // The block with the reference is one of many: only it pays for the search.
-        let skip = if index == skip_block { skip % BLOCK } else { NONE };
-        for (group, total) in total.iter_mut().take(groups).enumerate() {
-            let column = Column { block, at: group * S::LANES, skip, term };
-            let sum = if skip == NONE { column.sum_of_whole(s) } else { column.sum(s) };
-            *total = accumulate(s, *total, sum);
+/// Σ exp(xₖ − shift)·2^power over k ≠ `skip`, to be [`refined`].
+///
+/// A function of its own on each backend: inlined wherever a row is summed it would be compiled a dozen times.
+pub(crate) struct ExcludedSum<'a> {
+    pub(crate) row: &'a [f32],
+    pub(crate) skip: usize,
+    pub(crate) scale: Scale,
+}
+
+impl Operation for ExcludedSum<'_> {
+    type Output = Pair<f32>;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> Pair<f32> {
+        let zero = s.splat(0.0);
+        let groups = VIRTUAL_LANES / S::LANES;
+        let mut total = [Pair { hi: zero, lo: zero }; VIRTUAL_LANES];
+        let term = Exp::new(s, self.scale);
+        let skip_block = self.skip / BLOCK;
+        for (index, block) in self.row.chunks(BLOCK).enumerate() {
+            // The block with the reference is one of many, as is the last: only they pay for the search and the end.
+            let skip = if index == skip_block { self.skip % BLOCK } else { NONE };
+            let whole = if skip == NONE { block.first_chunk::<BLOCK>() } else { None };
+            for (group, total) in total.iter_mut().take(groups).enumerate() {
+                let column = Column { block, at: group * S::LANES, skip, term: &term };
+                let sum = match whole {
+                    Some(block) => column.sum_of_whole(s, block),
+                    None => column.sum(s),
+                };
+                *total = accumulate(s, *total, sum);
+            }
         }
+        across_lanes(s, &total)
     }
-    if !tail.is_empty() {
-        let skip = if skip_block == blocks.len() { skip % BLOCK } else { NONE };
-        for (group, total) in total.iter_mut().take(groups).enumerate() {
-            let sum = Column { block: tail, at: group * S::LANES, skip, term }.sum(s);
-            *total = accumulate(s, *total, sum);
-        }
-    }
-    across_lanes(s, &total)
 }
 
 /// No element is skipped.
@@ -56,12 +65,12 @@ struct Column<'a, F> {
 impl<F: Copy> Column<'_, F> {
     /// The sum of a column of a whole block without the reference: no branch, one straight run of instructions.
     #[inline(always)]
-    fn sum_of_whole<S: Vector<F = F>>(&self, s: S) -> F {
+    fn sum_of_whole<S: Vector<F = F>>(&self, s: S, block: &[f32; BLOCK]) -> F {
         if self.term.is_near() {
             let (sum, in_range) = tree(
                 s,
                 #[inline(always)]
-                |j| Some(self.term.term(s, s.load(self.block, self.at + j * VIRTUAL_LANES))),
+                |j| Some(self.term.term(s, s.load(block, self.at + j * VIRTUAL_LANES))),
             );
             if in_range {
                 return sum;
@@ -278,7 +287,7 @@ pub(crate) fn sum_below_largest<S: Vector>(s: S, row: &[f32], largest: usize) ->
     let logit = row.get(largest).copied().unwrap_or(0.0);
     let reference = Reference::new(s, s.splat(logit));
     let (shift, exponent) = (first(s, reference.shift), first(s, reference.exponent));
-    let sum = excluded_sum(s, row, largest, &Exp::new(s, Scale { shift, power: HEADROOM - exponent }));
+    let sum = s.run(ExcludedSum { row, skip: largest, scale: Scale { shift, power: HEADROOM - exponent } });
     let sum = refined(s, Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) }, reference.exponent, HEADROOM);
     (super::pair::product(s, sum, reference.rest), reference)
 }

@@ -5,19 +5,18 @@ use super::pair::{Pair, two_sum};
 use super::weighted::weighed;
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
-use crate::label::Label;
 use crate::problem::Rows;
 use crate::reduction::Tally;
 
 /// The loss of every row. Everything has been validated.
-pub(crate) struct ProbabilityRows<'a, L> {
-    pub(crate) rows: &'a Rows<'a, L>,
+pub(crate) struct ProbabilityRows<'a> {
+    pub(crate) rows: &'a Rows<'a>,
     pub(crate) probabilities: &'a [f32],
     pub(crate) eps: f32,
     pub(crate) row_losses: Option<&'a mut [f32]>,
 }
 
-impl<L: Label> Operation for ProbabilityRows<'_, L> {
+impl Operation for ProbabilityRows<'_> {
     type Output = Tally;
 
     #[inline(always)]

@@ -7,12 +7,11 @@
 use super::buffers::Buffers;
 use super::exp::{Exp, Reference, Scale, refined};
 use super::log1p::log1p;
-use super::long_rows::{APPLY_HEADROOM, HEADROOM, UNDO_HEADROOM, excluded_sum};
+use super::long_rows::{APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM};
 use super::pair::{self, Pair, magnitude, two_prod};
 use super::rare_rows::{RareRow, Share};
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
-use crate::label::Label;
 use crate::problem::Rows;
 use crate::reduction::{GradientScale, Tally};
 
@@ -20,14 +19,14 @@ use crate::reduction::{GradientScale, Tally};
 const LONG_ROW: usize = 1024;
 
 /// The loss of every row, and its gradient where `buffers` has one. Everything has been validated.
-pub(crate) struct WeightedRows<'a, L, B> {
-    pub(crate) rows: &'a Rows<'a, L>,
+pub(crate) struct WeightedRows<'a, B> {
+    pub(crate) rows: &'a Rows<'a>,
     pub(crate) buffers: B,
     pub(crate) row_losses: Option<&'a mut [f32]>,
     pub(crate) scale: GradientScale<'a>,
 }
 
-impl<L: Label, B: Buffers> Operation for WeightedRows<'_, L, B> {
+impl<B: Buffers> Operation for WeightedRows<'_, B> {
     type Output = Tally;
 
     #[inline(always)]
@@ -62,7 +61,7 @@ struct Group {
 
 impl Group {
     #[inline(always)]
-    fn new<L: Label>(rows: &Rows<'_, L>, logits: &[f32], first: usize, count: usize) -> Self {
+    fn new(rows: &Rows<'_>, logits: &[f32], first: usize, count: usize) -> Self {
         let mut group = Self {
             first,
             count,
@@ -84,10 +83,10 @@ impl Group {
     }
 
     #[inline(always)]
-    fn run<S: Vector, L: Label, B: Buffers>(
+    fn run<S: Vector, B: Buffers>(
         &self,
         s: S,
-        rows: &Rows<'_, L>,
+        rows: &Rows<'_>,
         buffers: &mut B,
         scale: &GradientScale<'_>,
     ) -> [f32; VIRTUAL_LANES] {
@@ -102,8 +101,8 @@ impl Group {
                 continue;
             }
             let row = part(buffers.logits(), rows.start(self.first + lane), rows.classes);
-            let term = Exp::new(s, Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] });
-            let sum = excluded_sum(s, row, self.labels[lane], &term);
+            let scale = Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] };
+            let sum = s.run(ExcludedSum { row, skip: self.labels[lane], scale });
             (hi[lane], lo[lane]) = (sum.hi, sum.lo);
         }
 
