@@ -133,7 +133,7 @@ impl<'a> CrossEntropy<'a> {
     ///
     /// The gradient of a row is w\[y\]·(p_i − \[i = y\]) times `upstream`: a number, with respect to the reduced loss, so
     /// that the gradient is divided as the loss is; or a slice `[N]`, with respect to the loss of each row, undivided.
-    /// Rows that do not count, or have weight zero, get exact zeros.
+    /// Rows that do not count, or whose weight or upstream factor is zero, get exact zeros.
     ///
     /// Where a row's loss is NaN its gradient is NaN; where the loss is infinite the gradient is its limit, and NaN if
     /// several logits are +∞.

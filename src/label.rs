@@ -26,10 +26,10 @@ impl Labels<'_> {
     #[inline(always)]
     pub(crate) fn get(&self, row: usize) -> Option<i64> {
         match self {
-            Self::U8(labels) => labels.get(row).map(|&label| label.into()),
-            Self::U16(labels) => labels.get(row).map(|&label| label.into()),
-            Self::U32(labels) => labels.get(row).map(|&label| label.into()),
-            Self::I32(labels) => labels.get(row).map(|&label| label.into()),
+            Self::U8(labels) => labels.get(row).map(|label| label.value()),
+            Self::U16(labels) => labels.get(row).map(|label| label.value()),
+            Self::U32(labels) => labels.get(row).map(|label| label.value()),
+            Self::I32(labels) => labels.get(row).map(|label| label.value()),
             Self::I64(labels) => labels.get(row).copied(),
         }
     }
@@ -45,7 +45,10 @@ pub(crate) use sealed::Sealed;
 /// An integer type of labels: `u8`, `u16`, `u32`, `i32` or `i64`.
 ///
 /// Negative labels never wrap round to a class.
-pub trait Label: Copy + sealed::Sealed {}
+pub trait Label: Copy + sealed::Sealed {
+    /// The label as a number that every such type fits in.
+    fn value(self) -> i64;
+}
 
 macro_rules! label {
     ($($integer:ty => $variant:ident),*) => {$(
@@ -55,7 +58,12 @@ macro_rules! label {
                 Labels::$variant(labels)
             }
         }
-        impl Label for $integer {}
+        impl Label for $integer {
+            #[inline(always)]
+            fn value(self) -> i64 {
+                self.into()
+            }
+        }
     )*};
 }
 label!(u8 => U8, u16 => U16, u32 => U32, i32 => I32, i64 => I64);

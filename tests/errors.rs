@@ -440,22 +440,23 @@ fn a_size_beyond_usize_is_refused_instead_of_wrapping() {
 
 /// Each of `bad` is refused by every entry point, and accepted where it is the ignored index.
 #[track_caller]
-fn labels_are_refused<L: Label + Debug>(valid_label: L, bad: &[L]) {
+fn labels_are_refused<L: Label + Debug + Into<i64>>(valid_label: L, bad: &[L]) {
     for &label in bad {
+        let value: i64 = label.into();
         // Two bad ones: the first is named.
         let mut call = valid([valid_label, valid_label, label, label]);
-        let error = Error::LabelOutOfRange { row: 2, label: label.value(), classes: CLASSES };
+        let error = Error::LabelOutOfRange { row: 2, label: value, classes: CLASSES };
         call.refused_by_all(|_| error);
         let mut counts = [u64::MAX, 7, 0];
         assert_eq!(count_labels(&call.labels, None, &mut counts), Err(error));
         assert_eq!(counts, [u64::MAX, 7, 0]);
 
-        call.ignore_index = Some(label.value());
+        call.ignore_index = Some(value);
         call.accepted_by_all(2);
         assert_eq!(count_labels(&call.labels, call.ignore_index, &mut counts), Ok(2));
 
         // Being far from the ignored one does not help.
-        for ignored in [label.value().wrapping_add(1), label.value() ^ (1 << 32), label.value() ^ (1 << 8)] {
+        for ignored in [value.wrapping_add(1), value ^ (1 << 32), value ^ (1 << 8)] {
             call.ignore_index = Some(ignored);
             call.refused_by_all(|_| error);
             assert_eq!(count_labels(&call.labels, call.ignore_index, &mut counts), Err(error));

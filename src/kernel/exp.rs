@@ -21,8 +21,8 @@ const ROUND: f32 = 12_582_912.0;
 const EXPONENT_BIAS: f32 = 127.0;
 
 /// Where the reference is at least this far from zero, subtracting first is exact for every difference that matters:
-/// f32 subtraction is exact within a factor of 2, and exp(−128) is below the range of the results.
-const FAR: f32 = 256.0;
+/// f32 subtraction is exact within a factor of 2, and exp(−192) is below the range of the results, weights included.
+const FAR: f32 = 384.0;
 
 /// eᶠ for |f| ≤ 0.3469: minimax in relative error with f32 coefficients, 2^−28.2 before rounding.
 #[inline(always)]
@@ -64,7 +64,7 @@ pub(crate) struct Exp<F> {
 pub(crate) struct Scale {
     /// 0 unless the reference is far from zero.
     pub(crate) shift: f32,
-    /// An integer with |power| ≤ 600.
+    /// An integer with |power| ≤ 800.
     pub(crate) power: f32,
 }
 

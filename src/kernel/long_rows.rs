@@ -280,15 +280,21 @@ pub(crate) fn position(row: &[f32], value: f32) -> Option<usize> {
     rest.iter().position(|&x| x == value).map(|index| block + index)
 }
 
-/// The excluded sum of a row whose largest logit `row[largest]` is finite: Σ exp(xₖ − x_largest) over the others, which
-/// never overflows, and what is needed to compute exp(x − x_largest) again.
+/// Σ_{k≠r} exp(x_k − x_r)·2^`headroom` of a row whose reference r has this logit, and what is needed to compute
+/// exp(x − x_r) again.
 #[inline(always)]
-pub(crate) fn sum_below_largest<S: Vector>(s: S, row: &[f32], largest: usize) -> (Pair<S::F>, Reference<S::F>) {
-    let logit = row.get(largest).copied().unwrap_or(0.0);
+pub(crate) fn excluded_sum<S: Vector>(
+    s: S,
+    row: &[f32],
+    reference: usize,
+    logit: f32,
+    headroom: f32,
+) -> (Pair<S::F>, Reference<S::F>) {
+    let skip = reference;
     let reference = Reference::new(s, s.splat(logit));
-    let (shift, exponent) = (first(s, reference.shift), first(s, reference.exponent));
-    let sum = s.run(ExcludedSum { row, skip: largest, scale: Scale { shift, power: HEADROOM - exponent } });
-    let sum = refined(s, Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) }, reference.exponent, HEADROOM);
+    let scale = Scale { shift: first(s, reference.shift), power: headroom - first(s, reference.exponent) };
+    let sum = s.run(ExcludedSum { row, skip, scale });
+    let sum = refined(s, Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) }, reference.exponent, headroom);
     (super::pair::product(s, sum, reference.rest), reference)
 }
 
@@ -316,7 +322,7 @@ impl Operation for LogSumExp<'_> {
             // All −∞ (or no element), or some +∞.
             return largest;
         };
-        let (sum, _) = sum_below_largest(s, self.0, index);
+        let (sum, _) = excluded_sum(s, self.0, index, largest, HEADROOM);
         let log = super::log1p::log1p(s, super::pair::scaled(s, sum, UNDO_HEADROOM));
         let total = two_sum(s, s.splat(largest), log.hi);
         let total = fast_two_sum(s, total.hi, s.add(total.lo, log.lo));

@@ -1,8 +1,8 @@
-//! Rows whose excluded sum overflows, and rows with NaN or infinite logits: the table of the contract.
+//! Rows whose excluded sum overflows or almost vanishes, and rows with NaN or infinite logits: the table of the contract.
 
 use super::exp::Reference;
 use super::log1p::log1p;
-use super::long_rows::{UNDO_HEADROOM, first, maximum, position, sum_below_largest};
+use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, first, maximum, position};
 use super::pair::{Pair, fast_two_sum, scaled, two_sum};
 use super::weighted::weighed;
 use crate::backend::vector::{Operation, Vector};
@@ -57,7 +57,7 @@ impl Operation for RareRow<'_> {
             };
             return Rare { loss, share };
         }
-        let (sum, reference) = sum_below_largest(s, self.row, index);
+        let (sum, reference) = excluded_sum(s, self.row, index, largest, HEADROOM);
         let sum = scaled(s, sum, UNDO_HEADROOM);
         let loss = if of_label == f32::NEG_INFINITY {
             f32::INFINITY * self.weight
@@ -65,6 +65,30 @@ impl Operation for RareRow<'_> {
             first(s, loss_from_largest(s, largest, of_label, sum, self.weight))
         };
         Rare { loss, share: share_of_largest(s, &reference, sum) }
+    }
+}
+
+/// Below this an excluded sum, in units of 2^−`HEADROOM`, may have lost terms: −log p_y is then below the range of f32.
+pub(crate) const TINY_SUM: f32 = f32::from_bits((127 - 83) << 23);
+
+/// E = Σ_{k≠y} exp(x_k − x_y) of a row where it is tiny, so that log(1 + E) and E/(1 + E) are E: a weight may bring them
+/// back into range.
+pub(crate) struct TinyRow<'a> {
+    pub(crate) row: &'a [f32],
+    pub(crate) label: usize,
+}
+
+impl Operation for TinyRow<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> f64 {
+        // 2^−(HEADROOM + 127) is a number in f64 only.
+        const MORE: f32 = 127.0;
+        const UNIT: f64 = f64::from_bits((1023 - 44 - 127) << 52);
+        let of_label = self.row.get(self.label).copied().unwrap_or(0.0);
+        let sum = excluded_sum(s, self.row, self.label, of_label, HEADROOM + MORE).0;
+        (f64::from(first(s, sum.hi)) + f64::from(first(s, sum.lo))) * UNIT
     }
 }
 

@@ -9,7 +9,7 @@ use super::exp::{Exp, Reference, Scale, refined};
 use super::log1p::log1p;
 use super::long_rows::{APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM};
 use super::pair::{self, Pair, magnitude, two_prod};
-use super::rare_rows::{RareRow, Share};
+use super::rare_rows::{RareRow, Share, TINY_SUM, TinyRow};
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
 use crate::problem::Rows;
@@ -138,15 +138,18 @@ impl Group {
             }
             let mut share = Share::Spread { shift: shifts[lane], exponent: exponents[lane], share: shares[lane] };
             let mut miss = f64::from(misses[lane]) * f64::from(UNDO_HEADROOM);
-            if !sums[lane].is_finite() {
-                let row = part(buffers.logits(), start, rows.classes);
+            let factor = if B::GRADIENT { scale.of_row(self.first + lane) * f64::from(weight) } else { 0.0 };
+            let row = part(buffers.logits(), start, rows.classes);
+            if sums[lane] < TINY_SUM && (weight.abs() > 1.0 || factor.abs() > 1.0) {
+                miss = s.run(TinyRow { row, label });
+                losses[lane] = (miss * f64::from(weight)) as f32;
+            } else if !sums[lane].is_finite() {
                 let rare = s.run(RareRow { row, label, weight });
                 losses[lane] = rare.loss;
                 share = rare.share;
                 miss = 1.0;
             }
             if B::GRADIENT {
-                let factor = scale.of_row(self.first + lane) * f64::from(weight);
                 write_gradient(s, buffers, start, rows.classes, &RowGradient { share, label, factor, miss });
             }
         }
@@ -186,6 +189,10 @@ struct RowGradient {
 
 #[inline(always)]
 fn write_gradient<S: Vector, B: Buffers>(s: S, buffers: &mut B, start: usize, classes: usize, row: &RowGradient) {
+    if row.factor == 0.0 {
+        buffers.gradient(start, classes).fill(0.0);
+        return;
+    }
     let at_label = 0.0 - (row.factor * row.miss) as f32;
     // The mean over a zero denominator.
     let share = if row.factor.is_nan() { Share::Undefined } else { row.share };
