@@ -140,7 +140,7 @@ impl Group {
             let mut miss = f64::from(misses[lane]) * f64::from(UNDO_HEADROOM);
             let factor = if B::GRADIENT { scale.of_row(self.first + lane) * f64::from(weight) } else { 0.0 };
             let row = part(buffers.logits(), start, rows.classes);
-            if sums[lane] < TINY_SUM && (weight.abs() > 1.0 || factor.abs() > 1.0) {
+            if sums[lane] < TINY_SUM {
                 miss = s.run(TinyRow { row, label });
                 losses[lane] = (miss * f64::from(weight)) as f32;
             } else if !sums[lane].is_finite() {
