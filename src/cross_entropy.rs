@@ -1,13 +1,14 @@
-//! The public face of the weighted loss.
+//! The options of the softmax losses, and their entry points for class labels.
 
 use crate::backend::Backend;
 use crate::error::{Argument, Error};
-use crate::kernel::buffers::{Buffers, InPlace, LossOnly, Separate};
-use crate::kernel::probabilities::ProbabilityRows;
+use crate::kernel::buffers::{InPlace, LossOnly, Separate};
+use crate::kernel::combined::CombinedRows;
+use crate::kernel::terms::{Adjustment, Terms};
 use crate::kernel::weighted::WeightedRows;
-use crate::label::{Label, Labels};
-use crate::problem::{Rows, Shape, check_length};
-use crate::reduction::{Divisor, GradientScale, Reduction, Summary, Upstream, ZeroDenominator};
+use crate::label::Label;
+use crate::problem::{Rows, Shape, Targets, check_cost, check_finite, check_length};
+use crate::reduction::{Denominator, Divisor, GradientScale, Reduction, Summary, Upstream, ZeroDenominator};
 
 /// Weighted softmax cross-entropy, −w\[y\]·log p_y with p = softmax(x), and its options.
 ///
@@ -53,27 +54,66 @@ use crate::reduction::{Divisor, GradientScale, Reduction, Summary, Upstream, Zer
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct CrossEntropy<'a> {
-    shape: Shape<'a>,
-    reduction: Reduction,
+    pub(crate) shape: Shape<'a>,
+    adjustment: Adjustment<'a>,
+    mislabel_costs: Option<&'a [f32]>,
+    label_smoothing: f32,
+    focal: f32,
+    z_loss: f32,
+    /// `None` for the default, which depends on the other options.
+    reduction: Option<Reduction>,
     zero_denominator: ZeroDenominator,
     backend: Option<Backend>,
 }
 
 impl<'a> CrossEntropy<'a> {
-    /// The loss over this number of classes C, every option at its default: no class weights, no ignored index, mean
-    /// over the weight sum, NaN where that is zero, the best backend.
+    /// The loss over this number of classes C, every option at its default: one position, no weights, no ignored index,
+    /// none of the other terms, mean over the weight sum, NaN where that is zero, the best backend.
     pub const fn new(classes: usize) -> Self {
         Self {
-            shape: Shape { classes, row_stride: None, class_weights: None, ignore_index: None },
-            reduction: Reduction::Mean(crate::Denominator::WeightSum),
+            shape: Shape {
+                classes,
+                positions: 1,
+                row_stride: None,
+                class_weights: None,
+                sample_weights: None,
+                ignore_index: None,
+            },
+            adjustment: Adjustment { temperature: 1.0, bias: None },
+            mislabel_costs: None,
+            label_smoothing: 0.0,
+            focal: 0.0,
+            z_loss: 0.0,
+            reduction: None,
             zero_denominator: ZeroDenominator::NaN,
             backend: None,
         }
     }
 
-    /// The cost of each class, `[C]`, finite.
+    /// D, the number of rows of each sample, whose logits stand class by class: `[N, C, D]`, as pixels and tokens have
+    /// them in PyTorch. At least 1, which is the default. Row (n, d) is number n·D + d.
+    pub const fn positions(mut self, positions: usize) -> Self {
+        self.shape.positions = positions;
+        self
+    }
+
+    /// The number of elements from the start of one sample of logits (and of gradient, log-probabilities and target
+    /// probabilities) to the start of the next, for rows that are padded: at least C·D, which is the default. The
+    /// logits then have N × stride elements. What lies between the samples is neither used nor written.
+    pub const fn row_stride(mut self, elements: usize) -> Self {
+        self.shape.row_stride = Some(elements);
+        self
+    }
+
+    /// The cost of each class, `[C]`, finite; with [mislabel costs](Self::mislabel_costs) those of missing it, at least 0.
     pub const fn class_weights(mut self, weights: &'a [f32]) -> Self {
         self.shape.class_weights = Some(weights);
+        self
+    }
+
+    /// A factor for the loss of each row, `[N, D]`, finite, at least 0.
+    pub const fn sample_weights(mut self, weights: &'a [f32]) -> Self {
+        self.shape.sample_weights = Some(weights);
         self
     }
 
@@ -83,23 +123,85 @@ impl<'a> CrossEntropy<'a> {
         self
     }
 
-    /// How the losses of the rows become one number.
+    /// ε in [0, 1]: that much of the target is spread evenly over the classes, as PyTorch has it,
+    ///
+    /// (1 − ε)·(−w\[y\]·log p_y) + (ε/C)·Σ_c w\[c\]·(−log p_c);
+    ///
+    /// target probabilities q become (1 − ε)·q + ε/C (Szegedy et al., "Rethinking the Inception Architecture for Computer
+    /// Vision", CVPR 2016).
+    pub const fn label_smoothing(mut self, share: f32) -> Self {
+        self.label_smoothing = share;
+        self
+    }
+
+    /// The cost of naming class j where y is true, `[C, C]`, row y, column j: finite, at least 0, zero on the diagonal.
+    ///
+    /// This makes the loss of a row the real-world-weight cross-entropy of Ho & Wookey ("The Real-World-Weight
+    /// Cross-Entropy Loss Function: Modeling the Costs of Mislabeling", IEEE Access 8, 2020),
+    ///
+    /// −fn\[y\]·log p_y − Σ_{j≠y} fp\[y,j\]·log(1 − p_j),
+    ///
+    /// where the miss costs fn are the [class weights](Self::class_weights), which must then be at least 0. With
+    /// s_j = fp\[y,j\]·p_j/(1 − p_j) and s_y = 0 its gradient is fn\[y\]·(p_i − \[i = y\]) + s_i − p_i·Σ_j s_j. A confident
+    /// mistake keeps both: nothing is clipped. If all costs are zero the loss is the weighted one, in the same bits.
+    ///
+    /// The mean is over [`Denominator::Rows`] unless told otherwise.
+    ///
+    /// ```
+    /// # use rwwce::CrossEntropy;
+    /// // To say 0 where 1 is true costs 19 more than missing 1.
+    /// let costs = [0.0, 0.0, 0.0, 19.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    /// let loss = CrossEntropy::new(3).mislabel_costs(&costs);
+    /// let mut gradient = [0.0; 3];
+    /// let summary = loss.gradient(&[30.0, 0.0, 0.0], &[1u8], 1.0, &mut gradient)?;
+    /// assert_eq!(summary.loss, 586.830_2);
+    /// assert_eq!(gradient, [20.0, -10.5, -9.5]);
+    /// # Ok::<(), rwwce::Error>(())
+    /// ```
+    pub const fn mislabel_costs(mut self, costs: &'a [f32]) -> Self {
+        self.mislabel_costs = Some(costs);
+        self
+    }
+
+    /// γ ≥ 0: −w\[y\]·log p_y gets the factor (1 − p_y)^γ, which turns the gradient to the rows that are still wrong (Lin,
+    /// Goyal, Girshick, He & Dollár, "Focal Loss for Dense Object Detection", ICCV 2017). Other terms do not get it.
+    pub const fn focal(mut self, exponent: f32) -> Self {
+        self.focal = exponent;
+        self
+    }
+
+    /// λ ≥ 0: adds λ·W·(log Σ exp x)² to the loss of a row, which keeps logits from drifting away from zero (Chowdhery et
+    /// al., "PaLM: Scaling Language Modeling with Pathways", 2022). W is the weight of the row: w\[y\], or Σ_c w\[c\]·q_c.
+    pub const fn z_loss(mut self, factor: f32) -> Self {
+        self.z_loss = factor;
+        self
+    }
+
+    /// What is added to the logits of each class, `[C]`, finite, after the division by the temperature. With τ·log of the
+    /// class frequencies it is the logit adjustment for long-tailed data (Menon et al., "Long-tail learning via logit
+    /// adjustment", ICLR 2021). The sum is rounded to f32; everything else is as exact for the sum as without a bias.
+    pub const fn class_bias(mut self, bias: &'a [f32]) -> Self {
+        self.adjustment.bias = Some(bias);
+        self
+    }
+
+    /// T > 0: the logits are divided by it, which softens (T > 1) or sharpens the probabilities (Guo, Pleiss, Sun &
+    /// Weinberger, "On Calibration of Modern Neural Networks", ICML 2017). The quotient is rounded to f32.
+    pub const fn temperature(mut self, temperature: f32) -> Self {
+        self.adjustment.temperature = temperature;
+        self
+    }
+
+    /// How the losses of the rows become one number. By default the mean over the [weight sum](Denominator::WeightSum),
+    /// and over the [rows](Denominator::Rows) for target probabilities and with mislabel costs.
     pub const fn reduction(mut self, reduction: Reduction) -> Self {
-        self.reduction = reduction;
+        self.reduction = Some(reduction);
         self
     }
 
     /// What a mean is when its denominator is zero.
     pub const fn zero_denominator(mut self, policy: ZeroDenominator) -> Self {
         self.zero_denominator = policy;
-        self
-    }
-
-    /// The number of elements from the start of one row of logits (and of gradient) to the start of the next, for rows
-    /// that are padded: at least C, which is the default. The logits then have N × stride elements. What lies between
-    /// the rows is neither read nor written.
-    pub const fn row_stride(mut self, elements: usize) -> Self {
-        self.shape.row_stride = Some(elements);
         self
     }
 
@@ -117,7 +219,7 @@ impl<'a> CrossEntropy<'a> {
     /// [`Error::NotFinite`] for a class weight, [`Error::OutOfRange`] for a row stride below C, and
     /// [`Error::ZeroDenominator`] where that was asked for.
     pub fn loss<L: Label>(&self, logits: &[f32], labels: &[L]) -> Result<Summary, Error> {
-        self.losses(logits, L::labels(labels), None)
+        self.losses(logits, Targets::Labels(L::labels(labels)), None)
     }
 
     /// The loss of each row into `row_losses`, `[N]`; 0 for a row that does not count. The reduced loss beside it.
@@ -126,7 +228,7 @@ impl<'a> CrossEntropy<'a> {
     ///
     /// As [`CrossEntropy::loss`].
     pub fn row_losses<L: Label>(&self, logits: &[f32], labels: &[L], row_losses: &mut [f32]) -> Result<Summary, Error> {
-        self.losses(logits, L::labels(labels), Some(row_losses))
+        self.losses(logits, Targets::Labels(L::labels(labels)), Some(row_losses))
     }
 
     /// The gradient with respect to the logits into `gradient`, shaped as they are; the loss beside it.
@@ -148,7 +250,7 @@ impl<'a> CrossEntropy<'a> {
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        self.separate_gradient(logits, L::labels(labels), upstream.into(), gradient)
+        self.separate_gradient(logits, Targets::Labels(L::labels(labels)), upstream.into(), gradient)
     }
 
     /// The gradient as [`CrossEntropy::gradient`] has it, written over the logits.
@@ -162,132 +264,208 @@ impl<'a> CrossEntropy<'a> {
         labels: &[L],
         upstream: impl Into<Upstream<'u>>,
     ) -> Result<Summary, Error> {
-        self.gradient_over_logits(logits, L::labels(labels), upstream.into())
-    }
-
-    /// The reduced loss of *probabilities* `[N, C]` instead of logits: −w\[y\]·log(p_y + `eps`), `eps` ≥ 0.
-    ///
-    /// Probabilities are the second choice. A softmax in f32 has already rounded the confident ones to 1 and the
-    /// hopeless ones to 0, so give the logits wherever they can be had; PyTorch's `cross_entropy`, too, wants logits, and
-    /// given probabilities it takes their softmax once more without a word.
-    ///
-    /// `eps` keeps the logarithm of 0 away, at a price. With the usual 1e-10 no row can cost more than 23.03
-    /// (−log 1e-10), and since the derivative −1/(p_y + eps) no longer grows as p_y falls below eps while that of the
-    /// softmax still vanishes, the worst mistakes stop learning. With 0 a probability of 0 costs what it should: +∞.
-    ///
-    /// Whoever writes the mean as a sum over N should know that PyTorch divides by the sum of the weights instead:
-    /// [`Denominator`](crate::Denominator) names both.
-    ///
-    /// Nothing requires a row to sum to 1, and the formula is taken at its word: a NaN or a negative sum gives
-    /// NaN, p_y > 1 a negative loss.
-    ///
-    /// # Errors
-    ///
-    /// As [`CrossEntropy::loss`], and [`Error::OutOfRange`] for an `eps` that is negative or not finite.
-    ///
-    /// ```
-    /// # use rwwce::CrossEntropy;
-    /// let p = [0.0, 1.0];
-    /// let loss = CrossEntropy::new(2);
-    /// assert_eq!(loss.loss_from_probabilities(&p, &[0u8], 0.0)?.loss, f32::INFINITY);
-    /// assert_eq!(loss.loss_from_probabilities(&p, &[0u8], 1e-10)?.loss, 23.025_85);
-    /// # Ok::<(), rwwce::Error>(())
-    /// ```
-    pub fn loss_from_probabilities<L: Label>(
-        &self,
-        probabilities: &[f32],
-        labels: &[L],
-        eps: f32,
-    ) -> Result<Summary, Error> {
-        self.probability_losses(probabilities, L::labels(labels), eps, None)
-    }
-
-    /// The loss of each row of probabilities into `row_losses`, `[N]`, as [`CrossEntropy::loss_from_probabilities`] has
-    /// it; 0 for a row that does not count.
-    ///
-    /// # Errors
-    ///
-    /// As [`CrossEntropy::loss_from_probabilities`].
-    pub fn row_losses_from_probabilities<L: Label>(
-        &self,
-        probabilities: &[f32],
-        labels: &[L],
-        eps: f32,
-        row_losses: &mut [f32],
-    ) -> Result<Summary, Error> {
-        self.probability_losses(probabilities, L::labels(labels), eps, Some(row_losses))
+        self.gradient_over_logits(logits, Targets::Labels(L::labels(labels)), upstream.into())
     }
 
     // What follows does not depend on the type of the labels, so that it is compiled once, with this crate.
 
-    fn losses(&self, logits: &[f32], labels: Labels<'_>, row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
-        check_row_losses(&rows, row_losses.as_deref())?;
-        Ok(self.run(&rows, &divisor, LossOnly(logits), row_losses, GradientScale::Same(0.0)))
-    }
-
-    fn separate_gradient(
+    pub(crate) fn losses(
         &self,
         logits: &[f32],
-        labels: Labels<'_>,
+        targets: Targets<'_>,
+        row_losses: Option<&mut [f32]>,
+    ) -> Result<Summary, Error> {
+        let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
+        check_row_losses(&rows, row_losses.as_deref())?;
+        let space = Space { logits: Some(logits), gradient: None };
+        Ok(self.run(&rows, targets, &divisor, space, row_losses, GradientScale::Same(0.0)))
+    }
+
+    pub(crate) fn separate_gradient(
+        &self,
+        logits: &[f32],
+        targets: Targets<'_>,
         upstream: Upstream<'_>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
+        let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        Ok(self.run(&rows, &divisor, Separate { logits, gradient }, None, scale))
+        let space = Space { logits: Some(logits), gradient: Some(gradient) };
+        Ok(self.run(&rows, targets, &divisor, space, None, scale))
     }
 
-    fn gradient_over_logits(
+    pub(crate) fn gradient_over_logits(
         &self,
         logits: &mut [f32],
-        labels: Labels<'_>,
+        targets: Targets<'_>,
         upstream: Upstream<'_>,
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), labels)?;
+        let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        Ok(self.run(&rows, &divisor, InPlace(logits), None, scale))
+        let space = Space { logits: None, gradient: Some(logits) };
+        Ok(self.run(&rows, targets, &divisor, space, None, scale))
     }
 
-    fn probability_losses(
+    /// Checks everything but the slices that are written.
+    pub(crate) fn check<'l>(
         &self,
-        probabilities: &[f32],
-        labels: Labels<'_>,
-        eps: f32,
-        row_losses: Option<&mut [f32]>,
-    ) -> Result<Summary, Error> {
-        if !(eps.is_finite() && eps >= 0.0) {
-            return Err(Error::OutOfRange { argument: Argument::Eps, range: "a finite number of at least 0" });
-        }
-        let (rows, divisor) = self.check(Argument::Probabilities, probabilities.len(), labels)?;
-        check_row_losses(&rows, row_losses.as_deref())?;
-        let backend = self.backend.unwrap_or_else(Backend::active);
-        Ok(divisor.summary(&backend.run(ProbabilityRows { rows: &rows, probabilities, eps, row_losses })))
-    }
-
-    fn check<'l>(&self, argument: Argument, len: usize, labels: Labels<'l>) -> Result<(Rows<'l>, Divisor), Error>
+        argument: Argument,
+        len: usize,
+        targets: Targets<'l>,
+    ) -> Result<(Rows<'l>, Divisor), Error>
     where
         'a: 'l,
     {
-        let rows = Rows::check(&self.shape, argument, len, labels)?;
-        let divisor = Divisor::new(self.reduction, self.zero_denominator, rows.counted, rows.weight_sum)?;
+        let rows = self.check_rows(argument, len, targets)?;
+        let by_rows = self.mislabel_costs.is_some() || matches!(targets, Targets::Soft(_));
+        let default = if by_rows { Reduction::Mean(Denominator::Rows) } else { Reduction::default() };
+        let divisor = Divisor::new(self.reduction.unwrap_or(default), self.zero_denominator, &rows.counts)?;
         Ok((rows, divisor))
     }
 
-    fn run<B: Buffers>(
+    pub(crate) fn check_rows<'l>(&self, argument: Argument, len: usize, targets: Targets<'l>) -> Result<Rows<'l>, Error>
+    where
+        'a: 'l,
+    {
+        let rows = Rows::check(&self.shape, argument, len, targets)?;
+        self.check_options(argument, targets)?;
+        Ok(rows)
+    }
+
+    /// Checks rows of which only labels and weights matter.
+    pub(crate) fn check_rows_alone<'l>(&self, count: usize, targets: Targets<'l>) -> Result<Rows<'l>, Error>
+    where
+        'a: 'l,
+    {
+        let shape = Shape { positions: 1, row_stride: None, ..self.shape };
+        let too_long = Error::SizeOverflow { rows: count, row_stride: shape.classes };
+        Rows::check(&shape, Argument::Logits, count.checked_mul(shape.classes).ok_or(too_long)?, targets)
+    }
+
+    pub(crate) fn adjustment(&self) -> Adjustment<'a> {
+        self.adjustment
+    }
+
+    fn check_options(&self, argument: Argument, targets: Targets<'_>) -> Result<(), Error> {
+        let classes = self.shape.classes;
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            return Err(Error::OutOfRange { argument: Argument::LabelSmoothing, range: "a number in [0, 1]" });
+        }
+        for (argument, number) in [(Argument::Focal, self.focal), (Argument::ZLoss, self.z_loss)] {
+            if !(number.is_finite() && number >= 0.0) {
+                return Err(Error::OutOfRange { argument, range: "a finite number of at least 0" });
+            }
+        }
+        let temperature = self.adjustment.temperature;
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Err(Error::OutOfRange { argument: Argument::Temperature, range: "a finite number above 0" });
+        }
+        if let Some(bias) = self.adjustment.bias {
+            check_length(Argument::ClassBias, classes, bias.len())?;
+            check_finite(Argument::ClassBias, bias)?;
+        }
+        if let Some(costs) = self.mislabel_costs {
+            let expected =
+                classes.checked_mul(classes).ok_or(Error::SizeOverflow { rows: classes, row_stride: classes })?;
+            check_length(Argument::MislabelCosts, expected, costs.len())?;
+            check_cost(Argument::MislabelCosts, costs)?;
+            check_cost(Argument::ClassWeights, self.shape.class_weights.unwrap_or(&[]))?;
+            let paid = |&class: &usize| costs.get(class * classes + class).is_some_and(|&cost| cost != 0.0);
+            if let Some(class) = (0..classes).find(paid) {
+                return Err(Error::CostOfTruth { class });
+            }
+        }
+        // What is set and means nothing here.
+        let of_labels = [
+            (Argument::MislabelCosts, self.mislabel_costs.is_some()),
+            (Argument::Focal, self.focal != 0.0),
+            (Argument::IgnoreIndex, self.shape.ignore_index.is_some()),
+        ];
+        let of_logits = [
+            (Argument::LabelSmoothing, self.label_smoothing != 0.0),
+            (Argument::Focal, self.focal != 0.0),
+            (Argument::ZLoss, self.z_loss != 0.0),
+            (Argument::Temperature, temperature != 1.0),
+            (Argument::ClassBias, self.adjustment.bias.is_some()),
+        ];
+        let soft = matches!(targets, Targets::Soft(_)).then_some((Argument::Targets, &of_labels[..]));
+        let probabilities = (argument == Argument::Probabilities).then_some((argument, &of_logits[..]));
+        for (with, options) in soft.into_iter().chain(probabilities) {
+            if let Some(&(option, _)) = options.iter().find(|(_, set)| *set) {
+                return Err(Error::Incompatible { option, with });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn terms<'t>(&self, rows: &'t Rows<'t>, targets: Targets<'t>) -> Terms<'t>
+    where
+        'a: 't,
+    {
+        Terms {
+            rows,
+            adjustment: self.adjustment,
+            soft: if let Targets::Soft(probabilities) = targets { Some(probabilities) } else { None },
+            smoothing: self.label_smoothing,
+            costs: self.costs(),
+            focal: self.focal,
+            z_loss: self.z_loss,
+        }
+    }
+
+    /// The mislabel costs, unless all are zero.
+    pub(crate) fn costs(&self) -> Option<&'a [f32]> {
+        self.mislabel_costs.filter(|costs| costs.iter().any(|&cost| cost != 0.0))
+    }
+
+    pub(crate) fn chosen_backend(&self) -> Backend {
+        self.backend.unwrap_or_else(Backend::active)
+    }
+
+    fn run<'t>(
         &self,
-        rows: &Rows<'_>,
+        rows: &'t Rows<'t>,
+        targets: Targets<'t>,
         divisor: &Divisor,
-        buffers: B,
+        space: Space<'_>,
         row_losses: Option<&mut [f32]>,
         scale: GradientScale<'_>,
-    ) -> Summary {
-        let backend = self.backend.unwrap_or_else(Backend::active);
-        divisor.summary(&backend.run(WeightedRows { rows, buffers, row_losses, scale }))
+    ) -> Summary
+    where
+        'a: 't,
+    {
+        let (backend, terms) = (self.chosen_backend(), self.terms(rows, targets));
+        let tally = if terms.are_plain() {
+            match space {
+                Space { logits: Some(logits), gradient: None } => {
+                    backend.run(WeightedRows { rows, buffers: LossOnly(logits), row_losses, scale })
+                }
+                Space { logits: Some(logits), gradient: Some(gradient) } => {
+                    backend.run(WeightedRows { rows, buffers: Separate { logits, gradient }, row_losses, scale })
+                }
+                Space { logits: None, gradient } => {
+                    let buffers = InPlace(gradient.unwrap_or_default());
+                    backend.run(WeightedRows { rows, buffers, row_losses, scale })
+                }
+            }
+        } else {
+            let (terms, logits) = (&terms, space.logits);
+            match space.gradient {
+                None => backend.run(CombinedRows::<false> { terms, logits, gradient: &mut [], row_losses, scale }),
+                Some(gradient) => backend.run(CombinedRows::<true> { terms, logits, gradient, row_losses, scale }),
+            }
+        };
+        divisor.summary(&rows.counts, &tally)
     }
 }
 
-fn check_row_losses(rows: &Rows<'_>, row_losses: Option<&[f32]>) -> Result<(), Error> {
+/// The logits, unless they are where the gradient goes, and the gradient, if there is one.
+struct Space<'a> {
+    logits: Option<&'a [f32]>,
+    gradient: Option<&'a mut [f32]>,
+}
+
+pub(crate) fn check_row_losses(rows: &Rows<'_>, row_losses: Option<&[f32]>) -> Result<(), Error> {
     row_losses.map_or(Ok(()), |row_losses| check_length(Argument::RowLosses, rows.count(), row_losses.len()))
 }

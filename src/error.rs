@@ -6,19 +6,53 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Argument {
-    /// The logits, `[N, C]`.
+    /// The logits, `[N, C, D]`.
     Logits,
-    /// The probabilities, `[N, C]`.
+    /// The probabilities, `[N, C, D]`.
     Probabilities,
-    /// The labels, `[N]`.
+    /// The labels, `[N, D]`.
     Labels,
-    /// The class weights, `[C]`.
+    /// The class weights, `[C]`; the miss costs where there are mislabel costs.
     ClassWeights,
-    /// The slice that receives the loss of each row, `[N]`.
+    /// The mislabel costs, `[C, C]`.
+    MislabelCosts,
+    /// The sample weights, `[N, D]`.
+    SampleWeights,
+    /// The target probabilities, shaped as the logits; of a binary loss the targets, `[N, L]`.
+    Targets,
+    /// What is added to the logits of each class, `[C]`.
+    ClassBias,
+    /// The label that does not count.
+    IgnoreIndex,
+    /// The share of the label smoothing.
+    LabelSmoothing,
+    /// The exponent of the focal factor.
+    Focal,
+    /// The temperature.
+    Temperature,
+    /// The factor of the squared log-sum-exp.
+    ZLoss,
+    /// The number of positions D of each sample.
+    Positions,
+    /// The miss costs of a binary loss, `[L]`.
+    MissCosts,
+    /// The false-alarm costs of a binary loss, `[L]`.
+    FalseAlarmCosts,
+    /// The slice that receives log-probabilities, shaped as the logits.
+    LogProbabilities,
+    /// The slice that receives the log-sum-exp of each row, `[N, D]`.
+    LogSumExps,
+    /// The slice of weight sums of each class, `[C]`.
+    WeightSums,
+    /// The slice of loss sums of each class, `[C]`.
+    LossSums,
+    /// The confusion matrix, `[C, C]`.
+    Confusion,
+    /// The slice that receives the loss of each row, `[N, D]`.
     RowLosses,
     /// The slice that receives the gradient, shaped as the logits.
     Gradient,
-    /// The upstream factor, or the factors of the rows, `[N]`.
+    /// The upstream factor, or the factors of the rows, `[N, D]`.
     Upstream,
     /// The number of elements from the start of one row to the start of the next.
     RowStride,
@@ -39,6 +73,23 @@ impl fmt::Display for Argument {
             Self::Probabilities => "probabilities",
             Self::Labels => "labels",
             Self::ClassWeights => "class weights",
+            Self::MislabelCosts => "mislabel costs",
+            Self::SampleWeights => "sample weights",
+            Self::Targets => "targets",
+            Self::ClassBias => "class bias",
+            Self::IgnoreIndex => "ignore index",
+            Self::LabelSmoothing => "label smoothing",
+            Self::Focal => "focal exponent",
+            Self::Temperature => "temperature",
+            Self::ZLoss => "z-loss",
+            Self::Positions => "positions",
+            Self::MissCosts => "miss costs",
+            Self::FalseAlarmCosts => "false-alarm costs",
+            Self::LogProbabilities => "log-probabilities",
+            Self::LogSumExps => "log-sum-exps",
+            Self::WeightSums => "weight sums",
+            Self::LossSums => "loss sums",
+            Self::Confusion => "confusion matrix",
             Self::RowLosses => "row losses",
             Self::Gradient => "gradient",
             Self::Upstream => "upstream",
@@ -103,10 +154,39 @@ pub enum Error {
     },
     /// The denominator of the mean is zero, and the caller asked for an error.
     ZeroDenominator,
+    /// A number that must not be negative is.
+    Negative {
+        /// Which argument.
+        argument: Argument,
+        /// The index of the number.
+        index: usize,
+    },
+    /// The diagonal of the mislabel costs, the cost of naming the true class, is not zero.
+    CostOfTruth {
+        /// The class.
+        class: usize,
+    },
+    /// Two options that mean nothing together, or an option that this entry point has no use for.
+    Incompatible {
+        /// The option.
+        option: Argument,
+        /// What it does not go with.
+        with: Argument,
+    },
+    /// A target of a binary loss is not in [0, 1].
+    TargetOutOfRange {
+        /// The index of the target.
+        index: usize,
+    },
+    /// The parts of a row do not hold the logit of its label exactly once.
+    LabelOwners {
+        /// The number of parts that hold it.
+        found: usize,
+    },
 }
 
 impl Error {
-    /// A number for each kind of error that stays the same in every version: 1 to 8, in the order of
+    /// A number for each kind of error that stays the same in every version: 1 to 13, in the order of
     /// the variants.
     #[must_use]
     pub const fn code(&self) -> u32 {
@@ -119,6 +199,11 @@ impl Error {
             Self::OutOfRange { .. } => 6,
             Self::EmptyClass { .. } => 7,
             Self::ZeroDenominator => 8,
+            Self::Negative { .. } => 9,
+            Self::CostOfTruth { .. } => 10,
+            Self::Incompatible { .. } => 11,
+            Self::TargetOutOfRange { .. } => 12,
+            Self::LabelOwners { .. } => 13,
         }
     }
 }
@@ -142,6 +227,15 @@ impl fmt::Display for Error {
             Self::OutOfRange { argument, range } => write!(f, "{argument}: expected {range}"),
             Self::EmptyClass { class } => write!(f, "counts: class {class} has no samples"),
             Self::ZeroDenominator => f.write_str("the denominator of the mean is zero"),
+            Self::Negative { argument, index } => write!(f, "{argument}: the number at index {index} is negative"),
+            Self::CostOfTruth { class } => {
+                write!(f, "mislabel costs: the cost of naming class {class} where it is true is not 0")
+            }
+            Self::Incompatible { option, with } => write!(f, "{option}: means nothing together with {with}"),
+            Self::TargetOutOfRange { index } => write!(f, "targets: the target at index {index} is not in [0, 1]"),
+            Self::LabelOwners { found } => {
+                write!(f, "labels: {found} parts hold the logit of the label, expected exactly 1")
+            }
         }
     }
 }

@@ -85,19 +85,28 @@
 extern crate std;
 
 mod backend;
+mod binary;
 mod class_weights;
 mod cross_entropy;
 mod error;
+mod from_probabilities;
 mod kernel;
 mod label;
+mod log_probabilities;
 mod log_sum_exp;
+mod monitoring;
 mod problem;
 mod reduction;
+mod row_partial;
+mod soft_targets;
 
 pub use backend::Backend;
+pub use binary::BinaryCrossEntropy;
 pub use class_weights::{ClassWeights, EmptyClass, Normalisation, Scheme, count_labels};
 pub use cross_entropy::CrossEntropy;
 pub use error::{Argument, Error};
 pub use label::Label;
 pub use log_sum_exp::log_sum_exp;
-pub use reduction::{Denominator, Reduction, Summary, Upstream, ZeroDenominator};
+pub use monitoring::{ClassSums, decision_cost};
+pub use reduction::{Denominator, Reduction, Summary, Total, Upstream, ZeroDenominator};
+pub use row_partial::RowPartial;

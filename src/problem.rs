@@ -2,96 +2,199 @@
 
 use crate::error::{Argument, Error};
 use crate::label::Labels;
-use crate::reduction::LaneSum;
+use crate::reduction::{LaneSum, Total};
 
-/// Rows whose shape, labels and class weights have been found valid.
+/// Rows whose shape, labels and weights have been found valid.
 pub(crate) struct Rows<'a> {
-    labels: Labels<'a>,
-    pub(crate) classes: usize,
-    row_stride: usize,
-    class_weights: Option<&'a [f32]>,
-    ignore_index: Option<i64>,
-    /// Number of rows that count.
-    pub(crate) counted: usize,
-    /// Σ w[y] over the rows that count.
-    pub(crate) weight_sum: f64,
+    shape: Shape<'a>,
+    /// None where the targets are probabilities.
+    labels: Option<Labels<'a>>,
+    /// Number of rows, counted or not.
+    count: usize,
+    /// Elements from the start of one sample to the start of the next.
+    sample_stride: usize,
+    /// What the rows that count add up to, their losses apart.
+    pub(crate) counts: Total,
 }
 
 /// What a caller says about the rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape<'a> {
     pub(crate) classes: usize,
+    /// D: each sample has this many rows, and its logits stand class by class.
+    pub(crate) positions: usize,
     pub(crate) row_stride: Option<usize>,
     pub(crate) class_weights: Option<&'a [f32]>,
+    pub(crate) sample_weights: Option<&'a [f32]>,
     pub(crate) ignore_index: Option<i64>,
 }
 
+/// What a row is held against.
+#[derive(Clone, Copy)]
+pub(crate) enum Targets<'a> {
+    Labels(Labels<'a>),
+    /// Probabilities, shaped and padded as the logits.
+    Soft(&'a [f32]),
+    /// Nothing: only the logits matter.
+    None,
+}
+
 impl<'a> Rows<'a> {
-    /// Checks the shape against the length of the logits (or probabilities, as `argument` says), the class weights and
-    /// every label.
-    pub(crate) fn check(shape: &Shape<'a>, argument: Argument, len: usize, labels: Labels<'a>) -> Result<Self, Error> {
-        let Shape { classes, row_stride, class_weights, ignore_index } = *shape;
+    /// Checks the shape against the length of the logits (or probabilities, as `argument` says), the weights and every
+    /// target.
+    pub(crate) fn check(
+        shape: &Shape<'a>,
+        argument: Argument,
+        len: usize,
+        targets: Targets<'a>,
+    ) -> Result<Self, Error> {
+        let Shape { classes, positions, row_stride, class_weights, sample_weights, .. } = *shape;
         if classes == 0 {
             return Err(Error::NoClasses);
         }
-        let row_stride = row_stride.unwrap_or(classes);
-        if row_stride < classes {
-            return Err(Error::OutOfRange { argument: Argument::RowStride, range: "at least the number of classes" });
+        if positions == 0 {
+            return Err(Error::OutOfRange { argument: Argument::Positions, range: "at least 1" });
         }
-        let rows = labels.len();
-        let expected = rows.checked_mul(row_stride).ok_or(Error::SizeOverflow { rows, row_stride })?;
-        check_length(argument, expected, len)?;
+        let dense =
+            classes.checked_mul(positions).ok_or(Error::SizeOverflow { rows: positions, row_stride: classes })?;
+        let sample_stride = row_stride.unwrap_or(dense);
+        if sample_stride < dense {
+            let range = "at least the number of classes times that of positions";
+            return Err(Error::OutOfRange { argument: Argument::RowStride, range });
+        }
+        let count = match targets {
+            Targets::Labels(labels) => labels.len(),
+            Targets::Soft(_) | Targets::None => (len / sample_stride) * positions,
+        };
+        let samples = count / positions;
+        check_length(Argument::Labels, samples * positions, count)?;
+        let too_long = Error::SizeOverflow { rows: samples, row_stride: sample_stride };
+        check_length(argument, samples.checked_mul(sample_stride).ok_or(too_long)?, len)?;
         if let Some(weights) = class_weights {
             check_length(Argument::ClassWeights, classes, weights.len())?;
             check_finite(Argument::ClassWeights, weights)?;
         }
-        let mut checked =
-            Self { labels, classes, row_stride, class_weights, ignore_index, counted: 0, weight_sum: 0.0 };
-        checked.check_labels()?;
+        if let Some(weights) = sample_weights {
+            check_length(Argument::SampleWeights, count, weights.len())?;
+            check_cost(Argument::SampleWeights, weights)?;
+        }
+        let labels = if let Targets::Labels(labels) = targets { Some(labels) } else { None };
+        let mut checked = Self { shape: *shape, labels, count, sample_stride, counts: Total::default() };
+        if let Targets::Soft(probabilities) = targets {
+            check_length(Argument::Targets, len, probabilities.len())?;
+            check_finite(Argument::Targets, probabilities)?;
+            checked.count_soft(probabilities);
+        } else {
+            checked.check_labels()?;
+        }
         Ok(checked)
     }
 
     fn check_labels(&mut self) -> Result<(), Error> {
-        let mut weight_sum = LaneSum::new();
-        for row in 0..self.count() {
-            let Some(label) = self.labels.get(row) else { break };
-            if Some(label) == self.ignore_index {
+        let classes = self.shape.classes;
+        let weighted = self.shape.class_weights.is_some() || self.shape.sample_weights.is_some();
+        let (mut weight_sum, mut sample_weight_sum) = (LaneSum::new(), LaneSum::new());
+        let mut counted = 0;
+        for row in 0..self.count {
+            let Some(label) = self.labels.and_then(|labels| labels.get(row)) else { break };
+            if Some(label) == self.shape.ignore_index {
                 continue;
             }
-            let class =
-                class_of(label, self.classes).ok_or(Error::LabelOutOfRange { row, label, classes: self.classes })?;
-            self.counted += 1;
-            if self.class_weights.is_some() {
-                weight_sum.add(row, f64::from(self.weight(class)));
+            let class = class_of(label, classes).ok_or(Error::LabelOutOfRange { row, label, classes })?;
+            counted += 1;
+            if weighted {
+                let of_sample = f64::from(self.sample_weight(row));
+                weight_sum.add(row, f64::from(self.weight(class)) * of_sample);
+                sample_weight_sum.add(row, of_sample);
             }
         }
-        self.weight_sum = if self.class_weights.is_some() { weight_sum.total() } else { self.counted as f64 };
+        self.set_counts(counted, weighted.then(|| (weight_sum.total(), sample_weight_sum.total())));
         Ok(())
+    }
+
+    fn count_soft(&mut self, probabilities: &[f32]) {
+        let (mut weight_sum, mut sample_weight_sum) = (LaneSum::new(), LaneSum::new());
+        for row in 0..self.count {
+            let of_sample = f64::from(self.sample_weight(row));
+            let of_row = (0..self.shape.classes).map(|class| {
+                let q = probabilities.get(self.element(row, class)).copied().unwrap_or(0.0);
+                f64::from(q) * f64::from(self.weight(class))
+            });
+            weight_sum.add(row, of_row.sum::<f64>() * of_sample);
+            sample_weight_sum.add(row, of_sample);
+        }
+        self.set_counts(self.count, Some((weight_sum.total(), sample_weight_sum.total())));
+    }
+
+    fn set_counts(&mut self, counted: usize, sums: Option<(f64, f64)>) {
+        let (weight_sum, sample_weight_sum) = sums.unwrap_or((counted as f64, counted as f64));
+        let rows = counted as u64;
+        let rows_times_classes = rows.wrapping_mul(self.shape.classes as u64);
+        self.counts = Total { weight_sum, sample_weight_sum, rows, rows_times_classes, ..Total::default() };
     }
 
     /// Number of rows, counted or not.
     #[inline(always)]
     pub(crate) fn count(&self) -> usize {
-        self.labels.len()
+        self.count
     }
 
-    /// The class of a row, or nothing where the row does not count.
+    /// Number of classes.
+    #[inline(always)]
+    pub(crate) fn classes(&self) -> usize {
+        self.shape.classes
+    }
+
+    /// Number of rows of a sample; their logits of one class stand side by side.
+    #[inline(always)]
+    pub(crate) fn positions(&self) -> usize {
+        self.shape.positions
+    }
+
+    /// The class of a row; nothing where the row does not count or its target is a row of probabilities.
     #[inline(always)]
     pub(crate) fn class(&self, row: usize) -> Option<usize> {
-        let label = self.labels.get(row)?;
-        if Some(label) == self.ignore_index { None } else { class_of(label, self.classes) }
+        let label = self.labels?.get(row)?;
+        if Some(label) == self.shape.ignore_index { None } else { class_of(label, self.shape.classes) }
+    }
+
+    /// Whether a row counts.
+    #[inline(always)]
+    pub(crate) fn counts(&self, row: usize) -> bool {
+        self.labels.is_none() || self.class(row).is_some()
     }
 
     /// The weight of a class.
     #[inline(always)]
     pub(crate) fn weight(&self, class: usize) -> f32 {
-        self.class_weights.map_or(1.0, |weights| weights.get(class).copied().unwrap_or(0.0))
+        self.shape.class_weights.map_or(1.0, |weights| weights.get(class).copied().unwrap_or(0.0))
+    }
+
+    /// The weights of the classes, if they have any.
+    #[inline(always)]
+    pub(crate) fn class_weights(&self) -> Option<&'a [f32]> {
+        self.shape.class_weights
+    }
+
+    /// The weight of a row.
+    #[inline(always)]
+    pub(crate) fn sample_weight(&self, row: usize) -> f32 {
+        self.shape.sample_weights.map_or(1.0, |weights| weights.get(row).copied().unwrap_or(0.0))
     }
 
     /// The index of the first element of a row.
     #[inline(always)]
     pub(crate) fn start(&self, row: usize) -> usize {
-        row * self.row_stride
+        if self.shape.positions == 1 {
+            return row * self.sample_stride;
+        }
+        row / self.shape.positions * self.sample_stride + row % self.shape.positions
+    }
+
+    /// The index of the element of a row that belongs to a class.
+    #[inline(always)]
+    pub(crate) fn element(&self, row: usize, class: usize) -> usize {
+        self.start(row) + class * self.shape.positions
     }
 }
 
@@ -107,6 +210,15 @@ pub(crate) fn check_length(argument: Argument, expected: usize, found: usize) ->
 pub(crate) fn check_finite(argument: Argument, numbers: &[f32]) -> Result<(), Error> {
     match numbers.iter().position(|number| !number.is_finite()) {
         Some(index) => Err(Error::NotFinite { argument, index }),
+        None => Ok(()),
+    }
+}
+
+/// Finite and at least 0.
+pub(crate) fn check_cost(argument: Argument, numbers: &[f32]) -> Result<(), Error> {
+    check_finite(argument, numbers)?;
+    match numbers.iter().position(|&number| number < 0.0) {
+        Some(index) => Err(Error::Negative { argument, index }),
         None => Ok(()),
     }
 }

@@ -25,10 +25,17 @@ impl Default for Reduction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Denominator {
-    /// Σ w\[y\] over the rows that count: PyTorch's and ONNX's `mean` with class indices.
+    /// Σ w\[y\]·s over the rows that count: PyTorch's and ONNX's `mean` with class indices. With target probabilities
+    /// Σ s·Σ_c w\[c\]·q_c.
     WeightSum,
-    /// The number of rows that count: a mean written by hand.
+    /// The number of rows that count: a mean written by hand; PyTorch's `mean` with target probabilities; the
+    /// default there and where there are mislabel costs.
     Rows,
+    /// Σ s, the sum of the sample weights of the rows that count: Keras and scikit-learn.
+    SampleWeightSum,
+    /// The number of rows that count times that of classes: a mean over all terms of the real-world-weight loss, as
+    /// the code of its authors has it.
+    RowsTimesClasses,
 }
 
 /// What a mean is when its denominator is zero: an empty batch, every row ignored, weights that add up to zero.
@@ -58,6 +65,73 @@ pub struct Summary {
     pub rows: usize,
     /// The number of rows whose loss is NaN or infinite.
     pub non_finite: usize,
+    /// What batches add up to.
+    pub total: Total,
+}
+
+/// A running total over batches: what each of them adds to the sum and to every denominator.
+///
+/// Plain data of a fixed size, so that it can be stored and sent. Merging is an addition in f64, so totals that are
+/// merged in another order may differ by its rounding.
+///
+/// ```
+/// use rwwce::{CrossEntropy, Reduction, Total, ZeroDenominator};
+///
+/// let loss = CrossEntropy::new(2);
+/// let mut total = Total::default();
+/// for (logits, labels) in [([2.0, -1.0, 0.0, 0.0], [0u8, 0]), ([1.0, 0.0, -1.0, 3.0], [0, 1])] {
+///     total.merge(&loss.loss(&logits, &labels)?.total);
+/// }
+/// assert_eq!(total.rows, 4);
+/// assert_eq!(total.reduce(Reduction::default(), ZeroDenominator::NaN)?, 0.268_286_53);
+/// # Ok::<(), rwwce::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Total {
+    /// The sum of the losses of the rows that count.
+    pub sum: f64,
+    /// See [`Denominator::WeightSum`].
+    pub weight_sum: f64,
+    /// See [`Denominator::SampleWeightSum`].
+    pub sample_weight_sum: f64,
+    /// See [`Denominator::Rows`].
+    pub rows: u64,
+    /// See [`Denominator::RowsTimesClasses`].
+    pub rows_times_classes: u64,
+    /// The number of rows whose loss is NaN or infinite.
+    pub non_finite: u64,
+}
+
+impl Total {
+    /// Adds another total to this one.
+    pub fn merge(&mut self, other: &Self) {
+        self.sum += other.sum;
+        self.weight_sum += other.weight_sum;
+        self.sample_weight_sum += other.sample_weight_sum;
+        self.rows = self.rows.wrapping_add(other.rows);
+        self.rows_times_classes = self.rows_times_classes.wrapping_add(other.rows_times_classes);
+        self.non_finite = self.non_finite.wrapping_add(other.non_finite);
+    }
+
+    /// The loss of everything that was merged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroDenominator`] where that was asked for.
+    pub fn reduce(&self, reduction: Reduction, zero_denominator: ZeroDenominator) -> Result<f32, Error> {
+        Ok(Divisor::new(reduction, zero_denominator, self)?.divide(self.sum))
+    }
+
+    fn denominator(&self, reduction: Reduction) -> f64 {
+        match reduction {
+            Reduction::Sum => 1.0,
+            Reduction::Mean(Denominator::WeightSum) => self.weight_sum,
+            Reduction::Mean(Denominator::Rows) => self.rows as f64,
+            Reduction::Mean(Denominator::SampleWeightSum) => self.sample_weight_sum,
+            Reduction::Mean(Denominator::RowsTimesClasses) => self.rows_times_classes as f64,
+        }
+    }
 }
 
 /// The reduction of one call, its denominator known.
@@ -66,47 +140,48 @@ pub(crate) struct Divisor {
     denominator: f64,
     /// What stands for 1 / denominator.
     inverse: f64,
-    rows: usize,
 }
 
 impl Divisor {
-    pub(crate) fn new(
-        reduction: Reduction,
-        policy: ZeroDenominator,
-        rows: usize,
-        weight_sum: f64,
-    ) -> Result<Self, Error> {
-        let denominator = match reduction {
-            Reduction::Sum => 1.0,
-            Reduction::Mean(Denominator::WeightSum) => weight_sum,
-            Reduction::Mean(Denominator::Rows) => rows as f64,
-        };
+    pub(crate) fn new(reduction: Reduction, policy: ZeroDenominator, counts: &Total) -> Result<Self, Error> {
+        let denominator = counts.denominator(reduction);
         let inverse = match policy {
             _ if denominator != 0.0 => 1.0 / denominator,
             ZeroDenominator::NaN => f64::NAN,
             ZeroDenominator::Zero => 0.0,
             ZeroDenominator::Error => return Err(Error::ZeroDenominator),
         };
-        Ok(Self { denominator, inverse, rows })
+        Ok(Self { denominator, inverse })
     }
 
-    pub(crate) fn summary(&self, tally: &Tally) -> Summary {
-        let sum = tally.sum.total();
-        let loss = if self.denominator != 0.0 {
-            sum / self.denominator
+    fn divide(&self, sum: f64) -> f32 {
+        if self.denominator != 0.0 {
+            (sum / self.denominator) as f32
         } else if self.inverse == 0.0 {
             0.0
         } else {
-            f64::NAN
-        };
-        Summary { loss: loss as f32, sum, denominator: self.denominator, rows: self.rows, non_finite: tally.non_finite }
+            f32::NAN
+        }
+    }
+
+    /// The summary of rows whose `counts` are known and whose losses have been added up.
+    pub(crate) fn summary(&self, counts: &Total, tally: &Tally) -> Summary {
+        let sum = tally.sum.total();
+        Summary {
+            loss: self.divide(sum),
+            sum,
+            denominator: self.denominator,
+            rows: counts.rows as usize,
+            non_finite: tally.non_finite,
+            total: Total { sum, non_finite: tally.non_finite as u64, ..*counts },
+        }
     }
 }
 
 /// What the gradient is multiplied by, as the chain rule has it.
 ///
 /// A number is the derivative of something with respect to the *reduced* loss: the gradient is divided by the
-/// denominator of the mean as the loss is. A slice `[N]` holds the derivatives with respect to the loss of each *row*
+/// denominator of the mean as the loss is. A slice `[N, D]` holds the derivatives with respect to the loss of each *row*
 /// (the reduction "none" of other libraries): nothing is divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Upstream<'a> {

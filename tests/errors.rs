@@ -277,8 +277,10 @@ const FAULTS: [Fault; 22] = [
     },
 ];
 
-const STRIDE_BELOW_CLASSES: Error =
-    Error::OutOfRange { argument: Argument::RowStride, range: "at least the number of classes" };
+const STRIDE_BELOW_CLASSES: Error = Error::OutOfRange {
+    argument: Argument::RowStride,
+    range: "at least the number of classes times that of positions",
+};
 const EPS_OUT_OF_RANGE: Error = Error::OutOfRange { argument: Argument::Eps, range: "a finite number of at least 0" };
 
 fn length(argument: Argument, expected: usize, found: usize) -> Error {
@@ -725,7 +727,7 @@ fn kinds() -> [(Error, u32, &'static str); 8] {
         (length(Argument::ClassWeights, 3, 10), 3, "class weights: expected 3 elements, found 10"),
         (Error::LabelOutOfRange { row: 7, label: -1, classes: 3 }, 4, "labels: row 7 has label -1, expected 0 to 2"),
         (upstream_not_finite(5), 5, "upstream: the number at index 5 is not finite"),
-        (STRIDE_BELOW_CLASSES, 6, "row stride: expected at least the number of classes"),
+        (STRIDE_BELOW_CLASSES, 6, "row stride: expected at least the number of classes times that of positions"),
         (Error::EmptyClass { class: 2 }, 7, "counts: class 2 has no samples"),
         (Error::ZeroDenominator, 8, "the denominator of the mean is zero"),
     ]

@@ -56,7 +56,6 @@ pub(crate) struct Exp<F> {
     round: F,
     floor: F,
     ceiling: F,
-    scale: Scale,
 }
 
 /// What an [`Exp`] is made from.
@@ -69,14 +68,16 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// A number whose exponential, without the shift, is 0, and all below it.
-    fn floor(self) -> f32 {
-        (-127.0 - self.power) * core::f32::consts::LN_2
+    /// Whether there is no shift, so that terms may be tried without a clamp.
+    #[inline(always)]
+    pub(crate) fn is_near(self) -> bool {
+        self.shift == 0.0
     }
 
-    /// A number whose exponential, without the shift, is +∞, and all above it.
-    fn ceiling(self) -> f32 {
-        (128.0 - self.power) * core::f32::consts::LN_2
+    /// A logit whose exponential is 0, in range.
+    #[inline(always)]
+    pub(crate) fn logit_of_zero(self) -> f32 {
+        (-EXPONENT_BIAS - self.power) * core::f32::consts::LN_2 + self.shift
     }
 }
 
@@ -91,31 +92,20 @@ pub(crate) struct Factors<S: Vector> {
 impl<F: Copy> Exp<F> {
     #[inline(always)]
     pub(crate) fn new<S: Vector<F = F>>(s: S, scale: Scale) -> Self {
+        Self::of_rows(s, s.splat(scale.shift), s.splat(scale.power))
+    }
+
+    /// One [`Scale`] a lane.
+    #[inline(always)]
+    pub(crate) fn of_rows<S: Vector<F = F>>(s: S, shift: F, power: F) -> Self {
         // At the floor the exponent field of 2ᵏ is 0, at the ceiling all ones: the powers 0 and ∞.
+        let ln_2 = s.splat(core::f32::consts::LN_2);
         Self {
-            shift: s.splat(scale.shift),
-            round: s.splat(ROUND + (EXPONENT_BIAS + scale.power)),
-            floor: s.splat(scale.floor()),
-            ceiling: s.splat(scale.ceiling()),
-            scale,
+            shift,
+            round: s.add(s.add(power, s.splat(EXPONENT_BIAS)), s.splat(ROUND)),
+            floor: s.mul(s.sub(s.splat(-EXPONENT_BIAS), power), ln_2),
+            ceiling: s.mul(s.sub(s.splat(128.0), power), ln_2),
         }
-    }
-
-    #[inline(always)]
-    pub(crate) fn scale(&self) -> Scale {
-        self.scale
-    }
-
-    /// Whether there is no shift, so that [`Exp::plain_factors`] may be tried.
-    #[inline(always)]
-    pub(crate) fn is_near(&self) -> bool {
-        self.scale.shift == 0.0
-    }
-
-    /// A logit whose exponential is 0, in range.
-    #[inline(always)]
-    pub(crate) fn logit_of_zero(&self) -> f32 {
-        self.scale.floor() + self.scale.shift
     }
 
     /// `factor`·exp(x − shift)·2^power, with one more rounding; |`factor`| in [√½, 2).
@@ -129,6 +119,13 @@ impl<F: Copy> Exp<F> {
     #[inline(always)]
     pub(crate) fn clamped<S: Vector<F = F>>(&self, s: S, x: F) -> F {
         s.at_most(s.at_least(s.sub(x, self.shift), self.floor), self.ceiling)
+    }
+
+    /// exp(x − shift)·2^power.
+    #[inline(always)]
+    pub(crate) fn of<S: Vector<F = F>>(&self, s: S, x: F) -> F {
+        let e = self.factors(s, self.clamped(s, x));
+        s.mul(e.mantissa, e.power)
     }
 
     #[inline(always)]

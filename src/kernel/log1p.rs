@@ -10,14 +10,14 @@ const LN2_LO: f32 = 1.428_606_8e-6;
 const SQRT_HALF_BITS: u32 = 0x3f35_04f3;
 const ONE_BITS: u32 = 0x3f80_0000;
 
-/// log(1 + e) for finite e ≥ 0, with a relative error below 2⁻²⁵.
+/// log(1 + e) for finite e ≥ −½, with a relative error below 2⁻²⁵.
 #[inline(always)]
 pub(crate) fn log1p<S: Vector>(s: S, e: Pair<S::F>) -> Pair<S::F> {
     let sum = two_sum(s, s.splat(1.0), e.hi);
     let u = Pair { hi: sum.hi, lo: s.add(sum.lo, e.lo) };
     let (k, f) = split(s, u);
-    // Below √2 nothing was scaled, and 1 + e has lost bits that e still has.
-    let near = s.less(u.hi, s.splat(core::f32::consts::SQRT_2));
+    // Where nothing was scaled 1 + e has lost bits that e still has.
+    let near = s.equal(k, s.splat(0.0));
     log_of_split(s, k, select(s, near, e, f))
 }
 

@@ -37,7 +37,7 @@ impl Operation for ExcludedSum<'_> {
             let skip = if index == skip_block { self.skip % BLOCK } else { NONE };
             let whole = if skip == NONE { block.first_chunk::<BLOCK>() } else { None };
             for (group, total) in total.iter_mut().take(groups).enumerate() {
-                let column = Column { block, at: group * S::LANES, skip, term: &term };
+                let column = Column { block, at: group * S::LANES, skip, scale: self.scale, term: &term };
                 let sum = match whole {
                     Some(block) => column.sum_of_whole(s, block),
                     None => column.sum(s),
@@ -59,6 +59,7 @@ struct Column<'a, F> {
     at: usize,
     /// The reference class, in the block, or `NONE`.
     skip: usize,
+    scale: Scale,
     term: &'a Exp<F>,
 }
 
@@ -66,7 +67,7 @@ impl<F: Copy> Column<'_, F> {
     /// The sum of a column of a whole block without the reference: no branch, one straight run of instructions.
     #[inline(always)]
     fn sum_of_whole<S: Vector<F = F>>(&self, s: S, block: &[f32; BLOCK]) -> F {
-        if self.term.is_near() {
+        if self.scale.is_near() {
             let (sum, in_range) = tree(
                 s,
                 #[inline(always)]
@@ -81,7 +82,7 @@ impl<F: Copy> Column<'_, F> {
 
     #[inline(always)]
     fn sum<S: Vector<F = F>>(&self, s: S) -> F {
-        if self.term.is_near() {
+        if self.scale.is_near() {
             // The missing elements get the largest logit whose exponential is 0.
             let (sum, in_range) = tree(
                 s,
@@ -91,7 +92,7 @@ impl<F: Copy> Column<'_, F> {
                     if at >= self.block.len() {
                         return None;
                     }
-                    let x = load_padded(s, self.block, at, self.term.logit_of_zero());
+                    let x = load_padded(s, self.block, at, self.scale.logit_of_zero());
                     Some(without_reference(s, self.skip, at, self.term.term(s, x)))
                 },
             );
@@ -104,8 +105,8 @@ impl<F: Copy> Column<'_, F> {
 
     #[inline(always)]
     fn sum_of_any<S: Vector<F = F>>(&self, s: S) -> F {
-        let Self { block, at, skip, term } = *self;
-        s.load(&s.run(AnyLogits { block, at, skip, scale: term.scale() }), 0)
+        let Self { block, at, skip, scale, .. } = *self;
+        s.load(&s.run(AnyLogits { block, at, skip, scale }), 0)
     }
 }
 
@@ -182,7 +183,7 @@ fn join<S: Vector>(s: S, a: Partial<S>, b: Partial<S>) -> Partial<S> {
 
 /// `row[at..at + LANES]`, with `missing` past the end.
 #[inline(always)]
-fn load_padded<S: Vector>(s: S, row: &[f32], at: usize, missing: f32) -> S::F {
+pub(super) fn load_padded<S: Vector>(s: S, row: &[f32], at: usize, missing: f32) -> S::F {
     if at + S::LANES <= row.len() {
         return s.load(row, at);
     }
@@ -211,14 +212,14 @@ fn without_reference<S: Vector>(s: S, skip: usize, at: usize, term: Factors<S>) 
 
 /// Adds a block to what came before it; only the tree inside the block rounds.
 #[inline(always)]
-fn accumulate<S: Vector>(s: S, total: Pair<S::F>, sum: S::F) -> Pair<S::F> {
+pub(super) fn accumulate<S: Vector>(s: S, total: Pair<S::F>, sum: S::F) -> Pair<S::F> {
     let exact = two_sum(s, total.hi, sum);
     Pair { hi: exact.hi, lo: s.add(total.lo, exact.lo) }
 }
 
 /// The sum over the virtual lanes, halving their number until one is left.
 #[inline(always)]
-fn across_lanes<S: Vector>(s: S, total: &[Pair<S::F>; VIRTUAL_LANES]) -> Pair<f32> {
+pub(super) fn across_lanes<S: Vector>(s: S, total: &[Pair<S::F>; VIRTUAL_LANES]) -> Pair<f32> {
     let mut hi = [0.0; VIRTUAL_LANES];
     let mut lo = [0.0; VIRTUAL_LANES];
     for (group, pair) in total.iter().take(VIRTUAL_LANES / S::LANES).enumerate() {

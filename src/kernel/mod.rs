@@ -8,15 +8,22 @@
 //! - A missing element at the end of a row counts as −∞, whose exponential is +0: adding it changes no bit, so it may
 //!   as well be left out.
 
+pub(crate) mod binary;
 pub(crate) mod buffers;
+pub(crate) mod combined;
 #[cfg(test)]
 mod elementary_tests;
 pub(crate) mod exp;
+mod from_largest;
 pub(crate) mod log1p;
+pub(crate) mod log_probabilities;
 pub(crate) mod long_rows;
 pub(crate) mod pair;
 pub(crate) mod probabilities;
 pub(crate) mod rare_rows;
+pub(crate) mod row_part;
+pub(crate) mod terms;
+mod views;
 pub(crate) mod weighted;
 
 /// The number of partial sums of a row, the same on every backend.

@@ -1,4 +1,4 @@
-//! The loss of a row whose probabilities are given: −w[y]·log(p_y + eps).
+//! The loss of a row whose probabilities are given: −w[y]·log(p_y + eps) − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps).
 
 use super::log1p::log;
 use super::pair::{Pair, two_sum};
@@ -13,6 +13,8 @@ pub(crate) struct ProbabilityRows<'a> {
     pub(crate) rows: &'a Rows<'a>,
     pub(crate) probabilities: &'a [f32],
     pub(crate) eps: f32,
+    /// fp, `[C, C]`
+    pub(crate) costs: Option<&'a [f32]>,
     pub(crate) row_losses: Option<&'a mut [f32]>,
 }
 
@@ -30,9 +32,9 @@ impl Operation for ProbabilityRows<'_> {
             let (mut weights, mut p) = ([0.0; VIRTUAL_LANES], [1.0; VIRTUAL_LANES]);
             for (row, (weight, p)) in (first..).zip(weights.iter_mut().zip(&mut p)).take(at_once) {
                 let Some(class) = self.rows.class(row) else { continue };
-                *weight = self.rows.weight(class);
+                *weight = self.rows.weight(class) * self.rows.sample_weight(row);
                 if *weight != 0.0 {
-                    *p = self.probabilities.get(self.rows.start(row) + class).copied().unwrap_or(f32::NAN);
+                    *p = self.probabilities.get(self.rows.element(row, class)).copied().unwrap_or(f32::NAN);
                 }
             }
             let mut losses = [0.0; VIRTUAL_LANES];
@@ -46,6 +48,11 @@ impl Operation for ProbabilityRows<'_> {
                     *loss = weight * at_the_edge(sum);
                 }
             }
+            if let Some(costs) = self.costs {
+                for (row, loss) in (first..).zip(&mut losses).take(at_once) {
+                    *loss = self.with_mislabel_costs(costs, row, *loss);
+                }
+            }
             tally.add(first, part(&losses, 0, at_once));
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, from) in out.iter_mut().skip(first).zip(part(&losses, 0, at_once)) {
@@ -55,6 +62,21 @@ impl Operation for ProbabilityRows<'_> {
             first += at_once;
         }
         tally
+    }
+}
+
+impl ProbabilityRows<'_> {
+    /// Adds the cost of naming a wrong class, which is computed in f64: 1 − p_j leaves nothing of a small p_j in f32.
+    fn with_mislabel_costs(&self, costs: &[f32], row: usize, loss: f32) -> f32 {
+        let (sample, classes) = (f64::from(self.rows.sample_weight(row)), self.rows.classes());
+        let Some(label) = self.rows.class(row).filter(|_| sample != 0.0) else { return loss };
+        let mut total = f64::from(loss);
+        for (class, &cost) in part(costs, label * classes, classes).iter().enumerate().filter(|(_, cost)| **cost != 0.0)
+        {
+            let p = self.probabilities.get(self.rows.element(row, class)).copied().unwrap_or(f32::NAN);
+            total -= sample * f64::from(cost) * libm::log1p(f64::from(self.eps) - f64::from(p));
+        }
+        total as f32
     }
 }
 

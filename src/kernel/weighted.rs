@@ -33,7 +33,7 @@ impl<B: Buffers> Operation for WeightedRows<'_, B> {
     fn run<S: Vector>(mut self, s: S) -> Tally {
         let mut tally = Tally::new();
         let count = self.rows.count();
-        let at_once = if B::GRADIENT && self.rows.classes > LONG_ROW { 1 } else { S::LANES };
+        let at_once = if B::GRADIENT && self.rows.classes() > LONG_ROW { 1 } else { S::LANES };
         let mut first = 0;
         while first < count {
             let group = Group::new(self.rows, self.buffers.logits(), first, at_once.min(count - first));
@@ -72,10 +72,10 @@ impl Group {
         let lanes = group.labels.iter_mut().zip(&mut group.weights).zip(&mut group.logits_of_labels).take(count);
         for (row, ((label, weight), logit)) in (first..).zip(lanes) {
             let Some(class) = rows.class(row) else { continue };
-            let class_weight = rows.weight(class);
-            if class_weight != 0.0 {
+            let whole = rows.weight(class) * rows.sample_weight(row);
+            if whole != 0.0 {
                 *label = class;
-                *weight = class_weight;
+                *weight = whole;
                 *logit = logits.get(rows.start(row) + class).copied().unwrap_or(0.0);
             }
         }
@@ -100,7 +100,7 @@ impl Group {
             if self.weights[lane] == 0.0 {
                 continue;
             }
-            let row = part(buffers.logits(), rows.start(self.first + lane), rows.classes);
+            let row = part(buffers.logits(), rows.start(self.first + lane), rows.classes());
             let scale = Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] };
             let sum = s.run(ExcludedSum { row, skip: self.labels[lane], scale });
             (hi[lane], lo[lane]) = (sum.hi, sum.lo);
@@ -133,13 +133,13 @@ impl Group {
             let (label, weight) = (self.labels[lane], self.weights[lane]);
             if weight == 0.0 {
                 losses[lane] = 0.0;
-                buffers.gradient(start, rows.classes).fill(0.0);
+                buffers.gradient(start, rows.classes()).fill(0.0);
                 continue;
             }
             let mut share = Share::Spread { shift: shifts[lane], exponent: exponents[lane], share: shares[lane] };
             let mut miss = f64::from(misses[lane]) * f64::from(UNDO_HEADROOM);
             let factor = if B::GRADIENT { scale.of_row(self.first + lane) * f64::from(weight) } else { 0.0 };
-            let row = part(buffers.logits(), start, rows.classes);
+            let row = part(buffers.logits(), start, rows.classes());
             if sums[lane] < TINY_SUM {
                 miss = s.run(TinyRow { row, label });
                 losses[lane] = (miss * f64::from(weight)) as f32;
@@ -150,7 +150,7 @@ impl Group {
                 miss = 1.0;
             }
             if B::GRADIENT {
-                write_gradient(s, buffers, start, rows.classes, &RowGradient { share, label, factor, miss });
+                write_gradient(s, buffers, start, rows.classes(), &RowGradient { share, label, factor, miss });
             }
         }
         losses

@@ -1,0 +1,216 @@
+//! The binary and multi-label loss: its options and entry points.
+
+use crate::backend::Backend;
+use crate::error::{Argument, Error};
+use crate::kernel::binary::{BinaryCosts, BinaryElements};
+use crate::problem::{check_cost, check_length};
+use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Total, Upstream, ZeroDenominator};
+
+/// Binary and multi-label cross-entropy with the real-world costs of a miss and of a false alarm: one logit z a label,
+///
+/// −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), σ(z) = 1/(1 + e^(−z)).
+///
+/// | argument | shape | type |
+/// |---|---|---|
+/// | logits z | `[N, L]`, flat | f32, any value |
+/// | targets t | `[N, L]` | f32 in [0, 1] |
+/// | miss costs fn, false-alarm costs fp | `[L]`; all ones when absent | f32, finite, ≥ 0 |
+/// | sample weights s | `[N, L]`; all ones when absent | f32, finite, ≥ 0 |
+///
+/// L is the number of labels of a sample, 1 for a binary classifier. Each logit is a row of its own: the mean is over all
+/// N·L unless told otherwise, as in PyTorch's `binary_cross_entropy_with_logits`, of which miss costs are the
+/// `pos_weight` and sample weights the `weight`. (Ho & Wookey, "The Real-World-Weight Cross-Entropy Loss Function:
+/// Modeling the Costs of Mislabeling", IEEE Access 8, 2020.) The gradient is (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)).
+///
+/// The error is at most 6 ulp of the sum of the magnitudes of the terms, for any finite logit. A logit of ±∞ has loss 0
+/// or +∞, as its target says; NaN gives NaN. Where nothing is at stake (both costs or the sample weight are zero) loss and
+/// gradient are exactly 0 whatever the logit. The denominator [`WeightSum`](crate::Denominator::WeightSum) is
+/// Σ s·(fn·t + fp·(1 − t)).
+///
+/// ```
+/// use rwwce::BinaryCrossEntropy;
+///
+/// // To miss a case costs 20 times what a false alarm does.
+/// let loss = BinaryCrossEntropy::new(1).miss_costs(&[20.0]);
+/// let mut gradient = [0.0; 2];
+/// let summary = loss.gradient(&[17.0, -3.0], &[1.0, 1.0], 1.0, &mut gradient)?;
+/// assert_eq!(summary.loss, 30.485_875);
+/// assert_eq!(gradient, [-4.139_937_5e-7, -9.525_741]);
+/// # Ok::<(), rwwce::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct BinaryCrossEntropy<'a> {
+    labels: usize,
+    costs: BinaryCosts<'a>,
+    reduction: Reduction,
+    zero_denominator: ZeroDenominator,
+    backend: Option<Backend>,
+}
+
+impl<'a> BinaryCrossEntropy<'a> {
+    /// The loss of samples with this number of labels L, every option at its default.
+    pub const fn new(labels: usize) -> Self {
+        Self {
+            labels,
+            costs: BinaryCosts { misses: None, false_alarms: None, samples: None },
+            reduction: Reduction::Mean(crate::Denominator::Rows),
+            zero_denominator: ZeroDenominator::NaN,
+            backend: None,
+        }
+    }
+
+    /// The cost of missing each label, `[L]`, finite, at least 0.
+    pub const fn miss_costs(mut self, costs: &'a [f32]) -> Self {
+        self.costs.misses = Some(costs);
+        self
+    }
+
+    /// The cost of a false alarm of each label, `[L]`, finite, at least 0.
+    pub const fn false_alarm_costs(mut self, costs: &'a [f32]) -> Self {
+        self.costs.false_alarms = Some(costs);
+        self
+    }
+
+    /// A factor for the loss of each logit, `[N, L]`, finite, at least 0.
+    pub const fn sample_weights(mut self, weights: &'a [f32]) -> Self {
+        self.costs.samples = Some(weights);
+        self
+    }
+
+    /// How the losses become one number: by default the mean over all logits.
+    pub const fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// What a mean is when its denominator is zero.
+    pub const fn zero_denominator(mut self, policy: ZeroDenominator) -> Self {
+        self.zero_denominator = policy;
+        self
+    }
+
+    /// Computes with this backend instead of the best one.
+    pub const fn backend(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// The reduced loss of logits and targets, `[N, L]` both.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoClasses`] for L = 0, [`Error::Length`], [`Error::NotFinite`] and [`Error::Negative`] for costs and
+    /// weights, [`Error::TargetOutOfRange`], [`Error::ZeroDenominator`] where that was asked for.
+    pub fn loss(&self, logits: &[f32], targets: &[f32]) -> Result<Summary, Error> {
+        self.losses(logits, targets, None)
+    }
+
+    /// The loss of each logit into `row_losses`, `[N, L]`. The reduced loss beside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`BinaryCrossEntropy::loss`].
+    pub fn row_losses(&self, logits: &[f32], targets: &[f32], row_losses: &mut [f32]) -> Result<Summary, Error> {
+        self.losses(logits, targets, Some(row_losses))
+    }
+
+    /// The gradient with respect to the logits into `gradient`, `[N, L]`; the loss beside it. `upstream` is as in
+    /// [`CrossEntropy::gradient`](crate::CrossEntropy::gradient).
+    ///
+    /// # Errors
+    ///
+    /// As [`BinaryCrossEntropy::loss`], and [`Error::NotFinite`] for an upstream factor.
+    pub fn gradient<'u>(
+        &self,
+        logits: &[f32],
+        targets: &[f32],
+        upstream: impl Into<Upstream<'u>>,
+        gradient: &mut [f32],
+    ) -> Result<Summary, Error> {
+        let (counts, divisor) = self.check(logits.len(), targets)?;
+        check_length(Argument::Gradient, logits.len(), gradient.len())?;
+        let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
+        Ok(self.run(&counts, &divisor, Some(logits), targets, Some(gradient), None, scale))
+    }
+
+    /// The gradient written over the logits.
+    ///
+    /// # Errors
+    ///
+    /// As [`BinaryCrossEntropy::gradient`].
+    pub fn gradient_in_place<'u>(
+        &self,
+        logits: &mut [f32],
+        targets: &[f32],
+        upstream: impl Into<Upstream<'u>>,
+    ) -> Result<Summary, Error> {
+        let (counts, divisor) = self.check(logits.len(), targets)?;
+        let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
+        Ok(self.run(&counts, &divisor, None, targets, Some(logits), None, scale))
+    }
+
+    fn losses(&self, logits: &[f32], targets: &[f32], row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
+        let (counts, divisor) = self.check(logits.len(), targets)?;
+        if let Some(out) = &row_losses {
+            check_length(Argument::RowLosses, logits.len(), out.len())?;
+        }
+        let scale = GradientScale::Same(0.0);
+        Ok(self.run(&counts, &divisor, Some(logits), targets, None, row_losses, scale))
+    }
+
+    fn check(&self, len: usize, targets: &[f32]) -> Result<(Total, Divisor), Error> {
+        if self.labels == 0 {
+            return Err(Error::NoClasses);
+        }
+        check_length(Argument::Logits, len / self.labels * self.labels, len)?;
+        check_length(Argument::Targets, len, targets.len())?;
+        let costs = &self.costs;
+        for (argument, numbers, expected) in [
+            (Argument::MissCosts, costs.misses, self.labels),
+            (Argument::FalseAlarmCosts, costs.false_alarms, self.labels),
+            (Argument::SampleWeights, costs.samples, len),
+        ] {
+            if let Some(numbers) = numbers {
+                check_length(argument, expected, numbers.len())?;
+                check_cost(argument, numbers)?;
+            }
+        }
+        if let Some(index) = targets.iter().position(|target| !(0.0..=1.0).contains(target)) {
+            return Err(Error::TargetOutOfRange { index });
+        }
+        let (mut weights, mut samples) = (LaneSum::new(), LaneSum::new());
+        for (index, &target) in targets.iter().enumerate() {
+            let (miss, false_alarm) = costs.of_label(index % self.labels);
+            let (sample, target) = (f64::from(costs.sample(index)), f64::from(target));
+            weights.add(index, sample * (f64::from(miss) * target + f64::from(false_alarm) * (1.0 - target)));
+            samples.add(index, sample);
+        }
+        let rows = len as u64;
+        let counts = Total {
+            weight_sum: weights.total(),
+            sample_weight_sum: samples.total(),
+            rows,
+            rows_times_classes: rows,
+            ..Total::default()
+        };
+        Ok((counts, Divisor::new(self.reduction, self.zero_denominator, &counts)?))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn run(
+        &self,
+        counts: &Total,
+        divisor: &Divisor,
+        logits: Option<&[f32]>,
+        targets: &[f32],
+        gradient: Option<&mut [f32]>,
+        row_losses: Option<&mut [f32]>,
+        scale: GradientScale<'_>,
+    ) -> Summary {
+        let backend = self.backend.unwrap_or_else(Backend::active);
+        let (labels, costs) = (self.labels, &self.costs);
+        let tally = backend.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
+        divisor.summary(counts, &tally)
+    }
+}

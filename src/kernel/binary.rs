@@ -1,0 +1,164 @@
+//! The binary loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)) and its gradient, logit by logit.
+//!
+//! With E = exp(−|z|) the smaller of σ(z) and 1 − σ(z) is E/(1 + E), the larger 1/(1 + E), and −log σ(z) =
+//! max(−z, 0) + log(1 + E): nothing is subtracted.
+
+use super::exp::{Exp, Scale};
+use super::log1p::log1p;
+use super::long_rows::{HEADROOM, UNDO_HEADROOM};
+use super::pair::{self, Pair, magnitude, scaled};
+use super::weighted::weighed;
+use super::{VIRTUAL_LANES, part, part_mut};
+use crate::backend::vector::{Operation, Vector};
+use crate::reduction::{GradientScale, Tally};
+
+/// What mistakes cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BinaryCosts<'a> {
+    /// `[L]`
+    pub(crate) misses: Option<&'a [f32]>,
+    /// `[L]`
+    pub(crate) false_alarms: Option<&'a [f32]>,
+    /// `[N, L]`
+    pub(crate) samples: Option<&'a [f32]>,
+}
+
+impl BinaryCosts<'_> {
+    /// The cost of a miss and of a false alarm.
+    #[inline(always)]
+    pub(crate) fn of_label(&self, label: usize) -> (f32, f32) {
+        let of = |costs: Option<&[f32]>| costs.map_or(1.0, |costs| costs.get(label).copied().unwrap_or(0.0));
+        (of(self.misses), of(self.false_alarms))
+    }
+
+    #[inline(always)]
+    pub(crate) fn sample(&self, index: usize) -> f32 {
+        self.samples.map_or(1.0, |samples| samples.get(index).copied().unwrap_or(0.0))
+    }
+}
+
+/// The loss of every logit, and its gradient where there is room for one. Everything has been validated.
+pub(crate) struct BinaryElements<'a> {
+    pub(crate) labels: usize,
+    pub(crate) costs: &'a BinaryCosts<'a>,
+    /// The logits, unless the gradient is written over them.
+    pub(crate) logits: Option<&'a [f32]>,
+    pub(crate) targets: &'a [f32],
+    pub(crate) gradient: Option<&'a mut [f32]>,
+    pub(crate) row_losses: Option<&'a mut [f32]>,
+    pub(crate) scale: GradientScale<'a>,
+}
+
+impl Operation for BinaryElements<'_> {
+    type Output = Tally;
+
+    #[inline(always)]
+    fn run<S: Vector>(mut self, s: S) -> Tally {
+        let mut tally = Tally::new();
+        let term = Exp::new(s, Scale { shift: 0.0, power: HEADROOM });
+        let mut at = 0;
+        while at < self.targets.len() {
+            let count = S::LANES.min(self.targets.len() - at);
+            let lanes = self.lanes(at, count);
+            let element = Element::new(s, &term, &lanes);
+            let mut losses = [0.0; VIRTUAL_LANES];
+            s.store(element.loss(s), &mut losses, 0);
+            tally.add(at, part(&losses, 0, count));
+            if let Some(out) = self.row_losses.as_deref_mut() {
+                part_mut(out, at, count).copy_from_slice(part(&losses, 0, count));
+            }
+            if let Some(gradient) = self.gradient.as_deref_mut() {
+                let mut slopes = [0.0; VIRTUAL_LANES];
+                s.store(element.gradient(s), &mut slopes, 0);
+                part_mut(gradient, at, count).copy_from_slice(part(&slopes, 0, count));
+            }
+            at += count;
+        }
+        tally
+    }
+}
+
+/// The arguments of a few logits.
+struct Lanes {
+    logits: [f32; VIRTUAL_LANES],
+    /// s·fn·t, s·fp·(1 − t)
+    weights: [[f32; VIRTUAL_LANES]; 2],
+    /// The same times upstream factor and denominator of the mean.
+    slopes: [[f32; VIRTUAL_LANES]; 2],
+}
+
+impl BinaryElements<'_> {
+    #[inline(always)]
+    fn lanes(&self, at: usize, count: usize) -> Lanes {
+        let zeros = [0.0; VIRTUAL_LANES];
+        let mut lanes = Lanes { logits: zeros, weights: [zeros; 2], slopes: [zeros; 2] };
+        let logits = self.logits.or(self.gradient.as_deref()).unwrap_or(&[]);
+        let mut label = at % self.labels;
+        for lane in 0..count.min(VIRTUAL_LANES) {
+            let index = at + lane;
+            let (miss, false_alarm) = self.costs.of_label(label);
+            let target = f64::from(self.targets.get(index).copied().unwrap_or(0.0));
+            let sample = f64::from(self.costs.sample(index));
+            let factor = self.scale.of_row(index);
+            for (side, weight) in
+                [f64::from(miss) * target, f64::from(false_alarm) * (1.0 - target)].into_iter().enumerate()
+            {
+                lanes.weights[side][lane] = (sample * weight) as f32;
+                lanes.slopes[side][lane] = if weight == 0.0 { 0.0 } else { (sample * weight * factor) as f32 };
+            }
+            // Where nothing is at stake the logit does not matter.
+            if lanes.weights[0][lane] != 0.0 || lanes.weights[1][lane] != 0.0 {
+                lanes.logits[lane] = logits.get(index).copied().unwrap_or(0.0);
+            }
+            label = if label + 1 == self.labels { 0 } else { label + 1 };
+        }
+        lanes
+    }
+}
+
+/// A few logits, one a lane.
+struct Element<S: Vector> {
+    z: S::F,
+    weights: [S::F; 2],
+    slopes: [S::F; 2],
+    /// exp(−|z|)·2^HEADROOM
+    e: S::F,
+}
+
+impl<S: Vector> Element<S> {
+    #[inline(always)]
+    fn new(s: S, term: &Exp<S::F>, lanes: &Lanes) -> Self {
+        let z = s.load(&lanes.logits, 0);
+        let load = |[a, b]: &[[f32; VIRTUAL_LANES]; 2]| [s.load(a, 0), s.load(b, 0)];
+        let e = term.of(s, s.sub(s.splat(0.0), magnitude(s, z)));
+        Self { z, weights: load(&lanes.weights), slopes: load(&lanes.slopes), e }
+    }
+
+    #[inline(always)]
+    fn loss(&self, s: S) -> S::F {
+        let zero = s.splat(0.0);
+        let [miss, false_alarm] = self.weights;
+        let e = Pair { hi: self.e, lo: zero };
+        let plain = scaled(s, e, UNDO_HEADROOM);
+        let log = scaled(s, log1p(s, plain), 1.0 / UNDO_HEADROOM);
+        // Where E is small the logarithm is E itself, which may be too small to be held without the headroom.
+        let log = pair::select(s, s.less(plain.hi, s.splat(1e-12)), e, log);
+        let small = weighed(s, log, s.add(miss, false_alarm), UNDO_HEADROOM);
+        // 0·∞ = 0
+        let is_positive = s.less(zero, self.z);
+        let weight = s.select(is_positive, false_alarm, miss);
+        let large = s.select(s.equal(weight, zero), zero, s.mul(weight, magnitude(s, self.z)));
+        s.add(large, small)
+    }
+
+    #[inline(always)]
+    fn gradient(&self, s: S) -> S::F {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let [miss, false_alarm] = [s.sub(zero, self.slopes[0]), self.slopes[1]];
+        let is_positive = s.less(zero, self.z);
+        let (of_small, of_large) = (s.select(is_positive, miss, false_alarm), s.select(is_positive, false_alarm, miss));
+        let all = s.add(one, s.mul(self.e, s.splat(UNDO_HEADROOM)));
+        let small = weighed(s, Pair { hi: s.div(self.e, all), lo: zero }, of_small, UNDO_HEADROOM);
+        s.add(s.div(of_large, all), small)
+    }
+}

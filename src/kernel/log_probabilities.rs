@@ -1,0 +1,72 @@
+//! log p of every class and log Σ exp of every row.
+
+use super::VIRTUAL_LANES;
+use super::from_largest::{FromLargest, Logits, SUMS};
+use super::log1p::log1p;
+use super::terms::{RowInF64, Terms};
+use super::views::{Across, Along, View, numbers};
+use crate::backend::vector::{Operation, Vector};
+
+/// Everything has been validated.
+pub(crate) struct LogProbabilityRows<'a> {
+    pub(crate) terms: &'a Terms<'a>,
+    pub(crate) logits: &'a [f32],
+    pub(crate) log_probabilities: Option<&'a mut [f32]>,
+    pub(crate) log_sum_exps: Option<&'a mut [f32]>,
+}
+
+impl Operation for LogProbabilityRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(mut self, s: S) {
+        let rows = self.terms.rows;
+        let (classes, positions) = (rows.classes(), rows.positions());
+        let mut first = 0;
+        while first < rows.count() {
+            let start = rows.start(first);
+            if positions == 1 {
+                self.group(s, Along { start, classes }, first);
+                first += 1;
+            } else {
+                let rows = S::LANES.min(positions - first % positions);
+                self.group(s, Across { start, stride: positions, classes, rows }, first);
+                first += rows;
+            }
+        }
+    }
+}
+
+impl LogProbabilityRows<'_> {
+    #[inline(always)]
+    fn group<S: Vector, V: View<S>>(&mut self, s: S, view: V, first: usize) {
+        let logits = Logits { numbers: self.logits, adjustment: &self.terms.adjustment };
+        let found = FromLargest::new(s, view, logits);
+        let log = log1p(s, found.plain(s));
+        let mut log_sum_exps = numbers(s, view, s.add(found.largest, s.add(log.hi, log.lo)));
+        let sums = numbers(s, view, found.excluded.hi);
+        if let Some(out) = self.log_probabilities.as_deref_mut() {
+            let of_largest = s.sub(s.splat(0.0), log.hi);
+            for i in 0..view.vectors() {
+                let x = logits.load(s, view, i);
+                let value = s.sub(s.sub(x, found.largest), log.hi);
+                view.store(s, s.select(s.equal(x, found.largest), of_largest, value), out, i);
+            }
+        }
+        for lane in (0..view.rows().min(VIRTUAL_LANES)).filter(|&lane| !SUMS.contains(&sums[lane])) {
+            let row = RowInF64::new(self.terms, first + lane, self.logits);
+            log_sum_exps[lane] = row.log_sum_exp() as f32;
+            for class in 0..self.terms.rows.classes() {
+                let element = self.terms.rows.element(first + lane, class);
+                if let Some(to) = self.log_probabilities.as_deref_mut().and_then(|out| out.get_mut(element)) {
+                    *to = -row.minus_log_p_of(self.logits, class) as f32;
+                }
+            }
+        }
+        if let Some(out) = self.log_sum_exps.as_deref_mut() {
+            for (to, from) in out.iter_mut().skip(first).zip(&log_sum_exps).take(view.rows()) {
+                *to = *from;
+            }
+        }
+    }
+}

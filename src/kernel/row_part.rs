@@ -1,0 +1,39 @@
+//! Part of a row: its largest logit and Σ_{k≠m} exp(x_k − x_m) in f64.
+
+use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, first, maximum, position};
+use crate::backend::vector::{Operation, Vector};
+
+/// Below this the sum, in units of 2^−`HEADROOM`, may have lost terms.
+const SMALL_SUM: f32 = f32::from_bits((127 - 39) << 23);
+
+/// The largest logit (−∞ where there is none, NaN where any is) and the sum over the others.
+pub(crate) struct RowPart<'a>(pub(crate) &'a [f32]);
+
+impl Operation for RowPart<'_> {
+    type Output = (f32, f64);
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> (f32, f64) {
+        let (largest, any_nan) = maximum(self.0);
+        let index = position(self.0, largest);
+        match index.filter(|_| !any_nan) {
+            None => (if any_nan { f32::NAN } else { largest }, 0.0),
+            Some(_) if largest.is_infinite() => {
+                (largest, self.0.iter().filter(|&&x| x == largest).count() as f64 - 1.0)
+            }
+            Some(index) => {
+                let (sum, _) = excluded_sum(s, self.0, index, largest, HEADROOM);
+                let (hi, lo) = (first(s, sum.hi), first(s, sum.lo));
+                let sum = (f64::from(hi) + f64::from(lo)) * f64::from(UNDO_HEADROOM);
+                (largest, if hi < SMALL_SUM { in_f64(self.0, index) } else { sum })
+            }
+        }
+    }
+}
+
+/// The sum where all that is added is small, which f64 still holds.
+fn in_f64(row: &[f32], index: usize) -> f64 {
+    let largest = row.get(index).map_or(0.0, |&x| f64::from(x));
+    let others = row.iter().enumerate().filter(|&(k, _)| k != index);
+    others.map(|(_, &x)| libm::exp(f64::from(x) - largest)).sum()
+}

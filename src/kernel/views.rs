@@ -1,0 +1,213 @@
+//! How the elements of rows stand in vectors: along one row, or across many.
+//!
+//! A kernel that is written over [`View`] computes both: what belongs to a row is a vector with the same number in every
+//! lane in the one case, and with one number a row in the other.
+
+use super::long_rows::{across_lanes, first, load_padded};
+use super::pair::{Pair, fast_two_sum, two_sum};
+use super::{VIRTUAL_LANES, part, part_mut};
+use crate::backend::vector::Vector;
+
+/// Some rows of an array `[N, C, D]`, seen as vectors number 0, 1, … of elements.
+pub(crate) trait View<S: Vector>: Copy {
+    /// Number of rows.
+    fn rows(&self) -> usize;
+    /// Number of vectors.
+    fn vectors(&self) -> usize;
+    /// Vector `i` of an array shaped as the logits, with `missing` where there is no element.
+    fn load(&self, s: S, array: &[f32], i: usize, missing: f32) -> S::F;
+    /// Writes vector `i`, but for the elements that are missing.
+    fn store(&self, s: S, vector: S::F, array: &mut [f32], i: usize);
+    /// What `[C]` numbers say of the elements of vector `i`: 1 without numbers, 0 where there is no element.
+    fn of_classes(&self, s: S, numbers: Option<&[f32]>, i: usize) -> S::F;
+    /// The same for a matrix `[C, C]`, of which each row uses that of its label.
+    fn of_labels(&self, s: S, matrix: &[f32], labels: &[usize; VIRTUAL_LANES], i: usize) -> S::F;
+    /// One number a row.
+    fn of_rows(&self, s: S, numbers: &[f32; VIRTUAL_LANES]) -> S::F;
+    /// The largest of each row, where `largest` has that of the elements in each lane.
+    fn largest(&self, s: S, largest: S::F) -> S::F;
+    /// The virtual lanes that vector `i` belongs to.
+    fn group(&self, i: usize) -> usize;
+    /// The sum of each row; its low part is below the last bit of the high one.
+    fn total(&self, s: S, sums: &Sums<S>) -> Pair<S::F>;
+}
+
+/// A sum in each virtual lane.
+pub(crate) struct Sums<S: Vector>([Pair<S::F>; VIRTUAL_LANES]);
+
+impl<S: Vector> Sums<S> {
+    #[inline(always)]
+    pub(crate) fn new(s: S) -> Self {
+        Self([Pair { hi: s.splat(0.0), lo: s.splat(0.0) }; VIRTUAL_LANES])
+    }
+
+    /// Adds a vector to the virtual lanes of this group; what rounding loses is kept beside the sum.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, s: S, group: usize, vector: S::F) {
+        if let Some(sum) = self.0.get_mut(group) {
+            let exact = two_sum(s, sum.hi, vector);
+            *sum = Pair { hi: exact.hi, lo: s.add(sum.lo, exact.lo) };
+        }
+    }
+}
+
+/// One row of classes side by side.
+#[derive(Clone, Copy)]
+pub(crate) struct Along {
+    pub(crate) start: usize,
+    pub(crate) classes: usize,
+}
+
+impl<S: Vector> View<S> for Along {
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn vectors(&self) -> usize {
+        self.classes.div_ceil(S::LANES)
+    }
+
+    #[inline(always)]
+    fn load(&self, s: S, array: &[f32], i: usize, missing: f32) -> S::F {
+        load_padded(s, part(array, self.start, self.classes), i * S::LANES, missing)
+    }
+
+    #[inline(always)]
+    fn store(&self, s: S, vector: S::F, array: &mut [f32], i: usize) {
+        let at = i * S::LANES;
+        store_some(s, vector, array, self.start + at, (self.classes - at).min(S::LANES));
+    }
+
+    #[inline(always)]
+    fn of_classes(&self, s: S, numbers: Option<&[f32]>, i: usize) -> S::F {
+        let at = i * S::LANES;
+        match numbers {
+            Some(numbers) => load_padded(s, part(numbers, 0, self.classes), at, 0.0),
+            None if at + S::LANES <= self.classes => s.splat(1.0),
+            None => load_padded(s, part(&[1.0; VIRTUAL_LANES], 0, self.classes - at), 0, 0.0),
+        }
+    }
+
+    #[inline(always)]
+    fn of_labels(&self, s: S, matrix: &[f32], labels: &[usize; VIRTUAL_LANES], i: usize) -> S::F {
+        load_padded(s, part(matrix, labels[0] * self.classes, self.classes), i * S::LANES, 0.0)
+    }
+
+    #[inline(always)]
+    fn of_rows(&self, s: S, numbers: &[f32; VIRTUAL_LANES]) -> S::F {
+        s.splat(numbers[0])
+    }
+
+    #[inline(always)]
+    fn largest(&self, s: S, largest: S::F) -> S::F {
+        let mut lanes = [f32::NEG_INFINITY; VIRTUAL_LANES];
+        s.store(largest, &mut lanes, 0);
+        s.splat(lanes.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a }))
+    }
+
+    #[inline(always)]
+    fn group(&self, i: usize) -> usize {
+        i % (VIRTUAL_LANES / S::LANES)
+    }
+
+    #[inline(always)]
+    fn total(&self, s: S, sums: &Sums<S>) -> Pair<S::F> {
+        let total = across_lanes(s, &sums.0);
+        Pair { hi: s.splat(total.hi), lo: s.splat(total.lo) }
+    }
+}
+
+/// Rows whose elements of one class stand side by side, one row a lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Across {
+    pub(crate) start: usize,
+    /// From one class to the next.
+    pub(crate) stride: usize,
+    pub(crate) classes: usize,
+    /// At most the number of lanes.
+    pub(crate) rows: usize,
+}
+
+impl<S: Vector> View<S> for Across {
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    #[inline(always)]
+    fn vectors(&self) -> usize {
+        self.classes
+    }
+
+    #[inline(always)]
+    fn load(&self, s: S, array: &[f32], i: usize, missing: f32) -> S::F {
+        load_padded(s, part(array, self.start + i * self.stride, self.rows), 0, missing)
+    }
+
+    #[inline(always)]
+    fn store(&self, s: S, vector: S::F, array: &mut [f32], i: usize) {
+        store_some(s, vector, array, self.start + i * self.stride, self.rows);
+    }
+
+    #[inline(always)]
+    fn of_classes(&self, s: S, numbers: Option<&[f32]>, i: usize) -> S::F {
+        s.splat(numbers.map_or(1.0, |numbers| numbers.get(i).copied().unwrap_or(0.0)))
+    }
+
+    #[inline(always)]
+    fn of_labels(&self, s: S, matrix: &[f32], labels: &[usize; VIRTUAL_LANES], i: usize) -> S::F {
+        let mut lanes = [0.0; VIRTUAL_LANES];
+        for (lane, label) in lanes.iter_mut().zip(labels).take(self.rows) {
+            *lane = matrix.get(label * self.classes + i).copied().unwrap_or(0.0);
+        }
+        s.load(&lanes, 0)
+    }
+
+    #[inline(always)]
+    fn of_rows(&self, s: S, numbers: &[f32; VIRTUAL_LANES]) -> S::F {
+        s.load(numbers, 0)
+    }
+
+    #[inline(always)]
+    fn largest(&self, _: S, largest: S::F) -> S::F {
+        largest
+    }
+
+    #[inline(always)]
+    fn group(&self, _: usize) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn total(&self, s: S, sums: &Sums<S>) -> Pair<S::F> {
+        fast_two_sum(s, sums.0[0].hi, sums.0[0].lo)
+    }
+}
+
+/// Writes the first `count` lanes.
+#[inline(always)]
+fn store_some<S: Vector>(s: S, vector: S::F, array: &mut [f32], at: usize, count: usize) {
+    if count == S::LANES {
+        s.store(vector, array, at);
+        return;
+    }
+    let mut lanes = [0.0; VIRTUAL_LANES];
+    s.store(vector, &mut lanes, 0);
+    for (to, from) in part_mut(array, at, count).iter_mut().zip(&lanes) {
+        *to = *from;
+    }
+}
+
+/// One number a row, out of a vector.
+#[inline(always)]
+pub(crate) fn numbers<S: Vector, V: View<S>>(s: S, view: V, vector: S::F) -> [f32; VIRTUAL_LANES] {
+    let mut lanes = [0.0; VIRTUAL_LANES];
+    if view.rows() == 1 {
+        lanes[0] = first(s, vector);
+    } else {
+        s.store(vector, &mut lanes, 0);
+    }
+    lanes
+}

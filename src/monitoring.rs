@@ -1,0 +1,136 @@
+//! What to watch while a model is in use: the loss of each class, and what its decisions cost.
+
+use crate::cross_entropy::CrossEntropy;
+use crate::error::{Argument, Error};
+use crate::label::Label;
+use crate::problem::{Targets, check_cost, check_length};
+
+/// Sums of each class, `[C]` each, to which [`CrossEntropy::add_class_sums`] adds.
+#[derive(Debug)]
+pub struct ClassSums<'a> {
+    /// The number of rows of each class that count.
+    pub counts: &'a mut [u64],
+    /// Σ w\[y\]·s over them.
+    pub weights: &'a mut [f64],
+    /// The sum of their losses.
+    pub losses: &'a mut [f64],
+}
+
+impl CrossEntropy<'_> {
+    /// Adds rows to the sums of their classes: their number, their weights, and their losses as
+    /// [`CrossEntropy::row_losses`] has written them, `[N, D]`. To be fed batch by batch; the caller sets the sums to zero.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoClasses`], [`Error::Length`], [`Error::LabelOutOfRange`], [`Error::NotFinite`] and [`Error::Negative`]
+    /// for weights; the sums are then as they were.
+    ///
+    /// ```
+    /// use rwwce::{ClassSums, CrossEntropy};
+    ///
+    /// let loss = CrossEntropy::new(2);
+    /// let (mut counts, mut weights, mut losses) = ([0; 2], [0.0; 2], [0.0; 2]);
+    /// let (labels, mut rows) = ([0u8, 1, 1], [0.0; 3]);
+    /// loss.row_losses(&[0.0, 0.0, 5.0, 0.0, 0.0, 5.0], &labels, &mut rows)?;
+    /// let sums = ClassSums { counts: &mut counts, weights: &mut weights, losses: &mut losses };
+    /// loss.add_class_sums(&labels, &rows, sums)?;
+    /// assert_eq!(counts, [1, 2]);
+    /// assert!(losses[1] / f64::from(counts[1] as u32) > 2.5);
+    /// # Ok::<(), rwwce::Error>(())
+    /// ```
+    pub fn add_class_sums<L: Label>(&self, labels: &[L], row_losses: &[f32], sums: ClassSums<'_>) -> Result<(), Error> {
+        let targets = Targets::Labels(L::labels(labels));
+        let rows = self.check_rows_alone(labels.len(), targets)?;
+        check_length(Argument::RowLosses, rows.count(), row_losses.len())?;
+        let classes = rows.classes();
+        check_length(Argument::Counts, classes, sums.counts.len())?;
+        check_length(Argument::WeightSums, classes, sums.weights.len())?;
+        check_length(Argument::LossSums, classes, sums.losses.len())?;
+        for (row, &loss) in row_losses.iter().enumerate() {
+            let Some(class) = rows.class(row) else { continue };
+            let (count, weight) = (sums.counts.get_mut(class), sums.weights.get_mut(class));
+            if let (Some(count), Some(weight), Some(sum)) = (count, weight, sums.losses.get_mut(class)) {
+                *count = count.wrapping_add(1);
+                *weight += f64::from(rows.weight(class)) * f64::from(rows.sample_weight(row));
+                *sum += f64::from(loss);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds decisions to a confusion matrix, `[C, C]`, row = truth, column = the class with the largest (adjusted) logit,
+    /// the first of equals. Rows that do not count are left out, as are rows with a NaN; the number of the latter is
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`CrossEntropy::loss`], and [`Error::Length`] for the matrix, which is then as it was.
+    ///
+    /// ```
+    /// use rwwce::{CrossEntropy, decision_cost};
+    ///
+    /// let mut confusion = [0; 4];
+    /// CrossEntropy::new(2).add_confusion(&[3.0, 1.0, 3.0, 1.0, 0.0, 2.0], &[0u8, 1, 1], &mut confusion)?;
+    /// assert_eq!(confusion, [1, 0, 1, 1]);
+    /// // A case of class 1 that is missed costs 20.
+    /// assert_eq!(decision_cost(&confusion, &[0.0, 20.0], &[0.0; 4])?, 20.0);
+    /// # Ok::<(), rwwce::Error>(())
+    /// ```
+    pub fn add_confusion<L: Label>(&self, logits: &[f32], labels: &[L], confusion: &mut [u64]) -> Result<usize, Error> {
+        let rows = self.check_rows(Argument::Logits, logits.len(), Targets::Labels(L::labels(labels)))?;
+        let classes = rows.classes();
+        check_length(Argument::Confusion, square(classes)?, confusion.len())?;
+        let adjustment = self.adjustment();
+        let mut undecided = 0;
+        for row in 0..rows.count() {
+            let Some(label) = rows.class(row) else { continue };
+            let (mut best, mut largest, mut any_nan) = (0, f32::NEG_INFINITY, false);
+            for class in 0..classes {
+                let x = logits.get(rows.element(row, class)).map_or(f32::NAN, |&x| adjustment.apply(x, class));
+                any_nan |= x.is_nan();
+                if x > largest {
+                    (best, largest) = (class, x);
+                }
+            }
+            if any_nan {
+                undecided += 1;
+            } else if let Some(count) = confusion.get_mut(label * classes + best) {
+                *count = count.wrapping_add(1);
+            }
+        }
+        Ok(undecided)
+    }
+}
+
+/// What the decisions of a confusion matrix `[C, C]` cost in the world, Σ_{y≠j} n\[y,j\]·(fn\[y\] + fp\[y,j\]), from the
+/// miss costs fn `[C]` and the mislabel costs fp `[C, C]`: the metric beside the real-world-weight loss (Ho & Wookey,
+/// 2020). Right decisions cost nothing.
+///
+/// # Errors
+///
+/// [`Error::NoClasses`], [`Error::Length`] for matrices that do not fit the miss costs, [`Error::NotFinite`] and
+/// [`Error::Negative`] for costs.
+pub fn decision_cost(confusion: &[u64], miss_costs: &[f32], mislabel_costs: &[f32]) -> Result<f64, Error> {
+    let classes = miss_costs.len();
+    if classes == 0 {
+        return Err(Error::NoClasses);
+    }
+    let cells = square(classes)?;
+    check_length(Argument::Confusion, cells, confusion.len())?;
+    check_length(Argument::MislabelCosts, cells, mislabel_costs.len())?;
+    check_cost(Argument::MissCosts, miss_costs)?;
+    check_cost(Argument::MislabelCosts, mislabel_costs)?;
+    let mut total = 0.0;
+    for (cell, (&count, &mislabel)) in confusion.iter().zip(mislabel_costs).enumerate() {
+        let (truth, named) = (cell / classes, cell % classes);
+        if truth != named {
+            let miss = miss_costs.get(truth).copied().unwrap_or(0.0);
+            total += count as f64 * (f64::from(miss) + f64::from(mislabel));
+        }
+    }
+    Ok(total)
+}
+
+fn square(classes: usize) -> Result<usize, Error> {
+    classes.checked_mul(classes).ok_or(Error::SizeOverflow { rows: classes, row_stride: classes })
+}

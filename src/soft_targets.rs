@@ -1,0 +1,70 @@
+//! Losses of target probabilities instead of labels.
+
+use crate::cross_entropy::CrossEntropy;
+use crate::error::Error;
+use crate::problem::Targets;
+use crate::reduction::{Summary, Upstream};
+
+/// Targets q are probabilities, one a class, shaped and padded as the logits: finite, not required to sum to 1. The loss
+/// of a row is −Σ_c w\[c\]·q_c·log p_c; a term whose q_c is 0 is 0, also where p_c is. Its gradient is Σ_c w\[c\]·q_c·p_i −
+/// w\[i\]·q_i. The mean is over the [rows](crate::Denominator::Rows) unless told otherwise, as in PyTorch.
+///
+/// Options that need a label (ignored index, mislabel costs, focal factor) are [`Error::Incompatible`].
+impl CrossEntropy<'_> {
+    /// The reduced loss of logits and target probabilities, `[N, C, D]` both.
+    ///
+    /// # Errors
+    ///
+    /// As [`CrossEntropy::loss`], [`Error::NotFinite`] for a target, [`Error::Incompatible`].
+    ///
+    /// ```
+    /// # use rwwce::CrossEntropy;
+    /// let summary = CrossEntropy::new(2).soft_loss(&[0.0, 0.0], &[0.25, 0.75])?;
+    /// assert_eq!(summary.loss, 2f32.ln());
+    /// # Ok::<(), rwwce::Error>(())
+    /// ```
+    pub fn soft_loss(&self, logits: &[f32], targets: &[f32]) -> Result<Summary, Error> {
+        self.losses(logits, Targets::Soft(targets), None)
+    }
+
+    /// The loss of each row into `row_losses`, `[N, D]`. The reduced loss beside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`CrossEntropy::soft_loss`].
+    pub fn soft_row_losses(&self, logits: &[f32], targets: &[f32], row_losses: &mut [f32]) -> Result<Summary, Error> {
+        self.losses(logits, Targets::Soft(targets), Some(row_losses))
+    }
+
+    /// The gradient with respect to the logits into `gradient`, as [`CrossEntropy::gradient`] has it.
+    ///
+    /// With minus some upstream gradient of the log-probabilities as the targets and [`Reduction::Sum`](crate::Reduction)
+    /// this is the gradient of [`CrossEntropy::log_probabilities`].
+    ///
+    /// # Errors
+    ///
+    /// As [`CrossEntropy::soft_loss`], and [`Error::NotFinite`] for an upstream factor.
+    pub fn soft_gradient<'u>(
+        &self,
+        logits: &[f32],
+        targets: &[f32],
+        upstream: impl Into<Upstream<'u>>,
+        gradient: &mut [f32],
+    ) -> Result<Summary, Error> {
+        self.separate_gradient(logits, Targets::Soft(targets), upstream.into(), gradient)
+    }
+
+    /// The gradient written over the logits.
+    ///
+    /// # Errors
+    ///
+    /// As [`CrossEntropy::soft_gradient`].
+    pub fn soft_gradient_in_place<'u>(
+        &self,
+        logits: &mut [f32],
+        targets: &[f32],
+        upstream: impl Into<Upstream<'u>>,
+    ) -> Result<Summary, Error> {
+        self.gradient_over_logits(logits, Targets::Soft(targets), upstream.into())
+    }
+}

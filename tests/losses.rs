@@ -1,0 +1,408 @@
+//! Every loss of logits on every backend, in both layouts: against the formula in f64 written in its textbook form, its
+//! gradient against finite differences of the same, its special values, its options.
+
+mod common;
+
+use common::{REGIMES, Regime, Rng, backends, bits, is_slow, ulp};
+use rwwce::{Backend, CrossEntropy, Reduction, Summary};
+
+/// The contract's bound, relative to the sum of the magnitudes of the terms.
+const ULPS: f64 = 6.0;
+
+/// The options of a loss, and what they are called.
+#[derive(Clone, Debug, Default)]
+struct Options {
+    name: &'static str,
+    weights: Option<Vec<f32>>,
+    samples: Option<Vec<f32>>,
+    smoothing: f32,
+    soft: bool,
+    costs: Option<Vec<f32>>,
+    focal: f32,
+    z_loss: f32,
+    bias: Option<Vec<f32>>,
+    temperature: f32,
+}
+
+impl Options {
+    fn loss(&self, classes: usize) -> CrossEntropy<'_> {
+        let mut loss = CrossEntropy::new(classes)
+            .label_smoothing(self.smoothing)
+            .focal(self.focal)
+            .z_loss(self.z_loss)
+            .temperature(self.temperature)
+            .reduction(Reduction::Sum);
+        if let Some(weights) = &self.weights {
+            loss = loss.class_weights(weights);
+        }
+        if let Some(weights) = &self.samples {
+            loss = loss.sample_weights(weights);
+        }
+        if let Some(costs) = &self.costs {
+            loss = loss.mislabel_costs(costs);
+        }
+        if let Some(bias) = &self.bias {
+            loss = loss.class_bias(bias);
+        }
+        loss
+    }
+
+    /// The logits that the loss is of.
+    fn adjusted(&self, row: &[f32]) -> Vec<f64> {
+        let bias = |class: usize| self.bias.as_ref().map_or(0.0, |bias| bias[class]);
+        row.iter().enumerate().map(|(class, x)| f64::from(x / self.temperature + bias(class))).collect()
+    }
+}
+
+/// All that there are, combined where that has a meaning.
+fn all_options(classes: usize, rows: usize, rng: &mut Rng) -> Vec<Options> {
+    let mut some = |count: usize, low: f32, high: f32| -> Option<Vec<f32>> {
+        Some((0..count).map(|_| rng.between(low, high)).collect())
+    };
+    let plain = Options { temperature: 1.0, ..Options::default() };
+    let weights = some(classes, 0.1, 5.0);
+    let samples = some(rows, 0.1, 5.0);
+    let mut costs = some(classes * classes, 0.0, 30.0);
+    for (at, cost) in costs.iter_mut().flatten().enumerate() {
+        // Some mistakes cost nothing.
+        if at % (classes + 1) == 0 || at % 3 == 0 {
+            *cost = 0.0;
+        }
+    }
+    let bias = some(classes, -3.0, 3.0);
+    let (w, s, c) = (|| weights.clone(), || samples.clone(), || costs.clone());
+    vec![
+        Options { name: "plain", ..plain.clone() },
+        Options { name: "weighted", weights: w(), samples: s(), ..plain.clone() },
+        Options { name: "smoothed", smoothing: 0.1, ..plain.clone() },
+        Options { name: "weighted, smoothed", weights: w(), samples: s(), smoothing: 0.3, ..plain.clone() },
+        Options { name: "all smoothed away", weights: w(), smoothing: 1.0, ..plain.clone() },
+        Options { name: "soft", soft: true, ..plain.clone() },
+        Options {
+            name: "soft, weighted, smoothed",
+            soft: true,
+            weights: w(),
+            samples: s(),
+            smoothing: 0.1,
+            ..plain.clone()
+        },
+        Options { name: "real-world", costs: c(), ..plain.clone() },
+        Options { name: "real-world, weighted", costs: c(), weights: w(), samples: s(), ..plain.clone() },
+        Options { name: "real-world, smoothed", costs: c(), weights: w(), smoothing: 0.2, ..plain.clone() },
+        Options { name: "focal 2", focal: 2.0, weights: w(), ..plain.clone() },
+        Options { name: "focal ½", focal: 0.5, ..plain.clone() },
+        Options { name: "z-loss", z_loss: 1e-2, weights: w(), ..plain.clone() },
+        Options { name: "adjusted", bias: bias.clone(), temperature: 1.7, weights: w(), ..plain.clone() },
+        Options {
+            name: "everything for labels",
+            weights: w(),
+            samples: s(),
+            smoothing: 0.1,
+            costs: c(),
+            focal: 1.5,
+            z_loss: 1e-3,
+            bias: bias.clone(),
+            temperature: 0.5,
+            ..plain.clone()
+        },
+        Options {
+            name: "everything for soft",
+            soft: true,
+            weights: w(),
+            z_loss: 1e-3,
+            bias,
+            temperature: 2.0,
+            ..plain
+        },
+    ]
+}
+
+/// A number and the sum of the magnitudes of what it is made of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    value: f64,
+    size: f64,
+}
+
+impl Sum {
+    fn add(&mut self, weight: f64, value: f64) {
+        if weight != 0.0 {
+            self.value += weight * value;
+            self.size += (weight * value).abs();
+        }
+    }
+}
+
+/// The formula in f64: the loss, and each element of the gradient with respect to the adjusted logits, both without the
+/// weight of the sample.
+fn reference(options: &Options, x: &[f64], label: usize, q: &[f32]) -> (Sum, Vec<Sum>) {
+    let classes = x.len();
+    let m = (0..classes).fold(0, |best, k| if x[k] > x[best] { k } else { best });
+    // log Σ exp over the others, by the largest of them.
+    let others = || (0..classes).filter(|&k| k != m);
+    let second = others().fold(f64::NEG_INFINITY, |second, k| second.max(x[k]));
+    let sum_of_others: f64 = others().map(|k| (x[k] - second).exp()).sum();
+    let log_rest = if second == f64::NEG_INFINITY { second } else { sum_of_others.ln() + (second - x[m]) };
+    let log_all = log_rest.exp().ln_1p();
+    let minus_log_p = |k: usize| if k == m { log_all } else { (x[m] - x[k]) + log_all };
+    let p = |k: usize| (-minus_log_p(k)).exp();
+    let minus_log_q = |k: usize| if k == m { log_all - log_rest } else { -(-p(k)).ln_1p() };
+    // p_i/(1 − p_j), which stays in range where j is the largest
+    let ratio = |i: usize, j: usize| {
+        if j == m && i != m { (x[i] - second).exp() / sum_of_others } else { p(i) * minus_log_q(j).exp() }
+    };
+    let one_minus_p = |k: usize| if k == m { (log_rest - log_all).exp() } else { 1.0 - p(k) };
+
+    let weight = |k: usize| options.weights.as_ref().map_or(1.0, |weights| f64::from(weights[k]));
+    let smoothing = f64::from(options.smoothing);
+    let own = if options.soft { 0.0 } else { (1.0 - smoothing) * weight(label) };
+    let u = |k: usize| {
+        let q = if options.soft { f64::from(q[k]) } else { 0.0 };
+        weight(k) * ((1.0 - smoothing) * q + smoothing / classes as f64)
+    };
+    let cost = |k: usize| options.costs.as_ref().map_or(0.0, |costs| f64::from(costs[label * classes + k]));
+    let whole = own + (0..classes).map(u).sum::<f64>();
+    let gamma = f64::from(options.focal);
+    let z = f64::from(options.z_loss) * whole;
+    let lse = x[m] + log_all;
+
+    let mut loss = Sum::default();
+    let (miss, of_label) = (one_minus_p(label), minus_log_p(label));
+    let focal = if gamma == 0.0 { 1.0 } else { miss.powf(gamma) };
+    loss.add(own * focal, of_label);
+    for k in 0..classes {
+        loss.add(u(k), minus_log_p(k));
+        loss.add(cost(k), minus_log_q(k));
+    }
+    loss.add(z, lse * lse);
+
+    let focal_slope =
+        if gamma == 0.0 || miss == 0.0 { 0.0 } else { gamma * miss.powf(gamma - 1.0) * p(label) * of_label };
+    let gradient = (0..classes)
+        .map(|i| {
+            let mut sum = Sum::default();
+            let towards = |j: usize| if i == j { -one_minus_p(j) } else { p(i) };
+            sum.add(own * (focal + focal_slope), towards(label));
+            for j in 0..classes {
+                sum.add(u(j), towards(j));
+                // The derivative of −log(1 − p_j): p_j/(1 − p_j)·([i = j] − p_i)
+                sum.add(cost(j), if i == j { p(j) } else { -p(j) * ratio(i, j) });
+            }
+            sum.add(2.0 * z * lse, p(i));
+            sum
+        })
+        .collect();
+    (loss, gradient)
+}
+
+/// Rows of a regime in the layout `[1, C, D]` or `[D, C]`.
+struct Batch {
+    classes: usize,
+    positions: usize,
+    logits: Vec<f32>,
+    labels: Vec<i32>,
+    soft: Vec<f32>,
+}
+
+impl Batch {
+    fn new(regime: Regime, classes: usize, rows: usize, across: bool, rng: &mut Rng) -> Self {
+        let mut batch = Self {
+            classes,
+            positions: if across { rows } else { 1 },
+            logits: vec![0.0; classes * rows],
+            labels: Vec::new(),
+            soft: vec![0.0; classes * rows],
+        };
+        for row in 0..rows {
+            let (x, label) = regime.row(classes, rng);
+            let certain = rng.below(4) == 0;
+            for class in 0..classes {
+                let at = batch.element(row, class);
+                batch.logits[at] = x[class];
+                // Targets that are certain, and that do not sum to 1.
+                let q = if certain { f32::from(class == label) } else { rng.between(0.0, 1.0) };
+                batch.soft[at] = if x[class] == f32::NEG_INFINITY { 0.0 } else { q };
+            }
+            batch.labels.push(label as i32);
+        }
+        batch
+    }
+
+    fn element(&self, row: usize, class: usize) -> usize {
+        if self.positions == 1 { row * self.classes + class } else { class * self.positions + row }
+    }
+
+    fn row(&self, of: &[f32], row: usize) -> Vec<f32> {
+        (0..self.classes).map(|class| of[self.element(row, class)]).collect()
+    }
+
+    /// Losses of rows and gradient, by every entry point that gives them.
+    fn evaluate(&self, options: &Options, backend: Backend) -> (Vec<f32>, Vec<f32>) {
+        let loss = options.loss(self.classes).positions(self.positions).backend(backend);
+        let (mut losses, mut gradient) = (vec![7.0; self.labels.len()], vec![7.0; self.logits.len()]);
+        let mut over = self.logits.clone();
+        let (x, y, q) = (&self.logits, &self.labels, &self.soft);
+        let summaries: [Summary; 4] = if options.soft {
+            [
+                loss.soft_loss(x, q),
+                loss.soft_row_losses(x, q, &mut losses),
+                loss.soft_gradient(x, q, 1.0, &mut gradient),
+                loss.soft_gradient_in_place(&mut over, q, 1.0),
+            ]
+        } else {
+            [
+                loss.loss(x, y),
+                loss.row_losses(x, y, &mut losses),
+                loss.gradient(x, y, 1.0, &mut gradient),
+                loss.gradient_in_place(&mut over, y, 1.0),
+            ]
+        }
+        .map(Result::unwrap);
+        assert_eq!(bits(&over), bits(&gradient), "{backend} {}", options.name);
+        let non_finite = losses.iter().filter(|loss| !loss.is_finite()).count();
+        for summary in summaries {
+            assert_eq!(summary.sum.to_bits(), summaries[0].sum.to_bits(), "{backend} {}", options.name);
+            assert_eq!(summary.non_finite, non_finite);
+        }
+        (losses, gradient)
+    }
+}
+
+#[test]
+fn losses_and_gradients_are_within_the_bound_in_every_regime() {
+    for backend in backends() {
+        let mut rng = Rng(5);
+        let mut worst: Vec<(f64, f64)> = Vec::new();
+        let mut compared = 0;
+        for regime in REGIMES {
+            for (classes, rows) in [(1, 3), (2, 37), (3, 37), (10, 20), (17, 19), (100, 5), (300, 2)] {
+                if is_slow(backend) && classes > 50 {
+                    continue;
+                }
+                for across in [false, true] {
+                    let options = all_options(classes, rows, &mut rng);
+                    worst.resize(options.len(), (0.0, 0.0));
+                    let batch = Batch::new(regime, classes, rows, across, &mut rng);
+                    for (options, worst) in options.iter().zip(&mut worst) {
+                        let (losses, gradient) = batch.evaluate(options, backend);
+                        for row in 0..rows {
+                            let x = options.adjusted(&batch.row(&batch.logits, row));
+                            let label = batch.labels[row] as usize;
+                            let (expected, slopes) = reference(options, &x, label, &batch.row(&batch.soft, row));
+                            let sample = options.samples.as_ref().map_or(1.0, |samples| f64::from(samples[row]));
+                            let case = || {
+                                format!("{backend} {} {regime:?} C = {classes} across {across} row {row}", options.name)
+                            };
+                            let error = error_of(losses[row], expected, sample);
+                            assert!(error <= ULPS, "{}: {:e}, expected {expected:?}, {error} ulp", case(), losses[row]);
+                            worst.0 = worst.0.max(error);
+                            let found = batch.row(&gradient, row);
+                            for (class, (&found, &expected)) in found.iter().zip(&slopes).enumerate() {
+                                let error = error_of(found, expected, sample / f64::from(options.temperature));
+                                assert!(
+                                    error <= ULPS,
+                                    "{} label {label} class {class}: {found:e}, expected {expected:?}, {error} ulp",
+                                    case()
+                                );
+                                worst.1 = worst.1.max(error);
+                            }
+                            compared += 1;
+                        }
+                    }
+                }
+            }
+        }
+        println!("{backend}: {compared} rows");
+        for (options, (loss, gradient)) in all_options(2, 1, &mut rng).iter().zip(worst) {
+            println!("{backend} {}: loss ≤ {loss:.2} ulp, gradient ≤ {gradient:.2} ulp", options.name);
+        }
+        assert!(compared > 10_000);
+    }
+}
+
+/// The error in ulps of the size, 0 where all is below the normal numbers.
+fn error_of(found: f32, expected: Sum, factor: f64) -> f64 {
+    let Sum { value, size } = Sum { value: expected.value * factor, size: expected.size * factor };
+    if size > f64::from(f32::MAX) && !found.is_nan() {
+        return 0.0;
+    }
+    let error = (f64::from(found) - value).abs();
+    if size < f64::from(f32::MIN_POSITIVE) {
+        return if error <= 2.0 * f64::from(f32::MIN_POSITIVE) { 0.0 } else { f64::INFINITY };
+    }
+    if error.is_nan() { f64::INFINITY } else { error / ulp(size) }
+}
+
+#[test]
+fn gradients_are_derivatives() {
+    let backends = backends();
+    let mut rng = Rng(9);
+    let mut compared = 0;
+    for (classes, rows) in [(2, 5), (3, 5), (7, 17), (20, 3)] {
+        for across in [false, true] {
+            let batch = Batch::new(Regime::Ordinary, classes, rows, across, &mut rng);
+            // Mild logits, so that a difference quotient in f64 has digits left.
+            let batch = Batch { logits: batch.logits.iter().map(|x| x * 0.4).collect(), ..batch };
+            for options in all_options(classes, rows, &mut rng) {
+                for &backend in &backends {
+                    let (_, gradient) = batch.evaluate(&options, backend);
+                    for row in 0..rows {
+                        let (x, q) = (options.adjusted(&batch.row(&batch.logits, row)), batch.row(&batch.soft, row));
+                        let label = batch.labels[row] as usize;
+                        let sample = options.samples.as_ref().map_or(1.0, |samples| f64::from(samples[row]));
+                        for class in 0..classes {
+                            let moved = |step: f64| {
+                                let mut x = x.clone();
+                                x[class] += step;
+                                reference(&options, &x, label, &q).0.value
+                            };
+                            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5 * sample / f64::from(options.temperature);
+                            let found = f64::from(gradient[batch.element(row, class)]);
+                            let case = format!("{backend} {} C = {classes} row {row} class {class}", options.name);
+                            assert!((found - slope).abs() < 1e-5 * (1.0 + slope.abs()), "{case}: {found} for {slope}");
+                            compared += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 10_000);
+}
+
+#[test]
+fn backends_of_a_class_agree() {
+    let backends = backends();
+    let mut rng = Rng(11);
+    let mut compared = 0;
+    for regime in REGIMES {
+        for (classes, rows) in [(2, 37), (5, 20), (17, 18), (33, 5), (129, 2)] {
+            for across in [false, true] {
+                let mut batch = Batch::new(regime, classes, rows, across, &mut rng);
+                let at = rng.below(batch.logits.len());
+                batch.logits[at] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0][rng.below(4)];
+                for options in all_options(classes, rows, &mut rng) {
+                    for fused in [true, false] {
+                        let class = || backends.iter().copied().filter(|backend| backend.is_fused() == fused);
+                        let all: Vec<Vec<u32>> = class()
+                            .map(|backend| {
+                                let (mut numbers, gradient) = batch.evaluate(&options, backend);
+                                numbers.extend(gradient);
+                                bits(&numbers)
+                            })
+                            .collect();
+                        for (backend, found) in class().zip(&all) {
+                            assert!(
+                                *found == all[0],
+                                "{backend} {} {regime:?} C = {classes} across {across}",
+                                options.name
+                            );
+                            compared += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 5_000);
+}
