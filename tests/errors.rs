@@ -716,7 +716,7 @@ fn beta_must_be_at_least_0_and_below_1() {
 }
 
 /// One error of every kind with its code and its words.
-fn kinds() -> [(Error, u32, &'static str); 8] {
+fn kinds() -> [(Error, u32, &'static str); 13] {
     [
         (Error::NoClasses, 1, "the number of classes is 0, expected at least 1"),
         (
@@ -730,6 +730,19 @@ fn kinds() -> [(Error, u32, &'static str); 8] {
         (STRIDE_BELOW_CLASSES, 6, "row stride: expected at least the number of classes times that of positions"),
         (Error::EmptyClass { class: 2 }, 7, "counts: class 2 has no samples"),
         (Error::ZeroDenominator, 8, "the denominator of the mean is zero"),
+        (
+            Error::Negative { argument: Argument::SampleWeights, index: 3 },
+            9,
+            "sample weights: the number at index 3 is negative",
+        ),
+        (Error::CostOfTruth { class: 1 }, 10, "mislabel costs: the cost of naming class 1 where it is true is not 0"),
+        (
+            Error::Incompatible { option: Argument::Focal, with: Argument::Targets },
+            11,
+            "focal exponent: means nothing together with targets",
+        ),
+        (Error::TargetOutOfRange { index: 4 }, 12, "targets: the target at index 4 is not in [0, 1]"),
+        (Error::LabelOwners { found: 2 }, 13, "labels: 2 parts hold the logit of the label, expected exactly 1"),
     ]
 }
 
@@ -748,7 +761,7 @@ fn every_kind_of_error_has_its_words() {
 // Callers in other languages hold these numbers.
 #[test]
 fn every_kind_of_error_keeps_its_code() {
-    assert_eq!(kinds().map(|(error, ..)| error.code()), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(kinds().map(|(error, ..)| error.code()), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
     for (error, code, _) in kinds() {
         assert_eq!(error.code(), code);
     }
@@ -769,6 +782,23 @@ fn every_argument_has_its_name() {
         (Argument::Counts, "counts"),
         (Argument::Beta, "beta"),
         (Argument::EmptyClassWeight, "weight of empty classes"),
+        (Argument::MislabelCosts, "mislabel costs"),
+        (Argument::SampleWeights, "sample weights"),
+        (Argument::Targets, "targets"),
+        (Argument::ClassBias, "class bias"),
+        (Argument::IgnoreIndex, "ignore index"),
+        (Argument::LabelSmoothing, "label smoothing"),
+        (Argument::Focal, "focal exponent"),
+        (Argument::Temperature, "temperature"),
+        (Argument::ZLoss, "z-loss"),
+        (Argument::Positions, "positions"),
+        (Argument::MissCosts, "miss costs"),
+        (Argument::FalseAlarmCosts, "false-alarm costs"),
+        (Argument::LogProbabilities, "log-probabilities"),
+        (Argument::LogSumExps, "log-sum-exps"),
+        (Argument::WeightSums, "weight sums"),
+        (Argument::LossSums, "loss sums"),
+        (Argument::Confusion, "confusion matrix"),
     ];
     for (argument, name) in names {
         assert_eq!(argument.to_string(), name);

@@ -145,13 +145,13 @@ fn reference(options: &Options, x: &[f64], label: usize, q: &[f32]) -> (Sum, Vec
     let log_rest = if second == f64::NEG_INFINITY { second } else { sum_of_others.ln() + (second - x[m]) };
     let log_all = log_rest.exp().ln_1p();
     let minus_log_p = |k: usize| if k == m { log_all } else { (x[m] - x[k]) + log_all };
-    let p = |k: usize| (-minus_log_p(k)).exp();
+    let all: Vec<f64> = (0..classes).map(|k| (-minus_log_p(k)).exp()).collect();
+    let p = |k: usize| all[k];
     let minus_log_q = |k: usize| if k == m { log_all - log_rest } else { -(-p(k)).ln_1p() };
-    // p_i/(1 − p_j), which stays in range where j is the largest
-    let ratio = |i: usize, j: usize| {
-        if j == m && i != m { (x[i] - second).exp() / sum_of_others } else { p(i) * minus_log_q(j).exp() }
-    };
     let one_minus_p = |k: usize| if k == m { (log_rest - log_all).exp() } else { 1.0 - p(k) };
+    // p_i/(1 − p_j), which stays in range where j is the largest
+    let of_others: Vec<f64> = x.iter().map(|x| (x - second).exp() / sum_of_others).collect();
+    let ratio = |i: usize, j: usize| if j == m && i != m { of_others[i] } else { p(i) / one_minus_p(j) };
 
     let weight = |k: usize| options.weights.as_ref().map_or(1.0, |weights| f64::from(weights[k]));
     let smoothing = f64::from(options.smoothing);
@@ -333,6 +333,102 @@ fn error_of(found: f32, expected: Sum, factor: f64) -> f64 {
     if error.is_nan() { f64::INFINITY } else { error / ulp(size) }
 }
 
+/// −log p and −log(1 − p) of each class of a row with infinities, as limits; NaN where there is none.
+fn limits(x: &[f64]) -> Vec<(f64, f64)> {
+    let infinite = x.iter().filter(|&&x| x == f64::INFINITY).count();
+    x.iter()
+        .map(|&x| match (x == f64::INFINITY, infinite) {
+            (true, 1) => (0.0, f64::INFINITY),
+            (true, _) => (f64::NAN, f64::NAN),
+            (false, _) => (f64::INFINITY, 0.0),
+        })
+        .collect()
+}
+
+/// What the contract's table makes of a row with special values: the formula on the limits, where 0·∞ = 0 and a term
+/// without a limit does not matter beside an infinite one.
+fn special(options: &Options, x: &[f64], label: usize, q: &[f32]) -> f64 {
+    if x.iter().any(|x| x.is_nan()) || x.iter().all(|&x| x == f64::NEG_INFINITY) {
+        return f64::NAN;
+    }
+    if x.iter().all(|&x| x < f64::INFINITY) {
+        return reference(options, x, label, q).0.value;
+    }
+    let (limits, classes) = (limits(x), x.len());
+    let weight = |k: usize| options.weights.as_ref().map_or(1.0, |weights| f64::from(weights[k]));
+    let smoothing = f64::from(options.smoothing);
+    let own = if options.soft { 0.0 } else { (1.0 - smoothing) * weight(label) };
+    // A label that is certain and right has the factor 0, one that is wrong the factor 1.
+    let mut terms = vec![(own, limits[label].0)];
+    for k in 0..classes {
+        let q = if options.soft { f64::from(q[k]) } else { 0.0 };
+        terms.push((weight(k) * ((1.0 - smoothing) * q + smoothing / classes as f64), limits[k].0));
+        let cost = options.costs.as_ref().map_or(0.0, |costs| f64::from(costs[label * classes + k]));
+        terms.push((cost, limits[k].1));
+    }
+    terms.push((f64::from(options.z_loss), f64::INFINITY));
+    let terms: Vec<f64> = terms.iter().filter(|term| term.0 != 0.0).map(|(weight, value)| weight * value).collect();
+    if terms.contains(&f64::INFINITY) { f64::INFINITY } else { terms.iter().sum() }
+}
+
+#[test]
+fn every_loss_follows_the_table_of_nan_and_infinity() {
+    const SPECIAL: [f32; 5] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 2.0];
+    // Every row of three classes, side by side in one batch.
+    let rows: Vec<[f32; 3]> = (0..125).map(|i| [SPECIAL[i % 5], SPECIAL[i / 5 % 5], SPECIAL[i / 25]]).collect();
+    let mut compared = 0;
+    for backend in backends() {
+        let mut rng = Rng(17);
+        for across in [false, true] {
+            for label in 0..3 {
+                let mut batch = Batch::new(Regime::Ordinary, 3, rows.len(), across, &mut rng);
+                batch.labels.fill(label as i32);
+                for (row, x) in rows.iter().enumerate() {
+                    for (class, &x) in x.iter().enumerate() {
+                        let at = batch.element(row, class);
+                        batch.logits[at] = x;
+                        batch.soft[at] = [0.0, 0.25, 0.5, 1.0][rng.below(4)];
+                    }
+                }
+                for options in all_options(3, rows.len(), &mut rng) {
+                    let (losses, gradient) = batch.evaluate(&options, backend);
+                    for (row, raw) in rows.iter().enumerate() {
+                        let (x, q) = (options.adjusted(raw), batch.row(&batch.soft, row));
+                        let expected = special(&options, &x, label, &q)
+                            * options.samples.as_ref().map_or(1.0, |samples| f64::from(samples[row]));
+                        let found = f64::from(losses[row]);
+                        let gradient = batch.row(&gradient, row);
+                        let case = format!("{backend} {} {raw:?} label {label} {q:?} across {across}", options.name);
+                        // Where nothing weighs anything the loss is 0 whatever the logits.
+                        let weightless = options.soft && options.smoothing == 0.0 && q.iter().all(|&q| q == 0.0);
+                        if weightless {
+                            assert_eq!((found, &gradient[..]), (0.0, &[0.0; 3][..]), "{case}");
+                        } else if expected.is_nan() {
+                            assert!(
+                                found.is_nan() && gradient.iter().all(|g| g.is_nan()),
+                                "{case}: {found} {gradient:?}"
+                            );
+                        } else if expected.is_infinite() {
+                            assert_eq!(found, expected, "{case}");
+                        } else {
+                            assert!(
+                                (found - expected).abs() < 1e-5 * (1.0 + expected),
+                                "{case}: {found} for {expected}"
+                            );
+                        }
+                        compared += 1;
+                    }
+                    // A sample weight of 0 makes every row 0.
+                    let zeros = Options { samples: Some(vec![0.0; rows.len()]), ..options };
+                    let (losses, gradient) = batch.evaluate(&zeros, backend);
+                    assert!(losses.iter().chain(&gradient).all(|&x| x == 0.0), "{backend} {}", zeros.name);
+                }
+            }
+        }
+    }
+    assert!(compared > 20_000);
+}
+
 #[test]
 fn gradients_are_derivatives() {
     let backends = backends();
@@ -375,6 +471,7 @@ fn backends_of_a_class_agree() {
     let backends = backends();
     let mut rng = Rng(11);
     let mut compared = 0;
+    let mut hashes = [0xcbf2_9ce4_8422_2325u64; 2];
     for regime in REGIMES {
         for (classes, rows) in [(2, 37), (5, 20), (17, 18), (33, 5), (129, 2)] {
             for across in [false, true] {
@@ -382,7 +479,7 @@ fn backends_of_a_class_agree() {
                 let at = rng.below(batch.logits.len());
                 batch.logits[at] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0][rng.below(4)];
                 for options in all_options(classes, rows, &mut rng) {
-                    for fused in [true, false] {
+                    for (fused, hash) in [false, true].into_iter().zip(&mut hashes) {
                         let class = || backends.iter().copied().filter(|backend| backend.is_fused() == fused);
                         let all: Vec<Vec<u32>> = class()
                             .map(|backend| {
@@ -399,10 +496,19 @@ fn backends_of_a_class_agree() {
                             );
                             compared += 1;
                         }
+                        for &word in &all[0] {
+                            *hash = (*hash ^ u64::from(word)).wrapping_mul(0x0000_0100_0000_01b3);
+                        }
                     }
                 }
             }
         }
     }
     assert!(compared > 5_000);
+    // And with every other machine.
+    assert_eq!(hashes, [UNFUSED, FUSED], "{hashes:#018x?}");
 }
+
+/// Changes whenever a kernel computes in another way, and then on every backend of the class at once.
+const UNFUSED: u64 = 0x862a_62a8_3850_0313;
+const FUSED: u64 = 0x4a4e_ebb2_5f83_f591;

@@ -1,0 +1,274 @@
+//! The options of the softmax losses: which are refused, and what shapes, weights and denominators do.
+
+mod common;
+
+use common::{Rng, backends, bits, raw_bits};
+use rwwce::{Argument, CrossEntropy, Denominator, Error, Reduction, Summary};
+
+const NAN: f32 = f32::NAN;
+const INF: f32 = f32::INFINITY;
+
+/// Two rows of three classes.
+const LOGITS: [f32; 6] = [0.5, -1.0, 2.0, NAN, 1.0, 0.0];
+const LABELS: [u8; 2] = [2, 1];
+const SOFT: [f32; 6] = [0.0, 0.5, 0.5, 1.0, 0.0, 0.0];
+
+/// Holds that every entry point for labels refuses this and leaves its outputs.
+fn refused(loss: CrossEntropy<'_>, expected: Error) {
+    let (mut losses, mut gradient, mut over) = ([7.0; 2], [7.0; 6], LOGITS);
+    assert_eq!(loss.loss(&LOGITS, &LABELS), Err(expected));
+    assert_eq!(loss.row_losses(&LOGITS, &LABELS, &mut losses), Err(expected));
+    assert_eq!(loss.gradient(&LOGITS, &LABELS, 1.0, &mut gradient), Err(expected));
+    assert_eq!(loss.gradient_in_place(&mut over, &LABELS, 1.0), Err(expected));
+    assert_eq!((losses, gradient, raw_bits(&over)), ([7.0; 2], [7.0; 6], raw_bits(&LOGITS)));
+}
+
+fn refused_soft(loss: CrossEntropy<'_>, targets: &[f32], expected: Error) {
+    let (mut losses, mut gradient, mut over) = ([7.0; 2], [7.0; 6], LOGITS);
+    assert_eq!(loss.soft_loss(&LOGITS, targets), Err(expected));
+    assert_eq!(loss.soft_row_losses(&LOGITS, targets, &mut losses), Err(expected));
+    assert_eq!(loss.soft_gradient(&LOGITS, targets, 1.0, &mut gradient), Err(expected));
+    assert_eq!(loss.soft_gradient_in_place(&mut over, targets, 1.0), Err(expected));
+    assert_eq!((losses, gradient, raw_bits(&over)), ([7.0; 2], [7.0; 6], raw_bits(&LOGITS)));
+}
+
+fn refused_from_probabilities(loss: CrossEntropy<'_>, expected: Error) {
+    let mut losses = [7.0; 2];
+    assert_eq!(loss.loss_from_probabilities(&LOGITS, &LABELS, 0.0), Err(expected));
+    assert_eq!(loss.row_losses_from_probabilities(&LOGITS, &LABELS, 0.0, &mut losses), Err(expected));
+    assert_eq!(losses, [7.0; 2]);
+}
+
+fn refused_logs(loss: CrossEntropy<'_>, expected: Error) {
+    let (mut logs, mut sums) = ([7.0; 6], [7.0; 2]);
+    assert_eq!(loss.log_probabilities(&LOGITS, &mut logs), Err(expected));
+    assert_eq!(loss.log_sum_exps(&LOGITS, &mut sums), Err(expected));
+    assert_eq!((logs, sums), ([7.0; 6], [7.0; 2]));
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    let loss = CrossEntropy::new(3);
+    let range = |argument, range| Error::OutOfRange { argument, range };
+    for bad in [-0.1, 1.1, NAN, INF] {
+        let expected = range(Argument::LabelSmoothing, "a number in [0, 1]");
+        refused(loss.label_smoothing(bad), expected);
+        refused_soft(loss.label_smoothing(bad), &SOFT, expected);
+    }
+    for bad in [-0.1, NAN, INF] {
+        refused(loss.focal(bad), range(Argument::Focal, "a finite number of at least 0"));
+        refused(loss.z_loss(bad), range(Argument::ZLoss, "a finite number of at least 0"));
+    }
+    for bad in [0.0, -1.0, NAN, INF] {
+        let expected = range(Argument::Temperature, "a finite number above 0");
+        refused(loss.temperature(bad), expected);
+        refused_logs(loss.temperature(bad), expected);
+    }
+    refused(loss.positions(0), range(Argument::Positions, "at least 1"));
+    refused_logs(loss.positions(0), range(Argument::Positions, "at least 1"));
+    let stride = range(Argument::RowStride, "at least the number of classes times that of positions");
+    refused(loss.positions(2).row_stride(5), stride);
+    // A whole number of samples.
+    refused(loss.positions(4), Error::Length { argument: Argument::Labels, expected: 0, found: 2 });
+    let overflow = Error::SizeOverflow { rows: usize::MAX, row_stride: 3 };
+    refused(loss.positions(usize::MAX), overflow);
+}
+
+#[test]
+fn arrays_that_do_not_fit_are_refused() {
+    let loss = CrossEntropy::new(3);
+    let length = |argument, expected, found| Error::Length { argument, expected, found };
+    refused(loss.class_bias(&[0.0; 2]), length(Argument::ClassBias, 3, 2));
+    refused(loss.class_bias(&[0.0, NAN, 0.0]), Error::NotFinite { argument: Argument::ClassBias, index: 1 });
+    refused_logs(loss.class_bias(&[0.0, NAN, 0.0]), Error::NotFinite { argument: Argument::ClassBias, index: 1 });
+    refused(loss.sample_weights(&[1.0; 3]), length(Argument::SampleWeights, 2, 3));
+    let samples = |weights| (loss.sample_weights(weights), Argument::SampleWeights);
+    let (bad, argument) = samples(&[1.0, -1.0]);
+    refused(bad, Error::Negative { argument, index: 1 });
+    refused_soft(bad, &SOFT, Error::Negative { argument, index: 1 });
+    refused_from_probabilities(bad, Error::Negative { argument, index: 1 });
+    let (bad, argument) = samples(&[INF, 1.0]);
+    refused(bad, Error::NotFinite { argument, index: 0 });
+    refused_soft(loss, &SOFT[..5], length(Argument::Targets, 6, 5));
+    refused_soft(loss, &[0.0, 1.0, 0.0, 0.0, INF, 0.0], Error::NotFinite { argument: Argument::Targets, index: 4 });
+    refused_soft(CrossEntropy::new(4), &SOFT, length(Argument::Logits, 4, 6));
+    refused_logs(CrossEntropy::new(4), length(Argument::Logits, 4, 6));
+    refused_logs(CrossEntropy::new(0), Error::NoClasses);
+    let (mut short, mut sums) = ([7.0; 5], [7.0; 1]);
+    let (wanted, found) = (length(Argument::LogProbabilities, 6, 5), length(Argument::LogSumExps, 2, 1));
+    assert_eq!(loss.log_probabilities(&LOGITS, &mut short), Err(wanted));
+    assert_eq!(loss.log_sum_exps(&LOGITS, &mut sums), Err(found));
+    assert_eq!((short, sums), ([7.0; 5], [7.0; 1]));
+}
+
+#[test]
+fn options_that_mean_nothing_together_are_refused() {
+    let costs = [0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0];
+    let loss = CrossEntropy::new(3);
+    let incompatible = |option, with| Error::Incompatible { option, with };
+    for (loss, option) in [
+        (loss.mislabel_costs(&costs), Argument::MislabelCosts),
+        (loss.focal(1.0), Argument::Focal),
+        (loss.ignore_index(0), Argument::IgnoreIndex),
+    ] {
+        refused_soft(loss, &SOFT, incompatible(option, Argument::Targets));
+    }
+    for (loss, option) in [
+        (loss.label_smoothing(0.1), Argument::LabelSmoothing),
+        (loss.focal(1.0), Argument::Focal),
+        (loss.z_loss(1.0), Argument::ZLoss),
+        (loss.temperature(2.0), Argument::Temperature),
+        (loss.class_bias(&[1.0; 3]), Argument::ClassBias),
+    ] {
+        refused_from_probabilities(loss, incompatible(option, Argument::Probabilities));
+    }
+}
+
+#[test]
+fn denominators_of_every_target() {
+    let logits = [0.5, -1.0, 2.0, 0.25, 1.0, 0.0];
+    let (weights, samples) = ([1.0, 2.0, 4.0], [0.5, 3.0]);
+    let costs = [0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0];
+    let loss = CrossEntropy::new(3).class_weights(&weights).sample_weights(&samples);
+    type Call<'a> = &'a dyn Fn(CrossEntropy<'_>) -> Summary;
+    let labels: Call<'_> = &|loss| loss.loss(&logits, &LABELS).unwrap();
+    let soft: Call<'_> = &|loss| loss.soft_loss(&logits, &SOFT).unwrap();
+    let probabilities: Call<'_> = &|loss| loss.loss_from_probabilities(&[0.5; 6], &LABELS, 0.0).unwrap();
+    // Σ w·s of labels 2 and 1; Σ s·Σ w·q.
+    let of_labels = 4.0 * 0.5 + 2.0 * 3.0;
+    let of_soft = 0.5 * (0.5 * 2.0 + 0.5 * 4.0) + 3.0;
+    for (call, loss, weight_sum, default) in [
+        (labels, loss, of_labels, of_labels),
+        (labels, loss.label_smoothing(0.1), of_labels, of_labels),
+        (labels, loss.mislabel_costs(&costs), of_labels, 2.0),
+        (probabilities, loss, of_labels, of_labels),
+        (soft, loss, of_soft, 2.0),
+    ] {
+        assert_eq!(call(loss).denominator, default);
+        let sum = call(loss.reduction(Reduction::Sum));
+        assert_eq!((sum.denominator, sum.loss), (1.0, sum.sum as f32));
+        for (denominator, expected) in [
+            (Denominator::WeightSum, weight_sum),
+            (Denominator::Rows, 2.0),
+            (Denominator::SampleWeightSum, 3.5),
+            (Denominator::RowsTimesClasses, 6.0),
+        ] {
+            let summary = call(loss.reduction(Reduction::Mean(denominator)));
+            assert_eq!((summary.denominator, summary.loss), (expected, (sum.sum / expected) as f32));
+            assert_eq!((summary.total, summary.rows), (sum.total, 2));
+        }
+    }
+}
+
+/// `[N, C, D]` and padded rows are the same numbers in other places.
+#[test]
+fn layouts_hold_the_same_rows() {
+    let mut rng = Rng(31);
+    let weights: Vec<f32> = (0..40).map(|_| rng.between(0.0, 3.0)).collect();
+    for backend in backends() {
+        for (samples, classes, positions) in [(1, 3, 40), (3, 5, 7), (2, 21, 16), (2, 2, 33), (4, 40, 1)] {
+            let rows = samples * positions;
+            let flat: Vec<f32> = (0..rows * classes).map(|_| rng.between(-20.0, 20.0)).collect();
+            let labels: Vec<u16> =
+                (0..rows).map(|_| if rng.below(5) == 0 { 999 } else { rng.below(classes) as u16 }).collect();
+            let of_samples: Vec<f32> = (0..rows).map(|_| [0.0, 1.0, 2.5][rng.below(3)]).collect();
+            let stride = classes * positions + 3;
+            let at = |row: usize, class: usize| row / positions * stride + class * positions + row % positions;
+            let mut padded = vec![NAN; samples * stride];
+            for row in 0..rows {
+                for class in 0..classes {
+                    padded[at(row, class)] = flat[row * classes + class];
+                }
+            }
+            let loss = CrossEntropy::new(classes)
+                .class_weights(&weights[..classes])
+                .sample_weights(&of_samples)
+                .ignore_index(999)
+                .backend(backend);
+            // A tiny z-loss asks the general kernel for both layouts.
+            for loss in [loss, loss.z_loss(1e-30), loss.label_smoothing(0.2)] {
+                let (mut expected, mut expected_rows) = (vec![0.0; flat.len()], vec![0.0; rows]);
+                let plain = loss.row_losses(&flat, &labels, &mut expected_rows).unwrap();
+                loss.gradient(&flat, &labels, 1.0, &mut expected).unwrap();
+                let (mut gradient, mut row_losses) = (vec![7.0; padded.len()], vec![0.0; rows]);
+                let other = loss.positions(positions).row_stride(stride);
+                let summary = other.row_losses(&padded, &labels, &mut row_losses).unwrap();
+                other.gradient(&padded, &labels, 1.0, &mut gradient).unwrap();
+                assert_eq!((summary.rows, summary.denominator), (plain.rows, plain.denominator));
+                for row in 0..rows {
+                    let (found, expected_loss) = (row_losses[row], expected_rows[row]);
+                    assert!((found - expected_loss).abs() <= 8e-7 * expected_loss, "{backend} {found} {expected_loss}");
+                    for class in 0..classes {
+                        let (found, expected) = (&mut gradient[at(row, class)], expected[row * classes + class]);
+                        assert!((*found - expected).abs() <= 1e-6 * expected.abs(), "{backend} {found} {expected}");
+                        *found = 7.0;
+                    }
+                }
+                // Nothing between the samples was written.
+                assert_eq!(bits(&gradient), bits(&vec![7.0; gradient.len()]));
+            }
+        }
+    }
+}
+
+#[test]
+fn one_hot_targets_are_labels() {
+    let mut rng = Rng(33);
+    let (rows, classes) = (20, 6);
+    let logits: Vec<f32> = (0..rows * classes).map(|_| rng.between(-30.0, 30.0)).collect();
+    let labels: Vec<u32> = (0..rows).map(|_| rng.below(classes) as u32).collect();
+    let mut soft = vec![0.0; logits.len()];
+    for (row, &label) in labels.iter().enumerate() {
+        soft[row * classes + label as usize] = 1.0;
+    }
+    let weights = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0];
+    for loss in [CrossEntropy::new(classes), CrossEntropy::new(classes).label_smoothing(0.3)] {
+        let loss = loss.class_weights(&weights).reduction(Reduction::Sum);
+        let (mut by_labels, mut by_soft) = (vec![0.0; logits.len()], vec![0.0; logits.len()]);
+        let expected = loss.gradient(&logits, &labels, 1.0, &mut by_labels).unwrap();
+        let found = loss.soft_gradient(&logits, &soft, 1.0, &mut by_soft).unwrap();
+        assert!((found.sum / expected.sum - 1.0).abs() < 1e-6);
+        for (found, expected) in by_soft.iter().zip(&by_labels) {
+            assert!((found - expected).abs() <= 2e-6 * expected.abs(), "{found:e} {expected:e}");
+        }
+    }
+}
+
+#[test]
+fn mislabel_costs_from_probabilities() {
+    let costs = [0.0, 2.0, 0.5, 1.0, 0.0, 3.0, 0.0, 4.0, 0.0];
+    let weights = [1.0, 0.0, 2.0];
+    let samples = [1.0, 2.0, 0.0, 1.0, 1.0];
+    let p = [0.7, 0.2, 0.1, 0.25, 0.5, 0.25, NAN, NAN, NAN, 1e-30, 1.0, 0.0, 0.5, 0.5, 0.0];
+    let labels = [0u8, 1, 2, 2, 9];
+    let loss = CrossEntropy::new(3).class_weights(&weights).mislabel_costs(&costs).ignore_index(9);
+    let loss = loss.sample_weights(&samples);
+    for eps in [0.0f32, 1e-3] {
+        let mut found = [7.0; 5];
+        let summary = loss.row_losses_from_probabilities(&p, &labels, eps, &mut found).unwrap();
+        assert_eq!((summary.rows, summary.denominator), (4, 4.0));
+        for row in 0..5 {
+            let Some(label) = (labels[row] < 3 && samples[row] > 0.0).then_some(usize::from(labels[row])) else {
+                assert_eq!(found[row], 0.0);
+                continue;
+            };
+            let p: Vec<f64> = p[row * 3..][..3].iter().map(|&p| f64::from(p)).collect();
+            let (eps, sample) = (f64::from(eps), f64::from(samples[row]));
+            let mut expected = 0.0;
+            if weights[label] != 0.0 {
+                expected -= f64::from(weights[label]) * (p[label] + eps).ln();
+            }
+            for class in 0..3 {
+                let cost = f64::from(costs[label * 3 + class]);
+                if cost != 0.0 {
+                    expected -= cost * (1.0 - p[class] + eps).ln();
+                }
+            }
+            let (found, expected) = (f64::from(found[row]), expected * sample);
+            assert!(
+                found == expected || (found - expected).abs() <= 4e-7 * expected.abs(),
+                "{row}: {found} {expected}"
+            );
+        }
+    }
+}
