@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::error::{Argument, Error};
 use crate::kernel::binary::{BinaryCosts, BinaryElements};
 use crate::problem::{check_cost, check_length};
-use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Total, Upstream, ZeroDenominator};
+use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Tally, Total, Upstream, ZeroDenominator};
 
 /// Binary and multi-label cross-entropy with the real-world costs of a miss and of a false alarm: one logit z a label,
 ///
@@ -131,7 +131,10 @@ impl<'a> BinaryCrossEntropy<'a> {
         let (counts, divisor) = self.check(logits.len(), targets)?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
-        Ok(self.run(&counts, &divisor, Some(logits), targets, Some(gradient), None, scale))
+        let (labels, costs) = (self.labels, &self.costs);
+        let (logits, gradient, row_losses) = (Some(logits), Some(gradient), None);
+        let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
+        Ok(divisor.summary(&counts, &tally))
     }
 
     /// The gradient written over the logits.
@@ -147,7 +150,10 @@ impl<'a> BinaryCrossEntropy<'a> {
     ) -> Result<Summary, Error> {
         let (counts, divisor) = self.check(logits.len(), targets)?;
         let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
-        Ok(self.run(&counts, &divisor, None, targets, Some(logits), None, scale))
+        let (labels, costs) = (self.labels, &self.costs);
+        let (logits, gradient, row_losses) = (None, Some(logits), None);
+        let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
+        Ok(divisor.summary(&counts, &tally))
     }
 
     fn losses(&self, logits: &[f32], targets: &[f32], row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
@@ -155,8 +161,10 @@ impl<'a> BinaryCrossEntropy<'a> {
         if let Some(out) = &row_losses {
             check_length(Argument::RowLosses, logits.len(), out.len())?;
         }
-        let scale = GradientScale::Same(0.0);
-        Ok(self.run(&counts, &divisor, Some(logits), targets, None, row_losses, scale))
+        let (labels, costs) = (self.labels, &self.costs);
+        let (logits, gradient, scale) = (Some(logits), None, GradientScale::Same(0.0));
+        let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
+        Ok(divisor.summary(&counts, &tally))
     }
 
     fn check(&self, len: usize, targets: &[f32]) -> Result<(Total, Divisor), Error> {
@@ -197,20 +205,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         Ok((counts, Divisor::new(self.reduction, self.zero_denominator, &counts)?))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn run(
-        &self,
-        counts: &Total,
-        divisor: &Divisor,
-        logits: Option<&[f32]>,
-        targets: &[f32],
-        gradient: Option<&mut [f32]>,
-        row_losses: Option<&mut [f32]>,
-        scale: GradientScale<'_>,
-    ) -> Summary {
-        let backend = self.backend.unwrap_or_else(Backend::active);
-        let (labels, costs) = (self.labels, &self.costs);
-        let tally = backend.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
-        divisor.summary(counts, &tally)
+    fn run(&self, elements: BinaryElements<'_>) -> Tally {
+        self.backend.unwrap_or_else(Backend::active).run(elements)
     }
 }

@@ -8,27 +8,30 @@ use crate::kernel::terms::{Adjustment, Terms};
 use crate::kernel::weighted::WeightedRows;
 use crate::label::Label;
 use crate::problem::{Rows, Shape, Targets, check_cost, check_finite, check_length};
-use crate::reduction::{Denominator, Divisor, GradientScale, Reduction, Summary, Upstream, ZeroDenominator};
+use crate::reduction::{Denominator, Divisor, GradientScale, Reduction, Summary, Tally, Upstream, ZeroDenominator};
 
-/// Weighted softmax cross-entropy, −w\[y\]·log p_y with p = softmax(x), and its options.
+/// Softmax cross-entropy, −w\[y\]·log p_y with p = softmax(x), and all options that change it.
 ///
 /// | argument | shape | type |
 /// |---|---|---|
-/// | logits x | `[N, C]`, flat, row after row | f32, any value |
-/// | labels y | `[N]` | `u8`, `u16`, `u32`, `i32` or `i64`, in `[0, C)` or equal to the ignored index |
+/// | logits x | `[N, C, D]`, flat; D, the [positions](Self::positions), is 1 unless told otherwise | f32, any value |
+/// | labels y | `[N, D]` | `u8`, `u16`, `u32`, `i32` or `i64`, in `[0, C)` or equal to the ignored index |
 /// | class weights w | `[C]`; all ones when absent | f32, finite |
+/// | sample weights s | `[N, D]`; all ones when absent | f32, finite, ≥ 0 |
 ///
-/// N is the number of labels. A row whose label is the ignored index does not count. A row whose weight is zero counts
-/// (in the number of rows) and contributes exactly 0 whatever its logits hold.
+/// A *row* is one (n, d): C logits and a label. N·D is the number of labels. The options are the methods that return the
+/// loss itself; the others compute it. A row whose label is the ignored index does not count. A row whose whole weight is
+/// zero counts (in the number of rows) and contributes exactly 0 whatever its logits hold.
 ///
 /// Each method checks everything before it writes anything: [`Error`] tells which argument is wrong, where, and what
 /// was expected, and leaves every output as it was. Nothing panics and nothing is allocated.
 ///
 /// # Accuracy
 ///
-/// The loss of a row has a relative error of at most 2 ulp, an element of the gradient of at most 4 ulp (measured; see
-/// the crate's documentation), down to the smallest normal f32: a confident prediction has a small loss, never a loss
-/// of 0 by rounding. NaN and infinite logits follow the table in the crate's documentation.
+/// The weighted loss of a row has a relative error of at most 2 ulp, an element of its gradient of at most 4 ulp (measured;
+/// see the crate's documentation), down to the smallest normal f32: a confident prediction has a small loss, never a loss
+/// of 0 by rounding. Loss and gradient with other options have at most 6 ulp of the sum of the magnitudes of their terms.
+/// NaN and infinite logits follow the table in the crate's documentation.
 ///
 /// # Examples
 ///
@@ -211,18 +214,18 @@ impl<'a> CrossEntropy<'a> {
         self
     }
 
-    /// The reduced loss of logits `[N, C]`.
+    /// The reduced loss of logits `[N, C, D]`.
     ///
     /// # Errors
     ///
     /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::LabelOutOfRange`],
-    /// [`Error::NotFinite`] for a class weight, [`Error::OutOfRange`] for a row stride below C, and
-    /// [`Error::ZeroDenominator`] where that was asked for.
+    /// [`Error::NotFinite`] and [`Error::Negative`] for weights, costs and bias, [`Error::CostOfTruth`],
+    /// [`Error::OutOfRange`] for an option that is a number, and [`Error::ZeroDenominator`] where that was asked for.
     pub fn loss<L: Label>(&self, logits: &[f32], labels: &[L]) -> Result<Summary, Error> {
         self.losses(logits, Targets::Labels(L::labels(labels)), None)
     }
 
-    /// The loss of each row into `row_losses`, `[N]`; 0 for a row that does not count. The reduced loss beside it.
+    /// The loss of each row into `row_losses`, `[N, D]`; 0 for a row that does not count. The reduced loss beside it.
     ///
     /// # Errors
     ///
@@ -234,7 +237,7 @@ impl<'a> CrossEntropy<'a> {
     /// The gradient with respect to the logits into `gradient`, shaped as they are; the loss beside it.
     ///
     /// The gradient of a row is w\[y\]·(p_i − \[i = y\]) times `upstream`: a number, with respect to the reduced loss, so
-    /// that the gradient is divided as the loss is; or a slice `[N]`, with respect to the loss of each row, undivided.
+    /// that the gradient is divided as the loss is; or a slice `[N, D]`, with respect to the loss of each row, undivided.
     /// Rows that do not count, or whose weight or upstream factor is zero, get exact zeros.
     ///
     /// Where a row's loss is NaN its gradient is NaN; where the loss is infinite the gradient is its limit, and NaN if
@@ -277,8 +280,9 @@ impl<'a> CrossEntropy<'a> {
     ) -> Result<Summary, Error> {
         let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         check_row_losses(&rows, row_losses.as_deref())?;
-        let space = Space { logits: Some(logits), gradient: None };
-        Ok(self.run(&rows, targets, &divisor, space, row_losses, GradientScale::Same(0.0)))
+        let scale = GradientScale::Same(0.0);
+        let space = Space { logits: Some(logits), gradient: None, row_losses, scale };
+        Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
     }
 
     pub(crate) fn separate_gradient(
@@ -291,8 +295,8 @@ impl<'a> CrossEntropy<'a> {
         let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        let space = Space { logits: Some(logits), gradient: Some(gradient) };
-        Ok(self.run(&rows, targets, &divisor, space, None, scale))
+        let space = Space { logits: Some(logits), gradient: Some(gradient), row_losses: None, scale };
+        Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
     }
 
     pub(crate) fn gradient_over_logits(
@@ -303,8 +307,8 @@ impl<'a> CrossEntropy<'a> {
     ) -> Result<Summary, Error> {
         let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        let space = Space { logits: None, gradient: Some(logits) };
-        Ok(self.run(&rows, targets, &divisor, space, None, scale))
+        let space = Space { logits: None, gradient: Some(logits), row_losses: None, scale };
+        Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
     }
 
     /// Checks everything but the slices that are written.
@@ -423,47 +427,40 @@ impl<'a> CrossEntropy<'a> {
         self.backend.unwrap_or_else(Backend::active)
     }
 
-    fn run<'t>(
-        &self,
-        rows: &'t Rows<'t>,
-        targets: Targets<'t>,
-        divisor: &Divisor,
-        space: Space<'_>,
-        row_losses: Option<&mut [f32]>,
-        scale: GradientScale<'_>,
-    ) -> Summary
+    fn run<'t>(&self, rows: &'t Rows<'t>, targets: Targets<'t>, space: Space<'_>) -> Tally
     where
         'a: 't,
     {
-        let (backend, terms) = (self.chosen_backend(), self.terms(rows, targets));
-        let tally = if terms.are_plain() {
-            match space {
-                Space { logits: Some(logits), gradient: None } => {
-                    backend.run(WeightedRows { rows, buffers: LossOnly(logits), row_losses, scale })
-                }
-                Space { logits: Some(logits), gradient: Some(gradient) } => {
-                    backend.run(WeightedRows { rows, buffers: Separate { logits, gradient }, row_losses, scale })
-                }
-                Space { logits: None, gradient } => {
-                    let buffers = InPlace(gradient.unwrap_or_default());
-                    backend.run(WeightedRows { rows, buffers, row_losses, scale })
-                }
+        let (backend, terms) = (self.chosen_backend(), &self.terms(rows, targets));
+        let Space { logits, gradient, row_losses, scale } = space;
+        match (terms.are_plain(), logits, gradient) {
+            (true, Some(logits), None) => {
+                backend.run(WeightedRows { rows, buffers: LossOnly(logits), row_losses, scale })
             }
-        } else {
-            let (terms, logits) = (&terms, space.logits);
-            match space.gradient {
-                None => backend.run(CombinedRows::<false> { terms, logits, gradient: &mut [], row_losses, scale }),
-                Some(gradient) => backend.run(CombinedRows::<true> { terms, logits, gradient, row_losses, scale }),
+            (true, Some(logits), Some(gradient)) => {
+                backend.run(WeightedRows { rows, buffers: Separate { logits, gradient }, row_losses, scale })
             }
-        };
-        divisor.summary(&rows.counts, &tally)
+            (true, None, gradient) => {
+                let buffers = InPlace(gradient.unwrap_or_default());
+                backend.run(WeightedRows { rows, buffers, row_losses, scale })
+            }
+            (false, logits, None) => {
+                backend.run(CombinedRows::<false> { terms, logits, gradient: &mut [], row_losses, scale })
+            }
+            (false, logits, Some(gradient)) => {
+                backend.run(CombinedRows::<true> { terms, logits, gradient, row_losses, scale })
+            }
+        }
     }
 }
 
-/// The logits, unless they are where the gradient goes, and the gradient, if there is one.
+/// What is read and written.
 struct Space<'a> {
+    /// The logits, unless they are where the gradient goes.
     logits: Option<&'a [f32]>,
     gradient: Option<&'a mut [f32]>,
+    row_losses: Option<&'a mut [f32]>,
+    scale: GradientScale<'a>,
 }
 
 pub(crate) fn check_row_losses(rows: &Rows<'_>, row_losses: Option<&[f32]>) -> Result<(), Error> {

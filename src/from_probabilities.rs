@@ -8,7 +8,8 @@ use crate::problem::Targets;
 use crate::reduction::Summary;
 
 impl CrossEntropy<'_> {
-    /// The reduced loss of *probabilities* `[N, C]` instead of logits: −w\[y\]·log(p_y + `eps`), `eps` ≥ 0.
+    /// The reduced loss of *probabilities* `[N, C, D]` instead of logits: −w\[y\]·log(p_y + `eps`), `eps` ≥ 0, and with
+    /// mislabel costs − Σ_{j≠y} fp\[y,j\]·log(1 − p_j + `eps`).
     ///
     /// Probabilities are the second choice. A softmax in f32 has already rounded the confident ones to 1 and the
     /// hopeless ones to 0, so give the logits wherever they can be had; PyTorch's `cross_entropy`, too, wants logits, and
@@ -26,7 +27,8 @@ impl CrossEntropy<'_> {
     ///
     /// # Errors
     ///
-    /// As [`CrossEntropy::loss`], and [`Error::OutOfRange`] for an `eps` that is negative or not finite.
+    /// As [`CrossEntropy::loss`], [`Error::OutOfRange`] for an `eps` that is negative or not finite, and
+    /// [`Error::Incompatible`] for options that are about logits.
     ///
     /// ```
     /// # use rwwce::CrossEntropy;
@@ -45,7 +47,7 @@ impl CrossEntropy<'_> {
         self.probability_losses(probabilities, Targets::Labels(L::labels(labels)), eps, None)
     }
 
-    /// The loss of each row of probabilities into `row_losses`, `[N]`, as [`CrossEntropy::loss_from_probabilities`] has
+    /// The loss of each row of probabilities into `row_losses`, `[N, D]`, as [`CrossEntropy::loss_from_probabilities`] has
     /// it; 0 for a row that does not count.
     ///
     /// # Errors

@@ -20,18 +20,38 @@
 //! # Ok::<(), rwwce::Error>(())
 //! ```
 //!
-//! - [`CrossEntropy`]: the weighted loss of logits `[N, C]`, of each row or reduced, its gradient, and the loss of given
-//!   probabilities.
+//! - [`CrossEntropy`]: the losses of logits and class labels or target probabilities, with class and sample weights,
+//!   mislabel costs, label smoothing, focal factor, z-loss, class bias and temperature, over `[N, C]` or `[N, C, D]`; the
+//!   loss of each row, reduced, and its gradient; log-probabilities; the loss of given probabilities.
+//! - [`BinaryCrossEntropy`]: one logit a label, with the costs of misses and of false alarms.
+//! - [`Total`] and [`RowPartial`]: batches, and classes, that are computed apart and merged.
+//! - [`ClassSums`], [`CrossEntropy::add_confusion`] and [`decision_cost`]: what to watch while a model is in use.
 //! - [`ClassWeights`] and [`count_labels`]: class weights from the labels of a data set.
 //! - [`log_sum_exp()`]: of one row.
 //! - [`Backend`]: which instructions compute.
 //!
 //! # The loss of a row
 //!
-//! With p = softmax(x), the loss of a row with label y is −w\[y\]·log p_y, and its gradient w\[y\]·(p_i − \[i = y\]). It is
-//! computed in the *excluded-reference form*: with E = Σ_{k≠y} exp(x_k − x_y), a sum without the label's own 1,
-//! −log p_y = log1p(E), 1 − p_y = E/(1 + E). The usual form, log Σ exp(x_k) − x_y, subtracts two numbers that are almost
-//! equal where the prediction is confident and returns 0 for a loss of 8·10⁻⁸; this one has nothing to subtract.
+//! With p = softmax(x), label y (or target probabilities q) and C classes:
+//!
+//! | loss | formula |
+//! |---|---|
+//! | weighted | −w\[y\]·log p_y |
+//! | [soft targets](CrossEntropy::soft_loss) | −Σ_c w\[c\]·q_c·log p_c |
+//! | [label smoothing](CrossEntropy::label_smoothing) | (1 − ε)·(−w\[y\]·log p_y) + (ε/C)·Σ_c w\[c\]·(−log p_c) |
+//! | [real-world-weight](CrossEntropy::mislabel_costs) | −fn\[y\]·log p_y − Σ_{j≠y} fp\[y,j\]·log(1 − p_j) |
+//! | [binary](BinaryCrossEntropy) | −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)) |
+//! | [from probabilities](CrossEntropy::loss_from_probabilities) | −w\[y\]·log(p_y + eps) |
+//! | [focal](CrossEntropy::focal) | (1 − p_y)^γ·(−w\[y\]·log p_y) |
+//! | [z-loss](CrossEntropy::z_loss), added | λ·W·(log Σ exp x)², W = w\[y\] or Σ_c w\[c\]·q_c |
+//!
+//! Options combine as sums: with label smoothing and mislabel costs a row pays both, the focal factor applies to the term
+//! of the label alone. What means nothing together is [`Error::Incompatible`].
+//!
+//! The weighted loss is computed in the *excluded-reference form*: with E = Σ_{k≠y} exp(x_k − x_y), a sum without the
+//! label's own 1, −log p_y = log(1 + E), 1 − p_y = E/(1 + E). The usual form, log Σ exp(x_k) − x_y, subtracts two numbers
+//! that are almost equal where the prediction is confident and returns 0 for a loss of 8·10⁻⁸; this one has nothing to
+//! subtract. The other losses take the largest logit as their reference, for which −log(1 − p) = log(1 + 1/E).
 //!
 //! # Reductions
 //!
@@ -52,6 +72,9 @@
 //! | +∞ at one or more j ≠ y, not at y | +∞ |
 //! | +∞ at y and elsewhere | NaN |
 //!
+//! The other losses are the limits of their formulas, where 0·∞ = 0: −log p_k is +∞ for p_k = 0, and so is −log(1 − p_k)
+//! for p_k = 1; several +∞ have no probability, and their terms are NaN unless another term is infinite.
+//!
 //! [`Summary::non_finite`] counts the rows whose loss is not finite. Finite logits of any size, offset or spread never
 //! overflow on the way. A row that does not count, or whose weight is zero, contributes exactly 0 (0·∞ = 0, 0·NaN = 0).
 //!
@@ -64,8 +87,11 @@
 //! |---|---|---|
 //! | loss of a row | 3 ulp | 1.6 ulp |
 //! | element of the gradient that is a normal number | 5 ulp | 3.5 ulp |
+//! | the other losses, relative to the sum of the magnitudes of their terms | 6 ulp | 3.8 ulp |
+//! | elements of their gradients, likewise | 6 ulp | 5.5 ulp |
+//! | log-probability | 3 ulp | 1.4 ulp |
 //! | exp, every f32 whose result is a normal number below 2^127.5 | 1 ulp | 0.89 ulp fused, 0.99 unfused |
-//! | log and log1p, every positive f32 with a normal result | 1 ulp | 0.89 ulp fused, 0.90 unfused |
+//! | log of every positive f32, log1p of every f32 from −½, with a normal result | 1 ulp | 0.89 ulp fused, 0.90 unfused |
 //!
 //! A probability below 2⁻²⁵⁰ of the upstream factor may become 0 in the gradient.
 //!

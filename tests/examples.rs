@@ -399,8 +399,24 @@ fn mislabel_costs_says_the_same_in_every_run() {
     let arguments = ["--chart", chart.to_str().unwrap()];
     let table = accepted(&run("mislabel_costs", &arguments));
     let drawn = fs::read(&chart).unwrap();
-    assert!(table.contains("inverse frequency"), "{table}");
+    for way in ["unweighted", "inverse frequency", "cost 20:1", "matrix 20:1"] {
+        assert!(table.contains(way), "{table}");
+    }
     assert!(drawn.starts_with(b"<svg"));
     assert_eq!(accepted(&run("mislabel_costs", &arguments)), table);
     assert_eq!(fs::read(&chart).unwrap(), drawn);
+}
+
+/// The total costs in the output of `wine_costs`.
+fn total_costs(output: &str) -> Vec<f64> {
+    output.lines().filter_map(|line| line.strip_prefix("total cost")?.trim().parse().ok()).collect()
+}
+
+#[test]
+fn wine_costs_shows_that_the_matrix_saves() {
+    let output = accepted(&run("wine_costs", &[]));
+    let costs = total_costs(&output);
+    assert_eq!(costs.len(), 2, "{output}");
+    assert!(costs[1] < costs[0], "{output}");
+    assert_eq!(accepted(&run("wine_costs", &[])), output);
 }

@@ -216,12 +216,12 @@ impl Batch {
         for row in 0..rows {
             let (x, label) = regime.row(classes, rng);
             let certain = rng.below(4) == 0;
-            for class in 0..classes {
+            for (class, &x) in x.iter().enumerate() {
                 let at = batch.element(row, class);
-                batch.logits[at] = x[class];
+                batch.logits[at] = x;
                 // Targets that are certain, and that do not sum to 1.
                 let q = if certain { f32::from(class == label) } else { rng.between(0.0, 1.0) };
-                batch.soft[at] = if x[class] == f32::NEG_INFINITY { 0.0 } else { q };
+                batch.soft[at] = if x == f32::NEG_INFINITY { 0.0 } else { q };
             }
             batch.labels.push(label as i32);
         }

@@ -186,8 +186,8 @@ fn sums_of_classes_add_up_to_the_total() {
         loss.add_class_sums(&labels, &row_losses, all).unwrap();
         (rows, weight_sum) = (rows + summary.total.rows, weight_sum + summary.total.weight_sum);
         loss_sum += summary.sum;
-        for class in 0..classes {
-            assert!(counts[class] >= labels.iter().filter(|&&label| usize::from(label) == class).count() as u64);
+        for (class, &count) in counts.iter().enumerate() {
+            assert!(count >= labels.iter().filter(|&&label| usize::from(label) == class).count() as u64);
         }
     }
     assert_eq!(counts.iter().sum::<u64>(), rows);

@@ -17,7 +17,8 @@ pub(crate) fn write(path: &Path, lines: &[(String, Vec<f64>)]) -> Result<(), Box
 
 fn draw(lines: &[(String, Vec<f64>)]) -> Result<String, Box<dyn Error>> {
     // Told apart by colour-blind readers too.
-    const COLOURS: [RGBColor; 3] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178), RGBColor(0, 158, 115)];
+    const COLOURS: [RGBColor; 4] =
+        [RGBColor(213, 94, 0), RGBColor(0, 114, 178), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
     let steps = lines.iter().map(|(_, costs)| costs.len()).max().unwrap_or(0);
     let highest = |from: usize| lines.iter().flat_map(|(_, costs)| &costs[from..]).fold(0.0, |a: f64, &b| a.max(b));

@@ -1,12 +1,13 @@
-//! What a mistake costs, taught to a classifier through the class weights of its loss.
+//! What a mistake costs, taught to a classifier through its loss.
 //!
 //! The cases are 569 breast tumours, malignant or benign. To miss a malignancy is far worse than
 //! to raise a false alarm, and plain cross-entropy cannot know that. So the same linear classifier
-//! is trained in three ways that differ in nothing but the class weights of the loss:
+//! is trained in four ways that differ in nothing but the loss:
 //!
 //! 1. unweighted;
 //! 2. weighted by inverse class frequency, so that both classes have an equal say;
-//! 3. weighted by cost: a missed malignancy counts as 20 false alarms.
+//! 3. weighted by cost: a missed malignancy counts as 20 false alarms;
+//! 4. by the matrix of costs, which charges each kind of mistake by the probability that it gets.
 //!
 //! Five-fold cross-validation holds every case out once. The mistakes on held-out cases, averaged
 //! over ten random deals into folds, are printed as a table, and what they cost is drawn over the
@@ -42,11 +43,18 @@ const STEPS: usize = 300;
 /// The share of its velocity that the descent keeps from one step to the next.
 const MOMENTUM: f32 = 0.9;
 
-/// The class weights to train with.
+/// The loss to train with.
 enum Way {
     Unweighted,
     InverseFrequency,
     CostRatio(f64),
+    CostMatrix(f64),
+}
+
+/// What the loss is told of costs.
+struct Costs {
+    class_weights: [f32; CLASSES],
+    mislabel_costs: [f32; CLASSES * CLASSES],
 }
 
 impl Way {
@@ -55,23 +63,36 @@ impl Way {
             Way::Unweighted => "unweighted".into(),
             Way::InverseFrequency => "inverse frequency".into(),
             Way::CostRatio(ratio) => format!("cost {ratio}:1"),
+            Way::CostMatrix(ratio) => format!("matrix {ratio}:1"),
         }
     }
 
-    fn class_weights(&self, labels: &[u8]) -> Result<[f32; CLASSES], rwwce::Error> {
-        let mut weights = [1.0; CLASSES];
+    fn costs(&self, labels: &[u8]) -> Result<Costs, rwwce::Error> {
+        // Weights of 1 are the same as none, and mislabel costs of 0 too.
+        let mut costs = Costs { class_weights: [1.0; CLASSES], mislabel_costs: [0.0; CLASSES * CLASSES] };
         match self {
-            // Weights of 1 are the same as none.
             Way::Unweighted => {}
             Way::InverseFrequency => {
                 let mut counts = [0; CLASSES];
                 count_labels(labels, None, &mut counts)?;
-                ClassWeights::new(Scheme::InverseFrequency).from_counts(&counts, &mut weights)?;
+                ClassWeights::new(Scheme::InverseFrequency).from_counts(&counts, &mut costs.class_weights)?;
             }
             // As if each costly case had happened that many times.
-            Way::CostRatio(ratio) => weights[COSTLY] = *ratio as f32,
+            Way::CostRatio(ratio) => costs.class_weights[COSTLY] = *ratio as f32,
+            // A plain loss for every miss, and on top of it what the kind of mistake costs.
+            Way::CostMatrix(ratio) => {
+                let other = 1 - COSTLY;
+                costs.mislabel_costs[COSTLY * CLASSES + other] = *ratio as f32;
+                costs.mislabel_costs[other * CLASSES + COSTLY] = 1.0;
+                // Divided by what a case has at stake on average, so that the step size suits this loss as well.
+                let at_stake = |label: u8| 1.0 + if usize::from(label) == COSTLY { *ratio } else { 1.0 };
+                let mean = labels.iter().map(|&label| at_stake(label)).sum::<f64>() / labels.len() as f64;
+                for cost in costs.class_weights.iter_mut().chain(&mut costs.mislabel_costs) {
+                    *cost = (f64::from(*cost) / mean) as f32;
+                }
+            }
         }
-        Ok(weights)
+        Ok(costs)
     }
 }
 
@@ -177,8 +198,11 @@ fn cross_validate(cases: &Cases, way: &Way, progress: &ProgressBar) -> Result<Ou
         let fold_of = cases.deal(FOLDS, deal as u64);
         for fold in 0..FOLDS {
             let (training, held_out) = cases.split(&fold_of, fold);
-            let weights = way.class_weights(&training.labels)?;
-            let loss = CrossEntropy::new(CLASSES).class_weights(&weights);
+            let costs = way.costs(&training.labels)?;
+            let mut loss = CrossEntropy::new(CLASSES).class_weights(&costs.class_weights);
+            if let Way::CostMatrix(_) = way {
+                loss = loss.mislabel_costs(&costs.mislabel_costs);
+            }
             let mut model = Linear::new(training.inputs.len() / training.labels.len());
             for mistakes in &mut mistakes {
                 model.descend(&loss, &training)?;
@@ -186,7 +210,7 @@ fn cross_validate(cases: &Cases, way: &Way, progress: &ProgressBar) -> Result<Ou
                 mistakes.count(&model.logits(&held_out), &held_out.labels);
             }
 
-            // Without weights, so that all three ways are measured alike.
+            // Without weights, so that all ways are measured alike.
             let plain = CrossEntropy::new(CLASSES);
             loss_sum += plain.loss(&model.logits(&held_out), &held_out.labels)?.sum;
         }
@@ -213,7 +237,7 @@ fn load(options: &Options) -> Result<Cases, String> {
 
 fn compare(cases: &Cases, options: &Options) -> Result<(), Box<dyn Error>> {
     let ratio = options.cost_ratio;
-    let ways = [Way::Unweighted, Way::InverseFrequency, Way::CostRatio(ratio)];
+    let ways = [Way::Unweighted, Way::InverseFrequency, Way::CostRatio(ratio), Way::CostMatrix(ratio)];
 
     // Drawn on stderr, and only where that is a terminal: stdout carries the result alone.
     let progress = ProgressBar::new((ways.len() * DEALS * FOLDS * STEPS) as u64)
@@ -231,7 +255,7 @@ fn compare(cases: &Cases, options: &Options) -> Result<(), Box<dyn Error>> {
     writeln!(out, "{} cases: {costly_count} {costly}, {other_count} {other}.", cases.len())?;
     writeln!(out, "Each is held out once in {FOLDS}-fold cross-validation; means over {DEALS} deals into folds.")?;
     writeln!(out, "A missed {costly} case costs {ratio}, a false alarm 1.\n")?;
-    writeln!(out, "class weights      held-out loss     missed  false alarms  total cost")?;
+    writeln!(out, "loss               held-out loss     missed  false alarms  total cost")?;
     let mut lines = Vec::new();
     for (way, Outcome { loss, mistakes }) in ways.iter().zip(&outcomes) {
         let name = way.name();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 
 pub(crate) const HELP: &str = "\
-Trains one linear classifier with three choices of class weights and compares the
+Trains one linear classifier with four choices of the loss and compares the
 mistakes that each makes on held-out cases.
 
 Usage: cargo run --release --example mislabel_costs -- [OPTIONS]

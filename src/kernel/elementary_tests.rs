@@ -21,12 +21,12 @@ enum Function {
 }
 
 impl Function {
-    /// The bit patterns of the documented domain: results of exp from 2^−126 to 2^127.5; log1p from 0 to the largest
-    /// finite number; log of the positive normal numbers. The negative half of exp has its sign bit set.
+    /// The bit patterns of the documented domain: results of exp from 2^−126 to 2^127.5; log1p from −½ to the
+    /// largest finite number; log of the positive normal numbers. The negative half of exp has its sign bit set.
     fn domain(self) -> Vec<core::ops::RangeInclusive<u32>> {
         match self {
             Self::Exp => [0..=88.376_26f32.to_bits(), (-0f32).to_bits()..=(-87.336_54f32).to_bits()].into(),
-            Self::Log1p => [0..=f32::MAX.to_bits()].into(),
+            Self::Log1p => [0..=f32::MAX.to_bits(), (-0f32).to_bits()..=(-0.5f32).to_bits()].into(),
             Self::Log => [f32::MIN_POSITIVE.to_bits()..=f32::MAX.to_bits()].into(),
         }
     }
