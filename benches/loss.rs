@@ -39,5 +39,48 @@ fn shapes(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, shapes);
+/// Classes last and classes not last, and the other losses: `layouts/<backend>/…`, `losses/<backend>/…`.
+fn layouts_and_losses(criterion: &mut Criterion) {
+    let (rows, classes) = (262_144, 21);
+    let mut state = 1u64;
+    let mut number = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let logits: Vec<f32> = (0..rows * classes).map(|_| number() * 8.0 - 4.0).collect();
+    let labels: Vec<u8> = (0..rows).map(|_| (number() * classes as f32) as u8 % classes as u8).collect();
+    let costs: Vec<f32> =
+        (0..classes * classes).map(|at| if at % (classes + 1) == 0 { 0.0 } else { 1.0 + number() }).collect();
+    let soft: Vec<f32> = (0..rows * classes).map(|_| number()).collect();
+    let mut gradient = vec![0.0; logits.len()];
+    for backend in Backend::available().filter(|backend| !backend.name().starts_with("scalar")) {
+        let loss = CrossEntropy::new(classes).backend(backend);
+        let all = [
+            ("weighted", loss),
+            ("smoothed", loss.label_smoothing(0.1)),
+            ("real-world", loss.mislabel_costs(&costs)),
+            ("focal", loss.focal(2.0)),
+        ];
+        for (layout, positions) in [("classes last", 1), ("classes not last", rows)] {
+            let mut group = criterion.benchmark_group(format!("{layout} {rows}x{classes}"));
+            group.throughput(Throughput::Elements(logits.len() as u64)).sample_size(10);
+            for (name, loss) in all {
+                let loss = loss.positions(positions);
+                group.bench_function(BenchmarkId::new(backend.name(), name), |bencher| {
+                    bencher.iter(|| loss.loss(black_box(&logits), black_box(&labels)));
+                });
+                group.bench_function(BenchmarkId::new(backend.name(), format!("{name}, gradient")), |bencher| {
+                    bencher.iter(|| loss.gradient(black_box(&logits), black_box(&labels), 1.0, &mut gradient));
+                });
+            }
+            let loss = loss.positions(positions);
+            group.bench_function(BenchmarkId::new(backend.name(), "soft"), |bencher| {
+                bencher.iter(|| loss.soft_loss(black_box(&logits), black_box(&soft)));
+            });
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(benches, shapes, layouts_and_losses);
 criterion_main!(benches);
