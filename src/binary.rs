@@ -35,7 +35,7 @@ use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Tall
 /// let mut gradient = [0.0; 2];
 /// let summary = loss.gradient(&[17.0, -3.0], &[1.0, 1.0], 1.0, &mut gradient)?;
 /// assert_eq!(summary.loss, 30.485_875);
-/// assert_eq!(gradient, [-4.139_937_5e-7, -9.525_741]);
+/// assert_eq!(gradient, [-4.139_937_5e-7, -9.525_742]);
 /// # Ok::<(), rwwce::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
