@@ -13,6 +13,8 @@ pub(crate) trait Buffers {
     fn map<S: Vector>(&mut self, s: S, start: usize, len: usize, map: impl Fn(S::F) -> S::F);
     /// The gradient of the row.
     fn gradient(&mut self, start: usize, len: usize) -> &mut [f32];
+    /// The gradient of all rows.
+    fn gradients(&mut self) -> &mut [f32];
 }
 
 /// Logits only.
@@ -28,6 +30,11 @@ impl Buffers for LossOnly<'_> {
     fn map<S: Vector>(&mut self, _: S, _: usize, _: usize, _: impl Fn(S::F) -> S::F) {}
     #[inline(always)]
     fn gradient(&mut self, _: usize, _: usize) -> &mut [f32] {
+        &mut []
+    }
+
+    #[inline(always)]
+    fn gradients(&mut self) -> &mut [f32] {
         &mut []
     }
 }
@@ -60,6 +67,11 @@ impl Buffers for Separate<'_> {
     fn gradient(&mut self, start: usize, len: usize) -> &mut [f32] {
         part_mut(self.gradient, start, len)
     }
+
+    #[inline(always)]
+    fn gradients(&mut self) -> &mut [f32] {
+        self.gradient
+    }
 }
 
 /// The gradient is written over the logits.
@@ -82,6 +94,11 @@ impl Buffers for InPlace<'_> {
     #[inline(always)]
     fn gradient(&mut self, start: usize, len: usize) -> &mut [f32] {
         part_mut(self.0, start, len)
+    }
+
+    #[inline(always)]
+    fn gradients(&mut self) -> &mut [f32] {
+        self.0
     }
 }
 

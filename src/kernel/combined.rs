@@ -10,7 +10,7 @@ use super::log1p::log1p;
 use super::long_rows::{APPLY_HEADROOM, UNDO_HEADROOM};
 use super::pair::{self, Pair, fast_two_sum, magnitude, scaled, two_sum};
 use super::terms::{RowInF64, Terms};
-use super::views::{Across, Along, Sums, View, numbers};
+use super::views::{Along, Sums, View, across, numbers};
 use super::weighted::weighed;
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
@@ -33,16 +33,12 @@ impl<const GRADIENT: bool> Operation for CombinedRows<'_, GRADIENT> {
     fn run<S: Vector>(mut self, s: S) -> Tally {
         let mut tally = Tally::new();
         let rows = self.terms.rows;
-        let (classes, positions) = (rows.classes(), rows.positions());
         let mut first = 0;
         while first < rows.count() {
-            let start = rows.start(first);
-            // The lanes of a vector stay within one sample.
-            let (taken, losses) = if positions == 1 {
-                (1, Group { first, whole: &mut self }.run(s, Along { start, classes }))
-            } else {
-                let rows = S::LANES.min(positions - first % positions);
-                (rows, Group { first, whole: &mut self }.run(s, Across { start, stride: positions, classes, rows }))
+            let mut group = Group { first, whole: &mut self };
+            let (taken, losses) = match across(s, rows, first) {
+                Some(view) => (view.rows, group.run(s, view)),
+                None => (1, group.run(s, Along { start: rows.start(first), classes: rows.classes() })),
             };
             tally.add(first, part(&losses, 0, taken));
             if let Some(out) = self.row_losses.as_deref_mut() {
@@ -276,13 +272,13 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             }
         }
         if !all_finished {
-            self.finish(&given, &kinds, &mut losses, view.rows());
+            self.finish_in_f64(&given, &kinds, &mut losses, view.rows());
         }
         losses
     }
 
     /// The rows that the vectors have not finished.
-    fn finish(
+    fn finish_in_f64(
         &mut self,
         given: &Given,
         kinds: &[Kind; VIRTUAL_LANES],

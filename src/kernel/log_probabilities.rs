@@ -4,7 +4,7 @@ use super::VIRTUAL_LANES;
 use super::from_largest::{FromLargest, Logits, SUMS};
 use super::log1p::log1p;
 use super::terms::{RowInF64, Terms};
-use super::views::{Across, Along, View, numbers};
+use super::views::{Along, View, across, numbers};
 use crate::backend::vector::{Operation, Vector};
 
 /// Everything has been validated.
@@ -21,17 +21,17 @@ impl Operation for LogProbabilityRows<'_> {
     #[inline(always)]
     fn run<S: Vector>(mut self, s: S) {
         let rows = self.terms.rows;
-        let (classes, positions) = (rows.classes(), rows.positions());
         let mut first = 0;
         while first < rows.count() {
-            let start = rows.start(first);
-            if positions == 1 {
-                self.group(s, Along { start, classes }, first);
-                first += 1;
-            } else {
-                let rows = S::LANES.min(positions - first % positions);
-                self.group(s, Across { start, stride: positions, classes, rows }, first);
-                first += rows;
+            match across(s, rows, first) {
+                Some(view) => {
+                    self.group(s, view, first);
+                    first += view.rows;
+                }
+                None => {
+                    self.group(s, Along { start: rows.start(first), classes: rows.classes() }, first);
+                    first += 1;
+                }
             }
         }
     }

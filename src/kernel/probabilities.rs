@@ -50,7 +50,7 @@ impl Operation for ProbabilityRows<'_> {
             }
             if let Some(costs) = self.costs {
                 for (row, loss) in (first..).zip(&mut losses).take(at_once) {
-                    *loss = self.with_mislabel_costs(costs, row, *loss);
+                    *loss = self.add_costs_in_f64(costs, row, *loss);
                 }
             }
             tally.add(first, part(&losses, 0, at_once));
@@ -67,7 +67,7 @@ impl Operation for ProbabilityRows<'_> {
 
 impl ProbabilityRows<'_> {
     /// Adds the cost of naming a wrong class, which is computed in f64: 1 − p_j leaves nothing of a small p_j in f32.
-    fn with_mislabel_costs(&self, costs: &[f32], row: usize, loss: f32) -> f32 {
+    fn add_costs_in_f64(&self, costs: &[f32], row: usize, loss: f32) -> f32 {
         let (sample, classes) = (f64::from(self.rows.sample_weight(row)), self.rows.classes());
         let Some(label) = self.rows.class(row).filter(|_| sample != 0.0) else { return loss };
         let mut total = f64::from(loss);

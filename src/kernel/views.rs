@@ -7,6 +7,7 @@ use super::long_rows::{across_lanes, first, load_padded};
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::{VIRTUAL_LANES, part, part_mut};
 use crate::backend::vector::Vector;
+use crate::problem::Rows;
 
 /// Some rows of an array `[N, C, D]`, seen as vectors number 0, 1, … of elements.
 pub(crate) trait View<S: Vector>: Copy {
@@ -30,6 +31,25 @@ pub(crate) trait View<S: Vector>: Copy {
     fn group(&self, i: usize) -> usize;
     /// The sum of each row; its low part is below the last bit of the high one.
     fn total(&self, s: S, sums: &Sums<S>) -> Pair<S::F>;
+}
+
+/// Rows with more classes than this are seen along, the others across, several at once.
+pub(crate) const SHORT_ROW: usize = 32;
+
+/// The rows from `first` on that a vector can see across, where that is the way to see them; they are rows of one sample,
+/// or of several if these have one row each.
+#[inline(always)]
+pub(crate) fn across<S: Vector>(_: S, rows: &Rows<'_>, first: usize) -> Option<Across> {
+    let (classes, positions, start) = (rows.classes(), rows.positions(), rows.start(first));
+    if positions > 1 {
+        let rows = S::LANES.min(positions - first % positions);
+        Some(Across { start, class_stride: positions, row_stride: 1, classes, rows })
+    } else if classes <= SHORT_ROW {
+        let row_stride = rows.start(1);
+        Some(Across { start, class_stride: 1, row_stride, classes, rows: S::LANES.min(rows.count() - first) })
+    } else {
+        None
+    }
 }
 
 /// A sum in each virtual lane.
@@ -119,15 +139,25 @@ impl<S: Vector> View<S> for Along {
     }
 }
 
-/// Rows whose elements of one class stand side by side, one row a lane.
+/// Many rows, one a lane.
 #[derive(Clone, Copy)]
 pub(crate) struct Across {
     pub(crate) start: usize,
     /// From one class to the next.
-    pub(crate) stride: usize,
+    pub(crate) class_stride: usize,
+    /// From one row to the next.
+    pub(crate) row_stride: usize,
     pub(crate) classes: usize,
     /// At most the number of lanes.
     pub(crate) rows: usize,
+}
+
+impl Across {
+    /// The elements of a class, and those of other classes between them.
+    #[inline(always)]
+    fn range(&self, class: usize) -> (usize, usize) {
+        (self.start + class * self.class_stride, self.rows.saturating_sub(1) * self.row_stride + 1)
+    }
 }
 
 impl<S: Vector> View<S> for Across {
@@ -143,12 +173,31 @@ impl<S: Vector> View<S> for Across {
 
     #[inline(always)]
     fn load(&self, s: S, array: &[f32], i: usize, missing: f32) -> S::F {
-        load_padded(s, part(array, self.start + i * self.stride, self.rows), 0, missing)
+        let (at, len) = self.range(i);
+        let elements = part(array, at, len);
+        if self.row_stride == 1 {
+            return load_padded(s, elements, 0, missing);
+        }
+        // Instructions that gather are slower than this on many processors.
+        let mut lanes = [missing; VIRTUAL_LANES];
+        for (to, from) in lanes.iter_mut().zip(elements.iter().step_by(self.row_stride)).take(S::LANES) {
+            *to = *from;
+        }
+        s.load(&lanes, 0)
     }
 
     #[inline(always)]
     fn store(&self, s: S, vector: S::F, array: &mut [f32], i: usize) {
-        store_some(s, vector, array, self.start + i * self.stride, self.rows);
+        let (at, len) = self.range(i);
+        if self.row_stride == 1 {
+            store_some(s, vector, array, at, self.rows);
+            return;
+        }
+        let mut lanes = [0.0; VIRTUAL_LANES];
+        s.store(vector, &mut lanes, 0);
+        for (to, from) in part_mut(array, at, len).iter_mut().step_by(self.row_stride).zip(&lanes) {
+            *to = *from;
+        }
     }
 
     #[inline(always)]

@@ -8,8 +8,9 @@ use super::buffers::Buffers;
 use super::exp::{Exp, Reference, Scale, refined};
 use super::log1p::log1p;
 use super::long_rows::{APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM};
-use super::pair::{self, Pair, magnitude, two_prod};
+use super::pair::{self, Pair, fast_two_sum, magnitude, two_prod, two_sum};
 use super::rare_rows::{RareRow, Share, TINY_SUM, TinyRow};
+use super::views::{Across, View, across};
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
 use crate::problem::Rows;
@@ -95,20 +96,25 @@ impl Group {
         s.store(reference.shift, &mut shifts, 0);
         s.store(reference.exponent, &mut exponents, 0);
 
-        let (mut hi, mut lo) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
-        for lane in self.lanes() {
-            if self.weights[lane] == 0.0 {
-                continue;
-            }
-            let row = part(buffers.logits(), rows.start(self.first + lane), rows.classes());
-            let scale = Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] };
-            let sum = s.run(ExcludedSum { row, skip: self.labels[lane], scale });
-            (hi[lane], lo[lane]) = (sum.hi, sum.lo);
-        }
-
         // E·2^HEADROOM; not finite where the row needs the other path.
-        let sum = Pair { hi: s.load(&hi, 0), lo: s.load(&lo, 0) };
-        let sum = refined(s, sum, reference.exponent, HEADROOM);
+        let short = across(s, rows, self.first);
+        let sum = match short {
+            Some(view) => self.sums_across(s, view, buffers.logits(), &reference),
+            None => {
+                let (mut hi, mut lo) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+                for lane in self.lanes() {
+                    if self.weights[lane] == 0.0 {
+                        continue;
+                    }
+                    let row = part(buffers.logits(), rows.start(self.first + lane), rows.classes());
+                    let scale = Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] };
+                    let sum = s.run(ExcludedSum { row, skip: self.labels[lane], scale });
+                    (hi[lane], lo[lane]) = (sum.hi, sum.lo);
+                }
+                let sum = Pair { hi: s.load(&hi, 0), lo: s.load(&lo, 0) };
+                refined(s, sum, reference.exponent, HEADROOM)
+            }
+        };
         let sum = pair::product(s, sum, reference.rest);
         let plain_sum = pair::scaled(s, sum, UNDO_HEADROOM);
         let log = pair::scaled(s, log1p(s, plain_sum), APPLY_HEADROOM);
@@ -128,12 +134,13 @@ impl Group {
             s.store(s.div(sum.hi, all), &mut misses, 0);
         }
 
+        let mut later = [None; VIRTUAL_LANES];
         for lane in self.lanes() {
             let start = rows.start(self.first + lane);
             let (label, weight) = (self.labels[lane], self.weights[lane]);
             if weight == 0.0 {
                 losses[lane] = 0.0;
-                buffers.gradient(start, rows.classes()).fill(0.0);
+                later[lane] = Some(RowGradient { share: Share::Undefined, label, factor: 0.0, miss: 0.0 });
                 continue;
             }
             let mut share = Share::Spread { shift: shifts[lane], exponent: exponents[lane], share: shares[lane] };
@@ -149,16 +156,107 @@ impl Group {
                 share = rare.share;
                 miss = 1.0;
             }
-            if B::GRADIENT {
-                write_gradient(s, buffers, start, rows.classes(), &RowGradient { share, label, factor, miss });
+            later[lane] = Some(RowGradient { share, label, factor, miss });
+        }
+        if B::GRADIENT {
+            if let Some(view) = short {
+                self.gradients_across(s, view, buffers, &reference, &mut later);
+            }
+            for (lane, row) in later.iter().enumerate() {
+                if let Some(row) = row {
+                    write_gradient(s, buffers, rows.start(self.first + lane), rows.classes(), row);
+                }
             }
         }
         losses
     }
 
+    /// E·2^HEADROOM of short rows, without what remains of the reference.
+    #[inline(always)]
+    fn sums_across<S: Vector>(&self, s: S, view: Across, logits: &[f32], reference: &Reference<S::F>) -> Pair<S::F> {
+        let zero = s.splat(0.0);
+        let term = Exp::of_rows(s, reference.shift, s.sub(s.splat(HEADROOM), reference.exponent));
+        let labels = s.load(&self.labels.map(|label| label as f32), 0);
+        let terms = TermsAcross::<S> { view, logits, labels, term };
+        let mut total = Pair { hi: zero, lo: zero };
+        for class in (0..view.classes).step_by(4) {
+            let four = s.add(
+                s.add(terms.of(s, class), terms.of(s, class + 1)),
+                s.add(terms.of(s, class + 2), terms.of(s, class + 3)),
+            );
+            let exact = two_sum(s, total.hi, four);
+            total = Pair { hi: exact.hi, lo: s.add(total.lo, exact.lo) };
+        }
+        fast_two_sum(s, total.hi, total.lo)
+    }
+
+    /// Writes the gradients of the rows that are nothing special, all at once, and takes them from `later`.
+    #[inline(always)]
+    fn gradients_across<S: Vector, B: Buffers>(
+        &self,
+        s: S,
+        view: Across,
+        buffers: &mut B,
+        reference: &Reference<S::F>,
+        later: &mut [Option<RowGradient>; VIRTUAL_LANES],
+    ) {
+        let zeros = [0.0; VIRTUAL_LANES];
+        let (mut mantissas, mut powers, mut raw) = (zeros, zeros, [1.0; VIRTUAL_LANES]);
+        let mut at_labels = [None; VIRTUAL_LANES];
+        for lane in self.lanes() {
+            let Some(RowGradient { share: Share::Spread { share, .. }, factor, miss, label }) = later[lane] else {
+                continue;
+            };
+            // A row whose reference is not its label, or whose factor is special, is left.
+            if miss >= 1.0 || factor == 0.0 || factor.is_nan() {
+                continue;
+            }
+            (mantissas[lane], powers[lane]) = mantissa_and_power(f64::from(share) * factor);
+            at_labels[lane] = Some((label, 0.0 - (factor * miss) as f32));
+            raw[lane] = 0.0;
+            later[lane] = None;
+        }
+        let term = Exp::of_rows(s, reference.shift, s.sub(s.load(&powers, 0), reference.exponent));
+        let (mantissas, special) = (s.load(&mantissas, 0), s.equal(s.load(&raw, 0), s.splat(1.0)));
+        for class in 0..view.classes {
+            let x = view.load(s, buffers.logits(), class, 0.0);
+            // The others are still needed as they are.
+            let value = s.select(special, x, term.times(s, x, mantissas));
+            view.store(s, value, buffers.gradients(), class);
+        }
+        for (lane, at_label) in at_labels.iter().enumerate() {
+            let Some((label, value)) = *at_label else { continue };
+            let index = view.start + lane * view.row_stride + label * view.class_stride;
+            if let Some(to) = buffers.gradients().get_mut(index) {
+                *to = value;
+            }
+        }
+    }
+
     #[inline(always)]
     fn lanes(&self) -> core::ops::Range<usize> {
         0..self.count.min(VIRTUAL_LANES)
+    }
+}
+
+/// The terms of short rows, one row a lane.
+struct TermsAcross<'a, S: Vector> {
+    view: Across,
+    logits: &'a [f32],
+    labels: S::F,
+    term: Exp<S::F>,
+}
+
+impl<S: Vector> TermsAcross<'_, S> {
+    /// Those of a class, 0 for the label and for a class that there is not.
+    #[inline(always)]
+    fn of(&self, s: S, class: usize) -> S::F {
+        let zero = s.splat(0.0);
+        if class >= self.view.classes {
+            return zero;
+        }
+        let e = self.term.of(s, self.view.load(s, self.logits, class, f32::NEG_INFINITY));
+        s.select(s.equal(self.labels, s.splat(class as f32)), zero, e)
     }
 }
 
@@ -178,6 +276,7 @@ pub(crate) fn weighed<S: Vector>(s: S, value: Pair<S::F>, weight: S::F, unit: f3
     s.mul(s.select(finite, rounded, p.hi), s.select(light, unit, one))
 }
 
+#[derive(Clone, Copy)]
 struct RowGradient {
     share: Share,
     label: usize,
