@@ -371,7 +371,7 @@ def draw(measured, path):
     }
     counts = list(dict.fromkeys(r["threads"] for r in measured["results"]))
     figure, panels = plt.subplots(
-        len(counts), len(PASSES), figsize=(11, 0.9 + 3.9 * len(counts)), sharey=True, squeeze=False, layout="constrained")
+        len(counts), len(PASSES), figsize=(11, 1.2 + 3.9 * len(counts)), sharey=True, squeeze=False, layout="constrained")
     for threads, row in zip(counts, panels):
         for name, panel in zip(PASSES, row):
             of_panel = [r for r in measured["results"] if (r["threads"], r["pass"]) == (threads, name)]
@@ -392,8 +392,9 @@ def draw(measured, path):
             panel.grid(axis="y", which="both", color="#dddddd", linewidth=0.5)
             panel.spines[["top", "right"]].set_visible(False)
             panel.set_title(f"{name}, {threads} thread{'s' if threads > 1 else ''}".capitalize())
-            panel.legend(frameon=False, fontsize=9)
         row[0].set_ylabel("ns a logit")
+    lines = {line.get_label(): line for panel in panels[0] for line in panel.get_lines()}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), frameon=False)
     isa = f", {measured['isa'].upper()}" if measured["isa"] else ""
     versions = " · ".join(f"{name} {measured['versions'][name]}" for name in ("torch", "jax", "onnxruntime", "rwwce"))
     figure.suptitle(f"Weighted mean cross-entropy, N×C, lower is better{isa}\n{versions}", fontsize=11)
