@@ -199,7 +199,7 @@ fn burn(criterion: &mut Criterion, input: &Input, expected: &Expected, name: &st
     let logits = logits.require_grad();
     let call = || logits.grad(&loss.forward(logits.clone(), labels.clone()).backward());
     let gradient = call().expect("the logits require a gradient").into_data();
-    expected.check_gradient(name, &gradient.into_vec::<f32>().expect("a gradient of f32"));
+    expected.check_gradient(name, &gradient.try_into_vec::<f32>().expect("a gradient of f32"));
     bench(criterion, "gradient", name, input, |bencher| bencher.iter(call));
 }
 
