@@ -241,7 +241,7 @@ impl Part<'_> {
 struct Team {
     barrier: Barrier,
     dismissed: AtomicBool,
-    /// The bits of an f64 for each member: a lock would cost as much as a small part.
+    /// The bits of an f64 for each member.
     weight_sums: Vec<AtomicU64>,
     results: Vec<Mutex<Result<Total, Error>>>,
 }
