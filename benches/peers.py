@@ -277,6 +277,8 @@ def check_ours(ours, prefix, rows, classes, name):
 def measure(arguments):
     import numpy as np
 
+    # What is built, not what is there when the run ends.
+    commit = first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])
     build = ["cargo", "build", "--quiet", "--release", "--bin", "ours", "--manifest-path", MANIFEST]
     subprocess.run(build, check=True)
     metadata = ["cargo", "metadata", "--format-version", "1", "--manifest-path", MANIFEST]
@@ -311,7 +313,7 @@ def measure(arguments):
         "machine": {
             "processor": processor(), "system": platform.platform(), "torch capability": answer["capability"],
         },
-        "commit": first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"]),
+        "commit": commit,
         "rustc": first_line(["rustc", "--version"]),
         "versions": versions,
         "isa": arguments.isa,
