@@ -239,7 +239,7 @@ def measure_with_threads(task):
                         call, numbers = PEERS[library](*arrays, name != "loss")
                         check(library, shape, numbers(call()), expected)
                         calls[shape, name, library] = call
-                # None is always the first, which finds the caches as the check left them.
+                # None is always the first, which finds the caches as the other pass left them.
                 turn = number % len(libraries)
                 for library in libraries[turn:] + libraries[:turn]:
                     # The threads of the one before spin for a while.
@@ -364,7 +364,7 @@ def draw(measured, path):
     # Text stays text, and the same results are the same file.
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "rwwce", "font.size": 10}
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     # The colours of Okabe and Ito, which the colour-blind can tell apart.
     styles = {
@@ -387,6 +387,7 @@ def draw(measured, path):
                     [shapes.index(shape) for shape in line], line.values(), color=colour, marker=marker, label=library,
                     linewidth=3 if ours else 1.2, markersize=7 if ours else 5, zorder=3 if ours else 2)
             panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.tick_params(labelleft=True)
