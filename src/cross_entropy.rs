@@ -332,7 +332,7 @@ impl<'a> CrossEntropy<'a> {
     where
         'a: 'l,
     {
-        let rows = Rows::check(&self.shape, argument, len, targets)?;
+        let rows = Rows::check(&self.shape, argument, len, targets, self.chosen_backend())?;
         self.check_options(argument, targets)?;
         Ok(rows)
     }
@@ -344,7 +344,8 @@ impl<'a> CrossEntropy<'a> {
     {
         let shape = Shape { positions: 1, row_stride: None, ..self.shape };
         let too_long = Error::SizeOverflow { rows: count, row_stride: shape.classes };
-        Rows::check(&shape, Argument::Logits, count.checked_mul(shape.classes).ok_or(too_long)?, targets)
+        let len = count.checked_mul(shape.classes).ok_or(too_long)?;
+        Rows::check(&shape, Argument::Logits, len, targets, self.chosen_backend())
     }
 
     pub(crate) fn adjustment(&self) -> Adjustment<'a> {
@@ -435,14 +436,14 @@ impl<'a> CrossEntropy<'a> {
         let Space { logits, gradient, row_losses, scale } = space;
         match (terms.are_plain(), logits, gradient) {
             (true, Some(logits), None) => {
-                backend.run(WeightedRows { rows, buffers: LossOnly(logits), row_losses, scale })
+                backend.run(WeightedRows { terms, buffers: LossOnly(logits), row_losses, scale })
             }
             (true, Some(logits), Some(gradient)) => {
-                backend.run(WeightedRows { rows, buffers: Separate { logits, gradient }, row_losses, scale })
+                backend.run(WeightedRows { terms, buffers: Separate { logits, gradient }, row_losses, scale })
             }
             (true, None, gradient) => {
                 let buffers = InPlace(gradient.unwrap_or_default());
-                backend.run(WeightedRows { rows, buffers, row_losses, scale })
+                backend.run(WeightedRows { terms, buffers, row_losses, scale })
             }
             (false, logits, None) => {
                 backend.run(CombinedRows::<false> { terms, logits, gradient: &mut [], row_losses, scale })

@@ -1,5 +1,7 @@
 //! The integer types that a label may have.
 
+use crate::kernel::{VIRTUAL_LANES, part};
+
 /// Labels of any of the types, so that the kernels are compiled once and not once for each.
 #[derive(Clone, Copy)]
 pub enum Labels<'a> {
@@ -22,6 +24,29 @@ impl Labels<'_> {
         }
     }
 
+    /// The number of rows that count; or the first label that is neither a class nor ignored, and its row.
+    pub(crate) fn check(&self, classes: usize, ignored: Option<i64>) -> Result<usize, (usize, i64)> {
+        match self {
+            Self::U8(labels) => check(labels, classes, ignored),
+            Self::U16(labels) => check(labels, classes, ignored),
+            Self::U32(labels) => check(labels, classes, ignored),
+            Self::I32(labels) => check(labels, classes, ignored),
+            Self::I64(labels) => check(labels, classes, ignored),
+        }
+    }
+
+    /// The labels of `lanes` rows from `first` on, all of which there are.
+    #[inline(always)]
+    pub(crate) fn read(&self, first: usize, lanes: usize, to: &mut [i64; VIRTUAL_LANES]) {
+        match self {
+            Self::U8(labels) => read(part(labels, first, lanes), to),
+            Self::U16(labels) => read(part(labels, first, lanes), to),
+            Self::U32(labels) => read(part(labels, first, lanes), to),
+            Self::I32(labels) => read(part(labels, first, lanes), to),
+            Self::I64(labels) => read(part(labels, first, lanes), to),
+        }
+    }
+
     /// The label of a row, if there is such a row.
     #[inline(always)]
     pub(crate) fn get(&self, row: usize) -> Option<i64> {
@@ -32,6 +57,45 @@ impl Labels<'_> {
             Self::I32(labels) => labels.get(row).map(|label| label.value()),
             Self::I64(labels) => labels.get(row).copied(),
         }
+    }
+}
+
+fn check<L: Label>(labels: &[L], classes: usize, ignored: Option<i64>) -> Result<usize, (usize, i64)> {
+    // A negative number is a large one without its sign.
+    let is_class = |label: &L| (label.value() as u64) < classes as u64;
+    let is_ignored = |label: &L| Some(label.value()) == ignored;
+    let mut counted = 0;
+    // Without a branch a label, so that the compiler may use vectors.
+    for (chunk, labels) in labels.chunks(CHUNK).enumerate() {
+        let (mut valid, mut counts) = (true, 0);
+        match ignored {
+            None => {
+                valid = labels.iter().fold(true, |valid, label| valid & is_class(label));
+                counts = labels.len();
+            }
+            Some(_) => {
+                for label in labels {
+                    valid &= is_class(label) | is_ignored(label);
+                    counts += usize::from(!is_ignored(label));
+                }
+            }
+        }
+        if !valid {
+            let bad = labels.iter().position(|label| !is_class(label) && !is_ignored(label)).unwrap_or(0);
+            return Err((chunk * CHUNK + bad, labels.get(bad).map_or(0, |label| label.value())));
+        }
+        counted += counts;
+    }
+    Ok(counted)
+}
+
+/// The number of labels between two looks at what was found.
+const CHUNK: usize = 1024;
+
+#[inline(always)]
+fn read<L: Label>(from: &[L], to: &mut [i64; VIRTUAL_LANES]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from.value();
     }
 }
 

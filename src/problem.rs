@@ -1,6 +1,10 @@
 //! Everything that is checked before work starts: shapes, strides, labels, weights.
 
 use crate::error::{Argument, Error};
+use crate::backend::Backend;
+use crate::backend::vector::{Operation, Vector};
+use crate::kernel::views::SHORT_ROW;
+use crate::kernel::{VIRTUAL_LANES, part};
 use crate::label::Labels;
 use crate::reduction::{LaneSum, Total};
 
@@ -16,6 +20,9 @@ pub(crate) struct Rows<'a> {
     /// What the rows that count add up to, their losses apart.
     pub(crate) counts: Total,
 }
+
+/// The class of a row that does not count.
+pub(crate) const NO_CLASS: usize = usize::MAX;
 
 /// What a caller says about the rows.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +54,7 @@ impl<'a> Rows<'a> {
         argument: Argument,
         len: usize,
         targets: Targets<'a>,
+        backend: Backend,
     ) -> Result<Self, Error> {
         let Shape { classes, positions, row_stride, class_weights, sample_weights, .. } = *shape;
         if classes == 0 {
@@ -85,30 +93,25 @@ impl<'a> Rows<'a> {
             check_finite(Argument::Targets, probabilities)?;
             checked.count_soft(probabilities);
         } else {
-            checked.check_labels()?;
+            checked.check_labels(backend)?;
         }
         Ok(checked)
     }
 
-    fn check_labels(&mut self) -> Result<(), Error> {
+    fn check_labels(&mut self, backend: Backend) -> Result<(), Error> {
         let classes = self.shape.classes;
+        let Some(labels) = self.labels else {
+            self.set_counts(0, None);
+            return Ok(());
+        };
+        let counted = labels
+            .check(classes, self.shape.ignore_index)
+            .map_err(|(row, label)| Error::LabelOutOfRange { row, label, classes })?;
         let weighted = self.shape.class_weights.is_some() || self.shape.sample_weights.is_some();
-        let (mut weight_sum, mut sample_weight_sum) = (LaneSum::new(), LaneSum::new());
-        let mut counted = 0;
-        for row in 0..self.count {
-            let Some(label) = self.labels.and_then(|labels| labels.get(row)) else { break };
-            if Some(label) == self.shape.ignore_index {
-                continue;
-            }
-            let class = class_of(label, classes).ok_or(Error::LabelOutOfRange { row, label, classes })?;
-            counted += 1;
-            if weighted {
-                let of_sample = f64::from(self.sample_weight(row));
-                weight_sum.add(row, f64::from(self.weight(class)) * of_sample);
-                sample_weight_sum.add(row, of_sample);
-            }
+        self.set_counts(counted, None);
+        if weighted {
+            self.set_counts(counted, Some(backend.run(WeightSums(self))));
         }
-        self.set_counts(counted, weighted.then(|| (weight_sum.total(), sample_weight_sum.total())));
         Ok(())
     }
 
@@ -158,6 +161,59 @@ impl<'a> Rows<'a> {
         if Some(label) == self.shape.ignore_index { None } else { class_of(label, self.shape.classes) }
     }
 
+    /// The classes of `count` rows from `first` on; [`NO_CLASS`] where [`Self::class`] has none.
+    #[inline(always)]
+    pub(crate) fn classes_of(&self, first: usize, count: usize, lanes: usize) -> [usize; VIRTUAL_LANES] {
+        let mut classes = [NO_CLASS; VIRTUAL_LANES];
+        if count < lanes {
+            for (row, class) in (first..).zip(&mut classes).take(count) {
+                *class = self.class(row).unwrap_or(NO_CLASS);
+            }
+        } else if let Some(labels) = self.labels {
+            let mut values = [0; VIRTUAL_LANES];
+            labels.read(first, lanes, &mut values);
+            // Labels have been checked: in range or ignored.
+            match self.shape.ignore_index {
+                None => {
+                    for (class, value) in classes.iter_mut().zip(values).take(lanes) {
+                        *class = value as usize;
+                    }
+                }
+                Some(ignored) => {
+                    for (class, value) in classes.iter_mut().zip(values).take(lanes) {
+                        *class = if value == ignored { NO_CLASS } else { value as usize };
+                    }
+                }
+            }
+        }
+        classes
+    }
+
+    /// The weights of classes; 0 for none.
+    #[inline(always)]
+    pub(crate) fn weights_of<S: Vector>(&self, s: S, classes: &[usize; VIRTUAL_LANES]) -> S::F {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let codes = s.to_bits(s.load(&classes.map(|class| f32::from_bits(class as u32)), 0));
+        match self.shape.class_weights {
+            None => s.select(s.equal_bits(codes, s.splat_bits(NO_CLASS as u32)), zero, one),
+            // Numbers that are looked up one by one cannot be loaded together at once.
+            Some(weights) if S::LANES > 1 && weights.len() <= SHORT_ROW => {
+                let mut found = zero;
+                for (class, &weight) in weights.iter().enumerate() {
+                    found = s.select(s.equal_bits(codes, s.splat_bits(class as u32)), s.splat(weight), found);
+                }
+                found
+            }
+            Some(weights) => {
+                let mut found = [0.0; VIRTUAL_LANES];
+                for (weight, class) in found.iter_mut().zip(classes).take(S::LANES) {
+                    *weight = weights.get(*class).copied().unwrap_or(0.0);
+                }
+                s.load(&found, 0)
+            }
+        }
+    }
+
     /// Whether a row counts.
     #[inline(always)]
     pub(crate) fn counts(&self, row: usize) -> bool {
@@ -174,6 +230,12 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     pub(crate) fn class_weights(&self) -> Option<&'a [f32]> {
         self.shape.class_weights
+    }
+
+    /// The weights of the rows, if they have any.
+    #[inline(always)]
+    pub(crate) fn sample_weights(&self) -> Option<&'a [f32]> {
+        self.shape.sample_weights
     }
 
     /// The weight of a row.
@@ -195,6 +257,41 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     pub(crate) fn element(&self, row: usize, class: usize) -> usize {
         self.start(row) + class * self.shape.positions
+    }
+}
+
+/// Σ w\[y\]·s and Σ s over the rows that count.
+struct WeightSums<'a>(&'a Rows<'a>);
+
+impl Operation for WeightSums<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> (f64, f64) {
+        let rows = self.0;
+        let (mut weight_sum, mut sample_weight_sum) = (LaneSum::new(), LaneSum::new());
+        let mut first = 0;
+        while first < rows.count {
+            let count = S::LANES.min(rows.count - first);
+            let classes = rows.classes_of(first, count, S::LANES);
+            let mut weights = [0.0; VIRTUAL_LANES];
+            s.store(rows.weights_of(s, &classes), &mut weights, 0);
+            match rows.shape.sample_weights {
+                None => weight_sum.add_all(first, part(&weights, 0, count)),
+                Some(_) => {
+                    for ((row, weight), &class) in (first..).zip(weights).zip(&classes).take(count) {
+                        if class != NO_CLASS {
+                            let of_sample = f64::from(rows.sample_weight(row));
+                            weight_sum.add(row, f64::from(weight) * of_sample);
+                            sample_weight_sum.add(row, of_sample);
+                        }
+                    }
+                }
+            }
+            first += count;
+        }
+        let of_samples = if rows.shape.sample_weights.is_some() { sample_weight_sum.total() } else { rows.counts.rows as f64 };
+        (weight_sum.total(), of_samples)
     }
 }
 

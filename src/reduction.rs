@@ -255,6 +255,21 @@ impl LaneSum {
         }
     }
 
+    /// Adds the numbers from `first` on.
+    #[inline(always)]
+    pub(crate) fn add_all(&mut self, first: usize, numbers: &[f32]) {
+        let lane = first % VIRTUAL_LANES;
+        if let Some(lanes) = self.0.get_mut(lane..lane + numbers.len()) {
+            for (lane, &number) in lanes.iter_mut().zip(numbers) {
+                *lane += f64::from(number);
+            }
+        } else {
+            for (index, &number) in (first..).zip(numbers) {
+                self.add(index, f64::from(number));
+            }
+        }
+    }
+
     pub(crate) fn total(&self) -> f64 {
         let mut lanes = self.0;
         let mut width = VIRTUAL_LANES;
@@ -283,9 +298,7 @@ impl Tally {
     /// Adds the losses of the rows from `first` on.
     #[inline(always)]
     pub(crate) fn add(&mut self, first: usize, losses: &[f32]) {
-        for (row, &loss) in (first..).zip(losses) {
-            self.sum.add(row, f64::from(loss));
-            self.non_finite += usize::from(!loss.is_finite());
-        }
+        self.sum.add_all(first, losses);
+        self.non_finite += losses.iter().filter(|loss| !loss.is_finite()).count();
     }
 }

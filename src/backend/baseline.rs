@@ -14,7 +14,8 @@ impl Vector for Baseline {
     type U = u32x4;
     type M = f32x4;
 
-    #[inline(always)]
+    // As with the other backends, what is run is a function of its own.
+    #[inline(never)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
         operation.run(self)
     }
@@ -80,6 +81,10 @@ impl Vector for Baseline {
         mask.bitselect(yes, no)
     }
     #[inline(always)]
+    fn zip(self, a: f32x4, b: f32x4) -> (f32x4, f32x4) {
+        (a.unpack_lo(b), a.unpack_hi(b))
+    }
+    #[inline(always)]
     fn to_bits(self, a: f32x4) -> u32x4 {
         u32x4::new(a.to_array().map(f32::to_bits))
     }
@@ -102,6 +107,10 @@ impl Vector for Baseline {
     #[inline(always)]
     fn or_bits(self, a: u32x4, b: u32x4) -> u32x4 {
         a | b
+    }
+    #[inline(always)]
+    fn equal_bits(self, a: u32x4, b: u32x4) -> f32x4 {
+        self.of_bits(a.simd_eq(b))
     }
     #[inline(always)]
     fn any_bit(self, a: u32x4) -> bool {

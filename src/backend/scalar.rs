@@ -3,6 +3,12 @@
 
 use super::vector::{Operation, Vector};
 
+/// In software, and too long to be inlined a dozen times an exponential.
+#[inline(never)]
+fn fused(a: f32, b: f32, c: f32) -> f32 {
+    libm::fmaf(a, b, c)
+}
+
 /// One f32 at a time.
 #[derive(Clone, Copy)]
 pub(super) struct Scalar<const FUSED: bool>;
@@ -14,7 +20,8 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
     type U = u32;
     type M = bool;
 
-    #[inline(always)]
+    // As with the other backends, what is run is a function of its own.
+    #[inline(never)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
         operation.run(self)
     }
@@ -54,7 +61,7 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
     }
     #[inline(always)]
     fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
-        if FUSED { libm::fmaf(a, b, c) } else { a * b + c }
+        if FUSED { fused(a, b, c) } else { a * b + c }
     }
     #[inline(always)]
     fn at_least(self, x: f32, floor: f32) -> f32 {
@@ -75,6 +82,10 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
     #[inline(always)]
     fn select(self, mask: bool, yes: f32, no: f32) -> f32 {
         if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn zip(self, a: f32, b: f32) -> (f32, f32) {
+        (a, b)
     }
     #[inline(always)]
     fn to_bits(self, a: f32) -> u32 {
@@ -99,6 +110,10 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
     #[inline(always)]
     fn or_bits(self, a: u32, b: u32) -> u32 {
         a | b
+    }
+    #[inline(always)]
+    fn equal_bits(self, a: u32, b: u32) -> bool {
+        a == b
     }
     #[inline(always)]
     fn any_bit(self, a: u32) -> bool {

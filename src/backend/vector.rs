@@ -14,7 +14,7 @@ pub(crate) trait Operation {
 /// The instructions of one backend. A value is a proof that the processor has them.
 ///
 /// Everything here is exact or correctly rounded, so that two backends with the same [`Vector::FUSED`] return the same
-/// bits. Lanes never talk to one another: the kernels reduce in a fixed order of their own.
+/// bits. Lanes meet in [`Vector::zip`] alone, which only moves numbers: the kernels reduce in a fixed order of their own.
 pub(crate) trait Vector: Copy {
     /// Number of f32 in a vector: a divisor of [`crate::kernel::VIRTUAL_LANES`].
     const LANES: usize;
@@ -61,6 +61,10 @@ pub(crate) trait Vector: Copy {
     /// `yes` where `mask` is set, else `no`
     fn select(self, mask: Self::M, yes: Self::F, no: Self::F) -> Self::F;
 
+    /// The lanes of both in turn, a first: those of the lower halves, and those of the upper halves. Not for vectors of
+    /// one lane.
+    fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
+
     /// The bits of each lane.
     fn to_bits(self, a: Self::F) -> Self::U;
     /// The f32 with these bits.
@@ -73,6 +77,8 @@ pub(crate) trait Vector: Copy {
     fn and_bits(self, a: Self::U, b: Self::U) -> Self::U;
     /// a | b
     fn or_bits(self, a: Self::U, b: Self::U) -> Self::U;
+    /// a = b
+    fn equal_bits(self, a: Self::U, b: Self::U) -> Self::M;
     /// Whether any bit of any lane is set.
     fn any_bit(self, a: Self::U) -> bool;
     /// a << N

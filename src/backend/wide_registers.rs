@@ -3,23 +3,62 @@
 use core::slice::from_ref;
 
 use super::vector::{Operation, Vector};
-use pulp::bytemuck::{Zeroable, bytes_of, cast_slice, cast_slice_mut, try_pod_read_unaligned};
+use pulp::bytemuck::{Zeroable, cast, cast_slice};
 
 /// A token of pulp as a [`Vector`]. All of the tokens used here have a hardware FMA.
 #[derive(Clone, Copy)]
 pub(super) struct Pulp<S>(pub(super) S);
 
-struct WithToken<O>(O);
+struct WithToken<T, O>(T, O);
 
-impl<O: Operation> pulp::WithSimd for WithToken<O> {
+impl<T: Zip, O: Operation> pulp::WithSimd for WithToken<T, O> {
     type Output = O::Output;
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, simd: S) -> O::Output {
-        self.0.run(Pulp(simd))
+    fn with_simd<S: pulp::Simd>(self, _: S) -> O::Output {
+        // Also a token of pulp's, of the same type, but known to zip.
+        self.1.run(Pulp(self.0))
     }
 }
 
-impl<S: pulp::Simd> Vector for Pulp<S> {
+/// The one operation that pulp does not have for every token.
+pub(super) trait Zip: pulp::Simd {
+    /// [`Vector::zip`]
+    fn zip(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Zip for pulp::x86::V4 {
+    #[inline(always)]
+    fn zip(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
+        let low = pulp::u32x16(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        let high = pulp::u32x16(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        let first = self.avx512f._mm512_permutex2var_ps(cast(a), cast(low), cast(b));
+        (cast(first), cast(self.avx512f._mm512_permutex2var_ps(cast(a), cast(high), cast(b))))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Zip for pulp::x86::V3 {
+    #[inline(always)]
+    fn zip(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
+        // Each half of a register by itself.
+        let low = self.avx._mm256_unpacklo_ps(cast(a), cast(b));
+        let high = self.avx._mm256_unpackhi_ps(cast(a), cast(b));
+        let first = self.avx._mm256_permute2f128_ps::<0x20>(low, high);
+        (cast(first), cast(self.avx._mm256_permute2f128_ps::<0x31>(low, high)))
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Zip for pulp::aarch64::Neon {
+    #[inline(always)]
+    fn zip(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
+        let (a, b) = (cast(a), cast(b));
+        (cast(self.neon.vzip1q_f32(a, b)), cast(self.neon.vzip2q_f32(a, b)))
+    }
+}
+
+impl<S: Zip> Vector for Pulp<S> {
     const LANES: usize = S::F32_LANES;
     const FUSED: bool = true;
     type F = S::f32s;
@@ -28,7 +67,7 @@ impl<S: pulp::Simd> Vector for Pulp<S> {
 
     #[inline(always)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
-        self.0.vectorize(WithToken(operation))
+        self.0.vectorize(WithToken(self.0, operation))
     }
     #[inline(always)]
     fn splat(self, value: f32) -> S::f32s {
@@ -40,13 +79,14 @@ impl<S: pulp::Simd> Vector for Pulp<S> {
     }
     #[inline(always)]
     fn load(self, from: &[f32], at: usize) -> S::f32s {
-        let lanes = from.get(at..).and_then(|rest| rest.get(..S::F32_LANES)).unwrap_or(&[]);
-        try_pod_read_unaligned(cast_slice(lanes)).unwrap_or(S::f32s::zeroed())
+        let (vectors, _) = S::as_simd_f32s(from.get(at..).unwrap_or(&[]));
+        vectors.first().copied().unwrap_or(S::f32s::zeroed())
     }
     #[inline(always)]
     fn store(self, values: S::f32s, to: &mut [f32], at: usize) {
-        if let Some(lanes) = to.get_mut(at..).and_then(|rest| rest.get_mut(..S::F32_LANES)) {
-            cast_slice_mut(lanes).copy_from_slice(bytes_of(&values));
+        let (vectors, _) = S::as_mut_simd_f32s(to.get_mut(at..).unwrap_or(&mut []));
+        if let Some(vector) = vectors.first_mut() {
+            *vector = values;
         }
     }
     #[inline(always)]
@@ -91,6 +131,10 @@ impl<S: pulp::Simd> Vector for Pulp<S> {
         self.0.select_f32s(mask, yes, no)
     }
     #[inline(always)]
+    fn zip(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
+        self.0.zip(a, b)
+    }
+    #[inline(always)]
     fn to_bits(self, a: S::f32s) -> S::u32s {
         self.0.transmute_u32s_f32s(a)
     }
@@ -113,6 +157,10 @@ impl<S: pulp::Simd> Vector for Pulp<S> {
     #[inline(always)]
     fn or_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
         self.0.or_u32s(a, b)
+    }
+    #[inline(always)]
+    fn equal_bits(self, a: S::u32s, b: S::u32s) -> S::m32s {
+        self.0.equal_u32s(a, b)
     }
     #[inline(always)]
     fn any_bit(self, a: S::u32s) -> bool {

@@ -15,6 +15,8 @@ pub(crate) trait Buffers {
     fn gradient(&mut self, start: usize, len: usize) -> &mut [f32];
     /// The gradient of all rows.
     fn gradients(&mut self) -> &mut [f32];
+    /// The logits, unless the gradient is written over them, and the gradient of all rows.
+    fn split(&mut self) -> (Option<&[f32]>, &mut [f32]);
 }
 
 /// Logits only.
@@ -36,6 +38,10 @@ impl Buffers for LossOnly<'_> {
     #[inline(always)]
     fn gradients(&mut self) -> &mut [f32] {
         &mut []
+    }
+    #[inline(always)]
+    fn split(&mut self) -> (Option<&[f32]>, &mut [f32]) {
+        (Some(self.0), &mut [])
     }
 }
 
@@ -72,6 +78,10 @@ impl Buffers for Separate<'_> {
     fn gradients(&mut self) -> &mut [f32] {
         self.gradient
     }
+    #[inline(always)]
+    fn split(&mut self) -> (Option<&[f32]>, &mut [f32]) {
+        (Some(self.logits), self.gradient)
+    }
 }
 
 /// The gradient is written over the logits.
@@ -99,6 +109,10 @@ impl Buffers for InPlace<'_> {
     #[inline(always)]
     fn gradients(&mut self) -> &mut [f32] {
         self.0
+    }
+    #[inline(always)]
+    fn split(&mut self) -> (Option<&[f32]>, &mut [f32]) {
+        (None, self.0)
     }
 }
 

@@ -10,7 +10,8 @@ use super::log1p::log1p;
 use super::long_rows::{APPLY_HEADROOM, UNDO_HEADROOM};
 use super::pair::{self, Pair, fast_two_sum, magnitude, scaled, two_sum};
 use super::terms::{RowInF64, Terms};
-use super::views::{Along, Sums, View, across, numbers};
+use super::tile::{self, Place, Tile, bring_rows};
+use super::views::{SHORT_ROW, Seen, Sums, View, numbers};
 use super::weighted::weighed;
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
@@ -33,12 +34,14 @@ impl<const GRADIENT: bool> Operation for CombinedRows<'_, GRADIENT> {
     fn run<S: Vector>(mut self, s: S) -> Tally {
         let mut tally = Tally::new();
         let rows = self.terms.rows;
+        let mut tiles = Tiles { logits: tile::EMPTY, soft: tile::EMPTY, costs: tile::EMPTY };
         let mut first = 0;
         while first < rows.count() {
-            let mut group = Group { first, whole: &mut self };
-            let (taken, losses) = match across(s, rows, first) {
-                Some(view) => (view.rows, group.run(s, view)),
-                None => (1, group.run(s, Along { start: rows.start(first), classes: rows.classes() })),
+            let mut group = Group { first, whole: &mut self, tiles: &mut tiles, turned: false };
+            let (taken, losses) = match Seen::new(s, rows, first) {
+                Seen::Across(view) => (view.rows, group.run(s, view, None)),
+                Seen::Turned(place) => (place.rows, group.run_turned(s, place)),
+                Seen::Along(view) => (1, group.run(s, view, None)),
             };
             tally.add(first, part(&losses, 0, taken));
             if let Some(out) = self.row_losses.as_deref_mut() {
@@ -56,6 +59,18 @@ impl<const GRADIENT: bool> Operation for CombinedRows<'_, GRADIENT> {
 struct Group<'g, 'a, const GRADIENT: bool> {
     first: usize,
     whole: &'g mut CombinedRows<'a, GRADIENT>,
+    tiles: &'g mut Tiles,
+    /// Whether what is shaped as the logits stands in the tiles.
+    turned: bool,
+}
+
+/// Room for short rows.
+struct Tiles {
+    /// Then the gradient.
+    logits: Tile,
+    soft: Tile,
+    /// fp of the label of each row
+    costs: Tile,
 }
 
 /// Numbers of the rows that do not depend on the logits, but for the label's.
@@ -121,16 +136,54 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         self.whole.logits.unwrap_or(self.whole.gradient)
     }
 
+    /// The same as the view sees them.
     #[inline(always)]
-    fn logits(&self) -> Logits<'_> {
-        Logits { numbers: self.raw(), adjustment: &self.whole.terms.adjustment }
+    fn seen(&self) -> &[f32] {
+        if self.turned { &self.tiles.logits.0 } else { self.raw() }
     }
 
     #[inline(always)]
-    fn run<S: Vector, V: View<S>>(&mut self, s: S, view: V) -> [f32; VIRTUAL_LANES] {
+    fn logits(&self) -> Logits<'_> {
+        Logits { numbers: self.seen(), adjustment: &self.whole.terms.adjustment }
+    }
+
+    /// Rows that are turned on their side first.
+    #[inline(always)]
+    fn run_turned<S: Vector>(&mut self, s: S, place: Place) -> [f32; VIRTUAL_LANES] {
+        self.turned = true;
+        place.bring(s, self.whole.logits.unwrap_or(self.whole.gradient), &mut self.tiles.logits);
+        if let Some(soft) = self.whole.terms.soft {
+            place.bring(s, soft, &mut self.tiles.soft);
+        }
+        self.run(s, place.view(s), Some(place))
+    }
+
+    /// What the classes of vector `i` cost the rows.
+    #[inline(always)]
+    fn cost_of<S: Vector, V: View<S>>(&self, s: S, view: V, matrix: &[f32], given: &Given, i: usize) -> S::F {
+        if costs_in_tile(s, view) {
+            s.load(&self.tiles.costs.0, i * S::LANES)
+        } else {
+            view.of_labels(s, matrix, &given.labels, i)
+        }
+    }
+
+    #[inline(always)]
+    fn run<S: Vector, V: View<S>>(&mut self, s: S, view: V, place: Option<Place>) -> [f32; VIRTUAL_LANES] {
         let terms = self.whole.terms;
         let (zero, half, one) = (s.splat(0.0), s.splat(0.5), s.splat(1.0));
         let given = self.given(view.rows());
+        if let Some(matrix) = terms.costs.filter(|_| costs_in_tile(s, view)) {
+            let classes = terms.rows.classes();
+            bring_rows(
+                s,
+                matrix,
+                #[inline(always)]
+                |row| given.labels.get(row).map_or(0, |label| label * classes),
+                classes,
+                &mut self.tiles.costs,
+            );
+        }
         let found = FromLargest::new(s, view, self.logits());
         let spread = self.spread(s, view, found.largest);
 
@@ -236,7 +289,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             let keep = if all_finished { None } else { Some(kinds.map(|kind| f32::from(kind == Kind::InF64))) };
             let keep = keep.map(|keep| s.equal(view.of_rows(s, &keep), one));
             for i in 0..view.vectors() {
-                let raw = view.load(s, self.raw(), i, f32::NEG_INFINITY);
+                let raw = view.load(s, self.seen(), i, f32::NEG_INFINITY);
                 let x = adjusted(s, view, &terms.adjustment, raw, i);
                 let e = term.of(s, x);
                 let is_largest = s.equal(x, found.largest);
@@ -248,7 +301,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
                     at_largest = s.mul_add(spread.rest(s, u, p_largest, q_largest), factor, at_largest);
                 }
                 if let Some(matrix) = terms.costs {
-                    let cost = view.of_labels(s, matrix, &given.labels, i);
+                    let cost = self.cost_of(s, view, matrix, &given, i);
                     let own = s.mul(e, s.mul(cost, share));
                     value = s.add(value, s.div(own, s.sub(one, s.mul(e, of_all))));
                     let of_tied = s.mul(s.sub(costs.of_largest, cost), inverse);
@@ -257,7 +310,11 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
                 }
                 let value = s.select(is_largest, at_largest, value);
                 let value = keep.map_or(value, |keep| s.select(keep, raw, value));
-                view.store(s, value, self.whole.gradient, i);
+                let to = if self.turned { &mut self.tiles.logits.0[..] } else { &mut *self.whole.gradient };
+                view.store(s, value, to, i);
+            }
+            if let Some(place) = place {
+                place.send(s, &self.tiles.logits, self.whole.gradient);
             }
             for lane in 0..view.rows().min(VIRTUAL_LANES) {
                 if kinds[lane] != Kind::Finished || given.factors[lane] == 0.0 {
@@ -346,7 +403,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         let weight = view.of_classes(s, terms.rows.class_weights(), i);
         let evenly = s.splat(terms.evenly());
         match terms.soft {
-            Some(soft) => s.mul(weight, s.mul_add(view.load(s, soft, i, 0.0), s.splat(terms.kept() as f32), evenly)),
+            Some(soft) => s.mul(weight, s.mul_add(view.load(s, if self.turned { &self.tiles.soft.0 } else { soft }, i, 0.0), s.splat(terms.kept() as f32), evenly)),
             None => s.mul(weight, evenly),
         }
     }
@@ -383,7 +440,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         let scaled_share = s.mul(of_all, up);
         for i in 0..view.vectors() {
             let x = self.logits().load(s, view, i);
-            let cost = view.of_labels(s, matrix, &given.labels, i);
+            let cost = self.cost_of(s, view, matrix, given, i);
             let is_largest = s.equal(x, found.largest);
             let e = s.select(is_largest, zero, found.term.of(s, x));
             let p = s.mul(e, of_all);
@@ -455,6 +512,12 @@ impl<S: Vector> OfTerm<'_, S> {
         }
         (view.of_rows(s, &all[0]), view.of_rows(s, &all[1]), view.of_rows(s, &all[2]))
     }
+}
+
+/// Whether the costs of the rows of a view are turned on their side.
+#[inline(always)]
+fn costs_in_tile<S: Vector, V: View<S>>(_: S, view: V) -> bool {
+    S::LANES > 1 && view.rows() == S::LANES && view.vectors() <= SHORT_ROW
 }
 
 /// How far the vectors have come with a row.

@@ -5,6 +5,7 @@
 //! is already 10⁻⁶ of the result. Instead the reference is reduced as well, its integer joins the integers of the row,
 //! and its factor e^(−fᵣ) is applied once, to the sum.
 
+use super::long_rows::HEADROOM;
 use super::pair::{Pair, fast_two_sum};
 use crate::backend::vector::Vector;
 
@@ -121,6 +122,12 @@ impl<F: Copy> Exp<F> {
         s.at_most(s.at_least(s.sub(x, self.shift), self.floor), self.ceiling)
     }
 
+    /// The factors of exp(x − shift)·2^power, where x − shift is clamped, or in range as [`Range`] tells of many at once.
+    #[inline(always)]
+    pub(crate) fn of_any<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
+        self.factors(s, x)
+    }
+
     /// exp(x − shift)·2^power.
     #[inline(always)]
     pub(crate) fn of<S: Vector<F = F>>(&self, s: S, x: F) -> F {
@@ -135,7 +142,7 @@ impl<F: Copy> Exp<F> {
         factors(s, t, s.mul_add(k, s.splat(-LN2_LO), f))
     }
 
-    /// The factors of a term of a sum: exp(x)·2^power, where x is clamped, or in range as [`Seen`] tells of many at once.
+    /// The factors of a term of a sum: exp(x)·2^power, where x is clamped, or in range as [`Range`] tells of many at once.
     ///
     /// With a fused multiply-add one constant for ln 2 serves: what it lacks is a factor that hardly varies among the
     /// terms that count, and [`refined`] applies it to their sum.
@@ -180,11 +187,11 @@ pub(crate) fn refined<S: Vector>(s: S, sum: Pair<S::F>, exponent: S::F, headroom
 
 /// What a NaN, an infinity or an exponent out of range leaves behind in a union of fields.
 #[derive(Clone, Copy)]
-pub(crate) struct Seen<U>(U);
+pub(crate) struct Range<U>(U);
 
-impl<U: Copy> Seen<U> {
+impl<U: Copy> Range<U> {
     #[inline(always)]
-    pub(crate) fn in_one<S: Vector<U = U>>(e: &Factors<S>) -> Self {
+    pub(crate) fn of_one<S: Vector<U = U>>(e: &Factors<S>) -> Self {
         Self(e.field)
     }
 
@@ -209,6 +216,19 @@ pub(crate) struct Reference<F> {
 }
 
 impl<F: Copy> Reference<F> {
+    /// That of a logit of 0.
+    #[inline(always)]
+    pub(crate) fn none<S: Vector<F = F>>(s: S) -> Self {
+        let zero = s.splat(0.0);
+        Self { shift: zero, exponent: zero, rest: Pair { hi: s.splat(1.0), lo: zero } }
+    }
+
+    /// exp(x − xᵣ)·2^[`HEADROOM`], but for the factor `rest`.
+    #[inline(always)]
+    pub(crate) fn term<S: Vector<F = F>>(&self, s: S) -> Exp<F> {
+        Exp::of_rows(s, self.shift, s.sub(s.splat(HEADROOM), self.exponent))
+    }
+
     /// The references of several rows at once. `rest` is NaN where the logit is not finite.
     #[inline(always)]
     pub(crate) fn new<S: Vector<F = F>>(s: S, logit: F) -> Self {

@@ -4,7 +4,8 @@ use super::VIRTUAL_LANES;
 use super::from_largest::{FromLargest, Logits, SUMS};
 use super::log1p::log1p;
 use super::terms::{RowInF64, Terms};
-use super::views::{Along, View, across, numbers};
+use super::tile::{self, Place, Tile};
+use super::views::{Seen, View, numbers};
 use crate::backend::vector::{Operation, Vector};
 
 /// Everything has been validated.
@@ -21,26 +22,33 @@ impl Operation for LogProbabilityRows<'_> {
     #[inline(always)]
     fn run<S: Vector>(mut self, s: S) {
         let rows = self.terms.rows;
+        let mut tile = tile::EMPTY;
         let mut first = 0;
         while first < rows.count() {
-            match across(s, rows, first) {
-                Some(view) => {
-                    self.group(s, view, first);
-                    first += view.rows;
+            first += match Seen::new(s, rows, first) {
+                Seen::Across(view) => self.group(s, view, first, None),
+                Seen::Turned(place) => {
+                    place.bring(s, self.logits, &mut tile);
+                    self.group(s, place.view(s), first, Some((place, &mut tile)))
                 }
-                None => {
-                    self.group(s, Along { start: rows.start(first), classes: rows.classes() }, first);
-                    first += 1;
-                }
-            }
+                Seen::Along(view) => self.group(s, view, first, None),
+            };
         }
     }
 }
 
 impl LogProbabilityRows<'_> {
+    /// Computes the rows of a view, whose logits stand in a tile if they are turned, and returns their number.
     #[inline(always)]
-    fn group<S: Vector, V: View<S>>(&mut self, s: S, view: V, first: usize) {
-        let logits = Logits { numbers: self.logits, adjustment: &self.terms.adjustment };
+    fn group<S: Vector, V: View<S>>(
+        &mut self,
+        s: S,
+        view: V,
+        first: usize,
+        mut turned: Option<(Place, &mut Tile)>,
+    ) -> usize {
+        let numbers_seen = turned.as_ref().map_or(self.logits, |(_, tile)| &tile.0[..]);
+        let logits = Logits { numbers: numbers_seen, adjustment: &self.terms.adjustment };
         let found = FromLargest::new(s, view, logits);
         let log = log1p(s, found.plain(s));
         let mut log_sum_exps = numbers(s, view, s.add(found.largest, s.add(log.hi, log.lo)));
@@ -48,9 +56,17 @@ impl LogProbabilityRows<'_> {
         if let Some(out) = self.log_probabilities.as_deref_mut() {
             let of_largest = s.sub(s.splat(0.0), log.hi);
             for i in 0..view.vectors() {
-                let x = logits.load(s, view, i);
+                let seen = turned.as_ref().map_or(self.logits, |(_, tile)| &tile.0[..]);
+                let x = Logits { numbers: seen, adjustment: &self.terms.adjustment }.load(s, view, i);
                 let value = s.sub(s.sub(x, found.largest), log.hi);
-                view.store(s, s.select(s.equal(x, found.largest), of_largest, value), out, i);
+                let value = s.select(s.equal(x, found.largest), of_largest, value);
+                match turned.as_mut() {
+                    Some((_, tile)) => view.store(s, value, &mut tile.0[..], i),
+                    None => view.store(s, value, out, i),
+                }
+            }
+            if let Some((place, tile)) = turned {
+                place.send(s, tile, out);
             }
         }
         for lane in (0..view.rows().min(VIRTUAL_LANES)).filter(|&lane| !SUMS.contains(&sums[lane])) {
@@ -68,5 +84,6 @@ impl LogProbabilityRows<'_> {
                 *to = *from;
             }
         }
+        view.rows()
     }
 }

@@ -1,6 +1,6 @@
 //! One row, lanes along it.
 
-use super::exp::{Exp, Factors, Reference, Scale, Seen, refined};
+use super::exp::{Exp, Factors, Range, Reference, Scale, refined};
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::{BLOCK, DEPTH, VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
@@ -13,109 +13,262 @@ pub(crate) const UNDO_HEADROOM: f32 = f32::from_bits((127 - 44) << 23);
 /// 2^`HEADROOM`
 pub(crate) const APPLY_HEADROOM: f32 = f32::from_bits((127 + 44) << 23);
 
-/// Σ exp(xₖ − shift)·2^power over k ≠ `skip`, to be [`refined`].
+/// Σ exp(xₖ − shift)·2^power over k ≠ `skip`, to be [`refined`]: one sum a virtual lane.
 ///
 /// A function of its own on each backend: inlined wherever a row is summed it would be compiled a dozen times.
 pub(crate) struct ExcludedSum<'a> {
-    pub(crate) row: &'a [f32],
+    /// The row, and what follows it in memory.
+    pub(crate) from: &'a [f32],
+    pub(crate) len: usize,
     pub(crate) skip: usize,
     pub(crate) scale: Scale,
 }
 
+/// A sum in each virtual lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes {
+    pub(crate) hi: [f32; VIRTUAL_LANES],
+    pub(crate) lo: [f32; VIRTUAL_LANES],
+}
+
 impl Operation for ExcludedSum<'_> {
-    type Output = Pair<f32>;
+    type Output = Lanes;
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> Pair<f32> {
+    fn run<S: Vector>(self, s: S) -> Lanes {
         let zero = s.splat(0.0);
         let groups = VIRTUAL_LANES / S::LANES;
         let mut total = [Pair { hi: zero, lo: zero }; VIRTUAL_LANES];
-        let term = Exp::new(s, self.scale);
-        let skip_block = self.skip / BLOCK;
-        for (index, block) in self.row.chunks(BLOCK).enumerate() {
-            // The block with the reference is one of many, as is the last: only they pay for the search and the end.
-            let skip = if index == skip_block { self.skip % BLOCK } else { NONE };
-            let whole = if skip == NONE { block.first_chunk::<BLOCK>() } else { None };
-            for (group, total) in total.iter_mut().take(groups).enumerate() {
-                let column = Column { block, at: group * S::LANES, skip, scale: self.scale, term: &term };
-                let sum = match whole {
-                    Some(block) => column.sum_of_whole(s, block),
-                    None => column.sum(s),
-                };
+        let exp = Exp::new(s, self.scale);
+        let missing = s.splat(self.scale.logit_of_zero());
+        let term = InRange { exp, missing };
+        let (blocks, skip_block) = (self.len / BLOCK, self.skip / BLOCK);
+        for index in 0..blocks {
+            let at = index * BLOCK;
+            let Some(block) = self.from.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) else { break };
+            // Only the block with the reference pays for the search.
+            let piece = Piece { from: block, end: BLOCK, skip: self.skip.wrapping_sub(at) };
+            let mut sums = [zero; VIRTUAL_LANES];
+            let mut in_range = self.scale.is_near();
+            if in_range {
+                for (group, sum) in sums.iter_mut().enumerate().take(groups) {
+                    let (terms, seen) = if index == skip_block {
+                        piece.whole::<S, true>(s, group * S::LANES, &term)
+                    } else {
+                        piece.whole::<S, false>(s, group * S::LANES, &term)
+                    };
+                    *sum = terms;
+                    in_range &= seen.all_in_range(s);
+                }
+            }
+            if !in_range {
+                let lanes = s.run(AnyLogits { piece, vectors: DEPTH, scale: self.scale });
+                for (group, sum) in sums.iter_mut().enumerate().take(groups) {
+                    *sum = s.load(&lanes, group * S::LANES);
+                }
+            }
+            for (total, sum) in total.iter_mut().zip(sums).take(groups) {
                 *total = accumulate(s, *total, sum);
             }
         }
-        across_lanes(s, &total)
+        // What is shorter than a block is added in quarters of one.
+        let mut at = blocks * BLOCK;
+        while at < self.len {
+            let left = self.len - at;
+            let from = self.from.get(at..).unwrap_or(&[]);
+            let piece = Piece { from, end: left, skip: self.skip.wrapping_sub(at) };
+            let vectors = left.div_ceil(VIRTUAL_LANES).min(QUARTER);
+            let mut sums = [zero; VIRTUAL_LANES];
+            let mut in_range = self.scale.is_near();
+            if in_range {
+                for (group, sum) in sums.iter_mut().enumerate().take(groups) {
+                    let lane = group * S::LANES;
+                    let (terms, seen) = match vectors {
+                        1 => piece.quarter::<S, 1, true, true>(s, lane, &term),
+                        2 => piece.quarter::<S, 2, true, true>(s, lane, &term),
+                        3 => piece.quarter::<S, 3, true, true>(s, lane, &term),
+                        _ if left < QUARTER * VIRTUAL_LANES => piece.quarter::<S, 4, true, true>(s, lane, &term),
+                        _ => piece.quarter::<S, 4, true, false>(s, lane, &term),
+                    };
+                    *sum = terms;
+                    in_range &= seen.all_in_range(s);
+                }
+            }
+            if !in_range {
+                let lanes = s.run(AnyLogits { piece, vectors, scale: self.scale });
+                for (group, sum) in sums.iter_mut().enumerate().take(groups) {
+                    *sum = s.load(&lanes, group * S::LANES);
+                }
+            }
+            for (total, sum) in total.iter_mut().zip(sums).take(groups) {
+                *total = if at == 0 { Pair { hi: sum, lo: zero } } else { accumulate(s, *total, sum) };
+            }
+            at += QUARTER * VIRTUAL_LANES;
+        }
+        let mut lanes = Lanes { hi: [0.0; VIRTUAL_LANES], lo: [0.0; VIRTUAL_LANES] };
+        for (group, pair) in total.iter().enumerate().take(groups) {
+            s.store(pair.hi, &mut lanes.hi, group * S::LANES);
+            s.store(pair.lo, &mut lanes.lo, group * S::LANES);
+        }
+        lanes
     }
 }
 
-/// No element is skipped.
-const NONE: usize = BLOCK;
+/// The number of vectors of a quarter of a block.
+const QUARTER: usize = DEPTH / 4;
 
-/// The vectors of a block that belong to the same virtual lanes: `at`, `at + VIRTUAL_LANES`, …
-struct Column<'a, F> {
-    /// A block, or the end of a row, shorter than one.
-    block: &'a [f32],
-    at: usize,
-    /// The reference class, in the block, or `NONE`.
+/// 0, 1, 2, …
+const INDEX: [f32; QUARTER * VIRTUAL_LANES] = {
+    let mut index = [0.0; QUARTER * VIRTUAL_LANES];
+    let mut i = 0;
+    while i < index.len() {
+        index[i] = i as f32;
+        i += 1;
+    }
+    index
+};
+
+/// Up to a block of a row.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    /// It, and what follows in memory.
+    from: &'a [f32],
+    /// Where the row ends.
+    end: usize,
+    /// The reference class, which may be elsewhere.
     skip: usize,
-    scale: Scale,
-    term: &'a Exp<F>,
 }
 
-impl<F: Copy> Column<'_, F> {
-    /// The sum of a column of a whole block without the reference: no branch, one straight run of instructions.
-    #[inline(always)]
-    fn sum_of_whole<S: Vector<F = F>>(&self, s: S, block: &[f32; BLOCK]) -> F {
-        if self.scale.is_near() {
-            let (sum, in_range) = tree(
-                s,
-                #[inline(always)]
-                |j| Some(self.term.term(s, s.load(block, self.at + j * VIRTUAL_LANES))),
-            );
-            if in_range {
-                return sum;
-            }
-        }
-        self.sum_of_any(s)
-    }
+/// The terms of a sum.
+trait Terms<S: Vector> {
+    fn of(&self, s: S, x: S::F) -> Factors<S>;
+    /// A logit whose exponential is 0.
+    fn missing(&self) -> S::F;
+}
 
-    #[inline(always)]
-    fn sum<S: Vector<F = F>>(&self, s: S) -> F {
-        if self.scale.is_near() {
-            // The missing elements get the largest logit whose exponential is 0.
-            let (sum, in_range) = tree(
-                s,
-                #[inline(always)]
-                |j| {
-                    let at = self.at + j * VIRTUAL_LANES;
-                    if at >= self.block.len() {
-                        return None;
-                    }
-                    let x = load_padded(s, self.block, at, self.scale.logit_of_zero());
-                    Some(without_reference(s, self.skip, at, self.term.term(s, x)))
-                },
-            );
-            if in_range {
-                return sum;
-            }
-        }
-        self.sum_of_any(s)
-    }
+/// Logits whose exponentials are in range, as [`Range`] tells of many at once.
+struct InRange<F> {
+    exp: Exp<F>,
+    missing: F,
+}
 
+impl<S: Vector> Terms<S> for InRange<S::F> {
     #[inline(always)]
-    fn sum_of_any<S: Vector<F = F>>(&self, s: S) -> F {
-        let Self { block, at, skip, scale, .. } = *self;
-        s.load(&s.run(AnyLogits { block, at, skip, scale }), 0)
+    fn of(&self, s: S, x: S::F) -> Factors<S> {
+        self.exp.term(s, x)
+    }
+    #[inline(always)]
+    fn missing(&self) -> S::F {
+        self.missing
     }
 }
 
-/// The sum of a column whatever its logits: far from zero, −∞, NaN, out of range. A function of its own, since few
-/// rows need it.
+/// Any logits: far from zero, −∞, NaN, out of range.
+struct Clamped<F> {
+    exp: Exp<F>,
+    missing: F,
+}
+
+impl<S: Vector> Terms<S> for Clamped<S::F> {
+    #[inline(always)]
+    fn of(&self, s: S, x: S::F) -> Factors<S> {
+        self.exp.term(s, self.exp.clamped(s, x))
+    }
+    #[inline(always)]
+    fn missing(&self) -> S::F {
+        self.missing
+    }
+}
+
+impl<'a> Piece<'a> {
+    #[inline(always)]
+    fn quarter_of(&self, index: usize) -> Piece<'a> {
+        let at = index * QUARTER * VIRTUAL_LANES;
+        let from = self.from.get(at..).unwrap_or(&[]);
+        Piece { from, end: self.end, skip: self.skip.wrapping_sub(at) }
+    }
+
+    /// The sums of the virtual lanes from `lane` on, over a whole block.
+    #[inline(always)]
+    fn whole<S: Vector, const SKIP: bool>(&self, s: S, lane: usize, term: &impl Terms<S>) -> (S::F, Range<S::U>) {
+        let low = join(
+            s,
+            self.quarter_of(0).quarter::<S, QUARTER, SKIP, false>(s, lane, term),
+            self.quarter_of(1).quarter::<S, QUARTER, SKIP, false>(s, lane, term),
+        );
+        let high = join(
+            s,
+            self.quarter_of(2).quarter::<S, QUARTER, SKIP, false>(s, lane, term),
+            self.quarter_of(3).quarter::<S, QUARTER, SKIP, false>(s, lane, term),
+        );
+        join(s, low, high)
+    }
+
+    /// The same over `N` vectors of each virtual lane, at most a quarter. With `SKIP` the reference may be among them,
+    /// with `END` the row may end in the last of them.
+    #[inline(always)]
+    fn quarter<S: Vector, const N: usize, const SKIP: bool, const END: bool>(
+        &self,
+        s: S,
+        lane: usize,
+        term: &impl Terms<S>,
+    ) -> (S::F, Range<S::U>) {
+        let low = self.pair::<S, N, SKIP, END>(s, lane, 0, term);
+        if N > 2 { join(s, low, self.pair::<S, N, SKIP, END>(s, lane, 2, term)) } else { low }
+    }
+
+    /// The sum of vector `j` and its neighbour, one product in the multiply-add of the other, or of the first alone.
+    #[inline(always)]
+    fn pair<S: Vector, const N: usize, const SKIP: bool, const END: bool>(
+        &self,
+        s: S,
+        lane: usize,
+        j: usize,
+        term: &impl Terms<S>,
+    ) -> (S::F, Range<S::U>) {
+        let a = term.of(s, self.vector::<S, N, SKIP, END>(s, lane, j, term));
+        let first = s.mul(a.mantissa, a.power);
+        if j + 1 == N {
+            return (first, Range::of_one(&a));
+        }
+        let b = term.of(s, self.vector::<S, N, SKIP, END>(s, lane, j + 1, term));
+        (s.mul_add(b.mantissa, b.power, first), Range::of_one(&a).and(s, Range::of_one(&b)))
+    }
+
+    #[inline(always)]
+    fn vector<S: Vector, const N: usize, const SKIP: bool, const END: bool>(
+        &self,
+        s: S,
+        lane: usize,
+        j: usize,
+        term: &impl Terms<S>,
+    ) -> S::F {
+        let at = j * VIRTUAL_LANES + lane;
+        // As floats: what is not a small number is none that is looked for.
+        let index = s.load(&INDEX, at);
+        let mut x = if END && j + 1 == N {
+            let inside = s.less(index, s.splat(self.end as f32));
+            s.select(inside, load_padded(s, self.from, at, 0.0), term.missing())
+        } else {
+            s.load(self.from, at)
+        };
+        if SKIP {
+            let skipped = s.equal(index, s.splat(self.skip as isize as f32));
+            x = s.select(skipped, term.missing(), x);
+        }
+        x
+    }
+}
+
+#[inline(always)]
+fn join<S: Vector>(s: S, a: (S::F, Range<S::U>), b: (S::F, Range<S::U>)) -> (S::F, Range<S::U>) {
+    (s.add(a.0, b.0), a.1.and(s, b.1))
+}
+
+/// The sums of all virtual lanes over a piece, whatever its logits. A function of its own, since few rows need it.
 struct AnyLogits<'a> {
-    block: &'a [f32],
-    at: usize,
-    skip: usize,
+    piece: Piece<'a>,
+    vectors: usize,
     scale: Scale,
 }
 
@@ -124,60 +277,19 @@ impl Operation for AnyLogits<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Self::Output {
-        let term = Exp::new(s, self.scale);
-        let (sum, _) = tree(
-            s,
-            #[inline(always)]
-            |j| {
-                let at = self.at + j * VIRTUAL_LANES;
-                if at >= self.block.len() {
-                    return None;
-                }
-                let x = load_padded(s, self.block, at, f32::NEG_INFINITY);
-                Some(without_reference(s, self.skip, at, term.term(s, term.clamped(s, x))))
-            },
-        );
+        let term = Clamped { exp: Exp::new(s, self.scale), missing: s.splat(f32::NEG_INFINITY) };
         let mut lanes = [0.0; VIRTUAL_LANES];
-        s.store(sum, &mut lanes, 0);
+        for lane in (0..VIRTUAL_LANES).step_by(S::LANES) {
+            let (sum, _) = match self.vectors {
+                1 => self.piece.quarter::<S, 1, true, true>(s, lane, &term),
+                2 => self.piece.quarter::<S, 2, true, true>(s, lane, &term),
+                3 => self.piece.quarter::<S, 3, true, true>(s, lane, &term),
+                DEPTH => self.piece.whole::<S, true>(s, lane, &term),
+                _ => self.piece.quarter::<S, 4, true, true>(s, lane, &term),
+            };
+            s.store(sum, &mut lanes, lane);
+        }
         lanes
-    }
-}
-
-/// The sum of up to `DEPTH` vectors of terms, in pairs of pairs of pairs, and whether all of them were in range. A
-/// product joins its neighbour in a multiply-add.
-#[inline(always)]
-fn tree<S: Vector>(s: S, term: impl Fn(usize) -> Option<Factors<S>>) -> (S::F, bool) {
-    const { assert!(DEPTH == 16) }
-    let low = join(s, quarter(s, &term, 0), quarter(s, &term, 4));
-    let high = join(s, quarter(s, &term, 8), quarter(s, &term, 12));
-    match join(s, low, high) {
-        Some((sum, seen)) => (sum, seen.all_in_range(s)),
-        None => (s.splat(0.0), true),
-    }
-}
-
-#[inline(always)]
-fn quarter<S: Vector>(s: S, term: &impl Fn(usize) -> Option<Factors<S>>, j: usize) -> Partial<S> {
-    join(s, pair(s, term(j), term(j + 1)), pair(s, term(j + 2), term(j + 3)))
-}
-
-#[inline(always)]
-fn pair<S: Vector>(s: S, a: Option<Factors<S>>, b: Option<Factors<S>>) -> Partial<S> {
-    let a = a?;
-    let first = s.mul(a.mantissa, a.power);
-    Some(match b {
-        Some(b) => (s.mul_add(b.mantissa, b.power, first), Seen::in_one(&a).and(s, Seen::in_one(&b))),
-        None => (first, Seen::in_one(&a)),
-    })
-}
-
-type Partial<S> = Option<(<S as Vector>::F, Seen<<S as Vector>::U>)>;
-
-#[inline(always)]
-fn join<S: Vector>(s: S, a: Partial<S>, b: Partial<S>) -> Partial<S> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some((s.add(a.0, b.0), a.1.and(s, b.1))),
-        (a, b) => a.or(b),
     }
 }
 
@@ -194,22 +306,6 @@ pub(super) fn load_padded<S: Vector>(s: S, row: &[f32], at: usize, missing: f32)
     s.load(&padded, 0)
 }
 
-/// Sets the term of the reference class to 0, where it is among those from `at` on. A branch that nearly all vectors
-/// take costs less than a comparison in each.
-#[inline(always)]
-fn without_reference<S: Vector>(s: S, skip: usize, at: usize, term: Factors<S>) -> Factors<S> {
-    let lane = skip.wrapping_sub(at);
-    if lane >= S::LANES {
-        return term;
-    }
-    let mut keep = [1.0; VIRTUAL_LANES];
-    if let Some(lane) = keep.get_mut(lane) {
-        *lane = 0.0;
-    }
-    let keep = s.equal(s.load(&keep, 0), s.splat(1.0));
-    Factors { power: s.select(keep, term.power, s.splat(0.0)), ..term }
-}
-
 /// Adds a block to what came before it; only the tree inside the block rounds.
 #[inline(always)]
 pub(super) fn accumulate<S: Vector>(s: S, total: Pair<S::F>, sum: S::F) -> Pair<S::F> {
@@ -219,19 +315,44 @@ pub(super) fn accumulate<S: Vector>(s: S, total: Pair<S::F>, sum: S::F) -> Pair<
 
 /// The sum over the virtual lanes, halving their number until one is left.
 #[inline(always)]
-pub(super) fn across_lanes<S: Vector>(s: S, total: &[Pair<S::F>; VIRTUAL_LANES]) -> Pair<f32> {
-    let mut hi = [0.0; VIRTUAL_LANES];
-    let mut lo = [0.0; VIRTUAL_LANES];
-    for (group, pair) in total.iter().take(VIRTUAL_LANES / S::LANES).enumerate() {
-        s.store(pair.hi, &mut hi, group * S::LANES);
-        s.store(pair.lo, &mut lo, group * S::LANES);
-    }
-    let (hi8, lo8) = halve::<16, 8>(hi, lo);
+pub(super) fn across_lanes(total: &Lanes) -> Pair<f32> {
+    let (hi8, lo8) = halve::<16, 8>(total.hi, total.lo);
     let (hi4, lo4) = halve::<8, 4>(hi8, lo8);
     let (hi2, lo2) = halve::<4, 2>(hi4, lo4);
     let ([hi], [lo]) = halve::<2, 1>(hi2, lo2);
     let hi_sum = hi + lo;
     Pair { hi: hi_sum, lo: lo - (hi_sum - hi) }
+}
+
+/// The same for as many rows as there are lanes, with the sum of each in its lane. Row `r` has its virtual lanes in
+/// `VIRTUAL_LANES / LANES` vectors, one row after the other.
+#[inline(always)]
+pub(super) fn across_lanes_of_rows<S: Vector>(
+    s: S,
+    mut hi: [S::F; VIRTUAL_LANES],
+    mut lo: [S::F; VIRTUAL_LANES],
+) -> Pair<S::F> {
+    let mut width = VIRTUAL_LANES / S::LANES;
+    while width > 1 {
+        // Two vectors of the same row, half of the virtual lanes apart.
+        width /= 2;
+        for i in 0..S::LANES * width {
+            let (a, b) = (i / width * 2 * width + i % width, i / width * 2 * width + i % width + width);
+            let sum = two_sum(s, hi[a], hi[b]);
+            (hi[i], lo[i]) = (sum.hi, s.add(sum.lo, s.add(lo[a], lo[b])));
+        }
+    }
+    let mut rows = S::LANES;
+    while rows > 1 {
+        // Two rows, whose lanes come to stand in turn.
+        rows /= 2;
+        for i in 0..rows {
+            let ((a, b), (c, d)) = (s.zip(hi[i], hi[i + rows]), s.zip(lo[i], lo[i + rows]));
+            let sum = two_sum(s, a, b);
+            (hi[i], lo[i]) = (sum.hi, s.add(sum.lo, s.add(c, d)));
+        }
+    }
+    fast_two_sum(s, hi[0], lo[0])
 }
 
 /// Adds the upper half of the lanes to the lower. A loop over plain numbers, which the compiler turns into vectors.
@@ -294,7 +415,7 @@ pub(crate) fn excluded_sum<S: Vector>(
     let skip = reference;
     let reference = Reference::new(s, s.splat(logit));
     let scale = Scale { shift: first(s, reference.shift), power: headroom - first(s, reference.exponent) };
-    let sum = s.run(ExcludedSum { row, skip, scale });
+    let sum = across_lanes(&s.run(ExcludedSum { from: row, len: row.len(), skip, scale }));
     let sum = refined(s, Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) }, reference.exponent, headroom);
     (super::pair::product(s, sum, reference.rest), reference)
 }

@@ -22,8 +22,10 @@ pub(crate) mod pair;
 pub(crate) mod probabilities;
 pub(crate) mod rare_rows;
 pub(crate) mod row_part;
+mod short_rows;
 pub(crate) mod terms;
-mod views;
+mod tile;
+pub(crate) mod views;
 pub(crate) mod weighted;
 
 /// The number of partial sums of a row, the same on every backend.

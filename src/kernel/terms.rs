@@ -52,10 +52,9 @@ pub(crate) struct Terms<'a> {
 }
 
 impl Terms<'_> {
-    /// Whether the loss is the weighted one of logits `[N, C]` as they are.
+    /// Whether the loss is the weighted one of the logits as they are.
     pub(crate) fn are_plain(&self) -> bool {
-        self.rows.positions() == 1
-            && self.adjustment.is_none()
+        self.adjustment.is_none()
             && !self.spread()
             && self.costs.is_none()
             && self.focal == 0.0

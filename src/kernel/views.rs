@@ -1,10 +1,12 @@
 //! How the elements of rows stand in vectors: along one row, or across many.
 //!
 //! A kernel that is written over [`View`] computes both: what belongs to a row is a vector with the same number in every
-//! lane in the one case, and with one number a row in the other.
+//! lane in the one case, and with one number a row in the other. Short rows of classes side by side are first turned on
+//! their side, into a [`Tile`](super::tile::Tile).
 
-use super::long_rows::{across_lanes, first, load_padded};
+use super::long_rows::{Lanes, across_lanes, first, load_padded};
 use super::pair::{Pair, fast_two_sum, two_sum};
+use super::tile::Place;
 use super::{VIRTUAL_LANES, part, part_mut};
 use crate::backend::vector::Vector;
 use crate::problem::Rows;
@@ -36,19 +38,33 @@ pub(crate) trait View<S: Vector>: Copy {
 /// Rows with more classes than this are seen along, the others across, several at once.
 pub(crate) const SHORT_ROW: usize = 32;
 
-/// The rows from `first` on that a vector can see across, where that is the way to see them; they are rows of one sample,
-/// or of several if these have one row each.
-#[inline(always)]
-pub(crate) fn across<S: Vector>(_: S, rows: &Rows<'_>, first: usize) -> Option<Across> {
-    let (classes, positions, start) = (rows.classes(), rows.positions(), rows.start(first));
-    if positions > 1 {
-        let rows = S::LANES.min(positions - first % positions);
-        Some(Across { start, class_stride: positions, row_stride: 1, classes, rows })
-    } else if classes <= SHORT_ROW {
-        let row_stride = rows.start(1);
-        Some(Across { start, class_stride: 1, row_stride, classes, rows: S::LANES.min(rows.count() - first) })
-    } else {
-        None
+/// How some rows are best seen.
+#[derive(Clone, Copy)]
+pub(crate) enum Seen {
+    /// Several at once, which stand side by side.
+    Across(Across),
+    /// Several at once, once they are turned on their side.
+    Turned(Place),
+    /// One by one.
+    Along(Along),
+}
+
+impl Seen {
+    /// The rows from `first` on. Those seen at once are rows of one sample, or of several if these have one row each.
+    #[inline(always)]
+    pub(crate) fn new<S: Vector>(_: S, rows: &Rows<'_>, first: usize) -> Self {
+        let (classes, positions, start) = (rows.classes(), rows.positions(), rows.start(first));
+        if positions > 1 {
+            let rows = S::LANES.min(positions - first % positions);
+            Self::Across(Across { start, class_stride: positions, classes, rows })
+        } else if classes > SHORT_ROW {
+            Self::Along(Along { start, classes })
+        } else if S::LANES == 1 {
+            Self::Across(Across { start, class_stride: 1, classes, rows: 1 })
+        } else {
+            let (row_stride, rows) = (rows.start(1), S::LANES.min(rows.count() - first));
+            Self::Turned(Place { start, row_stride, classes, rows })
+        }
     }
 }
 
@@ -134,30 +150,25 @@ impl<S: Vector> View<S> for Along {
 
     #[inline(always)]
     fn total(&self, s: S, sums: &Sums<S>) -> Pair<S::F> {
-        let total = across_lanes(s, &sums.0);
+        let mut lanes = Lanes { hi: [0.0; VIRTUAL_LANES], lo: [0.0; VIRTUAL_LANES] };
+        for (group, sum) in sums.0.iter().enumerate().take(VIRTUAL_LANES / S::LANES) {
+            s.store(sum.hi, &mut lanes.hi, group * S::LANES);
+            s.store(sum.lo, &mut lanes.lo, group * S::LANES);
+        }
+        let total = across_lanes(&lanes);
         Pair { hi: s.splat(total.hi), lo: s.splat(total.lo) }
     }
 }
 
-/// Many rows, one a lane.
+/// Rows side by side, one a lane.
 #[derive(Clone, Copy)]
 pub(crate) struct Across {
     pub(crate) start: usize,
     /// From one class to the next.
     pub(crate) class_stride: usize,
-    /// From one row to the next.
-    pub(crate) row_stride: usize,
     pub(crate) classes: usize,
     /// At most the number of lanes.
     pub(crate) rows: usize,
-}
-
-impl Across {
-    /// The elements of a class, and those of other classes between them.
-    #[inline(always)]
-    fn range(&self, class: usize) -> (usize, usize) {
-        (self.start + class * self.class_stride, self.rows.saturating_sub(1) * self.row_stride + 1)
-    }
 }
 
 impl<S: Vector> View<S> for Across {
@@ -173,31 +184,16 @@ impl<S: Vector> View<S> for Across {
 
     #[inline(always)]
     fn load(&self, s: S, array: &[f32], i: usize, missing: f32) -> S::F {
-        let (at, len) = self.range(i);
-        let elements = part(array, at, len);
-        if self.row_stride == 1 {
-            return load_padded(s, elements, 0, missing);
+        let at = self.start + i * self.class_stride;
+        if self.rows == S::LANES {
+            return s.load(array, at);
         }
-        // Instructions that gather are slower than this on many processors.
-        let mut lanes = [missing; VIRTUAL_LANES];
-        for (to, from) in lanes.iter_mut().zip(elements.iter().step_by(self.row_stride)).take(S::LANES) {
-            *to = *from;
-        }
-        s.load(&lanes, 0)
+        load_padded(s, part(array, at, self.rows), 0, missing)
     }
 
     #[inline(always)]
     fn store(&self, s: S, vector: S::F, array: &mut [f32], i: usize) {
-        let (at, len) = self.range(i);
-        if self.row_stride == 1 {
-            store_some(s, vector, array, at, self.rows);
-            return;
-        }
-        let mut lanes = [0.0; VIRTUAL_LANES];
-        s.store(vector, &mut lanes, 0);
-        for (to, from) in part_mut(array, at, len).iter_mut().step_by(self.row_stride).zip(&lanes) {
-            *to = *from;
-        }
+        store_some(s, vector, array, self.start + i * self.class_stride, self.rows);
     }
 
     #[inline(always)]

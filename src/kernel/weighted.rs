@@ -7,25 +7,35 @@
 use super::buffers::Buffers;
 use super::exp::{Exp, Reference, Scale, refined};
 use super::log1p::log1p;
-use super::long_rows::{APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM};
-use super::pair::{self, Pair, fast_two_sum, magnitude, two_prod, two_sum};
+use super::long_rows::{
+    APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM, across_lanes_of_rows, load_padded,
+};
+use super::pair::{self, Pair, magnitude, two_prod};
 use super::rare_rows::{RareRow, Share, TINY_SUM, TinyRow};
-use super::views::{Across, View, across};
+use super::short_rows::ShortRows;
+use super::terms::{RowInF64, Terms};
+use super::tile::{self, Place, Tile};
+use super::views::{Across, Along, SHORT_ROW, Seen, View};
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
-use crate::problem::Rows;
+use crate::problem::NO_CLASS;
 use crate::reduction::{GradientScale, Tally};
 
 /// Rows longer than this are finished one by one, so that their gradient is computed while they are in cache.
-const LONG_ROW: usize = 1024;
+const LONG_ROW: usize = 4096;
 
-/// The loss of every row, and its gradient where `buffers` has one. Everything has been validated.
+/// The loss of every row, and its gradient where `buffers` has one. Everything has been validated, and the terms are the
+/// plain ones.
 pub(crate) struct WeightedRows<'a, B> {
-    pub(crate) rows: &'a Rows<'a>,
+    pub(crate) terms: &'a Terms<'a>,
     pub(crate) buffers: B,
     pub(crate) row_losses: Option<&'a mut [f32]>,
     pub(crate) scale: GradientScale<'a>,
 }
+
+/// The number of groups that go through each step together: one step after another would leave the processor waiting for
+/// the end of a long chain of dependent instructions.
+const BATCH: usize = 4;
 
 impl<B: Buffers> Operation for WeightedRows<'_, B> {
     type Output = Tally;
@@ -33,231 +43,438 @@ impl<B: Buffers> Operation for WeightedRows<'_, B> {
     #[inline(always)]
     fn run<S: Vector>(mut self, s: S) -> Tally {
         let mut tally = Tally::new();
-        let count = self.rows.count();
-        let at_once = if B::GRADIENT && self.rows.classes() > LONG_ROW { 1 } else { S::LANES };
+        let mut tiles = Tiles { logits: [tile::EMPTY; BATCH], terms: [tile::EMPTY; BATCH] };
+        let zero = s.splat(0.0);
+        let mut groups = [Group::none(s); BATCH];
+        let mut references = [Reference::none(s); BATCH];
+        let mut sums = [Pair { hi: zero, lo: zero }; BATCH];
+        let mut finished = [Finished { sum: zero, all: zero, losses: zero, special: zero }; BATCH];
         let mut first = 0;
-        while first < count {
-            let group = Group::new(self.rows, self.buffers.logits(), first, at_once.min(count - first));
-            let losses = group.run(s, self.rows, &mut self.buffers, &self.scale);
-            tally.add(first, part(&losses, 0, group.count));
-            if let Some(out) = self.row_losses.as_deref_mut() {
-                for (to, from) in out.iter_mut().skip(first).zip(part(&losses, 0, group.count)) {
-                    *to = *from;
+        while first < self.terms.rows.count() {
+            let mut count = 0;
+            for group in &mut groups {
+                *group = Group::read(s, &self, first);
+                first += group.count;
+                count += 1;
+                let one_by_one = B::GRADIENT && matches!(group.seen, Seen::Along(_));
+                if one_by_one || first == self.terms.rows.count() {
+                    break;
                 }
             }
-            first += at_once;
+            for (group, logits) in groups.iter_mut().zip(&mut tiles.logits).take(count) {
+                group.bring(s, &self, logits);
+            }
+            // Two classes need none.
+            if self.terms.rows.classes() != 2 {
+                for (group, reference) in groups.iter().zip(&mut references).take(count) {
+                    *reference = Reference::new(s, group.of_labels);
+                }
+            }
+            for (i, (group, sum)) in groups.iter().zip(&mut sums).enumerate().take(count) {
+                *sum = group.sum(s, &self, &references[i], &tiles.logits[i], &mut tiles.terms[i]);
+            }
+            for ((group, sums), finished) in groups.iter().zip(&sums).zip(&mut finished).take(count) {
+                *finished = group.finish(s, *sums);
+            }
+            for (i, group) in groups.iter().enumerate().take(count) {
+                let tiles = (&tiles.logits[i], &mut tiles.terms[i]);
+                let losses = group.complete(s, &mut self, &references[i], &finished[i], tiles);
+                tally.add(group.first, part(&losses, 0, group.count));
+                if let Some(out) = self.row_losses.as_deref_mut() {
+                    for (to, from) in out.iter_mut().skip(group.first).zip(part(&losses, 0, group.count)) {
+                        *to = *from;
+                    }
+                }
+            }
         }
         tally
     }
 }
 
-/// A few rows, one a lane. Rows that do not count have weight 0.
-struct Group {
-    first: usize,
-    count: usize,
-    labels: [usize; VIRTUAL_LANES],
-    weights: [f32; VIRTUAL_LANES],
-    logits_of_labels: [f32; VIRTUAL_LANES],
+/// Room for short rows.
+struct Tiles {
+    logits: [Tile; BATCH],
+    /// Their exponentials, then their gradients.
+    terms: [Tile; BATCH],
 }
 
-impl Group {
+/// A few rows, one a lane. Vectors come first and are aligned, so that none lies across two lines of the cache.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Group<S: Vector> {
+    /// The low bits are enough to tell the classes of rows that are seen across.
+    labels: S::U,
+    /// 0 for rows that do not count.
+    weights: S::F,
+    of_labels: S::F,
+    first: usize,
+    count: usize,
+    seen: Seen,
+}
+
+/// What the sums of a few rows come to.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Finished<S: Vector> {
+    /// E·2^HEADROOM
+    sum: S::F,
+    /// 1 + E
+    all: S::F,
+    losses: S::F,
+    /// 1 for rows that vectors cannot finish, else 0.
+    special: S::F,
+}
+
+/// The numbers of rows that are finished one by one.
+struct Numbers {
+    labels: [usize; VIRTUAL_LANES],
+    weights: [f32; VIRTUAL_LANES],
+    sums: [f32; VIRTUAL_LANES],
+    /// rest/(1 + E), and E·2^HEADROOM/(1 + E)
+    shares: [f32; VIRTUAL_LANES],
+    misses: [f32; VIRTUAL_LANES],
+    shifts: [f32; VIRTUAL_LANES],
+    exponents: [f32; VIRTUAL_LANES],
+}
+
+impl<S: Vector> Group<S> {
     #[inline(always)]
-    fn new(rows: &Rows<'_>, logits: &[f32], first: usize, count: usize) -> Self {
-        let mut group = Self {
-            first,
-            count,
-            labels: [0; VIRTUAL_LANES],
-            weights: [0.0; VIRTUAL_LANES],
-            logits_of_labels: [0.0; VIRTUAL_LANES],
+    fn none(s: S) -> Self {
+        let (zero, seen) = (s.splat(0.0), Seen::Along(Along { start: 0, classes: 0 }));
+        Self { first: 0, count: 0, seen, labels: s.splat_bits(0), weights: zero, of_labels: zero }
+    }
+
+    /// Reads what belongs to the rows from `first` on.
+    #[inline(always)]
+    fn read<B: Buffers>(s: S, whole: &WeightedRows<'_, B>, first: usize) -> Self {
+        let rows = whole.terms.rows;
+        let seen = Seen::new(s, rows, first);
+        let count = match seen {
+            Seen::Across(view) => view.rows,
+            Seen::Turned(place) => place.rows,
+            Seen::Along(_) if B::GRADIENT && rows.classes() > LONG_ROW => 1,
+            Seen::Along(_) => S::LANES.min(rows.count() - first),
         };
-        let lanes = group.labels.iter_mut().zip(&mut group.weights).zip(&mut group.logits_of_labels).take(count);
-        for (row, ((label, weight), logit)) in (first..).zip(lanes) {
-            let Some(class) = rows.class(row) else { continue };
-            let whole = rows.weight(class) * rows.sample_weight(row);
-            if whole != 0.0 {
-                *label = class;
-                *weight = whole;
-                *logit = logits.get(rows.start(row) + class).copied().unwrap_or(0.0);
+        let labels = rows.classes_of(first, count, S::LANES);
+        let one = s.splat(1.0);
+        let codes = s.to_bits(s.load(&labels.map(|label| f32::from_bits(label as u32)), 0));
+        let mut weights = if fits(s, rows.classes()) { one } else { rows.weights_of(s, &labels) };
+        if let Some(samples) = rows.sample_weights() {
+            weights = s.mul(weights, load_padded(s, part(samples, first, count), 0, 0.0));
+        }
+        let mut of_labels = [0.0; VIRTUAL_LANES];
+        if !fits(s, rows.classes()) {
+            let logits = whole.buffers.logits();
+            for ((row, logit), &label) in (first..).zip(&mut of_labels).zip(&labels).take(count) {
+                if label != NO_CLASS {
+                    *logit = logits.get(rows.element(row, label)).copied().unwrap_or(0.0);
+                }
             }
         }
-        group
+        Self { first, count, seen, labels: codes, weights, of_labels: s.load(&of_labels, 0) }
+    }
+
+    /// Turns rows on their side and finds the logits of their labels.
+    #[inline(always)]
+    fn bring<B: Buffers>(&mut self, s: S, whole: &WeightedRows<'_, B>, tile: &mut Tile) {
+        let (view, logits) = match self.seen {
+            Seen::Along(_) => return,
+            Seen::Across(view) => (view, whole.buffers.logits()),
+            Seen::Turned(place) => {
+                place.bring(s, whole.buffers.logits(), tile);
+                (place.view(s), &tile.0[..])
+            }
+        };
+        if fits(s, view.classes) {
+            let rows = ShortRows { view, labels: self.labels };
+            let (of_labels, weights) = rows.find_labels(s, logits, whole.terms.rows.class_weights());
+            self.of_labels = of_labels;
+            self.weights = s.mul(self.weights, weights);
+        }
     }
 
     #[inline(always)]
-    fn run<S: Vector, B: Buffers>(
+    fn sum<B: Buffers>(
         &self,
         s: S,
-        rows: &Rows<'_>,
-        buffers: &mut B,
-        scale: &GradientScale<'_>,
-    ) -> [f32; VIRTUAL_LANES] {
-        let reference = Reference::new(s, s.load(&self.logits_of_labels, 0));
-        let (mut shifts, mut exponents) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+        whole: &WeightedRows<'_, B>,
+        reference: &Reference<S::F>,
+        logits: &Tile,
+        terms: &mut Tile,
+    ) -> Pair<S::F> {
+        match self.seen {
+            Seen::Along(_) => self.sum_along(s, whole, reference),
+            Seen::Across(view) => self.sum_across::<B>(s, view, whole.buffers.logits(), reference, terms),
+            Seen::Turned(place) => self.sum_across::<B>(s, place.view(s), &logits.0, reference, terms),
+        }
+    }
+
+    /// Rows side by side, or turned on their side.
+    #[inline(always)]
+    fn sum_across<B: Buffers>(
+        &self,
+        s: S,
+        view: Across,
+        logits: &[f32],
+        reference: &Reference<S::F>,
+        terms: &mut Tile,
+    ) -> Pair<S::F> {
+        let rows = ShortRows { view, labels: self.labels };
+        if view.classes == 2 {
+            rows.sum_of_two(s, logits)
+        } else if B::GRADIENT && fits(s, view.classes) {
+            rows.sum::<true>(s, logits, reference, terms)
+        } else {
+            rows.sum::<false>(s, logits, reference, terms)
+        }
+    }
+
+    /// Rows one by one.
+    #[inline(always)]
+    fn sum_along<B: Buffers>(&self, s: S, whole: &WeightedRows<'_, B>, reference: &Reference<S::F>) -> Pair<S::F> {
+        let rows = whole.terms.rows;
+        let (mut shifts, mut exponents, mut weights) =
+            ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
         s.store(reference.shift, &mut shifts, 0);
         s.store(reference.exponent, &mut exponents, 0);
-
-        // E·2^HEADROOM; not finite where the row needs the other path.
-        let short = across(s, rows, self.first);
-        let sum = match short {
-            Some(view) => self.sums_across(s, view, buffers.logits(), &reference),
-            None => {
-                let (mut hi, mut lo) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
-                for lane in self.lanes() {
-                    if self.weights[lane] == 0.0 {
-                        continue;
-                    }
-                    let row = part(buffers.logits(), rows.start(self.first + lane), rows.classes());
-                    let scale = Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] };
-                    let sum = s.run(ExcludedSum { row, skip: self.labels[lane], scale });
-                    (hi[lane], lo[lane]) = (sum.hi, sum.lo);
-                }
-                let sum = Pair { hi: s.load(&hi, 0), lo: s.load(&lo, 0) };
-                refined(s, sum, reference.exponent, HEADROOM)
+        s.store(self.weights, &mut weights, 0);
+        let zero = s.splat(0.0);
+        let (mut hi, mut lo) = ([zero; VIRTUAL_LANES], [zero; VIRTUAL_LANES]);
+        let vectors = VIRTUAL_LANES / S::LANES;
+        for lane in 0..self.count.min(S::LANES) {
+            let Some(skip) = rows.class(self.first + lane).filter(|_| weights[lane] != 0.0) else { continue };
+            let from = whole.buffers.logits().get(rows.start(self.first + lane)..).unwrap_or(&[]);
+            let scale = Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] };
+            let sums = s.run(ExcludedSum { from, len: rows.classes(), skip, scale });
+            for vector in 0..vectors {
+                hi[lane * vectors + vector] = s.load(&sums.hi, vector * S::LANES);
+                lo[lane * vectors + vector] = s.load(&sums.lo, vector * S::LANES);
             }
-        };
-        let sum = pair::product(s, sum, reference.rest);
+        }
+        let sum = refined(s, across_lanes_of_rows(s, hi, lo), reference.exponent, HEADROOM);
+        pair::product(s, sum, reference.rest)
+    }
+
+    /// The losses of rows whose E·2^HEADROOM is known.
+    #[inline(always)]
+    fn finish(&self, s: S, sum: Pair<S::F>) -> Finished<S> {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let plain_sum = pair::scaled(s, sum, UNDO_HEADROOM);
         let log = pair::scaled(s, log1p(s, plain_sum), APPLY_HEADROOM);
         // Where E is small the logarithm is E itself, which may be too small to be held without the headroom.
         let small = s.less(plain_sum.hi, s.splat(1e-12));
-        let loss = weighed(s, pair::select(s, small, sum, log), s.load(&self.weights, 0), UNDO_HEADROOM);
+        let loss = weighed(s, pair::select(s, small, sum, log), self.weights, UNDO_HEADROOM);
+        let nothing = s.equal(self.weights, zero);
+        let special = s.select(s.less(sum.hi, s.splat(f32::INFINITY)), zero, one);
+        let special = s.select(s.less(sum.hi, s.splat(TINY_SUM)), one, special);
+        Finished {
+            sum: sum.hi,
+            all: s.add(one, plain_sum.hi),
+            losses: s.select(nothing, zero, loss),
+            special: s.select(nothing, zero, special),
+        }
+    }
+
+    /// Writes the gradient and finishes what vectors cannot.
+    #[inline(always)]
+    fn complete<B: Buffers>(
+        &self,
+        s: S,
+        whole: &mut WeightedRows<'_, B>,
+        reference: &Reference<S::F>,
+        finished: &Finished<S>,
+        tiles: (&Tile, &mut Tile),
+    ) -> [f32; VIRTUAL_LANES] {
         let mut losses = [0.0; VIRTUAL_LANES];
-        s.store(loss, &mut losses, 0);
-        let mut sums = [0.0; VIRTUAL_LANES];
-        s.store(sum.hi, &mut sums, 0);
-
-        // p_i = exp(x_i − shift)·2^(−exponent)·share; 1 − p_y = miss·2^(−HEADROOM).
-        let (mut shares, mut misses) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+        s.store(finished.losses, &mut losses, 0);
+        let one = s.splat(1.0);
+        let mut special = finished.special;
         if B::GRADIENT {
-            let all = s.add(s.splat(1.0), plain_sum.hi);
-            s.store(s.div(reference.rest.hi, all), &mut shares, 0);
-            s.store(s.div(sum.hi, all), &mut misses, 0);
+            special = match self.seen {
+                Seen::Along(_) => one,
+                Seen::Across(view) => self.write_across(s, whole, view, None, reference, finished, tiles),
+                Seen::Turned(place) => self.write_across(s, whole, place.view(s), Some(place), reference, finished, tiles),
+            };
         }
-
-        let mut later = [None; VIRTUAL_LANES];
-        for lane in self.lanes() {
-            let start = rows.start(self.first + lane);
-            let (label, weight) = (self.labels[lane], self.weights[lane]);
-            if weight == 0.0 {
-                losses[lane] = 0.0;
-                later[lane] = Some(RowGradient { share: Share::Undefined, label, factor: 0.0, miss: 0.0 });
-                continue;
-            }
-            let mut share = Share::Spread { shift: shifts[lane], exponent: exponents[lane], share: shares[lane] };
-            let mut miss = f64::from(misses[lane]) * f64::from(UNDO_HEADROOM);
-            let factor = if B::GRADIENT { scale.of_row(self.first + lane) * f64::from(weight) } else { 0.0 };
-            let row = part(buffers.logits(), start, rows.classes());
-            if sums[lane] < TINY_SUM {
-                miss = s.run(TinyRow { row, label });
-                losses[lane] = (miss * f64::from(weight)) as f32;
-            } else if !sums[lane].is_finite() {
-                let rare = s.run(RareRow { row, label, weight });
-                losses[lane] = rare.loss;
-                share = rare.share;
-                miss = 1.0;
-            }
-            later[lane] = Some(RowGradient { share, label, factor, miss });
-        }
-        if B::GRADIENT {
-            if let Some(view) = short {
-                self.gradients_across(s, view, buffers, &reference, &mut later);
-            }
-            for (lane, row) in later.iter().enumerate() {
-                if let Some(row) = row {
-                    write_gradient(s, buffers, rows.start(self.first + lane), rows.classes(), row);
+        if s.any_bit(s.to_bits(special)) {
+            let numbers = self.numbers(s, whole, finished, &Reference::new(s, self.of_labels));
+            let mut kinds = [0.0; VIRTUAL_LANES];
+            s.store(special, &mut kinds, 0);
+            for lane in (0..self.count.min(S::LANES)).filter(|&lane| kinds[lane] == 1.0) {
+                if whole.terms.rows.positions() == 1 {
+                    self.finish_row(s, whole, lane, &numbers, &mut losses[lane]);
+                } else {
+                    self.finish_row_in_f64(whole, lane, &mut losses[lane]);
                 }
             }
         }
         losses
     }
 
-    /// E·2^HEADROOM of short rows, without what remains of the reference.
+    /// Writes the gradients of the rows that are nothing special, all at once, and returns which are.
     #[inline(always)]
-    fn sums_across<S: Vector>(&self, s: S, view: Across, logits: &[f32], reference: &Reference<S::F>) -> Pair<S::F> {
-        let zero = s.splat(0.0);
-        let term = Exp::of_rows(s, reference.shift, s.sub(s.splat(HEADROOM), reference.exponent));
-        let labels = s.load(&self.labels.map(|label| label as f32), 0);
-        let terms = TermsAcross::<S> { view, logits, labels, term };
-        let mut total = Pair { hi: zero, lo: zero };
-        for class in (0..view.classes).step_by(4) {
-            let four = s.add(
-                s.add(terms.of(s, class), terms.of(s, class + 1)),
-                s.add(terms.of(s, class + 2), terms.of(s, class + 3)),
-            );
-            let exact = two_sum(s, total.hi, four);
-            total = Pair { hi: exact.hi, lo: s.add(total.lo, exact.lo) };
-        }
-        fast_two_sum(s, total.hi, total.lo)
-    }
-
-    /// Writes the gradients of the rows that are nothing special, all at once, and takes them from `later`.
-    #[inline(always)]
-    fn gradients_across<S: Vector, B: Buffers>(
+    #[allow(clippy::too_many_arguments)]
+    fn write_across<B: Buffers>(
         &self,
         s: S,
+        whole: &mut WeightedRows<'_, B>,
         view: Across,
-        buffers: &mut B,
+        turned: Option<Place>,
         reference: &Reference<S::F>,
-        later: &mut [Option<RowGradient>; VIRTUAL_LANES],
-    ) {
-        let zeros = [0.0; VIRTUAL_LANES];
-        let (mut mantissas, mut powers, mut raw) = (zeros, zeros, [1.0; VIRTUAL_LANES]);
-        let mut at_labels = [None; VIRTUAL_LANES];
-        for lane in self.lanes() {
-            let Some(RowGradient { share: Share::Spread { share, .. }, factor, miss, label }) = later[lane] else {
-                continue;
-            };
-            // A row whose reference is not its label, or whose factor is special, is left.
-            if miss >= 1.0 || factor == 0.0 || factor.is_nan() {
-                continue;
-            }
-            (mantissas[lane], powers[lane]) = mantissa_and_power(f64::from(share) * factor);
-            at_labels[lane] = Some((label, 0.0 - (factor * miss) as f32));
-            raw[lane] = 0.0;
-            later[lane] = None;
-        }
-        let term = Exp::of_rows(s, reference.shift, s.sub(s.load(&powers, 0), reference.exponent));
-        let (mantissas, special) = (s.load(&mantissas, 0), s.equal(s.load(&raw, 0), s.splat(1.0)));
+        finished: &Finished<S>,
+        (logits, terms): (&Tile, &mut Tile),
+    ) -> S::F {
+        let rows = ShortRows { view, labels: self.labels };
+        let kept = fits(s, view.classes) && view.classes != 2;
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let (factor, out_of_range) = self.factors(s, whole);
+        let special = s.select(s.equal(out_of_range, one), one, finished.special);
+        let (is_special, nothing) = (s.equal(special, one), s.equal(factor, zero));
+        let share = s.mul(s.div(factor, finished.all), s.splat(UNDO_HEADROOM));
+        let miss = s.select(nothing, zero, s.mul(share, finished.sum));
+        let at_label = s.select(nothing, zero, s.sub(zero, miss));
+        let of_term = s.select(nothing, zero, s.mul(share, reference.rest.hi));
+        let term = reference.term(s);
         for class in 0..view.classes {
-            let x = view.load(s, buffers.logits(), class, 0.0);
-            // The others are still needed as they are.
-            let value = s.select(special, x, term.times(s, x, mantissas));
-            view.store(s, value, buffers.gradients(), class);
-        }
-        for (lane, at_label) in at_labels.iter().enumerate() {
-            let Some((label, value)) = *at_label else { continue };
-            let index = view.start + lane * view.row_stride + label * view.class_stride;
-            if let Some(to) = buffers.gradients().get_mut(index) {
-                *to = value;
+            let own = if view.classes == 2 {
+                miss
+            } else if kept {
+                s.mul(s.load(&terms.0, class * S::LANES), of_term)
+            } else {
+                s.mul(term.of(s, view.load(s, whole.buffers.logits(), class, 0.0)), of_term)
+            };
+            let mut value = s.select(rows.is_label(s, class), at_label, own);
+            if turned.is_some() {
+                s.store(value, &mut terms.0, class * S::LANES);
+            } else {
+                // Rows that are something special are still needed as they are.
+                value = s.select(is_special, view.load(s, whole.buffers.logits(), class, 0.0), value);
+                view.store(s, value, whole.buffers.gradients(), class);
             }
         }
-    }
-
-    #[inline(always)]
-    fn lanes(&self) -> core::ops::Range<usize> {
-        0..self.count.min(VIRTUAL_LANES)
-    }
-}
-
-/// The terms of short rows, one row a lane.
-struct TermsAcross<'a, S: Vector> {
-    view: Across,
-    logits: &'a [f32],
-    labels: S::F,
-    term: Exp<S::F>,
-}
-
-impl<S: Vector> TermsAcross<'_, S> {
-    /// Those of a class, 0 for the label and for a class that there is not.
-    #[inline(always)]
-    fn of(&self, s: S, class: usize) -> S::F {
-        let zero = s.splat(0.0);
-        if class >= self.view.classes {
-            return zero;
+        if let Some(place) = turned {
+            if s.any_bit(s.to_bits(special)) {
+                for class in 0..view.classes {
+                    let at = class * S::LANES;
+                    s.store(s.select(is_special, s.load(&logits.0, at), s.load(&terms.0, at)), &mut terms.0, at);
+                }
+            }
+            place.send(s, terms, whole.buffers.gradients());
         }
-        let e = self.term.of(s, self.view.load(s, self.logits, class, f32::NEG_INFINITY));
-        s.select(s.equal(self.labels, s.splat(class as f32)), zero, e)
+        special
     }
+
+    /// What the gradient of each row is multiplied by, and 1 where that could leave the range of f32 on the way.
+    #[inline(always)]
+    fn factors<B: Buffers>(&self, s: S, whole: &WeightedRows<'_, B>) -> (S::F, S::F) {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let scale = match whole.scale {
+            GradientScale::Same(scale) => {
+                let hi = scale as f32;
+                Pair { hi: s.splat(hi), lo: s.splat((scale - f64::from(hi)) as f32) }
+            }
+            GradientScale::Rows(factors) => {
+                Pair { hi: load_padded(s, part(factors, self.first, self.count), 0, 0.0), lo: zero }
+            }
+        };
+        let product = two_prod(s, self.weights, scale.hi);
+        let factor = s.add(product.hi, s.mul_add(self.weights, scale.lo, product.lo));
+        let size = magnitude(s, factor);
+        let outside = s.select(s.less(size, s.splat(1e18)), zero, one);
+        let outside = s.select(s.less(size, s.splat(1e-18)), one, outside);
+        // A product that underflows is not 0, nor is a scale that f32 cannot hold.
+        let nothing = match whole.scale {
+            GradientScale::Same(scale) => s.splat(if scale == 0.0 { 0.0 } else { 1.0 }),
+            GradientScale::Rows(_) => scale.hi,
+        };
+        let nothing = s.select(s.equal(self.weights, zero), zero, nothing);
+        let nothing = s.equal(nothing, zero);
+        (s.select(nothing, zero, factor), s.select(nothing, zero, outside))
+    }
+
+    #[inline(always)]
+    fn numbers<B: Buffers>(
+        &self,
+        s: S,
+        whole: &WeightedRows<'_, B>,
+        finished: &Finished<S>,
+        reference: &Reference<S::F>,
+    ) -> Numbers {
+        let zeros = [0.0; VIRTUAL_LANES];
+        let mut numbers = Numbers {
+            labels: whole.terms.rows.classes_of(self.first, self.count, S::LANES),
+            weights: zeros,
+            sums: zeros,
+            shares: zeros,
+            misses: zeros,
+            shifts: zeros,
+            exponents: zeros,
+        };
+        s.store(self.weights, &mut numbers.weights, 0);
+        s.store(finished.sum, &mut numbers.sums, 0);
+        s.store(s.div(reference.rest.hi, finished.all), &mut numbers.shares, 0);
+        s.store(s.div(finished.sum, finished.all), &mut numbers.misses, 0);
+        s.store(reference.shift, &mut numbers.shifts, 0);
+        s.store(reference.exponent, &mut numbers.exponents, 0);
+        numbers
+    }
+
+    /// Finishes a row of classes side by side whose loss vectors have computed where they can.
+    #[inline(always)]
+    fn finish_row<B: Buffers>(
+        &self,
+        s: S,
+        whole: &mut WeightedRows<'_, B>,
+        lane: usize,
+        numbers: &Numbers,
+        loss: &mut f32,
+    ) {
+        let (start, classes) = (whole.terms.rows.start(self.first + lane), whole.terms.rows.classes());
+        let (label, weight, sum) = (numbers.labels[lane], numbers.weights[lane], numbers.sums[lane]);
+        let mut gradient = RowGradient { share: Share::Undefined, label, factor: 0.0, miss: 0.0 };
+        if weight != 0.0 {
+            if B::GRADIENT {
+                gradient.factor = whole.scale.of_row(self.first + lane) * f64::from(weight);
+            }
+            gradient.share = Share::Spread {
+                shift: numbers.shifts[lane],
+                exponent: numbers.exponents[lane],
+                share: numbers.shares[lane],
+            };
+            gradient.miss = f64::from(numbers.misses[lane]) * f64::from(UNDO_HEADROOM);
+            let row = part(whole.buffers.logits(), start, classes);
+            if sum < TINY_SUM {
+                gradient.miss = s.run(TinyRow { row, label });
+                *loss = (gradient.miss * f64::from(weight)) as f32;
+            } else if !sum.is_finite() {
+                let rare = s.run(RareRow { row, label, weight });
+                *loss = rare.loss;
+                gradient.share = rare.share;
+                gradient.miss = 1.0;
+            }
+        }
+        if B::GRADIENT {
+            write_gradient(s, &mut whole.buffers, start, classes, &gradient);
+        }
+    }
+
+    /// The same for a row whose classes do not stand side by side.
+    fn finish_row_in_f64<B: Buffers>(&self, whole: &mut WeightedRows<'_, B>, lane: usize, loss: &mut f32) {
+        let (terms, row) = (whole.terms, self.first + lane);
+        let in_f64 = RowInF64::new(terms, row, whole.buffers.logits());
+        let sample = f64::from(terms.rows.sample_weight(row));
+        *loss = (in_f64.loss(whole.buffers.logits()) * sample) as f32;
+        if B::GRADIENT {
+            let (logits, gradient) = whole.buffers.split();
+            in_f64.write_gradient(logits, gradient, whole.scale.of_row(row) * sample);
+        }
+    }
+}
+
+/// Whether rows have so few classes that vectors find the logits of the labels, and that their terms are kept.
+#[inline(always)]
+fn fits<S: Vector>(_: S, classes: usize) -> bool {
+    S::LANES > 1 && classes <= SHORT_ROW
 }
 
 /// weight·value·`unit` for a value that is held in units of the power of two `unit`, rounded once unless it

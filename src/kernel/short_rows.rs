@@ -1,0 +1,145 @@
+//! Rows seen across, one a lane: their exponentials, summed from the label.
+
+use super::exp::{Exp, Factors, Range, Reference};
+use super::long_rows::{HEADROOM, accumulate};
+use super::pair::{Pair, fast_two_sum, product, two_sum};
+use super::tile::Tile;
+use super::views::{Across, View};
+use crate::backend::vector::Vector;
+
+/// A few rows and their labels.
+pub(crate) struct ShortRows<S: Vector> {
+    pub(crate) view: Across,
+    /// The class of the label, or a number that is no class.
+    pub(crate) labels: S::U,
+}
+
+impl<S: Vector> ShortRows<S> {
+    /// The logits of the labels, and what the classes of the labels weigh: 0 where the label is no class.
+    #[inline(always)]
+    pub(crate) fn find_labels(&self, s: S, logits: &[f32], class_weights: Option<&[f32]>) -> (S::F, S::F) {
+        let (mut logit, mut weight) = (s.splat(0.0), s.splat(0.0));
+        for class in 0..self.view.classes {
+            let is_label = self.is_label(s, class);
+            let of_class = class_weights.map_or(1.0, |weights| weights.get(class).copied().unwrap_or(0.0));
+            logit = s.select(is_label, self.view.load(s, logits, class, 0.0), logit);
+            weight = s.select(is_label, s.splat(of_class), weight);
+        }
+        (logit, weight)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_label(&self, s: S, class: usize) -> S::M {
+        s.equal_bits(self.labels, s.splat_bits(class as u32))
+    }
+
+    /// E·2^HEADROOM, where E = Σ_{k≠y} exp(x_k − x_y) and the labels have this reference; not finite where it overflows.
+    /// With `KEEP` the tile gets the terms but for the factor `rest`, and 0 for the label.
+    #[inline(always)]
+    pub(crate) fn sum<const KEEP: bool>(
+        &self,
+        s: S,
+        logits: &[f32],
+        reference: &Reference<S::F>,
+        terms: &mut Tile,
+    ) -> Pair<S::F> {
+        let exp = reference.term(s);
+        let all_near = !s.any_bit(s.to_bits(reference.shift));
+        let (mut sum, mut in_range) = (reference.rest, false);
+        if all_near {
+            (sum, in_range) = self.pass::<false, KEEP>(s, logits, &exp, terms);
+        }
+        if !in_range {
+            (sum, _) = self.pass::<true, KEEP>(s, logits, &exp, terms);
+        }
+        product(s, sum, reference.rest)
+    }
+
+    /// The sum of the terms, and whether all were in range, which they need not be with `CLAMP`.
+    #[inline(always)]
+    fn pass<const CLAMP: bool, const KEEP: bool>(
+        &self,
+        s: S,
+        logits: &[f32],
+        exp: &Exp<S::F>,
+        terms: &mut Tile,
+    ) -> (Pair<S::F>, bool) {
+        let zero = s.splat(0.0);
+        let mut pass = Pass::<S, CLAMP, KEEP> { rows: self, logits, exp, terms, range: None };
+        let mut total = None;
+        let mut class = 0;
+        while class < self.view.classes {
+            // Eight terms in a tree, or what is left.
+            let left = self.view.classes - class;
+            let mut sum = pass.term(s, class);
+            if left >= 8 {
+                let low = s.add(s.add(sum, pass.term(s, class + 1)), s.add(pass.term(s, class + 2), pass.term(s, class + 3)));
+                let high = s.add(pass.term(s, class + 4), pass.term(s, class + 5));
+                sum = s.add(low, s.add(high, s.add(pass.term(s, class + 6), pass.term(s, class + 7))));
+            } else if left >= 4 {
+                sum = s.add(s.add(sum, pass.term(s, class + 1)), s.add(pass.term(s, class + 2), pass.term(s, class + 3)));
+                for class in class + 4..class + left {
+                    sum = s.add(sum, pass.term(s, class));
+                }
+            } else {
+                for class in class + 1..class + left {
+                    sum = s.add(sum, pass.term(s, class));
+                }
+            }
+            total = Some(match total {
+                None => Pair { hi: sum, lo: zero },
+                Some(before) => accumulate(s, before, sum),
+            });
+            class += 8;
+        }
+        let total = total.unwrap_or(Pair { hi: zero, lo: zero });
+        let in_range = pass.range.is_none_or(|range| range.all_in_range(s));
+        (fast_two_sum(s, total.hi, total.lo), in_range)
+    }
+
+    /// E·2^HEADROOM of two classes, from the difference of their logits.
+    #[inline(always)]
+    pub(crate) fn sum_of_two(&self, s: S, logits: &[f32]) -> Pair<S::F> {
+        let (first, second) = (self.view.load(s, logits, 0, 0.0), self.view.load(s, logits, 1, 0.0));
+        let is_first = self.is_label(s, 0);
+        let (own, other) = (s.select(is_first, first, second), s.select(is_first, second, first));
+        // Exact, unless it overflows: then the low part is NaN.
+        let gap = two_sum(s, other, s.sub(s.splat(0.0), own));
+        let e = Exp::of_rows(s, s.splat(0.0), s.splat(HEADROOM)).of(s, gap.hi);
+        fast_two_sum(s, e, s.mul(e, gap.lo))
+    }
+}
+
+/// One way through the classes.
+struct Pass<'p, S: Vector, const CLAMP: bool, const KEEP: bool> {
+    rows: &'p ShortRows<S>,
+    logits: &'p [f32],
+    exp: &'p Exp<S::F>,
+    terms: &'p mut Tile,
+    range: Option<Range<S::U>>,
+}
+
+impl<S: Vector, const CLAMP: bool, const KEEP: bool> Pass<'_, S, CLAMP, KEEP> {
+    /// The term of a class, 0 for the label.
+    #[inline(always)]
+    fn term(&mut self, s: S, class: usize) -> S::F {
+        let mut x = self.rows.view.load(s, self.logits, class, 0.0);
+        if CLAMP {
+            x = self.exp.clamped(s, x);
+        }
+        let factors: Factors<S> = self.exp.of_any(s, x);
+        let e = s.mul(factors.mantissa, factors.power);
+        if !CLAMP {
+            let range = Range::of_one(&factors);
+            self.range = Some(match self.range {
+                Some(before) => before.and(s, range),
+                None => range,
+            });
+        }
+        let e = s.select(self.rows.is_label(s, class), s.splat(0.0), e);
+        if KEEP {
+            s.store(e, &mut self.terms.0, class * S::LANES);
+        }
+        e
+    }
+}
