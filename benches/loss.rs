@@ -6,7 +6,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rwwce::{Backend, CrossEntropy};
 use std::hint::black_box;
 
-const SHAPES: [(usize, usize); 8] = [(65536, 2), (65536, 4), (65536, 10), (16384, 32), (8192, 100), (1024, 1000), (64, 32_000), (64, 128_256)];
+const SHAPES: [(usize, usize); 8] =
+    [(65536, 2), (65536, 4), (65536, 10), (16384, 32), (8192, 100), (1024, 1000), (64, 32_000), (64, 128_256)];
 
 fn shapes(criterion: &mut Criterion) {
     for backend in Backend::available().filter(|backend| backend.name() != "scalar-fma") {

@@ -1,8 +1,8 @@
 //! Everything that is checked before work starts: shapes, strides, labels, weights.
 
-use crate::error::{Argument, Error};
 use crate::backend::Backend;
 use crate::backend::vector::{Operation, Vector};
+use crate::error::{Argument, Error};
 use crate::kernel::views::SHORT_ROW;
 use crate::kernel::{VIRTUAL_LANES, part};
 use crate::label::Labels;
@@ -290,7 +290,8 @@ impl Operation for WeightSums<'_> {
             }
             first += count;
         }
-        let of_samples = if rows.shape.sample_weights.is_some() { sample_weight_sum.total() } else { rows.counts.rows as f64 };
+        let of_samples =
+            if rows.shape.sample_weights.is_some() { sample_weight_sum.total() } else { rows.counts.rows as f64 };
         (weight_sum.total(), of_samples)
     }
 }

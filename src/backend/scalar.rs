@@ -34,8 +34,8 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
         value
     }
     #[inline(always)]
-    fn load(self, from: &[f32], at: usize) -> f32 {
-        from.get(at).copied().unwrap_or(0.0)
+    fn load_inside(self, from: &[f32], at: usize) -> Option<f32> {
+        from.get(at).copied()
     }
     #[inline(always)]
     fn store(self, values: f32, to: &mut [f32], at: usize) {

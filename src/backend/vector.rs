@@ -35,7 +35,15 @@ pub(crate) trait Vector: Copy {
     /// `value` in every lane.
     fn splat_bits(self, value: u32) -> Self::U;
     /// `from[at..at + LANES]`; zeros where that is out of bounds, which no caller asks for.
-    fn load(self, from: &[f32], at: usize) -> Self::F;
+    #[inline(always)]
+    fn load(self, from: &[f32], at: usize) -> Self::F {
+        match self.load_inside(from, at) {
+            Some(lanes) => lanes,
+            None => self.splat(0.0),
+        }
+    }
+    /// `from[at..at + LANES]`, unless that is out of bounds.
+    fn load_inside(self, from: &[f32], at: usize) -> Option<Self::F>;
     /// Writes the lanes to `to[at..at + LANES]`; nothing where that is out of bounds, which no caller asks for.
     fn store(self, values: Self::F, to: &mut [f32], at: usize);
 

@@ -3,7 +3,7 @@
 use core::slice::from_ref;
 
 use super::vector::{Operation, Vector};
-use pulp::bytemuck::{Zeroable, cast, cast_slice};
+use pulp::bytemuck::{cast, cast_slice};
 
 /// A token of pulp as a [`Vector`]. All of the tokens used here have a hardware FMA.
 #[derive(Clone, Copy)]
@@ -78,9 +78,9 @@ impl<S: Zip> Vector for Pulp<S> {
         self.0.splat_u32s(value)
     }
     #[inline(always)]
-    fn load(self, from: &[f32], at: usize) -> S::f32s {
-        let (vectors, _) = S::as_simd_f32s(from.get(at..).unwrap_or(&[]));
-        vectors.first().copied().unwrap_or(S::f32s::zeroed())
+    fn load_inside(self, from: &[f32], at: usize) -> Option<S::f32s> {
+        let (vectors, _) = S::as_simd_f32s(from.get(at..)?);
+        vectors.first().copied()
     }
     #[inline(always)]
     fn store(self, values: S::f32s, to: &mut [f32], at: usize) {

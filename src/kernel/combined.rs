@@ -403,7 +403,14 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         let weight = view.of_classes(s, terms.rows.class_weights(), i);
         let evenly = s.splat(terms.evenly());
         match terms.soft {
-            Some(soft) => s.mul(weight, s.mul_add(view.load(s, if self.turned { &self.tiles.soft.0 } else { soft }, i, 0.0), s.splat(terms.kept() as f32), evenly)),
+            Some(soft) => s.mul(
+                weight,
+                s.mul_add(
+                    view.load(s, if self.turned { &self.tiles.soft.0 } else { soft }, i, 0.0),
+                    s.splat(terms.kept() as f32),
+                    evenly,
+                ),
+            ),
             None => s.mul(weight, evenly),
         }
     }

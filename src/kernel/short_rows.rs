@@ -2,19 +2,32 @@
 
 use super::exp::{Exp, Factors, Range, Reference};
 use super::long_rows::{HEADROOM, accumulate};
-use super::pair::{Pair, fast_two_sum, product, two_sum};
+use super::pair::{Pair, fast_two_sum, magnitude, product, two_sum};
 use super::tile::Tile;
-use super::views::{Across, View};
+use super::views::{Across, SHORT_ROW, View};
 use crate::backend::vector::Vector;
 
 /// A few rows and their labels.
-pub(crate) struct ShortRows<S: Vector> {
+///
+/// With `FEW` there are at most [`SHORT_ROW`] classes.
+pub(crate) struct ShortRows<S: Vector, const FEW: bool> {
     pub(crate) view: Across,
     /// The class of the label, or a number that is no class.
     pub(crate) labels: S::U,
 }
 
-impl<S: Vector> ShortRows<S> {
+/// 0, 1, 2, …
+const CODES: [u32; SHORT_ROW] = {
+    let mut codes = [0; SHORT_ROW];
+    let mut i = 0;
+    while i < SHORT_ROW {
+        codes[i] = i as u32;
+        i += 1;
+    }
+    codes
+};
+
+impl<S: Vector, const FEW: bool> ShortRows<S, FEW> {
     /// The logits of the labels, and what the classes of the labels weigh: 0 where the label is no class.
     #[inline(always)]
     pub(crate) fn find_labels(&self, s: S, logits: &[f32], class_weights: Option<&[f32]>) -> (S::F, S::F) {
@@ -30,7 +43,9 @@ impl<S: Vector> ShortRows<S> {
 
     #[inline(always)]
     pub(crate) fn is_label(&self, s: S, class: usize) -> S::M {
-        s.equal_bits(self.labels, s.splat_bits(class as u32))
+        // From memory, since broadcasting a register costs as much as a multiplication.
+        let code = if FEW { CODES.get(class).copied().unwrap_or(0) } else { class as u32 };
+        s.equal_bits(self.labels, s.splat_bits(code))
     }
 
     /// E·2^HEADROOM, where E = Σ_{k≠y} exp(x_k − x_y) and the labels have this reference; not finite where it overflows.
@@ -65,24 +80,16 @@ impl<S: Vector> ShortRows<S> {
         terms: &mut Tile,
     ) -> (Pair<S::F>, bool) {
         let zero = s.splat(0.0);
-        let mut pass = Pass::<S, CLAMP, KEEP> { rows: self, logits, exp, terms, range: None };
+        let mut pass = Pass::<S, FEW, CLAMP, KEEP> { rows: self, logits, exp, terms, range: None };
         let mut total = None;
         let mut class = 0;
         while class < self.view.classes {
-            // Eight terms in a tree, or what is left.
-            let left = self.view.classes - class;
             let mut sum = pass.term(s, class);
-            if left >= 8 {
-                let low = s.add(s.add(sum, pass.term(s, class + 1)), s.add(pass.term(s, class + 2), pass.term(s, class + 3)));
-                let high = s.add(pass.term(s, class + 4), pass.term(s, class + 5));
-                sum = s.add(low, s.add(high, s.add(pass.term(s, class + 6), pass.term(s, class + 7))));
-            } else if left >= 4 {
-                sum = s.add(s.add(sum, pass.term(s, class + 1)), s.add(pass.term(s, class + 2), pass.term(s, class + 3)));
-                for class in class + 4..class + left {
-                    sum = s.add(sum, pass.term(s, class));
-                }
+            if class + 4 <= self.view.classes {
+                let high = s.add(pass.term(s, class + 2), pass.term(s, class + 3));
+                sum = s.add(s.add(sum, pass.term(s, class + 1)), high);
             } else {
-                for class in class + 1..class + left {
+                for class in class + 1..self.view.classes {
                     sum = s.add(sum, pass.term(s, class));
                 }
             }
@@ -90,7 +97,7 @@ impl<S: Vector> ShortRows<S> {
                 None => Pair { hi: sum, lo: zero },
                 Some(before) => accumulate(s, before, sum),
             });
-            class += 8;
+            class += 4;
         }
         let total = total.unwrap_or(Pair { hi: zero, lo: zero });
         let in_range = pass.range.is_none_or(|range| range.all_in_range(s));
@@ -103,23 +110,26 @@ impl<S: Vector> ShortRows<S> {
         let (first, second) = (self.view.load(s, logits, 0, 0.0), self.view.load(s, logits, 1, 0.0));
         let is_first = self.is_label(s, 0);
         let (own, other) = (s.select(is_first, first, second), s.select(is_first, second, first));
-        // Exact, unless it overflows: then the low part is NaN.
-        let gap = two_sum(s, other, s.sub(s.splat(0.0), own));
-        let e = Exp::of_rows(s, s.splat(0.0), s.splat(HEADROOM)).of(s, gap.hi);
-        fast_two_sum(s, e, s.mul(e, gap.lo))
+        let zero = s.splat(0.0);
+        let gap = two_sum(s, other, s.sub(zero, own));
+        let e = Exp::of_rows(s, zero, s.splat(HEADROOM)).of(s, gap.hi);
+        // An infinite gap has no low part; an infinite label has no sum.
+        let finite = s.less(magnitude(s, gap.hi), s.splat(f32::INFINITY));
+        let low = s.add(s.select(finite, gap.lo, zero), s.sub(own, own));
+        fast_two_sum(s, e, s.mul(e, low))
     }
 }
 
 /// One way through the classes.
-struct Pass<'p, S: Vector, const CLAMP: bool, const KEEP: bool> {
-    rows: &'p ShortRows<S>,
+struct Pass<'p, S: Vector, const FEW: bool, const CLAMP: bool, const KEEP: bool> {
+    rows: &'p ShortRows<S, FEW>,
     logits: &'p [f32],
     exp: &'p Exp<S::F>,
     terms: &'p mut Tile,
     range: Option<Range<S::U>>,
 }
 
-impl<S: Vector, const CLAMP: bool, const KEEP: bool> Pass<'_, S, CLAMP, KEEP> {
+impl<S: Vector, const FEW: bool, const CLAMP: bool, const KEEP: bool> Pass<'_, S, FEW, CLAMP, KEEP> {
     /// The term of a class, 0 for the label.
     #[inline(always)]
     fn term(&mut self, s: S, class: usize) -> S::F {

@@ -54,11 +54,7 @@ pub(crate) struct Terms<'a> {
 impl Terms<'_> {
     /// Whether the loss is the weighted one of the logits as they are.
     pub(crate) fn are_plain(&self) -> bool {
-        self.adjustment.is_none()
-            && !self.spread()
-            && self.costs.is_none()
-            && self.focal == 0.0
-            && self.z_loss == 0.0
+        self.adjustment.is_none() && !self.spread() && self.costs.is_none() && self.focal == 0.0 && self.z_loss == 0.0
     }
 
     /// Whether there is a Σ_c u_c·(−log p_c).

@@ -124,10 +124,15 @@ pub(crate) fn bring_rows<S: Vector>(
     while class < classes {
         let from = |row| start(row) + class;
         let left = classes - class;
-        // What is read past the end of a row goes where no class is.
-        let all_inside = (0..S::LANES).fold(true, |inside, row| inside & (from(row) + S::LANES <= array.len()));
         let to = tile.0.get_mut(class * S::LANES..).unwrap_or(&mut []);
-        if !all_inside {
+        let brought = if left > 8 {
+            bring_block::<S, 16>(s, array, from, to)
+        } else if left > 4 {
+            bring_block::<S, 8>(s, array, from, to)
+        } else {
+            bring_block::<S, 4>(s, array, from, to)
+        };
+        if brought.is_none() {
             for row in 0..S::LANES {
                 let elements = array.get(from(row)..).unwrap_or(&[]);
                 let columns = to.iter_mut().skip(row).step_by(S::LANES);
@@ -135,44 +140,45 @@ pub(crate) fn bring_rows<S: Vector>(
                     *to = *from;
                 }
             }
-        } else if left > 8 {
-            bring_block::<S, 16>(s, array, from, to);
-        } else if left > 4 {
-            bring_block::<S, 8>(s, array, from, to);
-        } else {
-            bring_block::<S, 4>(s, array, from, to);
         }
         class += S::LANES;
     }
 }
 
-/// Up to `WIDTH` classes.
+/// Up to `WIDTH` classes. Nothing where a vector would reach over the end of the array; what is read past the end of a
+/// row goes where no class is.
 #[inline(always)]
-fn bring_block<S: Vector, const WIDTH: usize>(s: S, array: &[f32], start: impl Fn(usize) -> usize, tile: &mut [f32]) {
+fn bring_block<S: Vector, const WIDTH: usize>(
+    s: S,
+    array: &[f32],
+    start: impl Fn(usize) -> usize,
+    tile: &mut [f32],
+) -> Option<()> {
     let rows = Rows { array, start };
     // Written out, so that the rows stay in registers.
     let rows = [
-        rows.load(s, 0),
-        rows.load(s, 1),
-        rows.load(s, 2),
-        rows.load(s, 3),
-        rows.load(s, 4),
-        rows.load(s, 5),
-        rows.load(s, 6),
-        rows.load(s, 7),
-        rows.load(s, 8),
-        rows.load(s, 9),
-        rows.load(s, 10),
-        rows.load(s, 11),
-        rows.load(s, 12),
-        rows.load(s, 13),
-        rows.load(s, 14),
-        rows.load(s, 15),
+        rows.load(s, 0)?,
+        rows.load(s, 1)?,
+        rows.load(s, 2)?,
+        rows.load(s, 3)?,
+        rows.load(s, 4)?,
+        rows.load(s, 5)?,
+        rows.load(s, 6)?,
+        rows.load(s, 7)?,
+        rows.load(s, 8)?,
+        rows.load(s, 9)?,
+        rows.load(s, 10)?,
+        rows.load(s, 11)?,
+        rows.load(s, 12)?,
+        rows.load(s, 13)?,
+        rows.load(s, 14)?,
+        rows.load(s, 15)?,
     ];
     // What is not stored is not computed either.
     for (class, column) in transposed(s, rows).iter().enumerate().take(S::LANES.min(WIDTH)) {
         s.store(*column, tile, class * S::LANES);
     }
+    Some(())
 }
 
 /// Rows wherever each starts.
@@ -183,8 +189,8 @@ struct Rows<'a, G> {
 
 impl<G: Fn(usize) -> usize> Rows<'_, G> {
     #[inline(always)]
-    fn load<S: Vector>(&self, s: S, lane: usize) -> S::F {
-        if lane < S::LANES { s.load(self.array, (self.start)(lane)) } else { s.splat(0.0) }
+    fn load<S: Vector>(&self, s: S, lane: usize) -> Option<S::F> {
+        if lane < S::LANES { s.load_inside(self.array, (self.start)(lane)) } else { Some(s.splat(0.0)) }
     }
 }
 

@@ -7,18 +7,16 @@
 use super::buffers::Buffers;
 use super::exp::{Exp, Reference, Scale, refined};
 use super::log1p::log1p;
-use super::long_rows::{
-    APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM, across_lanes_of_rows, load_padded,
-};
+use super::long_rows::{APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM, across_lanes_of_rows, load_padded};
 use super::pair::{self, Pair, magnitude, two_prod};
 use super::rare_rows::{RareRow, Share, TINY_SUM, TinyRow};
 use super::short_rows::ShortRows;
 use super::terms::{RowInF64, Terms};
 use super::tile::{self, Place, Tile};
-use super::views::{Across, Along, SHORT_ROW, Seen, View};
+use super::views::{Across, SHORT_ROW, View};
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
-use crate::problem::NO_CLASS;
+use crate::problem::{NO_CLASS, Rows};
 use crate::reduction::{GradientScale, Tally};
 
 /// Rows longer than this are finished one by one, so that their gradient is computed while they are in cache.
@@ -41,7 +39,52 @@ impl<B: Buffers> Operation for WeightedRows<'_, B> {
     type Output = Tally;
 
     #[inline(always)]
-    fn run<S: Vector>(mut self, s: S) -> Tally {
+    fn run<S: Vector>(self, s: S) -> Tally {
+        let rows = self.terms.rows;
+        if rows.positions() > 1 || S::LANES == 1 && rows.classes() <= SHORT_ROW {
+            self.run_as::<S, SideBySide>(s)
+        } else if rows.classes() > SHORT_ROW {
+            self.run_as::<S, OneByOne>(s)
+        } else if rows.classes() == 2 {
+            self.run_as::<S, TurnedPairs>(s)
+        } else {
+            self.run_as::<S, Turned>(s)
+        }
+    }
+}
+
+/// How the rows of a call are seen, so that each way is compiled without the others.
+trait Way {
+    /// One by one, lanes along the row.
+    const ALONG: bool = false;
+    /// Turned on their side first.
+    const TURNED: bool = false;
+    /// The number of classes, where it is known beforehand.
+    const CLASSES: Option<usize> = None;
+}
+
+struct OneByOne;
+impl Way for OneByOne {
+    const ALONG: bool = true;
+}
+
+struct SideBySide;
+impl Way for SideBySide {}
+
+struct Turned;
+impl Way for Turned {
+    const TURNED: bool = true;
+}
+
+struct TurnedPairs;
+impl Way for TurnedPairs {
+    const TURNED: bool = true;
+    const CLASSES: Option<usize> = Some(2);
+}
+
+impl<B: Buffers> WeightedRows<'_, B> {
+    #[inline(always)]
+    fn run_as<S: Vector, W: Way>(mut self, s: S) -> Tally {
         let mut tally = Tally::new();
         let mut tiles = Tiles { logits: [tile::EMPTY; BATCH], terms: [tile::EMPTY; BATCH] };
         let zero = s.splat(0.0);
@@ -49,36 +92,35 @@ impl<B: Buffers> Operation for WeightedRows<'_, B> {
         let mut references = [Reference::none(s); BATCH];
         let mut sums = [Pair { hi: zero, lo: zero }; BATCH];
         let mut finished = [Finished { sum: zero, all: zero, losses: zero, special: zero }; BATCH];
+        let rows = self.terms.rows.count();
         let mut first = 0;
-        while first < self.terms.rows.count() {
+        while first < rows {
             let mut count = 0;
             for group in &mut groups {
-                *group = Group::read(s, &self, first);
+                *group = Group::read::<B, W>(s, &self, first);
                 first += group.count;
                 count += 1;
-                let one_by_one = B::GRADIENT && matches!(group.seen, Seen::Along(_));
-                if one_by_one || first == self.terms.rows.count() {
+                if W::ALONG && B::GRADIENT || first >= rows {
                     break;
                 }
             }
             for (group, logits) in groups.iter_mut().zip(&mut tiles.logits).take(count) {
-                group.bring(s, &self, logits);
+                group.bring::<B, W>(s, &self, logits);
             }
-            // Two classes need none.
-            if self.terms.rows.classes() != 2 {
+            if W::CLASSES != Some(2) {
                 for (group, reference) in groups.iter().zip(&mut references).take(count) {
                     *reference = Reference::new(s, group.of_labels);
                 }
             }
             for (i, (group, sum)) in groups.iter().zip(&mut sums).enumerate().take(count) {
-                *sum = group.sum(s, &self, &references[i], &tiles.logits[i], &mut tiles.terms[i]);
+                *sum = group.sum::<B, W>(s, &self, &references[i], &tiles.logits[i], &mut tiles.terms[i]);
             }
-            for ((group, sums), finished) in groups.iter().zip(&sums).zip(&mut finished).take(count) {
-                *finished = group.finish(s, *sums);
+            for ((group, sum), finished) in groups.iter().zip(&sums).zip(&mut finished).take(count) {
+                *finished = group.finish(s, *sum);
             }
             for (i, group) in groups.iter().enumerate().take(count) {
                 let tiles = (&tiles.logits[i], &mut tiles.terms[i]);
-                let losses = group.complete(s, &mut self, &references[i], &finished[i], tiles);
+                let losses = group.complete::<B, W>(s, &mut self, &references[i], &finished[i], tiles);
                 tally.add(group.first, part(&losses, 0, group.count));
                 if let Some(out) = self.row_losses.as_deref_mut() {
                     for (to, from) in out.iter_mut().skip(group.first).zip(part(&losses, 0, group.count)) {
@@ -109,7 +151,8 @@ struct Group<S: Vector> {
     of_labels: S::F,
     first: usize,
     count: usize,
-    seen: Seen,
+    /// The index of the first element of the first row.
+    start: usize,
 }
 
 /// What the sums of a few rows come to.
@@ -140,30 +183,29 @@ struct Numbers {
 impl<S: Vector> Group<S> {
     #[inline(always)]
     fn none(s: S) -> Self {
-        let (zero, seen) = (s.splat(0.0), Seen::Along(Along { start: 0, classes: 0 }));
-        Self { first: 0, count: 0, seen, labels: s.splat_bits(0), weights: zero, of_labels: zero }
+        let zero = s.splat(0.0);
+        Self { first: 0, count: 0, start: 0, labels: s.splat_bits(0), weights: zero, of_labels: zero }
     }
 
     /// Reads what belongs to the rows from `first` on.
     #[inline(always)]
-    fn read<B: Buffers>(s: S, whole: &WeightedRows<'_, B>, first: usize) -> Self {
+    fn read<B: Buffers, W: Way>(s: S, whole: &WeightedRows<'_, B>, first: usize) -> Self {
         let rows = whole.terms.rows;
-        let seen = Seen::new(s, rows, first);
-        let count = match seen {
-            Seen::Across(view) => view.rows,
-            Seen::Turned(place) => place.rows,
-            Seen::Along(_) if B::GRADIENT && rows.classes() > LONG_ROW => 1,
-            Seen::Along(_) => S::LANES.min(rows.count() - first),
+        let count = if W::ALONG && B::GRADIENT && rows.classes() > LONG_ROW {
+            1
+        } else if W::ALONG || W::TURNED {
+            S::LANES.min(rows.count() - first)
+        } else {
+            S::LANES.min(rows.positions() - first % rows.positions())
         };
         let labels = rows.classes_of(first, count, S::LANES);
-        let one = s.splat(1.0);
         let codes = s.to_bits(s.load(&labels.map(|label| f32::from_bits(label as u32)), 0));
-        let mut weights = if fits(s, rows.classes()) { one } else { rows.weights_of(s, &labels) };
+        let mut weights = if W::TURNED { s.splat(1.0) } else { rows.weights_of(s, &labels) };
         if let Some(samples) = rows.sample_weights() {
             weights = s.mul(weights, load_padded(s, part(samples, first, count), 0, 0.0));
         }
         let mut of_labels = [0.0; VIRTUAL_LANES];
-        if !fits(s, rows.classes()) {
+        if !W::TURNED {
             let logits = whole.buffers.logits();
             for ((row, logit), &label) in (first..).zip(&mut of_labels).zip(&labels).take(count) {
                 if label != NO_CLASS {
@@ -171,30 +213,42 @@ impl<S: Vector> Group<S> {
                 }
             }
         }
-        Self { first, count, seen, labels: codes, weights, of_labels: s.load(&of_labels, 0) }
+        Self { first, count, start: rows.start(first), labels: codes, weights, of_labels: s.load(&of_labels, 0) }
+    }
+
+    /// The rows as vectors see them, in a tile if they are turned.
+    #[inline(always)]
+    fn view<W: Way>(&self, _: S, rows: &Rows<'_>) -> Across {
+        let classes = W::CLASSES.unwrap_or(rows.classes());
+        if W::TURNED {
+            return Across { start: 0, class_stride: S::LANES, classes, rows: self.count };
+        }
+        Across { start: self.start, class_stride: rows.positions(), classes, rows: self.count }
+    }
+
+    /// Where the rows stand that are to be turned.
+    #[inline(always)]
+    fn place<W: Way>(&self, rows: &Rows<'_>) -> Place {
+        let classes = W::CLASSES.unwrap_or(rows.classes());
+        Place { start: self.start, row_stride: rows.start(1), classes, rows: self.count }
     }
 
     /// Turns rows on their side and finds the logits of their labels.
     #[inline(always)]
-    fn bring<B: Buffers>(&mut self, s: S, whole: &WeightedRows<'_, B>, tile: &mut Tile) {
-        let (view, logits) = match self.seen {
-            Seen::Along(_) => return,
-            Seen::Across(view) => (view, whole.buffers.logits()),
-            Seen::Turned(place) => {
-                place.bring(s, whole.buffers.logits(), tile);
-                (place.view(s), &tile.0[..])
-            }
-        };
-        if fits(s, view.classes) {
-            let rows = ShortRows { view, labels: self.labels };
-            let (of_labels, weights) = rows.find_labels(s, logits, whole.terms.rows.class_weights());
+    fn bring<B: Buffers, W: Way>(&mut self, s: S, whole: &WeightedRows<'_, B>, tile: &mut Tile) {
+        let rows = whole.terms.rows;
+        if W::TURNED {
+            self.place::<W>(rows).bring(s, whole.buffers.logits(), tile);
+            let short = ShortRows::<S, true> { view: self.view::<W>(s, rows), labels: self.labels };
+            let (of_labels, weights) = short.find_labels(s, &tile.0, rows.class_weights());
             self.of_labels = of_labels;
             self.weights = s.mul(self.weights, weights);
         }
     }
 
+    /// E·2^HEADROOM
     #[inline(always)]
-    fn sum<B: Buffers>(
+    fn sum<B: Buffers, W: Way>(
         &self,
         s: S,
         whole: &WeightedRows<'_, B>,
@@ -202,30 +256,20 @@ impl<S: Vector> Group<S> {
         logits: &Tile,
         terms: &mut Tile,
     ) -> Pair<S::F> {
-        match self.seen {
-            Seen::Along(_) => self.sum_along(s, whole, reference),
-            Seen::Across(view) => self.sum_across::<B>(s, view, whole.buffers.logits(), reference, terms),
-            Seen::Turned(place) => self.sum_across::<B>(s, place.view(s), &logits.0, reference, terms),
+        if W::ALONG {
+            return self.sum_along(s, whole, reference);
         }
-    }
-
-    /// Rows side by side, or turned on their side.
-    #[inline(always)]
-    fn sum_across<B: Buffers>(
-        &self,
-        s: S,
-        view: Across,
-        logits: &[f32],
-        reference: &Reference<S::F>,
-        terms: &mut Tile,
-    ) -> Pair<S::F> {
-        let rows = ShortRows { view, labels: self.labels };
+        let view = self.view::<W>(s, whole.terms.rows);
+        let logits = if W::TURNED { &logits.0[..] } else { whole.buffers.logits() };
+        let labels = self.labels;
         if view.classes == 2 {
-            rows.sum_of_two(s, logits)
-        } else if B::GRADIENT && fits(s, view.classes) {
-            rows.sum::<true>(s, logits, reference, terms)
+            ShortRows::<S, true> { view, labels }.sum_of_two(s, logits)
+        } else if B::GRADIENT && W::TURNED {
+            ShortRows::<S, true> { view, labels }.sum::<true>(s, logits, reference, terms)
+        } else if W::TURNED {
+            ShortRows::<S, true> { view, labels }.sum::<false>(s, logits, reference, terms)
         } else {
-            rows.sum::<false>(s, logits, reference, terms)
+            ShortRows::<S, false> { view, labels }.sum::<false>(s, logits, reference, terms)
         }
     }
 
@@ -277,7 +321,7 @@ impl<S: Vector> Group<S> {
 
     /// Writes the gradient and finishes what vectors cannot.
     #[inline(always)]
-    fn complete<B: Buffers>(
+    fn complete<B: Buffers, W: Way>(
         &self,
         s: S,
         whole: &mut WeightedRows<'_, B>,
@@ -290,11 +334,7 @@ impl<S: Vector> Group<S> {
         let one = s.splat(1.0);
         let mut special = finished.special;
         if B::GRADIENT {
-            special = match self.seen {
-                Seen::Along(_) => one,
-                Seen::Across(view) => self.write_across(s, whole, view, None, reference, finished, tiles),
-                Seen::Turned(place) => self.write_across(s, whole, place.view(s), Some(place), reference, finished, tiles),
-            };
+            special = if W::ALONG { one } else { self.write_across::<B, W>(s, whole, reference, finished, tiles) };
         }
         if s.any_bit(s.to_bits(special)) {
             let numbers = self.numbers(s, whole, finished, &Reference::new(s, self.of_labels));
@@ -304,7 +344,8 @@ impl<S: Vector> Group<S> {
                 if whole.terms.rows.positions() == 1 {
                     self.finish_row(s, whole, lane, &numbers, &mut losses[lane]);
                 } else {
-                    self.finish_row_in_f64(whole, lane, &mut losses[lane]);
+                    let known = (TINY_SUM..f32::INFINITY).contains(&numbers.sums[lane]);
+                    self.finish_row_in_f64(whole, lane, (!known).then_some(&mut losses[lane]));
                 }
             }
         }
@@ -313,24 +354,27 @@ impl<S: Vector> Group<S> {
 
     /// Writes the gradients of the rows that are nothing special, all at once, and returns which are.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn write_across<B: Buffers>(
+    fn write_across<B: Buffers, W: Way>(
         &self,
         s: S,
         whole: &mut WeightedRows<'_, B>,
-        view: Across,
-        turned: Option<Place>,
         reference: &Reference<S::F>,
         finished: &Finished<S>,
         (logits, terms): (&Tile, &mut Tile),
     ) -> S::F {
-        let rows = ShortRows { view, labels: self.labels };
-        let kept = fits(s, view.classes) && view.classes != 2;
+        let view = self.view::<W>(s, whole.terms.rows);
+        let rows = ShortRows::<S, false> { view, labels: self.labels };
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let (factor, out_of_range) = self.factors(s, whole);
         let special = s.select(s.equal(out_of_range, one), one, finished.special);
-        let (is_special, nothing) = (s.equal(special, one), s.equal(factor, zero));
+        let nothing = s.equal(factor, zero);
         let share = s.mul(s.div(factor, finished.all), s.splat(UNDO_HEADROOM));
+        // Where the sum is large, too little may be left of it.
+        let special = s.select(s.less(magnitude(s, share), s.splat(4.0 * f32::MIN_POSITIVE)), one, special);
+        // 0·∞ = 0
+        let infinite = s.select(s.less(finished.sum, s.splat(f32::INFINITY)), zero, one);
+        let special = s.select(nothing, infinite, special);
+        let is_special = s.equal(special, one);
         let miss = s.select(nothing, zero, s.mul(share, finished.sum));
         let at_label = s.select(nothing, zero, s.sub(zero, miss));
         let of_term = s.select(nothing, zero, s.mul(share, reference.rest.hi));
@@ -338,13 +382,13 @@ impl<S: Vector> Group<S> {
         for class in 0..view.classes {
             let own = if view.classes == 2 {
                 miss
-            } else if kept {
+            } else if W::TURNED {
                 s.mul(s.load(&terms.0, class * S::LANES), of_term)
             } else {
                 s.mul(term.of(s, view.load(s, whole.buffers.logits(), class, 0.0)), of_term)
             };
             let mut value = s.select(rows.is_label(s, class), at_label, own);
-            if turned.is_some() {
+            if W::TURNED {
                 s.store(value, &mut terms.0, class * S::LANES);
             } else {
                 // Rows that are something special are still needed as they are.
@@ -352,14 +396,14 @@ impl<S: Vector> Group<S> {
                 view.store(s, value, whole.buffers.gradients(), class);
             }
         }
-        if let Some(place) = turned {
+        if W::TURNED {
             if s.any_bit(s.to_bits(special)) {
                 for class in 0..view.classes {
                     let at = class * S::LANES;
                     s.store(s.select(is_special, s.load(&logits.0, at), s.load(&terms.0, at)), &mut terms.0, at);
                 }
             }
-            place.send(s, terms, whole.buffers.gradients());
+            self.place::<W>(whole.terms.rows).send(s, terms, whole.buffers.gradients());
         }
         special
     }
@@ -458,23 +502,27 @@ impl<S: Vector> Group<S> {
         }
     }
 
-    /// The same for a row whose classes do not stand side by side.
-    fn finish_row_in_f64<B: Buffers>(&self, whole: &mut WeightedRows<'_, B>, lane: usize, loss: &mut f32) {
+    /// The same for a row whose classes do not stand side by side, its loss where vectors have none.
+    fn finish_row_in_f64<B: Buffers>(&self, whole: &mut WeightedRows<'_, B>, lane: usize, loss: Option<&mut f32>) {
         let (terms, row) = (whole.terms, self.first + lane);
+        if terms.own(terms.rows.class(row)) * terms.rows.sample_weight(row) == 0.0 {
+            for class in 0..terms.rows.classes() {
+                if let Some(to) = whole.buffers.gradients().get_mut(terms.rows.element(row, class)) {
+                    *to = 0.0;
+                }
+            }
+            return;
+        }
         let in_f64 = RowInF64::new(terms, row, whole.buffers.logits());
         let sample = f64::from(terms.rows.sample_weight(row));
-        *loss = (in_f64.loss(whole.buffers.logits()) * sample) as f32;
+        if let Some(loss) = loss {
+            *loss = (in_f64.loss(whole.buffers.logits()) * sample) as f32;
+        }
         if B::GRADIENT {
             let (logits, gradient) = whole.buffers.split();
             in_f64.write_gradient(logits, gradient, whole.scale.of_row(row) * sample);
         }
     }
-}
-
-/// Whether rows have so few classes that vectors find the logits of the labels, and that their terms are kept.
-#[inline(always)]
-fn fits<S: Vector>(_: S, classes: usize) -> bool {
-    S::LANES > 1 && classes <= SHORT_ROW
 }
 
 /// weight·value·`unit` for a value that is held in units of the power of two `unit`, rounded once unless it
