@@ -28,6 +28,11 @@ impl Vector for Baseline {
         u32x4::splat(value)
     }
     #[inline(always)]
+    fn load(self, from: &[f32], at: usize) -> f32x4 {
+        let lanes = from.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        f32x4::new(*lanes.unwrap_or(&[0.0; 4]))
+    }
+    #[inline(always)]
     fn load_inside(self, from: &[f32], at: usize) -> Option<f32x4> {
         Some(f32x4::new(*from.get(at..)?.first_chunk::<4>()?))
     }

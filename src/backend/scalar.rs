@@ -34,6 +34,10 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
         value
     }
     #[inline(always)]
+    fn load(self, from: &[f32], at: usize) -> f32 {
+        from.get(at).copied().unwrap_or(0.0)
+    }
+    #[inline(always)]
     fn load_inside(self, from: &[f32], at: usize) -> Option<f32> {
         from.get(at).copied()
     }

@@ -35,13 +35,7 @@ pub(crate) trait Vector: Copy {
     /// `value` in every lane.
     fn splat_bits(self, value: u32) -> Self::U;
     /// `from[at..at + LANES]`; zeros where that is out of bounds, which no caller asks for.
-    #[inline(always)]
-    fn load(self, from: &[f32], at: usize) -> Self::F {
-        match self.load_inside(from, at) {
-            Some(lanes) => lanes,
-            None => self.splat(0.0),
-        }
-    }
+    fn load(self, from: &[f32], at: usize) -> Self::F;
     /// `from[at..at + LANES]`, unless that is out of bounds.
     fn load_inside(self, from: &[f32], at: usize) -> Option<Self::F>;
     /// Writes the lanes to `to[at..at + LANES]`; nothing where that is out of bounds, which no caller asks for.

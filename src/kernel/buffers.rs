@@ -59,11 +59,19 @@ impl Buffers for Separate<'_> {
     }
     #[inline(always)]
     fn map<S: Vector>(&mut self, s: S, start: usize, len: usize, map: impl Fn(S::F) -> S::F) {
-        let from = part(self.logits, start, len).chunks_exact(S::LANES);
+        let row = part(self.logits, start, len);
+        let gradient = part_mut(self.gradient, start, len);
+        let (from, mut to) = (row.chunks_exact(S::LANES), gradient.chunks_exact_mut(S::LANES));
         let tail = from.remainder();
-        let mut to = part_mut(self.gradient, start, len).chunks_exact_mut(S::LANES);
         for (to, from) in to.by_ref().zip(from) {
             s.store(map(s.load(from, 0)), to, 0);
+        }
+        if tail.is_empty() {
+            return;
+        }
+        if len >= S::LANES {
+            s.store(map(s.load(row, len - S::LANES)), gradient, len - S::LANES);
+            return;
         }
         let to = to.into_remainder();
         to.copy_from_slice(part(tail, 0, to.len()));
@@ -95,11 +103,22 @@ impl Buffers for InPlace<'_> {
     }
     #[inline(always)]
     fn map<S: Vector>(&mut self, s: S, start: usize, len: usize, map: impl Fn(S::F) -> S::F) {
-        let mut chunks = part_mut(self.0, start, len).chunks_exact_mut(S::LANES);
+        let row = part_mut(self.0, start, len);
+        // The last vector overlaps the one before it, which will have been written.
+        let last = if len >= S::LANES { s.load(row, len - S::LANES) } else { s.splat(0.0) };
+        let mut chunks = row.chunks_exact_mut(S::LANES);
         for chunk in chunks.by_ref() {
             s.store(map(s.load(chunk, 0)), chunk, 0);
         }
-        map_tail(s, chunks.into_remainder(), map);
+        let tail = chunks.into_remainder();
+        if tail.is_empty() {
+            return;
+        }
+        if len >= S::LANES {
+            s.store(map(last), row, len - S::LANES);
+        } else {
+            map_tail(s, tail, map);
+        }
     }
     #[inline(always)]
     fn gradient(&mut self, start: usize, len: usize) -> &mut [f32] {

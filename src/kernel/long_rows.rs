@@ -83,11 +83,16 @@ impl Operation for ExcludedSum<'_> {
             if in_range {
                 for (group, sum) in sums.iter_mut().enumerate().take(groups) {
                     let lane = group * S::LANES;
-                    let (terms, seen) = match vectors {
+                    // Narrow vectors may have less to do than the widest.
+                    let left = left.saturating_sub(lane);
+                    let (terms, seen) = match left.div_ceil(VIRTUAL_LANES) {
+                        0 => continue,
                         1 => piece.quarter::<S, 1, true, true>(s, lane, &term),
                         2 => piece.quarter::<S, 2, true, true>(s, lane, &term),
                         3 => piece.quarter::<S, 3, true, true>(s, lane, &term),
-                        _ if left < QUARTER * VIRTUAL_LANES => piece.quarter::<S, 4, true, true>(s, lane, &term),
+                        4 if left < (QUARTER - 1) * VIRTUAL_LANES + S::LANES => {
+                            piece.quarter::<S, 4, true, true>(s, lane, &term)
+                        }
                         _ => piece.quarter::<S, 4, true, false>(s, lane, &term),
                     };
                     *sum = terms;
