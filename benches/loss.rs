@@ -83,5 +83,29 @@ fn layouts_and_losses(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, shapes, layouts_and_losses);
+/// A call for few rows, all of its checks included: `small/<backend>/<N>x<C>`.
+fn small_calls(criterion: &mut Criterion) {
+    let logits: Vec<f32> = (0..1000).map(|i| (i * 37 % 101) as f32 / 10.0 - 5.0).collect();
+    let labels: Vec<i64> = (0..16).map(|i| i * 7 % 10).collect();
+    let weights: Vec<f32> = (0..1000).map(|i| 1.0 + i as f32 / 10.0).collect();
+    let mut gradient = vec![0.0; logits.len()];
+    for backend in Backend::available().filter(|backend| backend.name() != "scalar-fma") {
+        let mut group = criterion.benchmark_group("small");
+        for (rows, classes) in [(1, 2), (1, 10), (16, 10), (1, 1000)] {
+            let loss = CrossEntropy::new(classes).class_weights(&weights[..classes]).backend(backend);
+            let (logits, labels) = (&logits[..rows * classes], &labels[..rows]);
+            let labels: Vec<i64> = labels.iter().map(|label| label % classes as i64).collect();
+            let gradient = &mut gradient[..rows * classes];
+            group.bench_function(BenchmarkId::new(backend.name(), format!("{rows}x{classes}")), |bencher| {
+                bencher.iter(|| black_box(loss).loss(black_box(logits), black_box(&labels)));
+            });
+            group.bench_function(BenchmarkId::new(backend.name(), format!("{rows}x{classes}, gradient")), |bencher| {
+                bencher.iter(|| black_box(loss).gradient(black_box(logits), black_box(&labels), 1.0, gradient));
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, shapes, layouts_and_losses, small_calls);
 criterion_main!(benches);

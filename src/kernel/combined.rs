@@ -178,6 +178,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             bring_rows(
                 s,
                 matrix,
+                view.rows(),
                 #[inline(always)]
                 |row| given.labels.get(row).map_or(0, |label| label * classes),
                 classes,

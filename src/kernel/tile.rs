@@ -3,8 +3,9 @@
 //! What follows is then the same whether the classes stand side by side or not, and no lane is idle where C is small.
 //! Instructions that gather are slower than this on many processors.
 
-use super::VIRTUAL_LANES;
+use super::long_rows::load_padded;
 use super::views::{Across, SHORT_ROW};
+use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::Vector;
 
 /// Room for a vector of every class of a short row. Vector `i` stands at `i · LANES`.
@@ -39,31 +40,20 @@ impl Place {
     #[inline(always)]
     pub(crate) fn bring<S: Vector>(&self, s: S, array: &[f32], tile: &mut Tile) {
         let Self { start, row_stride, classes, rows } = *self;
-        if rows < S::LANES {
-            self.bring_each(s, array, tile);
-        } else if row_stride == 2 && classes == 2 {
+        if rows == S::LANES && row_stride == 2 && classes == 2 {
             bring_dense::<S, 2>(s, array, start, tile);
-        } else if row_stride == 4 && classes == 4 {
+        } else if rows == S::LANES && row_stride == 4 && classes == 4 {
             bring_dense::<S, 4>(s, array, start, tile);
         } else {
             bring_rows(
                 s,
                 array,
+                rows,
                 #[inline(always)]
                 |row| start + row * row_stride,
                 classes,
                 tile,
             );
-        }
-    }
-
-    #[inline(always)]
-    fn bring_each<S: Vector>(&self, _: S, array: &[f32], tile: &mut Tile) {
-        for (class, column) in tile.0.chunks_exact_mut(S::LANES).take(self.classes).enumerate() {
-            let elements = array.get(self.start + class..).unwrap_or(&[]);
-            for (to, from) in column.iter_mut().zip(elements.iter().step_by(self.row_stride)).take(self.rows) {
-                *to = *from;
-            }
         }
     }
 
@@ -111,86 +101,95 @@ fn bring_dense<S: Vector, const CLASSES: usize>(s: S, array: &[f32], start: usiz
     }
 }
 
-/// Copies as many rows as there are lanes, wherever each starts, into a tile.
+/// Copies up to as many rows as there are lanes, wherever each starts, into a tile; the other lanes get zeros.
 #[inline(always)]
 pub(crate) fn bring_rows<S: Vector>(
     s: S,
     array: &[f32],
+    count: usize,
     start: impl Fn(usize) -> usize,
     classes: usize,
     tile: &mut Tile,
 ) {
     let mut class = 0;
     while class < classes {
-        let from = |row| start(row) + class;
+        let rows = Rows { array, count, class, start: &start };
         let left = classes - class;
         let to = tile.0.get_mut(class * S::LANES..).unwrap_or(&mut []);
-        let brought = if left > 8 {
-            bring_block::<S, 16>(s, array, from, to)
-        } else if left > 4 {
-            bring_block::<S, 8>(s, array, from, to)
-        } else {
-            bring_block::<S, 4>(s, array, from, to)
+        let rows = match rows.load_all(s) {
+            Some(rows) => rows,
+            None => rows.load_some(s, left),
         };
-        if brought.is_none() {
-            for row in 0..S::LANES {
-                let elements = array.get(from(row)..).unwrap_or(&[]);
-                let columns = to.iter_mut().skip(row).step_by(S::LANES);
-                for (to, from) in columns.zip(elements).take(left.min(S::LANES)) {
-                    *to = *from;
-                }
-            }
+        if left > 8 {
+            store_columns::<S, 16>(s, rows, to);
+        } else if left > 4 {
+            store_columns::<S, 8>(s, rows, to);
+        } else {
+            store_columns::<S, 4>(s, rows, to);
         }
         class += S::LANES;
     }
 }
 
-/// Up to `WIDTH` classes. Nothing where a vector would reach over the end of the array; what is read past the end of a
-/// row goes where no class is.
+/// The first `WIDTH` columns of as many rows as there are lanes.
 #[inline(always)]
-fn bring_block<S: Vector, const WIDTH: usize>(
-    s: S,
-    array: &[f32],
-    start: impl Fn(usize) -> usize,
-    tile: &mut [f32],
-) -> Option<()> {
-    let rows = Rows { array, start };
-    // Written out, so that the rows stay in registers.
-    let rows = [
-        rows.load(s, 0)?,
-        rows.load(s, 1)?,
-        rows.load(s, 2)?,
-        rows.load(s, 3)?,
-        rows.load(s, 4)?,
-        rows.load(s, 5)?,
-        rows.load(s, 6)?,
-        rows.load(s, 7)?,
-        rows.load(s, 8)?,
-        rows.load(s, 9)?,
-        rows.load(s, 10)?,
-        rows.load(s, 11)?,
-        rows.load(s, 12)?,
-        rows.load(s, 13)?,
-        rows.load(s, 14)?,
-        rows.load(s, 15)?,
-    ];
+fn store_columns<S: Vector, const WIDTH: usize>(s: S, rows: [S::F; VIRTUAL_LANES], tile: &mut [f32]) {
     // What is not stored is not computed either.
     for (class, column) in transposed(s, rows).iter().enumerate().take(S::LANES.min(WIDTH)) {
         s.store(*column, tile, class * S::LANES);
     }
-    Some(())
 }
 
-/// Rows wherever each starts.
+/// Rows wherever each starts, from a class on.
 struct Rows<'a, G> {
     array: &'a [f32],
-    start: G,
+    count: usize,
+    class: usize,
+    start: &'a G,
 }
 
 impl<G: Fn(usize) -> usize> Rows<'_, G> {
     #[inline(always)]
-    fn load<S: Vector>(&self, s: S, lane: usize) -> Option<S::F> {
-        if lane < S::LANES { s.load_inside(self.array, (self.start)(lane)) } else { Some(s.splat(0.0)) }
+    fn load<S: Vector>(&self, s: S, row: usize) -> Option<S::F> {
+        if row < S::LANES { s.load_inside(self.array, (self.start)(row) + self.class) } else { Some(s.splat(0.0)) }
+    }
+
+    /// One vector of each row; nothing where there are fewer rows than lanes, or one would reach over the end of the
+    /// array. What is read past the end of a row goes where no class is.
+    #[inline(always)]
+    fn load_all<S: Vector>(&self, s: S) -> Option<[S::F; VIRTUAL_LANES]> {
+        if self.count < S::LANES {
+            return None;
+        }
+        // Written out, so that the rows stay in registers.
+        Some([
+            self.load(s, 0)?,
+            self.load(s, 1)?,
+            self.load(s, 2)?,
+            self.load(s, 3)?,
+            self.load(s, 4)?,
+            self.load(s, 5)?,
+            self.load(s, 6)?,
+            self.load(s, 7)?,
+            self.load(s, 8)?,
+            self.load(s, 9)?,
+            self.load(s, 10)?,
+            self.load(s, 11)?,
+            self.load(s, 12)?,
+            self.load(s, 13)?,
+            self.load(s, 14)?,
+            self.load(s, 15)?,
+        ])
+    }
+
+    /// The rows that there are, up to `len` elements of each.
+    #[inline(always)]
+    fn load_some<S: Vector>(&self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
+        let mut rows = [s.splat(0.0); VIRTUAL_LANES];
+        for (row, vector) in rows.iter_mut().enumerate().take(self.count.min(S::LANES)) {
+            *vector = load_padded(s, part(self.array, (self.start)(row) + self.class, len), 0, 0.0);
+        }
+        rows
     }
 }
 
