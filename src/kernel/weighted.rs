@@ -33,7 +33,7 @@ pub(crate) struct WeightedRows<'a, B> {
 
 /// The number of groups that go through each step together: one step after another would leave the processor waiting for
 /// the end of a long chain of dependent instructions.
-const BATCH: usize = 4;
+const BATCH: usize = 2;
 
 impl<B: Buffers> Operation for WeightedRows<'_, B> {
     type Output = Tally;
