@@ -10,8 +10,8 @@ use super::log1p::log1p;
 use super::long_rows::{APPLY_HEADROOM, UNDO_HEADROOM};
 use super::pair::{self, Pair, fast_two_sum, magnitude, scaled, two_sum};
 use super::terms::{RowInF64, Terms};
-use super::tile::{self, Place, Tile, bring_rows};
-use super::views::{SHORT_ROW, Seen, Sums, View, numbers};
+use super::tile::{Place, Tile, bring_rows};
+use super::views::{SHORT_ROW_OF_MANY_SUMS, Seen, Sums, View, numbers};
 use super::weighted::weighed;
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
@@ -34,7 +34,7 @@ impl<const GRADIENT: bool> Operation for CombinedRows<'_, GRADIENT> {
     fn run<S: Vector>(mut self, s: S) -> Tally {
         let mut tally = Tally::new();
         let rows = self.terms.rows;
-        let mut tiles = Tiles { logits: tile::EMPTY, soft: tile::EMPTY, costs: tile::EMPTY };
+        let mut tiles = Tiles { logits: Tile::EMPTY, soft: Tile::EMPTY, costs: Tile::EMPTY };
         let mut first = 0;
         while first < rows.count() {
             let mut group = Group { first, whole: &mut self, tiles: &mut tiles, turned: false };
@@ -64,13 +64,15 @@ struct Group<'g, 'a, const GRADIENT: bool> {
     turned: bool,
 }
 
+type ManySums = Tile<SHORT_ROW_OF_MANY_SUMS>;
+
 /// Room for short rows.
 struct Tiles {
     /// Then the gradient.
-    logits: Tile,
-    soft: Tile,
+    logits: ManySums,
+    soft: ManySums,
     /// fp of the label of each row
-    costs: Tile,
+    costs: ManySums,
 }
 
 /// Numbers of the rows that do not depend on the logits, but for the label's.
@@ -139,7 +141,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
     /// The same as the view sees them.
     #[inline(always)]
     fn seen(&self) -> &[f32] {
-        if self.turned { &self.tiles.logits.0 } else { self.raw() }
+        if self.turned { self.tiles.logits.numbers() } else { self.raw() }
     }
 
     #[inline(always)]
@@ -151,9 +153,9 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
     #[inline(always)]
     fn run_turned<S: Vector>(&mut self, s: S, place: Place) -> [f32; VIRTUAL_LANES] {
         self.turned = true;
-        place.bring(s, self.whole.logits.unwrap_or(self.whole.gradient), &mut self.tiles.logits);
+        place.bring(s, self.whole.logits.unwrap_or(self.whole.gradient), self.tiles.logits.numbers_mut());
         if let Some(soft) = self.whole.terms.soft {
-            place.bring(s, soft, &mut self.tiles.soft);
+            place.bring(s, soft, self.tiles.soft.numbers_mut());
         }
         self.run(s, place.view(s), Some(place))
     }
@@ -162,7 +164,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
     #[inline(always)]
     fn cost_of<S: Vector, V: View<S>>(&self, s: S, view: V, matrix: &[f32], given: &Given, i: usize) -> S::F {
         if costs_in_tile(s, view) {
-            s.load(&self.tiles.costs.0, i * S::LANES)
+            s.load(self.tiles.costs.numbers(), i * S::LANES)
         } else {
             view.of_labels(s, matrix, &given.labels, i)
         }
@@ -182,7 +184,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
                 #[inline(always)]
                 |row| given.labels.get(row).map_or(0, |label| label * classes),
                 classes,
-                &mut self.tiles.costs,
+                self.tiles.costs.numbers_mut(),
             );
         }
         let found = FromLargest::new(s, view, self.logits());
@@ -311,11 +313,11 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
                 }
                 let value = s.select(is_largest, at_largest, value);
                 let value = keep.map_or(value, |keep| s.select(keep, raw, value));
-                let to = if self.turned { &mut self.tiles.logits.0[..] } else { &mut *self.whole.gradient };
+                let to = if self.turned { self.tiles.logits.numbers_mut() } else { &mut *self.whole.gradient };
                 view.store(s, value, to, i);
             }
             if let Some(place) = place {
-                place.send(s, &self.tiles.logits, self.whole.gradient);
+                place.send(s, self.tiles.logits.numbers(), self.whole.gradient);
             }
             for lane in 0..view.rows().min(VIRTUAL_LANES) {
                 if kinds[lane] != Kind::Finished || given.factors[lane] == 0.0 {
@@ -407,7 +409,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             Some(soft) => s.mul(
                 weight,
                 s.mul_add(
-                    view.load(s, if self.turned { &self.tiles.soft.0 } else { soft }, i, 0.0),
+                    view.load(s, if self.turned { self.tiles.soft.numbers() } else { soft }, i, 0.0),
                     s.splat(terms.kept() as f32),
                     evenly,
                 ),
@@ -525,7 +527,7 @@ impl<S: Vector> OfTerm<'_, S> {
 /// Whether the costs of the rows of a view are turned on their side.
 #[inline(always)]
 fn costs_in_tile<S: Vector, V: View<S>>(_: S, view: V) -> bool {
-    S::LANES > 1 && view.rows() == S::LANES && view.vectors() <= SHORT_ROW
+    S::LANES > 1 && view.rows() == S::LANES && view.vectors() <= SHORT_ROW_OF_MANY_SUMS
 }
 
 /// How far the vectors have come with a row.

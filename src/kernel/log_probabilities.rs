@@ -4,8 +4,8 @@ use super::VIRTUAL_LANES;
 use super::from_largest::{FromLargest, Logits, SUMS};
 use super::log1p::log1p;
 use super::terms::{RowInF64, Terms};
-use super::tile::{self, Place, Tile};
-use super::views::{Seen, View, numbers};
+use super::tile::{Place, Tile};
+use super::views::{SHORT_ROW_OF_MANY_SUMS, Seen, View, numbers};
 use crate::backend::vector::{Operation, Vector};
 
 /// Everything has been validated.
@@ -22,14 +22,15 @@ impl Operation for LogProbabilityRows<'_> {
     #[inline(always)]
     fn run<S: Vector>(mut self, s: S) {
         let rows = self.terms.rows;
-        let mut tile = tile::EMPTY;
+        let mut tile = Tile::<SHORT_ROW_OF_MANY_SUMS>::EMPTY;
+        let tile = tile.numbers_mut();
         let mut first = 0;
         while first < rows.count() {
             first += match Seen::new(s, rows, first) {
                 Seen::Across(view) => self.group(s, view, first, None),
                 Seen::Turned(place) => {
-                    place.bring(s, self.logits, &mut tile);
-                    self.group(s, place.view(s), first, Some((place, &mut tile)))
+                    place.bring(s, self.logits, tile);
+                    self.group(s, place.view(s), first, Some((place, tile)))
                 }
                 Seen::Along(view) => self.group(s, view, first, None),
             };
@@ -45,9 +46,9 @@ impl LogProbabilityRows<'_> {
         s: S,
         view: V,
         first: usize,
-        mut turned: Option<(Place, &mut Tile)>,
+        mut turned: Option<(Place, &mut [f32])>,
     ) -> usize {
-        let numbers_seen = turned.as_ref().map_or(self.logits, |(_, tile)| &tile.0[..]);
+        let numbers_seen = turned.as_ref().map_or(self.logits, |(_, tile)| &**tile);
         let logits = Logits { numbers: numbers_seen, adjustment: &self.terms.adjustment };
         let found = FromLargest::new(s, view, logits);
         let log = log1p(s, found.plain(s));
@@ -56,12 +57,12 @@ impl LogProbabilityRows<'_> {
         if let Some(out) = self.log_probabilities.as_deref_mut() {
             let of_largest = s.sub(s.splat(0.0), log.hi);
             for i in 0..view.vectors() {
-                let seen = turned.as_ref().map_or(self.logits, |(_, tile)| &tile.0[..]);
+                let seen = turned.as_ref().map_or(self.logits, |(_, tile)| &**tile);
                 let x = Logits { numbers: seen, adjustment: &self.terms.adjustment }.load(s, view, i);
                 let value = s.sub(s.sub(x, found.largest), log.hi);
                 let value = s.select(s.equal(x, found.largest), of_largest, value);
                 match turned.as_mut() {
-                    Some((_, tile)) => view.store(s, value, &mut tile.0[..], i),
+                    Some((_, tile)) => view.store(s, value, tile, i),
                     None => view.store(s, value, out, i),
                 }
             }

@@ -3,7 +3,6 @@
 use super::exp::{Exp, Factors, Range, Reference};
 use super::long_rows::{HEADROOM, accumulate};
 use super::pair::{Pair, fast_two_sum, magnitude, product, two_sum};
-use super::tile::Tile;
 use super::views::{Across, SHORT_ROW, View};
 use crate::backend::vector::Vector;
 
@@ -56,7 +55,7 @@ impl<S: Vector, const FEW: bool> ShortRows<S, FEW> {
         s: S,
         logits: &[f32],
         reference: &Reference<S::F>,
-        terms: &mut Tile,
+        terms: &mut [f32],
     ) -> Pair<S::F> {
         let exp = reference.term(s);
         let all_near = !s.any_bit(s.to_bits(reference.shift));
@@ -77,7 +76,7 @@ impl<S: Vector, const FEW: bool> ShortRows<S, FEW> {
         s: S,
         logits: &[f32],
         exp: &Exp<S::F>,
-        terms: &mut Tile,
+        terms: &mut [f32],
     ) -> (Pair<S::F>, bool) {
         let zero = s.splat(0.0);
         let mut pass = Pass::<S, FEW, CLAMP, KEEP> { rows: self, logits, exp, terms, range: None };
@@ -125,7 +124,7 @@ struct Pass<'p, S: Vector, const FEW: bool, const CLAMP: bool, const KEEP: bool>
     rows: &'p ShortRows<S, FEW>,
     logits: &'p [f32],
     exp: &'p Exp<S::F>,
-    terms: &'p mut Tile,
+    terms: &'p mut [f32],
     range: Option<Range<S::U>>,
 }
 
@@ -148,7 +147,7 @@ impl<S: Vector, const FEW: bool, const CLAMP: bool, const KEEP: bool> Pass<'_, S
         }
         let e = s.select(self.rows.is_label(s, class), s.splat(0.0), e);
         if KEEP {
-            s.store(e, &mut self.terms.0, class * S::LANES);
+            s.store(e, self.terms, class * S::LANES);
         }
         e
     }

@@ -4,21 +4,34 @@
 //! Instructions that gather are slower than this on many processors.
 
 use super::long_rows::load_padded;
-use super::views::{Across, SHORT_ROW};
+use super::views::Across;
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::Vector;
 
-/// Room for a vector of every class of a short row. Vector `i` stands at `i · LANES`.
+/// Room for a vector of each of up to `CLASSES` classes.
 ///
 /// Aligned, so that no vector lies across two lines of the cache.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(crate) struct Tile(pub(crate) [f32; SHORT_ROW * VIRTUAL_LANES]);
+pub(crate) struct Tile<const CLASSES: usize>([[f32; VIRTUAL_LANES]; CLASSES]);
 
-/// An empty tile.
-pub(crate) const EMPTY: Tile = Tile([0.0; SHORT_ROW * VIRTUAL_LANES]);
+impl<const CLASSES: usize> Tile<CLASSES> {
+    pub(crate) const EMPTY: Self = Self([[0.0; VIRTUAL_LANES]; CLASSES]);
 
-/// Rows of up to [`SHORT_ROW`] classes side by side in an array.
+    /// Vector `i` stands at `i · LANES`.
+    #[inline(always)]
+    pub(crate) fn numbers(&self) -> &[f32] {
+        self.0.as_flattened()
+    }
+
+    /// The same to be written.
+    #[inline(always)]
+    pub(crate) fn numbers_mut(&mut self) -> &mut [f32] {
+        self.0.as_flattened_mut()
+    }
+}
+
+/// Short rows of classes side by side in an array.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) start: usize,
@@ -38,7 +51,7 @@ impl Place {
 
     /// Copies the rows into a tile. Lanes without a row hold what they held.
     #[inline(always)]
-    pub(crate) fn bring<S: Vector>(&self, s: S, array: &[f32], tile: &mut Tile) {
+    pub(crate) fn bring<S: Vector>(&self, s: S, array: &[f32], tile: &mut [f32]) {
         let Self { start, row_stride, classes, rows } = *self;
         if rows == S::LANES && row_stride == 2 && classes == 2 {
             bring_dense::<S, 2>(s, array, start, tile);
@@ -59,13 +72,13 @@ impl Place {
 
     /// Copies a tile over the rows, and nothing else.
     #[inline(always)]
-    pub(crate) fn send<S: Vector>(&self, s: S, tile: &Tile, array: &mut [f32]) {
+    pub(crate) fn send<S: Vector>(&self, s: S, tile: &[f32], array: &mut [f32]) {
         let Self { start, row_stride, classes, rows } = *self;
         if rows < S::LANES || row_stride != classes {
             self.send_each(s, tile, array);
         } else {
             match classes {
-                1 => s.store(s.load(&tile.0, 0), array, start),
+                1 => s.store(s.load(tile, 0), array, start),
                 2 => send_dense::<S, 2>(s, tile, array, start),
                 4 => send_dense::<S, 4>(s, tile, array, start),
                 _ => send_rows(s, tile, array, start, classes),
@@ -74,8 +87,8 @@ impl Place {
     }
 
     #[inline(always)]
-    fn send_each<S: Vector>(&self, _: S, tile: &Tile, array: &mut [f32]) {
-        for (class, column) in tile.0.chunks_exact(S::LANES).take(self.classes).enumerate() {
+    fn send_each<S: Vector>(&self, _: S, tile: &[f32], array: &mut [f32]) {
+        for (class, column) in tile.chunks_exact(S::LANES).take(self.classes).enumerate() {
             let elements = array.get_mut(self.start + class..).unwrap_or(&mut []);
             for (to, from) in elements.iter_mut().step_by(self.row_stride).zip(column).take(self.rows) {
                 *to = *from;
@@ -86,7 +99,7 @@ impl Place {
 
 /// Rows of `CLASSES` side by side, without a gap.
 #[inline(always)]
-fn bring_dense<S: Vector, const CLASSES: usize>(s: S, array: &[f32], start: usize, tile: &mut Tile) {
+fn bring_dense<S: Vector, const CLASSES: usize>(s: S, array: &[f32], start: usize, tile: &mut [f32]) {
     let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
     for (i, vector) in vectors.iter_mut().enumerate().take(CLASSES) {
         *vector = s.load(array, start + i * S::LANES);
@@ -97,7 +110,7 @@ fn bring_dense<S: Vector, const CLASSES: usize>(s: S, array: &[f32], start: usiz
         turns /= 2;
     }
     for (class, column) in vectors.iter().enumerate().take(CLASSES) {
-        s.store(*column, &mut tile.0, class * S::LANES);
+        s.store(*column, tile, class * S::LANES);
     }
 }
 
@@ -109,13 +122,13 @@ pub(crate) fn bring_rows<S: Vector>(
     count: usize,
     start: impl Fn(usize) -> usize,
     classes: usize,
-    tile: &mut Tile,
+    tile: &mut [f32],
 ) {
     let mut class = 0;
     while class < classes {
         let rows = Rows { array, count, class, start: &start };
         let left = classes - class;
-        let to = tile.0.get_mut(class * S::LANES..).unwrap_or(&mut []);
+        let to = tile.get_mut(class * S::LANES..).unwrap_or(&mut []);
         let rows = match rows.load_all(s) {
             Some(rows) => rows,
             None => rows.load_some(s, left),
@@ -220,10 +233,10 @@ fn zipped<S: Vector>(s: S, vectors: [S::F; VIRTUAL_LANES], half: usize) -> [S::F
 
 /// Rows of `CLASSES` side by side, without a gap.
 #[inline(always)]
-fn send_dense<S: Vector, const CLASSES: usize>(s: S, tile: &Tile, array: &mut [f32], start: usize) {
+fn send_dense<S: Vector, const CLASSES: usize>(s: S, tile: &[f32], array: &mut [f32], start: usize) {
     let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
     for (class, vector) in vectors.iter_mut().enumerate().take(CLASSES) {
-        *vector = s.load(&tile.0, class * S::LANES);
+        *vector = s.load(tile, class * S::LANES);
     }
     let mut turns = CLASSES;
     while turns > 1 {
@@ -237,14 +250,14 @@ fn send_dense<S: Vector, const CLASSES: usize>(s: S, tile: &Tile, array: &mut [f
 
 /// Rows without a gap. A vector reaches over the end of a row into the next, which is written afterwards.
 #[inline(always)]
-fn send_rows<S: Vector>(s: S, tile: &Tile, array: &mut [f32], start: usize, classes: usize) {
+fn send_rows<S: Vector>(s: S, tile: &[f32], array: &mut [f32], start: usize, classes: usize) {
     let end = start + S::LANES * classes;
     // The last block is the one that may reach over.
     let mut class = (classes - 1) / S::LANES * S::LANES;
     loop {
         let mut columns = [s.splat(0.0); VIRTUAL_LANES];
         for (i, column) in columns.iter_mut().enumerate().take(S::LANES) {
-            *column = s.load(&tile.0, (class + i) * S::LANES);
+            *column = s.load(tile, (class + i) * S::LANES);
         }
         for (row, vector) in transposed(s, columns).iter().enumerate().take(S::LANES) {
             let at = start + row * classes + class;

@@ -35,8 +35,11 @@ pub(crate) trait View<S: Vector>: Copy {
     fn total(&self, s: S, sums: &Sums<S>) -> Pair<S::F>;
 }
 
-/// Rows with more classes than this are seen along, the others across, several at once.
+/// Rows of the weighted loss with more classes than this are seen along, the others across, several at once.
 pub(crate) const SHORT_ROW: usize = 32;
+/// The same for losses that go through a row several times and add up several sums of it, where lanes that have to be
+/// added up cost more.
+pub(crate) const SHORT_ROW_OF_MANY_SUMS: usize = 128;
 
 /// How some rows are best seen.
 #[derive(Clone, Copy)]
@@ -50,14 +53,15 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
-    /// The rows from `first` on. Those seen at once are rows of one sample, or of several if these have one row each.
+    /// The rows from `first` on, for a loss of many sums. Those seen at once are rows of one sample, or of several if
+    /// these have one row each.
     #[inline(always)]
     pub(crate) fn new<S: Vector>(_: S, rows: &Rows<'_>, first: usize) -> Self {
         let (classes, positions, start) = (rows.classes(), rows.positions(), rows.start(first));
         if positions > 1 {
             let rows = S::LANES.min(positions - first % positions);
             Self::Across(Across { start, class_stride: positions, classes, rows })
-        } else if classes > SHORT_ROW {
+        } else if classes > SHORT_ROW_OF_MANY_SUMS {
             Self::Along(Along { start, classes })
         } else if S::LANES == 1 {
             Self::Across(Across { start, class_stride: 1, classes, rows: 1 })

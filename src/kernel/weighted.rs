@@ -12,7 +12,7 @@ use super::pair::{self, Pair, magnitude, two_prod};
 use super::rare_rows::{RareRow, Share, TINY_SUM, TinyRow};
 use super::short_rows::ShortRows;
 use super::terms::{RowInF64, Terms};
-use super::tile::{self, Place, Tile};
+use super::tile::{Place, Tile};
 use super::views::{Across, SHORT_ROW, View};
 use super::{VIRTUAL_LANES, part};
 use crate::backend::vector::{Operation, Vector};
@@ -86,7 +86,7 @@ impl<B: Buffers> WeightedRows<'_, B> {
     #[inline(always)]
     fn run_as<S: Vector, W: Way>(mut self, s: S) -> Tally {
         let mut tally = Tally::new();
-        let mut tiles = Tiles { logits: [tile::EMPTY; BATCH], terms: [tile::EMPTY; BATCH] };
+        let mut tiles = Tiles { logits: [Tile::EMPTY; BATCH], terms: [Tile::EMPTY; BATCH] };
         let zero = s.splat(0.0);
         let mut groups = [Group::none(s); BATCH];
         let mut references = [Reference::none(s); BATCH];
@@ -105,7 +105,7 @@ impl<B: Buffers> WeightedRows<'_, B> {
                 }
             }
             for (group, logits) in groups.iter_mut().zip(&mut tiles.logits).take(count) {
-                group.bring::<B, W>(s, &self, logits);
+                group.bring::<B, W>(s, &self, logits.numbers_mut());
             }
             if W::CLASSES != Some(2) {
                 for (group, reference) in groups.iter().zip(&mut references).take(count) {
@@ -113,13 +113,19 @@ impl<B: Buffers> WeightedRows<'_, B> {
                 }
             }
             for (i, (group, sum)) in groups.iter().zip(&mut sums).enumerate().take(count) {
-                *sum = group.sum::<B, W>(s, &self, &references[i], &tiles.logits[i], &mut tiles.terms[i]);
+                *sum = group.sum::<B, W>(
+                    s,
+                    &self,
+                    &references[i],
+                    tiles.logits[i].numbers(),
+                    tiles.terms[i].numbers_mut(),
+                );
             }
             for ((group, sum), finished) in groups.iter().zip(&sums).zip(&mut finished).take(count) {
                 *finished = group.finish(s, *sum);
             }
             for (i, group) in groups.iter().enumerate().take(count) {
-                let tiles = (&tiles.logits[i], &mut tiles.terms[i]);
+                let tiles = (tiles.logits[i].numbers(), tiles.terms[i].numbers_mut());
                 let losses = group.complete::<B, W>(s, &mut self, &references[i], &finished[i], tiles);
                 tally.add(group.first, part(&losses, 0, group.count));
                 if let Some(out) = self.row_losses.as_deref_mut() {
@@ -135,9 +141,9 @@ impl<B: Buffers> WeightedRows<'_, B> {
 
 /// Room for short rows.
 struct Tiles {
-    logits: [Tile; BATCH],
+    logits: [Tile<SHORT_ROW>; BATCH],
     /// Their exponentials, then their gradients.
-    terms: [Tile; BATCH],
+    terms: [Tile<SHORT_ROW>; BATCH],
 }
 
 /// A few rows, one a lane. Vectors come first and are aligned, so that none lies across two lines of the cache.
@@ -235,12 +241,12 @@ impl<S: Vector> Group<S> {
 
     /// Turns rows on their side and finds the logits of their labels.
     #[inline(always)]
-    fn bring<B: Buffers, W: Way>(&mut self, s: S, whole: &WeightedRows<'_, B>, tile: &mut Tile) {
+    fn bring<B: Buffers, W: Way>(&mut self, s: S, whole: &WeightedRows<'_, B>, tile: &mut [f32]) {
         let rows = whole.terms.rows;
         if W::TURNED {
             self.place::<W>(rows).bring(s, whole.buffers.logits(), tile);
             let short = ShortRows::<S, true> { view: self.view::<W>(s, rows), labels: self.labels };
-            let (of_labels, weights) = short.find_labels(s, &tile.0, rows.class_weights());
+            let (of_labels, weights) = short.find_labels(s, tile, rows.class_weights());
             self.of_labels = of_labels;
             self.weights = s.mul(self.weights, weights);
         }
@@ -253,14 +259,14 @@ impl<S: Vector> Group<S> {
         s: S,
         whole: &WeightedRows<'_, B>,
         reference: &Reference<S::F>,
-        logits: &Tile,
-        terms: &mut Tile,
+        logits: &[f32],
+        terms: &mut [f32],
     ) -> Pair<S::F> {
         if W::ALONG {
             return self.sum_along(s, whole, reference);
         }
         let view = self.view::<W>(s, whole.terms.rows);
-        let logits = if W::TURNED { &logits.0[..] } else { whole.buffers.logits() };
+        let logits = if W::TURNED { logits } else { whole.buffers.logits() };
         let labels = self.labels;
         if view.classes == 2 {
             ShortRows::<S, true> { view, labels }.sum_of_two(s, logits)
@@ -327,7 +333,7 @@ impl<S: Vector> Group<S> {
         whole: &mut WeightedRows<'_, B>,
         reference: &Reference<S::F>,
         finished: &Finished<S>,
-        tiles: (&Tile, &mut Tile),
+        tiles: (&[f32], &mut [f32]),
     ) -> [f32; VIRTUAL_LANES] {
         let mut losses = [0.0; VIRTUAL_LANES];
         s.store(finished.losses, &mut losses, 0);
@@ -360,7 +366,7 @@ impl<S: Vector> Group<S> {
         whole: &mut WeightedRows<'_, B>,
         reference: &Reference<S::F>,
         finished: &Finished<S>,
-        (logits, terms): (&Tile, &mut Tile),
+        (logits, terms): (&[f32], &mut [f32]),
     ) -> S::F {
         let view = self.view::<W>(s, whole.terms.rows);
         let rows = ShortRows::<S, false> { view, labels: self.labels };
@@ -383,13 +389,13 @@ impl<S: Vector> Group<S> {
             let own = if view.classes == 2 {
                 miss
             } else if W::TURNED {
-                s.mul(s.load(&terms.0, class * S::LANES), of_term)
+                s.mul(s.load(terms, class * S::LANES), of_term)
             } else {
                 s.mul(term.of(s, view.load(s, whole.buffers.logits(), class, 0.0)), of_term)
             };
             let mut value = s.select(rows.is_label(s, class), at_label, own);
             if W::TURNED {
-                s.store(value, &mut terms.0, class * S::LANES);
+                s.store(value, terms, class * S::LANES);
             } else {
                 // Rows that are something special are still needed as they are.
                 value = s.select(is_special, view.load(s, whole.buffers.logits(), class, 0.0), value);
@@ -400,7 +406,7 @@ impl<S: Vector> Group<S> {
             if s.any_bit(s.to_bits(special)) {
                 for class in 0..view.classes {
                     let at = class * S::LANES;
-                    s.store(s.select(is_special, s.load(&logits.0, at), s.load(&terms.0, at)), &mut terms.0, at);
+                    s.store(s.select(is_special, s.load(logits, at), s.load(terms, at)), terms, at);
                 }
             }
             self.place::<W>(whole.terms.rows).send(s, terms, whole.buffers.gradients());
