@@ -34,15 +34,16 @@ fn batches(mut take: impl FnMut(&[f32], &[i32], &[f32])) {
     for classes in LENGTHS {
         for regime in REGIMES {
             let (mut logits, mut labels) = (Vec::new(), Vec::new());
-            for row in 0..5 {
+            // Of few classes more rows than vectors have lanes, and some to spare.
+            for row in 0..if classes <= 33 { 21 } else { 5 } {
                 let (mut x, label) = regime.row(classes, &mut rng);
                 // A special value now and then.
-                if row == 3 && rng.below(4) == 0 {
+                if row % 5 == 3 && rng.below(4) == 0 {
                     let at = rng.below(classes);
                     x[at] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.below(3)];
                 }
                 logits.extend(x);
-                labels.push(if row == 4 && rng.below(3) == 0 { -100 } else { label as i32 });
+                labels.push(if row % 5 == 4 && rng.below(3) == 0 { -100 } else { label as i32 });
             }
             let weights: Vec<f32> = (0..classes).map(|_| rng.between(-1.0, 3.0)).collect();
             take(&logits, &labels, &weights);
@@ -94,5 +95,5 @@ fn bits_are_the_same_on_every_machine() {
 }
 
 /// Changes whenever a kernel computes in another way, and then on every backend of the class at once.
-const FUSED: u64 = 0x05e4_48fe_a7a0_90c3;
-const UNFUSED: u64 = 0xd685_01d4_cc8b_0e3b;
+const FUSED: u64 = 0xea7e_e849_fe1f_3cb5;
+const UNFUSED: u64 = 0x8d65_1bb4_dc71_ade8;
