@@ -2,9 +2,11 @@
 //!
 //! What a kernel promises:
 //! - Element k of a row belongs to virtual lane `k % VIRTUAL_LANES`, whatever the width of the hardware. The `DEPTH`
-//!   elements of a lane in one block of `BLOCK` are added in a fixed tree, the blocks in their order as unevaluated
-//!   pairs, the lanes in a fixed tree at the end. So every backend adds the same numbers in the same order, and the
-//!   error of a sum does not grow with its length.
+//!   elements of a lane in one block of `BLOCK` are added in a fixed tree, the blocks (and at the end of a row quarters of
+//!   one) in their order as unevaluated pairs, the lanes in a fixed tree at the end. So every backend adds the same
+//!   numbers in the same order, and the error of a sum does not grow with its length.
+//! - Short rows stand across: one row a lane, whose terms are added class by class, again in small trees and pairs. What
+//!   a row comes to never depends on the rows beside it.
 //! - A missing element at the end of a row counts as −∞, whose exponential is +0: adding it changes no bit, so it may
 //!   as well be left out.
 

@@ -1,10 +1,8 @@
 //! Part of a row: its largest logit and Σ_{k≠m} exp(x_k − x_m) in f64.
 
+use super::from_largest::SUMS;
 use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, first, maximum, position};
 use crate::backend::vector::{Operation, Vector};
-
-/// Below this the sum, in units of 2^−`HEADROOM`, may have lost terms.
-const SMALL_SUM: f32 = f32::from_bits((127 - 39) << 23);
 
 /// The largest logit (−∞ where there is none, NaN where any is) and the sum over the others.
 pub(crate) struct RowPart<'a>(pub(crate) &'a [f32]);
@@ -25,7 +23,7 @@ impl Operation for RowPart<'_> {
                 let (sum, _) = excluded_sum(s, self.0, index, largest, HEADROOM);
                 let (hi, lo) = (first(s, sum.hi), first(s, sum.lo));
                 let sum = (f64::from(hi) + f64::from(lo)) * f64::from(UNDO_HEADROOM);
-                (largest, if hi < SMALL_SUM { in_f64(self.0, index) } else { sum })
+                (largest, if hi < SUMS.start { in_f64(self.0, index) } else { sum })
             }
         }
     }
