@@ -1,8 +1,9 @@
 //! The weighted loss −w[y]·log p_y and its gradient w[y]·(p_i − [i = y]), row by row.
 //!
 //! The reference class is the label: with E = Σ_{k≠y} exp(x_k − x_y) the loss is w·log(1 + E), p_y = 1/(1 + E), and
-//! 1 − p_y = E/(1 + E) without a cancellation. Lanes run along the row for the sum; what remains to be done once a
-//! row (the reference, the logarithm, the division) is done for as many rows at once as a vector has lanes.
+//! 1 − p_y = E/(1 + E) without a cancellation. For the sum lanes run along the row, or across rows that are short or stand
+//! side by side; what remains to be done once a row (the reference, the logarithm, the division) is done for as many
+//! rows at once as a vector has lanes.
 
 use super::buffers::Buffers;
 use super::exp::{Exp, Reference, Scale, refined};
