@@ -41,7 +41,7 @@ impl Operation for ExcludedSum<'_> {
         let mut total = [Pair { hi: zero, lo: zero }; VIRTUAL_LANES];
         let exp = Exp::new(s, self.scale);
         let missing = s.splat(self.scale.logit_of_zero());
-        let term = InRange { exp, missing };
+        let term = Exponentials::<_, false> { exp, missing };
         let (blocks, skip_block) = (self.len / BLOCK, self.skip / BLOCK);
         for index in 0..blocks {
             let at = index * BLOCK;
@@ -53,9 +53,9 @@ impl Operation for ExcludedSum<'_> {
             if in_range {
                 for (group, sum) in sums.iter_mut().enumerate().take(groups) {
                     let (terms, seen) = if index == skip_block {
-                        piece.whole::<S, true>(s, group * S::LANES, &term)
+                        piece.whole::<S, true, false>(s, group * S::LANES, &term)
                     } else {
-                        piece.whole::<S, false>(s, group * S::LANES, &term)
+                        piece.whole::<S, false, false>(s, group * S::LANES, &term)
                     };
                     *sum = terms;
                     in_range &= seen.all_in_range(s);
@@ -87,13 +87,13 @@ impl Operation for ExcludedSum<'_> {
                     let left = left.saturating_sub(lane);
                     let (terms, seen) = match left.div_ceil(VIRTUAL_LANES) {
                         0 => continue,
-                        1 => piece.quarter::<S, 1, true, true>(s, lane, &term),
-                        2 => piece.quarter::<S, 2, true, true>(s, lane, &term),
-                        3 => piece.quarter::<S, 3, true, true>(s, lane, &term),
+                        1 => piece.quarter::<S, 1, true, true, false>(s, lane, &term),
+                        2 => piece.quarter::<S, 2, true, true, false>(s, lane, &term),
+                        3 => piece.quarter::<S, 3, true, true, false>(s, lane, &term),
                         4 if left < (QUARTER - 1) * VIRTUAL_LANES + S::LANES => {
-                            piece.quarter::<S, 4, true, true>(s, lane, &term)
+                            piece.quarter::<S, 4, true, true, false>(s, lane, &term)
                         }
-                        _ => piece.quarter::<S, 4, true, false>(s, lane, &term),
+                        _ => piece.quarter::<S, 4, true, false, false>(s, lane, &term),
                     };
                     *sum = terms;
                     in_range &= seen.all_in_range(s);
@@ -144,44 +144,17 @@ struct Piece<'a> {
     skip: usize,
 }
 
-/// The terms of a sum.
-trait Terms<S: Vector> {
-    fn of(&self, s: S, x: S::F) -> Factors<S>;
+/// The exponentials of a sum: of any logits with `CLAMP`, else of those in range, as [`Range`] tells of many at once.
+struct Exponentials<F, const CLAMP: bool> {
+    exp: Exp<F>,
     /// A logit whose exponential is 0.
-    fn missing(&self) -> S::F;
-}
-
-/// Logits whose exponentials are in range, as [`Range`] tells of many at once.
-struct InRange<F> {
-    exp: Exp<F>,
     missing: F,
 }
 
-impl<S: Vector> Terms<S> for InRange<S::F> {
+impl<F: Copy, const CLAMP: bool> Exponentials<F, CLAMP> {
     #[inline(always)]
-    fn of(&self, s: S, x: S::F) -> Factors<S> {
-        self.exp.term(s, x)
-    }
-    #[inline(always)]
-    fn missing(&self) -> S::F {
-        self.missing
-    }
-}
-
-/// Any logits: far from zero, −∞, NaN, out of range.
-struct Clamped<F> {
-    exp: Exp<F>,
-    missing: F,
-}
-
-impl<S: Vector> Terms<S> for Clamped<S::F> {
-    #[inline(always)]
-    fn of(&self, s: S, x: S::F) -> Factors<S> {
-        self.exp.term(s, self.exp.clamped(s, x))
-    }
-    #[inline(always)]
-    fn missing(&self) -> S::F {
-        self.missing
+    fn of<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
+        self.exp.term(s, if CLAMP { self.exp.clamped(s, x) } else { x })
     }
 }
 
@@ -195,16 +168,21 @@ impl<'a> Piece<'a> {
 
     /// The sums of the virtual lanes from `lane` on, over a whole block.
     #[inline(always)]
-    fn whole<S: Vector, const SKIP: bool>(&self, s: S, lane: usize, term: &impl Terms<S>) -> (S::F, Range<S::U>) {
+    fn whole<S: Vector, const SKIP: bool, const CLAMP: bool>(
+        &self,
+        s: S,
+        lane: usize,
+        term: &Exponentials<S::F, CLAMP>,
+    ) -> (S::F, Range<S::U>) {
         let low = join(
             s,
-            self.quarter_of(0).quarter::<S, QUARTER, SKIP, false>(s, lane, term),
-            self.quarter_of(1).quarter::<S, QUARTER, SKIP, false>(s, lane, term),
+            self.quarter_of(0).quarter::<S, QUARTER, SKIP, false, CLAMP>(s, lane, term),
+            self.quarter_of(1).quarter::<S, QUARTER, SKIP, false, CLAMP>(s, lane, term),
         );
         let high = join(
             s,
-            self.quarter_of(2).quarter::<S, QUARTER, SKIP, false>(s, lane, term),
-            self.quarter_of(3).quarter::<S, QUARTER, SKIP, false>(s, lane, term),
+            self.quarter_of(2).quarter::<S, QUARTER, SKIP, false, CLAMP>(s, lane, term),
+            self.quarter_of(3).quarter::<S, QUARTER, SKIP, false, CLAMP>(s, lane, term),
         );
         join(s, low, high)
     }
@@ -212,54 +190,54 @@ impl<'a> Piece<'a> {
     /// The same over `N` vectors of each virtual lane, at most a quarter. With `SKIP` the reference may be among them,
     /// with `END` the row may end in the last of them.
     #[inline(always)]
-    fn quarter<S: Vector, const N: usize, const SKIP: bool, const END: bool>(
+    fn quarter<S: Vector, const N: usize, const SKIP: bool, const END: bool, const CLAMP: bool>(
         &self,
         s: S,
         lane: usize,
-        term: &impl Terms<S>,
+        term: &Exponentials<S::F, CLAMP>,
     ) -> (S::F, Range<S::U>) {
-        let low = self.pair::<S, N, SKIP, END>(s, lane, 0, term);
-        if N > 2 { join(s, low, self.pair::<S, N, SKIP, END>(s, lane, 2, term)) } else { low }
+        let low = self.pair::<S, N, SKIP, END, CLAMP>(s, lane, 0, term);
+        if N > 2 { join(s, low, self.pair::<S, N, SKIP, END, CLAMP>(s, lane, 2, term)) } else { low }
     }
 
     /// The sum of vector `j` and its neighbour, one product in the multiply-add of the other, or of the first alone.
     #[inline(always)]
-    fn pair<S: Vector, const N: usize, const SKIP: bool, const END: bool>(
+    fn pair<S: Vector, const N: usize, const SKIP: bool, const END: bool, const CLAMP: bool>(
         &self,
         s: S,
         lane: usize,
         j: usize,
-        term: &impl Terms<S>,
+        term: &Exponentials<S::F, CLAMP>,
     ) -> (S::F, Range<S::U>) {
-        let a = term.of(s, self.vector::<S, N, SKIP, END>(s, lane, j, term));
+        let a = term.of(s, self.vector::<S, N, SKIP, END, CLAMP>(s, lane, j, term));
         let first = s.mul(a.mantissa, a.power);
         if j + 1 == N {
             return (first, Range::of_one(&a));
         }
-        let b = term.of(s, self.vector::<S, N, SKIP, END>(s, lane, j + 1, term));
+        let b = term.of(s, self.vector::<S, N, SKIP, END, CLAMP>(s, lane, j + 1, term));
         (s.mul_add(b.mantissa, b.power, first), Range::of_one(&a).and(s, Range::of_one(&b)))
     }
 
     #[inline(always)]
-    fn vector<S: Vector, const N: usize, const SKIP: bool, const END: bool>(
+    fn vector<S: Vector, const N: usize, const SKIP: bool, const END: bool, const CLAMP: bool>(
         &self,
         s: S,
         lane: usize,
         j: usize,
-        term: &impl Terms<S>,
+        term: &Exponentials<S::F, CLAMP>,
     ) -> S::F {
         let at = j * VIRTUAL_LANES + lane;
         // As floats: what is not a small number is none that is looked for.
         let index = s.load(&INDEX, at);
         let mut x = if END && j + 1 == N {
             let inside = s.less(index, s.splat(self.end as f32));
-            s.select(inside, load_padded(s, self.from, at, 0.0), term.missing())
+            s.select(inside, load_padded(s, self.from, at, 0.0), term.missing)
         } else {
             s.load(self.from, at)
         };
         if SKIP {
             let skipped = s.equal(index, s.splat(self.skip as isize as f32));
-            x = s.select(skipped, term.missing(), x);
+            x = s.select(skipped, term.missing, x);
         }
         x
     }
@@ -282,15 +260,15 @@ impl Operation for AnyLogits<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Self::Output {
-        let term = Clamped { exp: Exp::new(s, self.scale), missing: s.splat(f32::NEG_INFINITY) };
+        let term = Exponentials::<_, true> { exp: Exp::new(s, self.scale), missing: s.splat(f32::NEG_INFINITY) };
         let mut lanes = [0.0; VIRTUAL_LANES];
         for lane in (0..VIRTUAL_LANES).step_by(S::LANES) {
             let (sum, _) = match self.vectors {
-                1 => self.piece.quarter::<S, 1, true, true>(s, lane, &term),
-                2 => self.piece.quarter::<S, 2, true, true>(s, lane, &term),
-                3 => self.piece.quarter::<S, 3, true, true>(s, lane, &term),
-                DEPTH => self.piece.whole::<S, true>(s, lane, &term),
-                _ => self.piece.quarter::<S, 4, true, true>(s, lane, &term),
+                1 => self.piece.quarter::<S, 1, true, true, true>(s, lane, &term),
+                2 => self.piece.quarter::<S, 2, true, true, true>(s, lane, &term),
+                3 => self.piece.quarter::<S, 3, true, true, true>(s, lane, &term),
+                DEPTH => self.piece.whole::<S, true, true>(s, lane, &term),
+                _ => self.piece.quarter::<S, 4, true, true, true>(s, lane, &term),
             };
             s.store(sum, &mut lanes, lane);
         }
