@@ -278,7 +278,8 @@ impl<'a> CrossEntropy<'a> {
         targets: Targets<'_>,
         row_losses: Option<&mut [f32]>,
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
+        let mut rows = Rows::unchecked(self.shape);
+        let divisor = self.check(&mut rows, Argument::Logits, logits.len(), targets)?;
         check_row_losses(&rows, row_losses.as_deref())?;
         let scale = GradientScale::Same(0.0);
         let space = Space { logits: Some(logits), gradient: None, row_losses, scale };
@@ -292,7 +293,8 @@ impl<'a> CrossEntropy<'a> {
         upstream: Upstream<'_>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
+        let mut rows = Rows::unchecked(self.shape);
+        let divisor = self.check(&mut rows, Argument::Logits, logits.len(), targets)?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
         let space = Space { logits: Some(logits), gradient: Some(gradient), row_losses: None, scale };
@@ -305,7 +307,8 @@ impl<'a> CrossEntropy<'a> {
         targets: Targets<'_>,
         upstream: Upstream<'_>,
     ) -> Result<Summary, Error> {
-        let (rows, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
+        let mut rows = Rows::unchecked(self.shape);
+        let divisor = self.check(&mut rows, Argument::Logits, logits.len(), targets)?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
         let space = Space { logits: None, gradient: Some(logits), row_losses: None, scale };
         Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
@@ -314,25 +317,24 @@ impl<'a> CrossEntropy<'a> {
     /// Checks everything but the slices that are written.
     pub(crate) fn check<'l>(
         &self,
+        rows: &mut Rows<'l>,
         argument: Argument,
         len: usize,
         targets: Targets<'l>,
-    ) -> Result<(Rows<'l>, Divisor), Error>
-    where
-        'a: 'l,
-    {
-        let rows = self.check_rows(argument, len, targets)?;
+    ) -> Result<Divisor, Error> {
+        rows.check(argument, len, targets, self.chosen_backend())?;
+        self.check_options(argument, targets)?;
         let by_rows = self.mislabel_costs.is_some() || matches!(targets, Targets::Soft(_));
         let default = if by_rows { Reduction::Mean(Denominator::Rows) } else { Reduction::default() };
-        let divisor = Divisor::new(self.reduction.unwrap_or(default), self.zero_denominator, &rows.counts)?;
-        Ok((rows, divisor))
+        Divisor::new(self.reduction.unwrap_or(default), self.zero_denominator, &rows.counts)
     }
 
     pub(crate) fn check_rows<'l>(&self, argument: Argument, len: usize, targets: Targets<'l>) -> Result<Rows<'l>, Error>
     where
         'a: 'l,
     {
-        let rows = Rows::check(&self.shape, argument, len, targets, self.chosen_backend())?;
+        let mut rows = Rows::unchecked(self.shape);
+        rows.check(argument, len, targets, self.chosen_backend())?;
         self.check_options(argument, targets)?;
         Ok(rows)
     }
@@ -345,7 +347,9 @@ impl<'a> CrossEntropy<'a> {
         let shape = Shape { positions: 1, row_stride: None, ..self.shape };
         let too_long = Error::SizeOverflow { rows: count, row_stride: shape.classes };
         let len = count.checked_mul(shape.classes).ok_or(too_long)?;
-        Rows::check(&shape, Argument::Logits, len, targets, self.chosen_backend())
+        let mut rows = Rows::unchecked(shape);
+        rows.check(Argument::Logits, len, targets, self.chosen_backend())?;
+        Ok(rows)
     }
 
     pub(crate) fn adjustment(&self) -> Adjustment<'a> {

@@ -4,7 +4,7 @@ use crate::cross_entropy::{CrossEntropy, check_row_losses};
 use crate::error::{Argument, Error};
 use crate::kernel::probabilities::ProbabilityRows;
 use crate::label::Label;
-use crate::problem::Targets;
+use crate::problem::{Rows, Targets};
 use crate::reduction::Summary;
 
 impl CrossEntropy<'_> {
@@ -73,7 +73,8 @@ impl CrossEntropy<'_> {
         if !(eps.is_finite() && eps >= 0.0) {
             return Err(Error::OutOfRange { argument: Argument::Eps, range: "a finite number of at least 0" });
         }
-        let (rows, divisor) = self.check(Argument::Probabilities, probabilities.len(), targets)?;
+        let mut rows = Rows::unchecked(self.shape);
+        let divisor = self.check(&mut rows, Argument::Probabilities, probabilities.len(), targets)?;
         check_row_losses(&rows, row_losses.as_deref())?;
         let costs = self.costs();
         let tally = self.chosen_backend().run(ProbabilityRows { rows: &rows, probabilities, eps, costs, row_losses });

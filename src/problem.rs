@@ -47,16 +47,23 @@ pub(crate) enum Targets<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// Rows that have not been checked: none.
+    #[inline(always)]
+    pub(crate) fn unchecked(shape: Shape<'a>) -> Self {
+        Self { shape, labels: None, count: 0, sample_stride: 0, counts: Total::default() }
+    }
+
     /// Checks the shape against the length of the logits (or probabilities, as `argument` says), the weights and every
     /// target.
+    // In place, since a result as large as this would be copied on its way, piece by piece.
     pub(crate) fn check(
-        shape: &Shape<'a>,
+        &mut self,
         argument: Argument,
         len: usize,
         targets: Targets<'a>,
         backend: Backend,
-    ) -> Result<Self, Error> {
-        let Shape { classes, positions, row_stride, class_weights, sample_weights, .. } = *shape;
+    ) -> Result<(), Error> {
+        let Shape { classes, positions, row_stride, class_weights, sample_weights, .. } = self.shape;
         if classes == 0 {
             return Err(Error::NoClasses);
         }
@@ -86,16 +93,16 @@ impl<'a> Rows<'a> {
             check_length(Argument::SampleWeights, count, weights.len())?;
             check_cost(Argument::SampleWeights, weights)?;
         }
-        let labels = if let Targets::Labels(labels) = targets { Some(labels) } else { None };
-        let mut checked = Self { shape: *shape, labels, count, sample_stride, counts: Total::default() };
+        self.labels = if let Targets::Labels(labels) = targets { Some(labels) } else { None };
+        (self.count, self.sample_stride) = (count, sample_stride);
         if let Targets::Soft(probabilities) = targets {
             check_length(Argument::Targets, len, probabilities.len())?;
             check_finite(Argument::Targets, probabilities)?;
-            checked.count_soft(probabilities);
+            self.count_soft(probabilities);
+            Ok(())
         } else {
-            checked.check_labels(backend)?;
+            self.check_labels(backend)
         }
-        Ok(checked)
     }
 
     fn check_labels(&mut self, backend: Backend) -> Result<(), Error> {
@@ -271,24 +278,21 @@ impl Operation for WeightSums<'_> {
         let rows = self.0;
         let (mut weight_sum, mut sample_weight_sum) = (LaneSum::new(), LaneSum::new());
         let mut first = 0;
-        while first < rows.count {
-            let count = S::LANES.min(rows.count - first);
-            let classes = rows.classes_of(first, count, S::LANES);
-            let mut weights = [0.0; VIRTUAL_LANES];
-            s.store(rows.weights_of(s, &classes), &mut weights, 0);
-            match rows.shape.sample_weights {
-                None => weight_sum.add_all(first, part(&weights, 0, count)),
-                Some(_) => {
-                    for ((row, weight), &class) in (first..).zip(weights).zip(&classes).take(count) {
-                        if class != NO_CLASS {
-                            let of_sample = f64::from(rows.sample_weight(row));
-                            weight_sum.add(row, f64::from(weight) * of_sample);
-                            sample_weight_sum.add(row, of_sample);
-                        }
-                    }
-                }
+        if rows.shape.sample_weights.is_none() {
+            while first + S::LANES <= rows.count {
+                let classes = rows.classes_of(first, S::LANES, S::LANES);
+                let mut weights = [0.0; VIRTUAL_LANES];
+                s.store(rows.weights_of(s, &classes), &mut weights, 0);
+                weight_sum.add_all(first, part(&weights, 0, S::LANES));
+                first += S::LANES;
             }
-            first += count;
+        }
+        for row in first..rows.count {
+            if let Some(class) = rows.class(row) {
+                let of_sample = f64::from(rows.sample_weight(row));
+                weight_sum.add(row, f64::from(rows.weight(class)) * of_sample);
+                sample_weight_sum.add(row, of_sample);
+            }
         }
         let of_samples =
             if rows.shape.sample_weights.is_some() { sample_weight_sum.total() } else { rows.counts.rows as f64 };

@@ -270,6 +270,7 @@ impl LaneSum {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn total(&self) -> f64 {
         let mut lanes = self.0;
         let mut width = VIRTUAL_LANES;

@@ -1,5 +1,6 @@
 //! SSE2 and wasm simd128: `wide`, chosen when the crate is compiled. No fused multiply-add.
 
+use super::scalar::{Scalar, Unfused};
 use super::vector::{Operation, Vector};
 use wide::{f32x4, u32x4};
 
@@ -13,11 +14,16 @@ impl Vector for Baseline {
     type F = f32x4;
     type U = u32x4;
     type M = f32x4;
+    type Lane = Scalar<Unfused>;
 
     // As with the other backends, what is run is a function of its own.
     #[inline(never)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
         operation.run(self)
+    }
+    #[inline(always)]
+    fn lane(self) -> Self::Lane {
+        Scalar(Unfused)
     }
     #[inline(always)]
     fn splat(self, value: f32) -> f32x4 {

@@ -166,8 +166,8 @@ impl Backend {
             }
             #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
             Kind::Baseline => baseline::Baseline.run(operation),
-            Kind::ScalarFused => scalar::Scalar::<true>.run(operation),
-            Kind::Scalar => scalar::Scalar::<false>.run(operation),
+            Kind::ScalarFused => scalar::Scalar(scalar::SoftwareFused).run(operation),
+            Kind::Scalar => scalar::Scalar(scalar::Unfused).run(operation),
         }
     }
 }

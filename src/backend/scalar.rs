@@ -1,29 +1,67 @@
-//! One lane: any processor. With `FUSED` the multiply-add rounds once, as the vector backends with FMA do, at
-//! the price of software where `core` reaches no instruction for it.
+//! One lane: any processor, and rows too few for a vector.
 
 use super::vector::{Operation, Vector};
 
-/// In software, and too long to be inlined a dozen times an exponential.
-#[inline(never)]
-fn fused(a: f32, b: f32, c: f32) -> f32 {
-    libm::fmaf(a, b, c)
+/// How a lane multiplies and adds.
+pub(super) trait MulAdd: Copy {
+    /// Whether it rounds once.
+    const FUSED: bool;
+
+    /// a · b + c
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32;
+
+    /// Runs `operation` with the instructions that this needs.
+    // As with the other backends, what is run is a function of its own.
+    #[inline(never)]
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        operation.run(Scalar(self))
+    }
+}
+
+/// Rounds twice.
+#[derive(Clone, Copy)]
+pub(super) struct Unfused;
+
+impl MulAdd for Unfused {
+    const FUSED: bool = false;
+    #[inline(always)]
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+/// Rounds once, as the vector backends with FMA do, at the price of software: `core` reaches no instruction for it.
+#[derive(Clone, Copy)]
+pub(super) struct SoftwareFused;
+
+impl MulAdd for SoftwareFused {
+    const FUSED: bool = true;
+    // Too long to be inlined a dozen times an exponential.
+    #[inline(never)]
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
+        libm::fmaf(a, b, c)
+    }
 }
 
 /// One f32 at a time.
 #[derive(Clone, Copy)]
-pub(super) struct Scalar<const FUSED: bool>;
+pub(super) struct Scalar<A>(pub(super) A);
 
-impl<const FUSED: bool> Vector for Scalar<FUSED> {
+impl<A: MulAdd> Vector for Scalar<A> {
     const LANES: usize = 1;
-    const FUSED: bool = FUSED;
+    const FUSED: bool = A::FUSED;
     type F = f32;
     type U = u32;
     type M = bool;
+    type Lane = Self;
 
-    // As with the other backends, what is run is a function of its own.
-    #[inline(never)]
+    #[inline(always)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
-        operation.run(self)
+        self.0.run(operation)
+    }
+    #[inline(always)]
+    fn lane(self) -> Self {
+        self
     }
     #[inline(always)]
     fn splat(self, value: f32) -> f32 {
@@ -65,7 +103,7 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
     }
     #[inline(always)]
     fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
-        if FUSED { fused(a, b, c) } else { a * b + c }
+        self.0.mul_add(a, b, c)
     }
     #[inline(always)]
     fn at_least(self, x: f32, floor: f32) -> f32 {

@@ -26,9 +26,14 @@ pub(crate) trait Vector: Copy {
     type U: Copy;
     /// The result of a comparison, lane by lane.
     type M: Copy;
+    /// One lane with the same instructions, for rows too few to fill a vector.
+    type Lane: Vector;
 
     /// Runs `operation` with the instructions of this backend enabled.
     fn run<O: Operation>(self, operation: O) -> O::Output;
+
+    /// One lane with the same instructions.
+    fn lane(self) -> Self::Lane;
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::F;

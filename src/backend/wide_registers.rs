@@ -2,6 +2,7 @@
 
 use core::slice::from_ref;
 
+use super::scalar::{MulAdd, Scalar};
 use super::vector::{Operation, Vector};
 use pulp::bytemuck::{Zeroable, cast, cast_slice};
 
@@ -9,25 +10,27 @@ use pulp::bytemuck::{Zeroable, cast, cast_slice};
 #[derive(Clone, Copy)]
 pub(super) struct Pulp<S>(pub(super) S);
 
-struct WithToken<T, O>(T, O);
+struct With<V, O>(V, O);
 
-impl<T: Zip, O: Operation> pulp::WithSimd for WithToken<T, O> {
+impl<V: Vector, O: Operation> pulp::WithSimd for With<V, O> {
     type Output = O::Output;
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) -> O::Output {
-        // Also a token of pulp's, of the same type, but known to zip.
-        self.1.run(Pulp(self.0))
+        // Made of a token of the same type, of which more is known.
+        self.1.run(self.0)
     }
 }
 
-/// The one operation that pulp does not have for every token.
-pub(super) trait Zip: pulp::Simd {
+/// The operations that pulp does not have for every token.
+pub(super) trait Token: pulp::Simd {
     /// [`Vector::zip`]
     fn zip(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
+    /// a · b + c of one lane, rounded once.
+    fn mul_add_of_lane(self, a: f32, b: f32, c: f32) -> f32;
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Zip for pulp::x86::V4 {
+impl Token for pulp::x86::V4 {
     #[inline(always)]
     fn zip(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
         let low = pulp::u32x16(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -35,10 +38,14 @@ impl Zip for pulp::x86::V4 {
         let first = self.avx512f._mm512_permutex2var_ps(cast(a), cast(low), cast(b));
         (cast(first), cast(self.avx512f._mm512_permutex2var_ps(cast(a), cast(high), cast(b))))
     }
+    #[inline(always)]
+    fn mul_add_of_lane(self, a: f32, b: f32, c: f32) -> f32 {
+        (*self).mul_add_of_lane(a, b, c)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Zip for pulp::x86::V3 {
+impl Token for pulp::x86::V3 {
     #[inline(always)]
     fn zip(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
         // Each half of a register by itself.
@@ -47,27 +54,57 @@ impl Zip for pulp::x86::V3 {
         let first = self.avx._mm256_permute2f128_ps::<0x20>(low, high);
         (cast(first), cast(self.avx._mm256_permute2f128_ps::<0x31>(low, high)))
     }
+    #[inline(always)]
+    fn mul_add_of_lane(self, a: f32, b: f32, c: f32) -> f32 {
+        let lane = |x| self.sse._mm_set_ss(x);
+        self.sse._mm_cvtss_f32(self.fma._mm_fmadd_ss(lane(a), lane(b), lane(c)))
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
-impl Zip for pulp::aarch64::Neon {
+impl Token for pulp::aarch64::Neon {
     #[inline(always)]
     fn zip(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
         let (a, b) = (cast(a), cast(b));
         (cast(self.neon.vzip1q_f32(a, b)), cast(self.neon.vzip2q_f32(a, b)))
     }
+    #[inline(always)]
+    fn mul_add_of_lane(self, a: f32, b: f32, c: f32) -> f32 {
+        self.neon.vfmas_lane_f32::<0>(c, b, self.neon.vdup_n_f32(a))
+    }
 }
 
-impl<S: Zip> Vector for Pulp<S> {
+/// The multiply-add of one lane with the instruction that vectors have too.
+#[derive(Clone, Copy)]
+pub(super) struct Instruction<S>(S);
+
+impl<S: Token> MulAdd for Instruction<S> {
+    const FUSED: bool = true;
+    #[inline(always)]
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
+        self.0.mul_add_of_lane(a, b, c)
+    }
+    #[inline(always)]
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        self.0.vectorize(With(Scalar(self), operation))
+    }
+}
+
+impl<S: Token> Vector for Pulp<S> {
     const LANES: usize = S::F32_LANES;
     const FUSED: bool = true;
     type F = S::f32s;
     type U = S::u32s;
     type M = S::m32s;
+    type Lane = Scalar<Instruction<S>>;
 
     #[inline(always)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
-        self.0.vectorize(WithToken(self.0, operation))
+        self.0.vectorize(With(self, operation))
+    }
+    #[inline(always)]
+    fn lane(self) -> Self::Lane {
+        Scalar(Instruction(self.0))
     }
     #[inline(always)]
     fn splat(self, value: f32) -> S::f32s {

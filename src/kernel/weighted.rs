@@ -32,6 +32,9 @@ pub(crate) struct WeightedRows<'a, B> {
     pub(crate) scale: GradientScale<'a>,
 }
 
+/// So few short rows are faster one by one than in vectors that they do not fill.
+const FEW_ROWS: usize = 3;
+
 /// The number of groups that go through each step together: one step after another would leave the processor waiting for
 /// the end of a long chain of dependent instructions.
 const BATCH: usize = 2;
@@ -42,7 +45,9 @@ impl<B: Buffers> Operation for WeightedRows<'_, B> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Tally {
         let rows = self.terms.rows;
-        if rows.positions() > 1 || S::LANES == 1 && rows.classes() <= SHORT_ROW {
+        if S::LANES > 1 && rows.count() <= FEW_ROWS && rows.classes() <= SHORT_ROW {
+            self.run_as::<S::Lane, SideBySide>(s.lane())
+        } else if rows.positions() > 1 || S::LANES == 1 && rows.classes() <= SHORT_ROW {
             self.run_as::<S, SideBySide>(s)
         } else if rows.classes() > SHORT_ROW {
             self.run_as::<S, OneByOne>(s)
