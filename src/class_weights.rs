@@ -140,7 +140,7 @@ impl ClassWeights {
         if let Scheme::EffectiveNumber { beta } = self.scheme
             && !(0.0..1.0).contains(&beta)
         {
-            return Err(Error::OutOfRange { argument: Argument::Beta, range: "at least 0 and below 1" });
+            return Err(Error::OutOfRange { argument: Argument::Beta });
         }
         let for_empty = match self.empty_class {
             EmptyClass::Weight(weight) if !weight.is_finite() => {

@@ -359,16 +359,16 @@ impl<'a> CrossEntropy<'a> {
     fn check_options(&self, argument: Argument, targets: Targets<'_>) -> Result<(), Error> {
         let classes = self.shape.classes;
         if !(0.0..=1.0).contains(&self.label_smoothing) {
-            return Err(Error::OutOfRange { argument: Argument::LabelSmoothing, range: "a number in [0, 1]" });
+            return Err(Error::OutOfRange { argument: Argument::LabelSmoothing });
         }
         for (argument, number) in [(Argument::Focal, self.focal), (Argument::ZLoss, self.z_loss)] {
             if !(number.is_finite() && number >= 0.0) {
-                return Err(Error::OutOfRange { argument, range: "a finite number of at least 0" });
+                return Err(Error::OutOfRange { argument });
             }
         }
         let temperature = self.adjustment.temperature;
         if !(temperature.is_finite() && temperature > 0.0) {
-            return Err(Error::OutOfRange { argument: Argument::Temperature, range: "a finite number above 0" });
+            return Err(Error::OutOfRange { argument: Argument::Temperature });
         }
         if let Some(bias) = self.adjustment.bias {
             check_length(Argument::ClassBias, classes, bias.len())?;

@@ -3,67 +3,119 @@
 use core::fmt;
 
 /// The argument of a call that an [`Error`] is about.
+///
+/// Its number (`argument as u32`) stays the same in every version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(u32)]
 pub enum Argument {
     /// The logits, `[N, C, D]`.
-    Logits,
+    Logits = 1,
     /// The probabilities, `[N, C, D]`.
-    Probabilities,
+    Probabilities = 2,
     /// The labels, `[N, D]`.
-    Labels,
+    Labels = 3,
     /// The class weights, `[C]`; the miss costs where there are mislabel costs.
-    ClassWeights,
+    ClassWeights = 4,
     /// The mislabel costs, `[C, C]`.
-    MislabelCosts,
+    MislabelCosts = 5,
     /// The sample weights, `[N, D]`.
-    SampleWeights,
+    SampleWeights = 6,
     /// The target probabilities, shaped as the logits; of a binary loss the targets, `[N, L]`.
-    Targets,
+    Targets = 7,
     /// What is added to the logits of each class, `[C]`.
-    ClassBias,
+    ClassBias = 8,
     /// The label that does not count.
-    IgnoreIndex,
+    IgnoreIndex = 9,
     /// The share of the label smoothing.
-    LabelSmoothing,
+    LabelSmoothing = 10,
     /// The exponent of the focal factor.
-    Focal,
+    Focal = 11,
     /// The temperature.
-    Temperature,
+    Temperature = 12,
     /// The factor of the squared log-sum-exp.
-    ZLoss,
+    ZLoss = 13,
     /// The number of positions D of each sample.
-    Positions,
+    Positions = 14,
     /// The miss costs of a binary loss, `[L]`.
-    MissCosts,
+    MissCosts = 15,
     /// The false-alarm costs of a binary loss, `[L]`.
-    FalseAlarmCosts,
+    FalseAlarmCosts = 16,
     /// The slice that receives log-probabilities, shaped as the logits.
-    LogProbabilities,
+    LogProbabilities = 17,
     /// The slice that receives the log-sum-exp of each row, `[N, D]`.
-    LogSumExps,
+    LogSumExps = 18,
     /// The slice of weight sums of each class, `[C]`.
-    WeightSums,
+    WeightSums = 19,
     /// The slice of loss sums of each class, `[C]`.
-    LossSums,
+    LossSums = 20,
     /// The confusion matrix, `[C, C]`.
-    Confusion,
+    Confusion = 21,
     /// The slice that receives the loss of each row, `[N, D]`.
-    RowLosses,
+    RowLosses = 22,
     /// The slice that receives the gradient, shaped as the logits.
-    Gradient,
+    Gradient = 23,
     /// The upstream factor, or the factors of the rows, `[N, D]`.
-    Upstream,
+    Upstream = 24,
     /// The number of elements from the start of one row to the start of the next.
-    RowStride,
+    RowStride = 25,
     /// The constant that is added to a probability before its logarithm is taken.
-    Eps,
+    Eps = 26,
     /// The number of rows of each class, `[C]`.
-    Counts,
+    Counts = 27,
     /// The `beta` of the effective number of samples.
-    Beta,
+    Beta = 28,
     /// The weight that a class without samples gets.
-    EmptyClassWeight,
+    EmptyClassWeight = 29,
+}
+
+impl Argument {
+    /// Every argument, in the order of their numbers.
+    pub const ALL: &[Self] = &[
+        Self::Logits,
+        Self::Probabilities,
+        Self::Labels,
+        Self::ClassWeights,
+        Self::MislabelCosts,
+        Self::SampleWeights,
+        Self::Targets,
+        Self::ClassBias,
+        Self::IgnoreIndex,
+        Self::LabelSmoothing,
+        Self::Focal,
+        Self::Temperature,
+        Self::ZLoss,
+        Self::Positions,
+        Self::MissCosts,
+        Self::FalseAlarmCosts,
+        Self::LogProbabilities,
+        Self::LogSumExps,
+        Self::WeightSums,
+        Self::LossSums,
+        Self::Confusion,
+        Self::RowLosses,
+        Self::Gradient,
+        Self::Upstream,
+        Self::RowStride,
+        Self::Eps,
+        Self::Counts,
+        Self::Beta,
+        Self::EmptyClassWeight,
+    ];
+
+    /// The range of an argument that is one number, in words; empty for the others.
+    #[must_use]
+    pub const fn range(self) -> &'static str {
+        match self {
+            Self::Positions => "at least 1",
+            Self::RowStride => "at least the number of classes times that of positions",
+            Self::LabelSmoothing => "a number in [0, 1]",
+            Self::Focal | Self::ZLoss | Self::Eps => "a finite number of at least 0",
+            Self::Temperature => "a finite number above 0",
+            Self::Beta => "at least 0 and below 1",
+            _ => "",
+        }
+    }
 }
 
 impl fmt::Display for Argument {
@@ -140,12 +192,10 @@ pub enum Error {
         /// The index of the number; 0 for an argument that is one number.
         index: usize,
     },
-    /// A parameter is outside its range.
+    /// A parameter is outside its [range](Argument::range).
     OutOfRange {
         /// Which parameter.
         argument: Argument,
-        /// The range, in words.
-        range: &'static str,
     },
     /// A class has no samples, and no weight was chosen for such classes.
     EmptyClass {
@@ -224,7 +274,7 @@ impl fmt::Display for Error {
             Self::NotFinite { argument, index } => {
                 write!(f, "{argument}: the number at index {index} is not finite")
             }
-            Self::OutOfRange { argument, range } => write!(f, "{argument}: expected {range}"),
+            Self::OutOfRange { argument } => write!(f, "{argument}: expected {}", argument.range()),
             Self::EmptyClass { class } => write!(f, "counts: class {class} has no samples"),
             Self::ZeroDenominator => f.write_str("the denominator of the mean is zero"),
             Self::Negative { argument, index } => write!(f, "{argument}: the number at index {index} is negative"),

@@ -71,7 +71,7 @@ impl CrossEntropy<'_> {
         row_losses: Option<&mut [f32]>,
     ) -> Result<Summary, Error> {
         if !(eps.is_finite() && eps >= 0.0) {
-            return Err(Error::OutOfRange { argument: Argument::Eps, range: "a finite number of at least 0" });
+            return Err(Error::OutOfRange { argument: Argument::Eps });
         }
         let mut rows = Rows::unchecked(self.shape);
         let divisor = self.check(&mut rows, Argument::Probabilities, probabilities.len(), targets)?;

@@ -68,14 +68,13 @@ impl<'a> Rows<'a> {
             return Err(Error::NoClasses);
         }
         if positions == 0 {
-            return Err(Error::OutOfRange { argument: Argument::Positions, range: "at least 1" });
+            return Err(Error::OutOfRange { argument: Argument::Positions });
         }
         let dense =
             classes.checked_mul(positions).ok_or(Error::SizeOverflow { rows: positions, row_stride: classes })?;
         let sample_stride = row_stride.unwrap_or(dense);
         if sample_stride < dense {
-            let range = "at least the number of classes times that of positions";
-            return Err(Error::OutOfRange { argument: Argument::RowStride, range });
+            return Err(Error::OutOfRange { argument: Argument::RowStride });
         }
         let count = match targets {
             Targets::Labels(labels) => labels.len(),

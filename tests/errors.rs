@@ -277,11 +277,8 @@ const FAULTS: [Fault; 22] = [
     },
 ];
 
-const STRIDE_BELOW_CLASSES: Error = Error::OutOfRange {
-    argument: Argument::RowStride,
-    range: "at least the number of classes times that of positions",
-};
-const EPS_OUT_OF_RANGE: Error = Error::OutOfRange { argument: Argument::Eps, range: "a finite number of at least 0" };
+const STRIDE_BELOW_CLASSES: Error = Error::OutOfRange { argument: Argument::RowStride };
+const EPS_OUT_OF_RANGE: Error = Error::OutOfRange { argument: Argument::Eps };
 
 fn length(argument: Argument, expected: usize, found: usize) -> Error {
     Error::Length { argument, expected, found }
@@ -700,7 +697,7 @@ fn class_weights_are_refused_by_every_scheme_alike() {
 
 #[test]
 fn beta_must_be_at_least_0_and_below_1() {
-    let error = Error::OutOfRange { argument: Argument::Beta, range: "at least 0 and below 1" };
+    let error = Error::OutOfRange { argument: Argument::Beta };
     let tiny = f64::from_bits(1);
     for beta in [-tiny, -0.1, -1.0, 1.0, 1.0 + f64::EPSILON, 2.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY]
     {

@@ -49,7 +49,10 @@ fn refused_logs(loss: CrossEntropy<'_>, expected: Error) {
 #[test]
 fn numbers_out_of_range_are_refused() {
     let loss = CrossEntropy::new(3);
-    let range = |argument, range| Error::OutOfRange { argument, range };
+    let range = |argument: Argument, in_words| {
+        assert_eq!(argument.range(), in_words);
+        Error::OutOfRange { argument }
+    };
     for bad in [-0.1, 1.1, NAN, INF] {
         let expected = range(Argument::LabelSmoothing, "a number in [0, 1]");
         refused(loss.label_smoothing(bad), expected);
