@@ -1,5 +1,7 @@
 //! The binary and multi-label loss: its options and entry points.
 
+use core::num::NonZero;
+
 use crate::backend::Backend;
 use crate::error::{Argument, Error};
 use crate::kernel::binary::{BinaryCosts, BinaryElements};
@@ -128,10 +130,10 @@ impl<'a> BinaryCrossEntropy<'a> {
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        let (counts, divisor) = self.check(logits.len(), targets)?;
+        let (labels, counts, divisor) = self.check(logits.len(), targets)?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
-        let (labels, costs) = (self.labels, &self.costs);
+        let costs = &self.costs;
         let (logits, gradient, row_losses) = (Some(logits), Some(gradient), None);
         let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
         Ok(divisor.summary(&counts, &tally))
@@ -148,30 +150,28 @@ impl<'a> BinaryCrossEntropy<'a> {
         targets: &[f32],
         upstream: impl Into<Upstream<'u>>,
     ) -> Result<Summary, Error> {
-        let (counts, divisor) = self.check(logits.len(), targets)?;
+        let (labels, counts, divisor) = self.check(logits.len(), targets)?;
         let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
-        let (labels, costs) = (self.labels, &self.costs);
+        let costs = &self.costs;
         let (logits, gradient, row_losses) = (None, Some(logits), None);
         let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
         Ok(divisor.summary(&counts, &tally))
     }
 
     fn losses(&self, logits: &[f32], targets: &[f32], row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
-        let (counts, divisor) = self.check(logits.len(), targets)?;
+        let (labels, counts, divisor) = self.check(logits.len(), targets)?;
         if let Some(out) = &row_losses {
             check_length(Argument::RowLosses, logits.len(), out.len())?;
         }
-        let (labels, costs) = (self.labels, &self.costs);
+        let costs = &self.costs;
         let (logits, gradient, scale) = (Some(logits), None, GradientScale::Same(0.0));
         let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
         Ok(divisor.summary(&counts, &tally))
     }
 
-    fn check(&self, len: usize, targets: &[f32]) -> Result<(Total, Divisor), Error> {
-        if self.labels == 0 {
-            return Err(Error::NoClasses);
-        }
-        check_length(Argument::Logits, len / self.labels * self.labels, len)?;
+    fn check(&self, len: usize, targets: &[f32]) -> Result<(NonZero<usize>, Total, Divisor), Error> {
+        let labels = NonZero::new(self.labels).ok_or(Error::NoClasses)?;
+        check_length(Argument::Logits, len / labels * labels.get(), len)?;
         check_length(Argument::Targets, len, targets.len())?;
         let costs = &self.costs;
         for (argument, numbers, expected) in [
@@ -189,7 +189,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         }
         let (mut weights, mut samples) = (LaneSum::new(), LaneSum::new());
         for (index, &target) in targets.iter().enumerate() {
-            let (miss, false_alarm) = costs.of_label(index % self.labels);
+            let (miss, false_alarm) = costs.of_label(index % labels);
             let (sample, target) = (f64::from(costs.sample(index)), f64::from(target));
             weights.add(index, sample * (f64::from(miss) * target + f64::from(false_alarm) * (1.0 - target)));
             samples.add(index, sample);
@@ -202,7 +202,7 @@ impl<'a> BinaryCrossEntropy<'a> {
             rows_times_classes: rows,
             ..Total::default()
         };
-        Ok((counts, Divisor::new(self.reduction, self.zero_denominator, &counts)?))
+        Ok((labels, counts, Divisor::new(self.reduction, self.zero_denominator, &counts)?))
     }
 
     fn run(&self, elements: BinaryElements<'_>) -> Tally {

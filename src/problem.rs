@@ -1,5 +1,7 @@
 //! Everything that is checked before work starts: shapes, strides, labels, weights.
 
+use core::num::NonZero;
+
 use crate::backend::Backend;
 use crate::backend::vector::{Operation, Vector};
 use crate::error::{Argument, Error};
@@ -15,6 +17,8 @@ pub(crate) struct Rows<'a> {
     labels: Option<Labels<'a>>,
     /// Number of rows, counted or not.
     count: usize,
+    /// Number of rows of a sample. Divisions by it cannot panic.
+    positions: NonZero<usize>,
     /// Elements from the start of one sample to the start of the next.
     sample_stride: usize,
     /// What the rows that count add up to, their losses apart.
@@ -50,7 +54,8 @@ impl<'a> Rows<'a> {
     /// Rows that have not been checked: none.
     #[inline(always)]
     pub(crate) fn unchecked(shape: Shape<'a>) -> Self {
-        Self { shape, labels: None, count: 0, sample_stride: 0, counts: Total::default() }
+        let positions = NonZero::<usize>::MIN;
+        Self { shape, labels: None, count: 0, positions, sample_stride: 0, counts: Total::default() }
     }
 
     /// Checks the shape against the length of the logits (or probabilities, as `argument` says), the weights and every
@@ -67,21 +72,20 @@ impl<'a> Rows<'a> {
         if classes == 0 {
             return Err(Error::NoClasses);
         }
-        if positions == 0 {
-            return Err(Error::OutOfRange { argument: Argument::Positions });
-        }
-        let dense =
-            classes.checked_mul(positions).ok_or(Error::SizeOverflow { rows: positions, row_stride: classes })?;
+        let positions = NonZero::new(positions).ok_or(Error::OutOfRange { argument: Argument::Positions })?;
+        let dense = classes
+            .checked_mul(positions.get())
+            .ok_or(Error::SizeOverflow { rows: positions.get(), row_stride: classes })?;
         let sample_stride = row_stride.unwrap_or(dense);
         if sample_stride < dense {
             return Err(Error::OutOfRange { argument: Argument::RowStride });
         }
         let count = match targets {
             Targets::Labels(labels) => labels.len(),
-            Targets::Soft(_) | Targets::None => (len / sample_stride) * positions,
+            Targets::Soft(_) | Targets::None => len.checked_div(sample_stride).unwrap_or(0) * positions.get(),
         };
         let samples = count / positions;
-        check_length(Argument::Labels, samples * positions, count)?;
+        check_length(Argument::Labels, samples * positions.get(), count)?;
         let too_long = Error::SizeOverflow { rows: samples, row_stride: sample_stride };
         check_length(argument, samples.checked_mul(sample_stride).ok_or(too_long)?, len)?;
         if let Some(weights) = class_weights {
@@ -93,7 +97,7 @@ impl<'a> Rows<'a> {
             check_cost(Argument::SampleWeights, weights)?;
         }
         self.labels = if let Targets::Labels(labels) = targets { Some(labels) } else { None };
-        (self.count, self.sample_stride) = (count, sample_stride);
+        (self.count, self.positions, self.sample_stride) = (count, positions, sample_stride);
         if let Targets::Soft(probabilities) = targets {
             check_length(Argument::Targets, len, probabilities.len())?;
             check_finite(Argument::Targets, probabilities)?;
@@ -157,7 +161,13 @@ impl<'a> Rows<'a> {
     /// Number of rows of a sample; their logits of one class stand side by side.
     #[inline(always)]
     pub(crate) fn positions(&self) -> usize {
-        self.shape.positions
+        self.positions.get()
+    }
+
+    /// The number of rows from this one to the last of its sample.
+    #[inline(always)]
+    pub(crate) fn left_in_sample(&self, row: usize) -> usize {
+        self.positions.get() - row % self.positions
     }
 
     /// The class of a row; nothing where the row does not count or its target is a row of probabilities.
@@ -253,16 +263,16 @@ impl<'a> Rows<'a> {
     /// The index of the first element of a row.
     #[inline(always)]
     pub(crate) fn start(&self, row: usize) -> usize {
-        if self.shape.positions == 1 {
+        if self.positions.get() == 1 {
             return row * self.sample_stride;
         }
-        row / self.shape.positions * self.sample_stride + row % self.shape.positions
+        row / self.positions * self.sample_stride + row % self.positions
     }
 
     /// The index of the element of a row that belongs to a class.
     #[inline(always)]
     pub(crate) fn element(&self, row: usize, class: usize) -> usize {
-        self.start(row) + class * self.shape.positions
+        self.start(row) + class * self.positions.get()
     }
 }
 

@@ -3,12 +3,14 @@
 //! With E = exp(−|z|) the smaller of σ(z) and 1 − σ(z) is E/(1 + E), the larger 1/(1 + E), and −log σ(z) =
 //! max(−z, 0) + log(1 + E): nothing is subtracted.
 
+use core::num::NonZero;
+
 use super::exp::{Exp, Scale};
 use super::log1p::log1p;
 use super::long_rows::{HEADROOM, UNDO_HEADROOM};
 use super::pair::{self, Pair, magnitude, scaled};
 use super::weighted::weighed;
-use super::{VIRTUAL_LANES, part, part_mut};
+use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::reduction::{GradientScale, Tally};
 
@@ -39,7 +41,7 @@ impl BinaryCosts<'_> {
 
 /// The loss of every logit, and its gradient where there is room for one. Everything has been validated.
 pub(crate) struct BinaryElements<'a> {
-    pub(crate) labels: usize,
+    pub(crate) labels: NonZero<usize>,
     pub(crate) costs: &'a BinaryCosts<'a>,
     /// The logits, unless the gradient is written over them.
     pub(crate) logits: Option<&'a [f32]>,
@@ -65,12 +67,12 @@ impl Operation for BinaryElements<'_> {
             s.store(element.loss(s), &mut losses, 0);
             tally.add(at, part(&losses, 0, count));
             if let Some(out) = self.row_losses.as_deref_mut() {
-                part_mut(out, at, count).copy_from_slice(part(&losses, 0, count));
+                copy(part_mut(out, at, count), &losses);
             }
             if let Some(gradient) = self.gradient.as_deref_mut() {
                 let mut slopes = [0.0; VIRTUAL_LANES];
                 s.store(element.gradient(s), &mut slopes, 0);
-                part_mut(gradient, at, count).copy_from_slice(part(&slopes, 0, count));
+                copy(part_mut(gradient, at, count), &slopes);
             }
             at += count;
         }
@@ -110,7 +112,7 @@ impl BinaryElements<'_> {
             if lanes.weights[0][lane] != 0.0 || lanes.weights[1][lane] != 0.0 {
                 lanes.logits[lane] = logits.get(index).copied().unwrap_or(0.0);
             }
-            label = if label + 1 == self.labels { 0 } else { label + 1 };
+            label = if label + 1 == self.labels.get() { 0 } else { label + 1 };
         }
         lanes
     }

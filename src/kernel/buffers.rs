@@ -1,6 +1,6 @@
 //! Where logits are read and gradients written: nowhere, to a slice of their own, or over the logits.
 
-use super::{VIRTUAL_LANES, part, part_mut};
+use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::Vector;
 
 /// The logits of a call and where their gradient goes.
@@ -74,7 +74,7 @@ impl Buffers for Separate<'_> {
             return;
         }
         let to = to.into_remainder();
-        to.copy_from_slice(part(tail, 0, to.len()));
+        copy(to, tail);
         map_tail(s, to, map);
     }
     #[inline(always)]
@@ -142,12 +142,8 @@ fn map_tail<S: Vector>(s: S, tail: &mut [f32], map: impl Fn(S::F) -> S::F) {
         return;
     }
     let mut padded = [0.0; VIRTUAL_LANES];
-    for (to, from) in padded.iter_mut().zip(tail.iter()) {
-        *to = *from;
-    }
+    copy(&mut padded, tail);
     let mapped = map(s.load(&padded, 0));
     s.store(mapped, &mut padded, 0);
-    for (to, from) in tail.iter_mut().zip(&padded) {
-        *to = *from;
-    }
+    copy(tail, &padded);
 }

@@ -13,7 +13,7 @@ use super::terms::{RowInF64, Terms};
 use super::tile::{Place, Tile, bring_rows};
 use super::views::{SHORT_ROW_OF_MANY_SUMS, Seen, Sums, View, numbers};
 use super::weighted::weighed;
-use super::{VIRTUAL_LANES, part};
+use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::reduction::{GradientScale, Tally};
 
@@ -45,9 +45,7 @@ impl<const GRADIENT: bool> Operation for CombinedRows<'_, GRADIENT> {
             };
             tally.add(first, part(&losses, 0, taken));
             if let Some(out) = self.row_losses.as_deref_mut() {
-                for (to, from) in out.iter_mut().skip(first).zip(part(&losses, 0, taken)) {
-                    *to = *from;
-                }
+                copy(part_mut(out, first, taken), &losses);
             }
             first += taken;
         }

@@ -1,11 +1,11 @@
 //! log p of every class and log Σ exp of every row.
 
-use super::VIRTUAL_LANES;
 use super::from_largest::{FromLargest, Logits, SUMS};
 use super::log1p::log1p;
 use super::terms::{RowInF64, Terms};
 use super::tile::{Place, Tile};
 use super::views::{SHORT_ROW_OF_MANY_SUMS, Seen, View, numbers};
+use super::{VIRTUAL_LANES, copy, part_mut};
 use crate::backend::vector::{Operation, Vector};
 
 /// Everything has been validated.
@@ -81,9 +81,7 @@ impl LogProbabilityRows<'_> {
             }
         }
         if let Some(out) = self.log_sum_exps.as_deref_mut() {
-            for (to, from) in out.iter_mut().skip(first).zip(&log_sum_exps).take(view.rows()) {
-                *to = *from;
-            }
+            copy(part_mut(out, first, view.rows()), &log_sum_exps);
         }
         view.rows()
     }

@@ -2,7 +2,7 @@
 
 use super::exp::{Exp, Factors, Range, Reference, Scale, refined};
 use super::pair::{Pair, fast_two_sum, two_sum};
-use super::{BLOCK, DEPTH, VIRTUAL_LANES, part};
+use super::{BLOCK, DEPTH, VIRTUAL_LANES, copy, part};
 use crate::backend::vector::{Operation, Vector};
 
 /// The terms of a row are added times 2^`HEADROOM`, so that a sum of 2¹⁷ terms that are each below the smallest normal
@@ -283,9 +283,7 @@ pub(super) fn load_padded<S: Vector>(s: S, row: &[f32], at: usize, missing: f32)
         return s.load(row, at);
     }
     let mut padded = [missing; VIRTUAL_LANES];
-    for (to, from) in padded.iter_mut().zip(part(row, at, row.len().saturating_sub(at))) {
-        *to = *from;
-    }
+    copy(&mut padded, row.get(at..).unwrap_or(&[]));
     s.load(&padded, 0)
 }
 

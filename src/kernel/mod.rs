@@ -48,3 +48,11 @@ pub(crate) fn part<T>(slice: &[T], start: usize, len: usize) -> &[T] {
 pub(crate) fn part_mut<T>(slice: &mut [T], start: usize, len: usize) -> &mut [T] {
     slice.get_mut(start..).and_then(|rest| rest.get_mut(..len)).unwrap_or(&mut [])
 }
+
+/// Copies as many elements as both have, and so cannot panic.
+#[inline(always)]
+pub(crate) fn copy(to: &mut [f32], from: &[f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}

@@ -3,7 +3,7 @@
 use super::log1p::log;
 use super::pair::{Pair, two_sum};
 use super::weighted::weighed;
-use super::{VIRTUAL_LANES, part};
+use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::problem::Rows;
 use crate::reduction::Tally;
@@ -55,9 +55,7 @@ impl Operation for ProbabilityRows<'_> {
             }
             tally.add(first, part(&losses, 0, at_once));
             if let Some(out) = self.row_losses.as_deref_mut() {
-                for (to, from) in out.iter_mut().skip(first).zip(part(&losses, 0, at_once)) {
-                    *to = *from;
-                }
+                copy(part_mut(out, first, at_once), &losses);
             }
             first += at_once;
         }

@@ -5,7 +5,7 @@
 
 use super::long_rows::load_padded;
 use super::views::Across;
-use super::{VIRTUAL_LANES, part};
+use super::{VIRTUAL_LANES, copy, part};
 use crate::backend::vector::Vector;
 
 /// Room for a vector of each of up to `CLASSES` classes.
@@ -90,7 +90,7 @@ impl Place {
     fn send_each<S: Vector>(&self, _: S, tile: &[f32], array: &mut [f32]) {
         for (class, column) in tile.chunks_exact(S::LANES).take(self.classes).enumerate() {
             let elements = array.get_mut(self.start + class..).unwrap_or(&mut []);
-            for (to, from) in elements.iter_mut().step_by(self.row_stride).zip(column).take(self.rows) {
+            for (to, from) in elements.iter_mut().step_by(self.row_stride.max(1)).zip(column).take(self.rows) {
                 *to = *from;
             }
         }
@@ -267,9 +267,7 @@ fn send_rows<S: Vector>(s: S, tile: &[f32], array: &mut [f32], start: usize, cla
                 let mut lanes = [0.0; VIRTUAL_LANES];
                 s.store(*vector, &mut lanes, 0);
                 let inside = array.get_mut(at..at + classes - class).unwrap_or(&mut []);
-                for (to, from) in inside.iter_mut().zip(&lanes) {
-                    *to = *from;
-                }
+                copy(inside, &lanes);
             }
         }
         if class == 0 {

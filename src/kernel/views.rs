@@ -7,7 +7,7 @@
 use super::long_rows::{Lanes, across_lanes, first, load_padded};
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::tile::Place;
-use super::{VIRTUAL_LANES, part, part_mut};
+use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::Vector;
 use crate::problem::Rows;
 
@@ -59,7 +59,7 @@ impl Seen {
     pub(crate) fn new<S: Vector>(_: S, rows: &Rows<'_>, first: usize) -> Self {
         let (classes, positions, start) = (rows.classes(), rows.positions(), rows.start(first));
         if positions > 1 {
-            let rows = S::LANES.min(positions - first % positions);
+            let rows = S::LANES.min(rows.left_in_sample(first));
             Self::Across(Across { start, class_stride: positions, classes, rows })
         } else if classes > SHORT_ROW_OF_MANY_SUMS {
             Self::Along(Along { start, classes })
@@ -244,9 +244,7 @@ fn store_some<S: Vector>(s: S, vector: S::F, array: &mut [f32], at: usize, count
     }
     let mut lanes = [0.0; VIRTUAL_LANES];
     s.store(vector, &mut lanes, 0);
-    for (to, from) in part_mut(array, at, count).iter_mut().zip(&lanes) {
-        *to = *from;
-    }
+    copy(part_mut(array, at, count), &lanes);
 }
 
 /// One number a row, out of a vector.

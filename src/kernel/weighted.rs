@@ -15,7 +15,7 @@ use super::short_rows::ShortRows;
 use super::terms::{RowInF64, Terms};
 use super::tile::{Place, Tile};
 use super::views::{Across, SHORT_ROW, View};
-use super::{VIRTUAL_LANES, part};
+use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::problem::{NO_CLASS, Rows};
 use crate::reduction::{GradientScale, Tally};
@@ -135,9 +135,7 @@ impl<B: Buffers> WeightedRows<'_, B> {
                 let losses = group.complete::<B, W>(s, &mut self, &references[i], &finished[i], tiles);
                 tally.add(group.first, part(&losses, 0, group.count));
                 if let Some(out) = self.row_losses.as_deref_mut() {
-                    for (to, from) in out.iter_mut().skip(group.first).zip(part(&losses, 0, group.count)) {
-                        *to = *from;
-                    }
+                    copy(part_mut(out, group.first, group.count), &losses);
                 }
             }
         }
@@ -208,7 +206,7 @@ impl<S: Vector> Group<S> {
         } else if W::ALONG || W::TURNED {
             S::LANES.min(rows.count() - first)
         } else {
-            S::LANES.min(rows.positions() - first % rows.positions())
+            S::LANES.min(rows.left_in_sample(first))
         };
         let labels = rows.classes_of(first, count, S::LANES);
         let codes = s.to_bits(s.load(&labels.map(|label| f32::from_bits(label as u32)), 0));

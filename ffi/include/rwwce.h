@@ -1,0 +1,863 @@
+/* rwwce: softmax cross-entropy whose mistakes carry the costs that they have in the world.
+ *
+ * A call takes its options in a structure, its arrays as pointer and count, and returns a status: RWWCE_OK, or why it was
+ * refused. Every argument is checked before anything is written. The last parameter, `error`, may be NULL; it says where
+ * the trouble is, and rwwce_error_message makes a sentence of it.
+ *
+ * Arrays are flat. N is the number of samples, C of classes, D of positions of a sample (pixels, tokens; 1 for a plain
+ * classifier). Logits are [N, C, D]: the logit of class c at position d of sample n is number (n*C + c)*D + d. Labels are
+ * [N, D]. A pointer that is not NULL points to as many elements as the count beside it says, or to one value where there
+ * is no count. A pointer may be NULL where that is said, and for an array of no elements.
+ *
+ * Every function may be called by several threads at once, and from a signal handler: nothing is allocated, nothing is
+ * kept between calls but the choice of a backend, nothing blocks. What a call reads must not change while it runs.
+ *
+ * Notation: p = softmax(x), y the label of a row, w[y] its class weight, s its sample weight. An ulp is the distance of
+ * two neighbouring floats.
+ *
+ * Made by cbindgen from the source of the library: a change belongs there. */
+
+
+#ifndef RWWCE_H
+#define RWWCE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this header. */
+#define RWWCE_VERSION "0.1.0"
+
+/* Marks what the library exports. */
+#ifndef RWWCE_API
+#if defined(_WIN32) && defined(RWWCE_SHARED)
+#define RWWCE_API __declspec(dllimport)
+#elif defined(__GNUC__) && !defined(_WIN32)
+#define RWWCE_API __attribute__((visibility("default")))
+#else
+#define RWWCE_API
+#endif
+#endif
+
+/* Options at their defaults: the plain loss over `classes` classes of logits [N, C], mean over the weight sum. */
+#define RWWCE_OPTIONS_INIT(classes)                                                                \
+  {sizeof(rwwce_options), (classes), 1, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0,      \
+   RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 0.0f, 0.0f, 0.0f, 1.0f, 1.0f, NULL}
+
+/* Options at their defaults: the binary loss of `labels` labels a sample, mean over all logits. */
+#define RWWCE_BINARY_OPTIONS_INIT(labels)                                                          \
+  {sizeof(rwwce_binary_options), (labels), NULL, 0, NULL, 0, NULL, 0, NULL, 0,                     \
+   RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 1.0f, NULL}
+
+/* Class weights by a scheme, not normalised; a class without samples is an error. */
+#define RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)                                                   \
+  {sizeof(rwwce_class_weights_options), (scheme), RWWCE_NORMALISATION_NONE,                        \
+   RWWCE_EMPTY_CLASS_ERROR, 0.0f, 0.0}
+
+/* A label that is not among the logits of a part of a row. */
+#define RWWCE_NO_LABEL SIZE_MAX
+
+/* A part of a row with no class yet; INFINITY is from <math.h>. */
+#define RWWCE_ROW_PARTIAL_INIT {-INFINITY, 0.0f, 0.0, 0, 0}
+
+
+
+// What a call returns: `RWWCE_OK`, or why it was refused. The numbers stay the same in every version.
+typedef uint32_t rwwce_status;
+
+// The argument that an error is about. The numbers stay the same in every version.
+typedef uint32_t rwwce_argument;
+
+// What was wrong with a call, and where. Which members mean something is said at each status; the others are 0.
+typedef struct rwwce_error {
+  // What the call returned.
+  rwwce_status status;
+  // Which argument.
+  rwwce_argument argument;
+  // The other argument of the two that do not go together.
+  rwwce_argument other_argument;
+  // The row.
+  size_t row;
+  // The index in the array.
+  size_t index;
+  // What was expected.
+  size_t expected;
+  // What was found.
+  size_t found;
+  // The label.
+  int64_t label;
+} rwwce_error;
+
+// How the losses of the rows become one number.
+typedef uint32_t rwwce_reduction;
+
+// What a mean is when its denominator is 0.
+typedef uint32_t rwwce_zero_denominator;
+
+// The loss over C classes: shapes, weights and the terms that it has. Start from `RWWCE_OPTIONS_INIT(C)`.
+//
+// A row is one of the N·D pairs of C logits and a label. A row whose label is the ignored index does not count. A row
+// whose whole weight is 0 counts (in the number of rows) and contributes exactly 0 whatever its logits hold. Arrays that
+// are absent are NULL with a count of 0. Their elements are finite.
+typedef struct rwwce_options {
+  // `sizeof(rwwce_options)`: later versions add members at the end.
+  size_t struct_size;
+  // C, at least 1.
+  size_t classes;
+  // D, at least 1: logits are `[N, C, D]`, the C logits of a row D elements apart. 1 for the flat `[N, C]`.
+  size_t positions;
+  // Elements from the start of one sample to the start of the next; 0 for C·D.
+  size_t row_stride;
+  // `[C]`: the cost of each class w; with mislabel costs the miss costs fn, then at least 0.
+  const float *class_weights;
+  // C, or 0 for none.
+  size_t class_weights_count;
+  // `[N, D]`, at least 0: a factor s of each row.
+  const float *sample_weights;
+  // N·D, or 0 for none.
+  size_t sample_weights_count;
+  // `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of naming class j where y is true. The loss is then
+  // −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020).
+  const float *mislabel_costs;
+  // C·C, or 0 for none.
+  size_t mislabel_costs_count;
+  // `[C]`: what is added to the logits of each class, after the division by the temperature.
+  const float *class_bias;
+  // C, or 0 for none.
+  size_t class_bias_count;
+  // `[N, D]`: a gradient is multiplied by one factor a row, with respect to the loss of the row, and not divided by the
+  // denominator of the mean. Absent, it is multiplied by `upstream`.
+  const float *row_upstream;
+  // N·D, or 0 for none.
+  size_t row_upstream_count;
+  // The label of rows that do not count, if `has_ignore_index` is not 0.
+  int64_t ignore_index;
+  // Whether there is an ignored index.
+  uint32_t has_ignore_index;
+  // How the losses become one number.
+  rwwce_reduction reduction;
+  // What a mean is when its denominator is 0.
+  rwwce_zero_denominator zero_denominator;
+  // ε in [0, 1]: (1 − ε) times the loss of the label plus ε/C times that of every class.
+  float label_smoothing;
+  // γ, at least 0: the term of the label gets the factor (1 − p_y)^γ.
+  float focal;
+  // λ, at least 0: adds λ·W·(log Σ exp x)² to the loss of a row of weight W.
+  float z_loss;
+  // T, above 0: logits are divided by it. 1 changes nothing.
+  float temperature;
+  // What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
+  float upstream;
+  // The backend by its name, or NULL for the best one.
+  const char *backend;
+} rwwce_options;
+
+// The integer type of an array of labels.
+typedef uint32_t rwwce_label_type;
+
+// A running total over batches: what each of them adds to the sum and to every denominator. Set it to 0 before the first;
+// it is plain data, which can be stored and sent.
+typedef struct rwwce_total {
+  // The sum of the losses of the rows that count.
+  double sum;
+  // Σ w[y]·s over them.
+  double weight_sum;
+  // Σ s over them.
+  double sample_weight_sum;
+  // Their number.
+  uint64_t rows;
+  // Their number times that of classes.
+  uint64_t rows_times_classes;
+  // The number of rows whose loss is NaN or infinite.
+  uint64_t non_finite;
+} rwwce_total;
+
+// The loss of a batch, and what it is made of.
+typedef struct rwwce_summary {
+  // `sum / denominator`, rounded.
+  float loss;
+  // The sum of the losses of the rows that count, added in double precision in an order that depends on their number
+  // alone.
+  double sum;
+  // What the sum is divided by; 1 for `RWWCE_REDUCTION_SUM`.
+  double denominator;
+  // The number of rows that count.
+  size_t rows;
+  // The number of rows whose loss is NaN or infinite.
+  size_t non_finite;
+  // What batches add up to: see `rwwce_total_merge`.
+  struct rwwce_total total;
+} rwwce_summary;
+
+// The binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z a label. Start from
+// `RWWCE_BINARY_OPTIONS_INIT(L)`.
+typedef struct rwwce_binary_options {
+  // `sizeof(rwwce_binary_options)`: later versions add members at the end.
+  size_t struct_size;
+  // L, the number of labels of a sample, at least 1.
+  size_t labels;
+  // `[L]`, at least 0: the cost fn of missing each label; PyTorch's `pos_weight`.
+  const float *miss_costs;
+  // L, or 0 for none: all ones.
+  size_t miss_costs_count;
+  // `[L]`, at least 0: the cost fp of a false alarm of each label.
+  const float *false_alarm_costs;
+  // L, or 0 for none: all ones.
+  size_t false_alarm_costs_count;
+  // `[N, L]`, at least 0: a factor of each logit; PyTorch's `weight`.
+  const float *sample_weights;
+  // N·L, or 0 for none.
+  size_t sample_weights_count;
+  // `[N, L]`: a gradient is multiplied by one factor a logit, with respect to its own loss, and not divided. Absent, it
+  // is multiplied by `upstream`.
+  const float *row_upstream;
+  // N·L, or 0 for none.
+  size_t row_upstream_count;
+  // How the losses become one number.
+  rwwce_reduction reduction;
+  // What a mean is when its denominator is 0.
+  rwwce_zero_denominator zero_denominator;
+  // What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
+  float upstream;
+  // The backend by its name, or NULL for the best one.
+  const char *backend;
+} rwwce_binary_options;
+
+// How class weights follow from the number of samples n_c of each class, with n = Σ n_c and C the number of classes.
+typedef uint32_t rwwce_scheme;
+
+// What class weights are scaled to.
+typedef uint32_t rwwce_normalisation;
+
+// What a class without samples gets.
+typedef uint32_t rwwce_empty_class;
+
+// How class weights are computed from counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`.
+typedef struct rwwce_class_weights_options {
+  // `sizeof(rwwce_class_weights_options)`: later versions add members at the end.
+  size_t struct_size;
+  // The scheme.
+  rwwce_scheme scheme;
+  // What the weights are scaled to.
+  rwwce_normalisation normalisation;
+  // What a class without samples gets.
+  rwwce_empty_class empty_class;
+  // That weight, finite.
+  float empty_class_weight;
+  // β in [0, 1) of `RWWCE_SCHEME_EFFECTIVE_NUMBER`.
+  double beta;
+} rwwce_class_weights_options;
+
+// What is known of a row of logits after some of its classes, enough to merge it with the rest of them: for classes that
+// are split over machines, or over chunks that fit a small memory. Plain data, which can be stored and sent; start from
+// `RWWCE_ROW_PARTIAL_INIT` or from `rwwce_row_partial_of`.
+typedef struct rwwce_row_partial {
+  // The largest logit so far: −∞ before the first, NaN after a NaN.
+  float largest;
+  // The logit of the label; 0 where no part has held it.
+  float label_logit;
+  // Σ exp(x_k − largest) over all but one of the largest.
+  double excluded_sum;
+  // The number of classes so far.
+  uint64_t classes;
+  // The number of parts that have held the logit of the label: to be 1 in the end.
+  uint64_t labels;
+} rwwce_row_partial;
+
+// The call did what it is for.
+#define RWWCE_OK 0
+
+// The number of classes (or labels of a binary loss) is 0.
+#define RWWCE_ERROR_NO_CLASSES 1
+
+// An array is larger than memory can address: `found` rows of `expected` elements, or `found` elements of `argument`.
+#define RWWCE_ERROR_SIZE_OVERFLOW 2
+
+// An array has another length than its shape asks for: `argument`, `expected`, `found`.
+#define RWWCE_ERROR_LENGTH 3
+
+// A label is neither a class nor the ignored one: `row`, `label`, and `expected`, the number of classes.
+#define RWWCE_ERROR_LABEL_OUT_OF_RANGE 4
+
+// A number that must be finite is not: `argument`, `index`.
+#define RWWCE_ERROR_NOT_FINITE 5
+
+// An option is outside its range: `argument`. `rwwce_error_message` names the range.
+#define RWWCE_ERROR_OUT_OF_RANGE 6
+
+// A class has no samples, and no weight was chosen for such classes: `index`, the class.
+#define RWWCE_ERROR_EMPTY_CLASS 7
+
+// The denominator of the mean is 0, and the options ask for an error then.
+#define RWWCE_ERROR_ZERO_DENOMINATOR 8
+
+// A number that must not be negative is: `argument`, `index`.
+#define RWWCE_ERROR_NEGATIVE 9
+
+// The cost of naming a class where it is true is not 0: `index`, the class.
+#define RWWCE_ERROR_COST_OF_TRUTH 10
+
+// An option means nothing together with another, or in this call: `argument`, `other_argument`.
+#define RWWCE_ERROR_INCOMPATIBLE 11
+
+// A target of a binary loss is not in [0, 1]: `index`.
+#define RWWCE_ERROR_TARGET_OUT_OF_RANGE 12
+
+// The parts of a row do not hold the logit of its label exactly once: `found` of them do.
+#define RWWCE_ERROR_LABEL_OWNERS 13
+
+// A pointer is NULL that must not be: `argument`.
+#define RWWCE_ERROR_NULL 101
+
+// A pointer is not aligned for the type that it points to: `argument`.
+#define RWWCE_ERROR_MISALIGNED 102
+
+// An array that is written overlaps another one: `argument`, `other_argument`.
+#define RWWCE_ERROR_OVERLAP 103
+
+// The first member of an options structure is not its size: `argument`, `expected`, `found`. Or a program that was
+// compiled for a later version uses options that this one does not know.
+#define RWWCE_ERROR_STRUCT_SIZE 104
+
+// A number is none of those that its type has: `argument`, `found`.
+#define RWWCE_ERROR_UNKNOWN_VALUE 105
+
+// No backend of this name, or none that this processor supports.
+#define RWWCE_ERROR_UNKNOWN_BACKEND 106
+
+// None.
+#define RWWCE_ARGUMENT_NONE 0
+
+// The logits, `[N, C, D]`.
+#define RWWCE_ARGUMENT_LOGITS 1
+
+// The probabilities, `[N, C, D]`.
+#define RWWCE_ARGUMENT_PROBABILITIES 2
+
+// The labels, `[N, D]`.
+#define RWWCE_ARGUMENT_LABELS 3
+
+// The class weights, `[C]`.
+#define RWWCE_ARGUMENT_CLASS_WEIGHTS 4
+
+// The mislabel costs, `[C, C]`.
+#define RWWCE_ARGUMENT_MISLABEL_COSTS 5
+
+// The sample weights, `[N, D]`.
+#define RWWCE_ARGUMENT_SAMPLE_WEIGHTS 6
+
+// The target probabilities, or the targets of a binary loss.
+#define RWWCE_ARGUMENT_TARGETS 7
+
+// The class bias, `[C]`.
+#define RWWCE_ARGUMENT_CLASS_BIAS 8
+
+// The label that does not count.
+#define RWWCE_ARGUMENT_IGNORE_INDEX 9
+
+// The share of the label smoothing.
+#define RWWCE_ARGUMENT_LABEL_SMOOTHING 10
+
+// The exponent of the focal factor.
+#define RWWCE_ARGUMENT_FOCAL 11
+
+// The temperature.
+#define RWWCE_ARGUMENT_TEMPERATURE 12
+
+// The factor of the squared log-sum-exp.
+#define RWWCE_ARGUMENT_Z_LOSS 13
+
+// The number of positions D.
+#define RWWCE_ARGUMENT_POSITIONS 14
+
+// The miss costs, `[L]` or `[C]`.
+#define RWWCE_ARGUMENT_MISS_COSTS 15
+
+// The false-alarm costs, `[L]`.
+#define RWWCE_ARGUMENT_FALSE_ALARM_COSTS 16
+
+// The log-probabilities that are written.
+#define RWWCE_ARGUMENT_LOG_PROBABILITIES 17
+
+// The log-sum-exp of each row that is written, `[N, D]`.
+#define RWWCE_ARGUMENT_LOG_SUM_EXPS 18
+
+// The weight sums of the classes, `[C]`.
+#define RWWCE_ARGUMENT_WEIGHT_SUMS 19
+
+// The loss sums of the classes, `[C]`.
+#define RWWCE_ARGUMENT_LOSS_SUMS 20
+
+// The confusion matrix, `[C, C]`.
+#define RWWCE_ARGUMENT_CONFUSION 21
+
+// The losses of the rows, `[N, D]`.
+#define RWWCE_ARGUMENT_ROW_LOSSES 22
+
+// The gradient, shaped as the logits.
+#define RWWCE_ARGUMENT_GRADIENT 23
+
+// The upstream factor, or the factors of the rows, `[N, D]`.
+#define RWWCE_ARGUMENT_UPSTREAM 24
+
+// The row stride.
+#define RWWCE_ARGUMENT_ROW_STRIDE 25
+
+// What is added to a probability before its logarithm is taken.
+#define RWWCE_ARGUMENT_EPS 26
+
+// The number of rows of each class, `[C]`.
+#define RWWCE_ARGUMENT_COUNTS 27
+
+// The beta of the effective number of samples.
+#define RWWCE_ARGUMENT_BETA 28
+
+// The weight of a class without samples.
+#define RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT 29
+
+// The options.
+#define RWWCE_ARGUMENT_OPTIONS 101
+
+// The type of the labels.
+#define RWWCE_ARGUMENT_LABEL_TYPE 102
+
+// The reduction.
+#define RWWCE_ARGUMENT_REDUCTION 103
+
+// What a mean over a denominator of 0 is.
+#define RWWCE_ARGUMENT_ZERO_DENOMINATOR 104
+
+// The name of a backend.
+#define RWWCE_ARGUMENT_BACKEND 105
+
+// The weighting scheme.
+#define RWWCE_ARGUMENT_SCHEME 106
+
+// The normalisation of the class weights.
+#define RWWCE_ARGUMENT_NORMALISATION 107
+
+// What becomes of classes without samples.
+#define RWWCE_ARGUMENT_EMPTY_CLASS 108
+
+// The summary, or another result that is one value.
+#define RWWCE_ARGUMENT_RESULT 109
+
+// A total or a part of a row.
+#define RWWCE_ARGUMENT_PARTIAL 110
+
+// The mean over the weight sum; over the rows for target probabilities, with mislabel costs and for binary losses.
+#define RWWCE_REDUCTION_DEFAULT 0
+
+// The sum over the rows that count.
+#define RWWCE_REDUCTION_SUM 1
+
+// The sum over Σ w[y]·s of the rows that count: the mean of PyTorch and ONNX with class indices.
+#define RWWCE_REDUCTION_MEAN_WEIGHT_SUM 2
+
+// The sum over the number of rows that count: a mean written by hand; PyTorch's with target probabilities.
+#define RWWCE_REDUCTION_MEAN_ROWS 3
+
+// The sum over Σ s of the rows that count: the mean of Keras and scikit-learn.
+#define RWWCE_REDUCTION_MEAN_SAMPLE_WEIGHT_SUM 4
+
+// The sum over the number of rows that count times that of classes.
+#define RWWCE_REDUCTION_MEAN_ROWS_TIMES_CLASSES 5
+
+// NaN, as in PyTorch.
+#define RWWCE_ZERO_DENOMINATOR_NAN 0
+
+// 0, loss and gradient.
+#define RWWCE_ZERO_DENOMINATOR_ZERO 1
+
+// `RWWCE_ERROR_ZERO_DENOMINATOR`.
+#define RWWCE_ZERO_DENOMINATOR_ERROR 2
+
+// n / n_c
+#define RWWCE_SCHEME_INVERSE_FREQUENCY 1
+
+// n / (C·n_c): scikit-learn's `class_weight="balanced"`.
+#define RWWCE_SCHEME_BALANCED 2
+
+// (1 − β) / (1 − β^n_c): the effective number of samples (Cui et al., CVPR 2019).
+#define RWWCE_SCHEME_EFFECTIVE_NUMBER 3
+
+// √(n / n_c)
+#define RWWCE_SCHEME_INVERSE_SQUARE_ROOT 4
+
+// median(n_1 … n_C) / n_c over the classes that have samples (Eigen & Fergus, ICCV 2015).
+#define RWWCE_SCHEME_MEDIAN_FREQUENCY 5
+
+// As the scheme has them.
+#define RWWCE_NORMALISATION_NONE 0
+
+// The weights of the classes with samples add up to 1.
+#define RWWCE_NORMALISATION_SUM 1
+
+// The weights of the classes with samples have the mean 1.
+#define RWWCE_NORMALISATION_MEAN 2
+
+// `RWWCE_ERROR_EMPTY_CLASS`, which names the class.
+#define RWWCE_EMPTY_CLASS_ERROR 0
+
+// `empty_class_weight`, whatever the normalisation.
+#define RWWCE_EMPTY_CLASS_WEIGHT 1
+
+// `uint8_t`
+#define RWWCE_LABEL_U8 1
+
+// `uint16_t`
+#define RWWCE_LABEL_U16 2
+
+// `uint32_t`
+#define RWWCE_LABEL_U32 3
+
+// `int32_t`
+#define RWWCE_LABEL_I32 4
+
+// `int64_t`
+#define RWWCE_LABEL_I64 5
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The name of a status in a few words, such as "label out of range"; "unknown status" for any other number. Never NULL.
+RWWCE_API
+const char *rwwce_status_string(rwwce_status status);
+
+// Writes a sentence that says what was wrong, such as "labels: row 7 has label -1, expected 0 to 2", and a
+// terminating NUL, cut off where `size` bytes do not hold it.
+//
+// Returns the length of the whole sentence without the NUL, as `snprintf` does; 0 for a NULL `error`. `message` may be
+// NULL if `size` is 0.
+RWWCE_API
+size_t rwwce_error_message(const struct rwwce_error *error,
+                           char *message,
+                           size_t size);
+
+// The loss of logits `[N, C, D]` and labels `[N, D]`, −w[y]·log p_y or what the options make of it; see `rwwce_options`.
+//
+// `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for none.
+// `summary` may be NULL. A row of the weighted loss has an error of at most 3 ulp down to the smallest normal float, of
+// the others 6 ulp of the sum of the magnitudes of their terms.
+//
+// Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_loss(const struct rwwce_options *options,
+                        const float *logits,
+                        size_t logits_count,
+                        const void *labels,
+                        size_t labels_count,
+                        rwwce_label_type label_type,
+                        float *row_losses,
+                        size_t row_losses_count,
+                        struct rwwce_summary *summary,
+                        struct rwwce_error *error);
+
+// The loss as `rwwce_loss` has it, and its gradient with respect to the logits into `gradient`, shaped as they are.
+//
+// The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, of the loss of each
+// row times the factor of the row. Rows that do not count, or whose weight or factor is 0, get exact zeros; padding
+// between samples is left as it is. An element that is a normal number has an error of at most 5 ulp.
+//
+// Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_loss_gradient(const struct rwwce_options *options,
+                                 const float *logits,
+                                 size_t logits_count,
+                                 const void *labels,
+                                 size_t labels_count,
+                                 rwwce_label_type label_type,
+                                 float *gradient,
+                                 size_t gradient_count,
+                                 struct rwwce_summary *summary,
+                                 struct rwwce_error *error);
+
+// As `rwwce_loss_gradient`, with the gradient written over the logits.
+RWWCE_API
+rwwce_status rwwce_loss_gradient_in_place(const struct rwwce_options *options,
+                                          float *logits,
+                                          size_t logits_count,
+                                          const void *labels,
+                                          size_t labels_count,
+                                          rwwce_label_type label_type,
+                                          struct rwwce_summary *summary,
+                                          struct rwwce_error *error);
+
+// The loss of logits and target probabilities q, `[N, C, D]` both: −Σ_c w[c]·q_c·log p_c, 0 for a term whose q_c is 0. The
+// targets are finite and need not add up to 1. Otherwise as `rwwce_loss`.
+RWWCE_API
+rwwce_status rwwce_soft_loss(const struct rwwce_options *options,
+                             const float *logits,
+                             size_t logits_count,
+                             const float *targets,
+                             size_t targets_count,
+                             float *row_losses,
+                             size_t row_losses_count,
+                             struct rwwce_summary *summary,
+                             struct rwwce_error *error);
+
+// The loss as `rwwce_soft_loss` has it, and its gradient as in `rwwce_loss_gradient`.
+RWWCE_API
+rwwce_status rwwce_soft_gradient(const struct rwwce_options *options,
+                                 const float *logits,
+                                 size_t logits_count,
+                                 const float *targets,
+                                 size_t targets_count,
+                                 float *gradient,
+                                 size_t gradient_count,
+                                 struct rwwce_summary *summary,
+                                 struct rwwce_error *error);
+
+// As `rwwce_soft_gradient`, with the gradient written over the logits.
+RWWCE_API
+rwwce_status rwwce_soft_gradient_in_place(const struct rwwce_options *options,
+                                          float *logits,
+                                          size_t logits_count,
+                                          const float *targets,
+                                          size_t targets_count,
+                                          struct rwwce_summary *summary,
+                                          struct rwwce_error *error);
+
+// The loss of *probabilities* `[N, C, D]` that somebody else has computed: −w[y]·log(p_y + eps), `eps` at least 0, and with
+// mislabel costs − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps). Give the logits wherever they can be had. Otherwise as `rwwce_loss`.
+RWWCE_API
+rwwce_status rwwce_loss_from_probabilities(const struct rwwce_options *options,
+                                           const float *probabilities,
+                                           size_t probabilities_count,
+                                           const void *labels,
+                                           size_t labels_count,
+                                           rwwce_label_type label_type,
+                                           float eps,
+                                           float *row_losses,
+                                           size_t row_losses_count,
+                                           struct rwwce_summary *summary,
+                                           struct rwwce_error *error);
+
+// log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
+// only the shape, the temperature, the class bias and the backend matter. The error is at most 3 ulp, also where p is
+// near 1.
+//
+// Every error leaves `log_probabilities` as it was; it must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_log_probabilities(const struct rwwce_options *options,
+                                     const float *logits,
+                                     size_t logits_count,
+                                     float *log_probabilities,
+                                     size_t log_probabilities_count,
+                                     struct rwwce_error *error);
+
+// log Σ exp of every row into `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`.
+RWWCE_API
+rwwce_status rwwce_log_sum_exps(const struct rwwce_options *options,
+                                const float *logits,
+                                size_t logits_count,
+                                float *log_sum_exps,
+                                size_t log_sum_exps_count,
+                                struct rwwce_error *error);
+
+// log Σ exp of one row of logits into `result`. An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN;
+// otherwise any +∞ gives +∞. `backend_name` may be NULL for the best one.
+RWWCE_API
+rwwce_status rwwce_log_sum_exp(const float *logits,
+                               size_t logits_count,
+                               const char *backend_name,
+                               float *result,
+                               struct rwwce_error *error);
+
+// The binary loss of logits z and targets t in [0, 1], `[N, L]` both: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
+//
+// `row_losses`, `[N, L]`, receives the loss of each logit; NULL with a count of 0 for none. `summary` may be NULL. The
+// error is at most 6 ulp of the sum of the magnitudes of the terms.
+//
+// Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_binary_loss(const struct rwwce_binary_options *options,
+                               const float *logits,
+                               size_t logits_count,
+                               const float *targets,
+                               size_t targets_count,
+                               float *row_losses,
+                               size_t row_losses_count,
+                               struct rwwce_summary *summary,
+                               struct rwwce_error *error);
+
+// The loss as `rwwce_binary_loss` has it, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) into `gradient`, `[N, L]`,
+// multiplied by the upstream factors of the options.
+//
+// Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_binary_gradient(const struct rwwce_binary_options *options,
+                                   const float *logits,
+                                   size_t logits_count,
+                                   const float *targets,
+                                   size_t targets_count,
+                                   float *gradient,
+                                   size_t gradient_count,
+                                   struct rwwce_summary *summary,
+                                   struct rwwce_error *error);
+
+// As `rwwce_binary_gradient`, with the gradient written over the logits.
+RWWCE_API
+rwwce_status rwwce_binary_gradient_in_place(const struct rwwce_binary_options *options,
+                                            float *logits,
+                                            size_t logits_count,
+                                            const float *targets,
+                                            size_t targets_count,
+                                            struct rwwce_summary *summary,
+                                            struct rwwce_error *error);
+
+// Counts the rows of each class into `counts`, `[C]`, whose length is the number of classes. Rows whose label is
+// `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of rows that were counted.
+//
+// Every error leaves `counts` and `counted` as they were.
+RWWCE_API
+rwwce_status rwwce_count_labels(const void *labels,
+                                size_t labels_count,
+                                rwwce_label_type label_type,
+                                const int64_t *ignore_index,
+                                uint64_t *counts,
+                                size_t counts_count,
+                                uint64_t *counted,
+                                struct rwwce_error *error);
+
+// The weight of each class into `weights`, `[C]`, from the number of samples of each, `[C]`, computed in double precision
+// and rounded once. Every weight is finite.
+//
+// Every error leaves `weights` as it was.
+RWWCE_API
+rwwce_status rwwce_class_weights(const struct rwwce_class_weights_options *options,
+                                 const uint64_t *counts,
+                                 size_t counts_count,
+                                 float *weights,
+                                 size_t weights_count,
+                                 struct rwwce_error *error);
+
+// Adds `other` to `total`. Merging is an addition in double precision: another order may differ by its rounding.
+RWWCE_API
+rwwce_status rwwce_total_merge(struct rwwce_total *total,
+                               const struct rwwce_total *other,
+                               struct rwwce_error *error);
+
+// The loss of everything that was merged into `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
+RWWCE_API
+rwwce_status rwwce_total_reduce(const struct rwwce_total *total,
+                                rwwce_reduction how,
+                                rwwce_zero_denominator if_zero,
+                                float *loss,
+                                struct rwwce_error *error);
+
+// A part of a row into `part`: its logits, and the index among them of the label, or `RWWCE_NO_LABEL`. `backend_name` may be
+// NULL for the best one.
+RWWCE_API
+rwwce_status rwwce_row_partial_of(const float *logits,
+                                  size_t logits_count,
+                                  size_t label,
+                                  const char *backend_name,
+                                  struct rwwce_row_partial *part,
+                                  struct rwwce_error *error);
+
+// Adds another part of the same row to `part`. Parts may come in any order; the sum may differ by the rounding of double
+// precision.
+RWWCE_API
+rwwce_status rwwce_row_partial_merge(struct rwwce_row_partial *part,
+                                     const struct rwwce_row_partial *other,
+                                     struct rwwce_error *error);
+
+// −`weight`·log p of the label into `loss`, with an error of at most 3 ulp.
+RWWCE_API
+rwwce_status rwwce_row_partial_loss(const struct rwwce_row_partial *part,
+                                    float weight,
+                                    float *loss,
+                                    struct rwwce_error *error);
+
+// log Σ exp over the classes so far into `result`.
+RWWCE_API
+rwwce_status rwwce_row_partial_log_sum_exp(const struct rwwce_row_partial *part,
+                                           float *result,
+                                           struct rwwce_error *error);
+
+// The gradient `factor`·(p_i − [i = y]) of a part of the row whose whole is `whole`: for the logits of the part, the index
+// among them of the label or `RWWCE_NO_LABEL`, and weight, upstream factor and denominator in one.
+//
+// Every error leaves `gradient` as it was; it must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_row_partial_gradient(const struct rwwce_row_partial *whole,
+                                        const float *logits,
+                                        size_t logits_count,
+                                        size_t label,
+                                        float factor,
+                                        float *gradient,
+                                        size_t gradient_count,
+                                        struct rwwce_error *error);
+
+// Adds rows to the sums of their classes, `[C]` each: their number, their weights w[y]·s, and their losses as
+// `rwwce_loss` has written them to `row_losses`, `[N, D]`. To be fed batch by batch; set the sums to 0 before the first.
+//
+// Every error leaves the sums as they were.
+RWWCE_API
+rwwce_status rwwce_add_class_sums(const struct rwwce_options *options,
+                                  const void *labels,
+                                  size_t labels_count,
+                                  rwwce_label_type label_type,
+                                  const float *row_losses,
+                                  size_t row_losses_count,
+                                  uint64_t *counts,
+                                  size_t counts_count,
+                                  double *weight_sums,
+                                  size_t weight_sums_count,
+                                  double *loss_sums,
+                                  size_t loss_sums_count,
+                                  struct rwwce_error *error);
+
+// Adds decisions to a confusion matrix `[C, C]`, row = truth, column = the class with the largest logit, the first of
+// equals. Rows that do not count are left out, as are rows with a NaN, whose number `undecided`, which may be NULL,
+// receives.
+//
+// Every error leaves the matrix and `undecided` as they were.
+RWWCE_API
+rwwce_status rwwce_add_confusion(const struct rwwce_options *options,
+                                 const float *logits,
+                                 size_t logits_count,
+                                 const void *labels,
+                                 size_t labels_count,
+                                 rwwce_label_type label_type,
+                                 uint64_t *confusion,
+                                 size_t confusion_count,
+                                 size_t *undecided,
+                                 struct rwwce_error *error);
+
+// What the decisions of a confusion matrix `[C, C]` cost, Σ_{y≠j} n[y,j]·(fn[y] + fp[y,j]), into `cost`, from the miss costs
+// fn `[C]`, whose length is the number of classes, and the mislabel costs fp `[C, C]`.
+RWWCE_API
+rwwce_status rwwce_decision_cost(const uint64_t *confusion,
+                                 size_t confusion_count,
+                                 const float *miss_costs,
+                                 size_t miss_costs_count,
+                                 const float *mislabel_costs,
+                                 size_t mislabel_costs_count,
+                                 double *cost,
+                                 struct rwwce_error *error);
+
+// The version of this library, such as "0.1.0". Compare with `RWWCE_VERSION`, that of the header.
+RWWCE_API
+const char *rwwce_version(void);
+
+// The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
+// roundings in a multiply-add) or "scalar-fma" (one). The processor is asked once. Never NULL.
+RWWCE_API
+const char *rwwce_backend_name(void);
+
+// The name of backend `index` of those that this processor supports, the fastest first; NULL past the last.
+RWWCE_API
+const char *rwwce_backend_available(size_t index);
+
+// 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if it is not supported. NULL is the best one.
+// Backends with the same answer return the same bits.
+RWWCE_API
+int32_t rwwce_backend_is_fused(const char *name);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* RWWCE_H */

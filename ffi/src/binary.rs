@@ -1,0 +1,96 @@
+//! The binary and multi-label loss.
+
+use crate::arrays::{Arrays, Place};
+use crate::losses::rwwce_summary;
+use crate::options::{Loss, rwwce_binary_options};
+use crate::status::*;
+
+/// The binary loss of logits z and targets t in [0, 1], `[N, L]` both: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
+///
+/// `row_losses`, `[N, L]`, receives the loss of each logit; NULL with a count of 0 for none. `summary` may be NULL. The
+/// error is at most 6 ulp of the sum of the magnitudes of the terms.
+///
+/// Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_binary_loss(
+    options: *const rwwce_binary_options,
+    logits: *const f32,
+    logits_count: usize,
+    targets: *const f32,
+    targets_count: usize,
+    row_losses: *mut f32,
+    row_losses_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, .. } = rwwce_binary_options::read(options, arrays)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
+            let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
+            let result = match row_losses {
+                None => loss.loss(logits, targets),
+                Some(out) => loss.row_losses(logits, targets, out),
+            };
+            summary.write(result?.into())
+        })
+    }
+}
+
+/// The loss as `rwwce_binary_loss` has it, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) into `gradient`, `[N, L]`,
+/// multiplied by the upstream factors of the options.
+///
+/// Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_binary_gradient(
+    options: *const rwwce_binary_options,
+    logits: *const f32,
+    logits_count: usize,
+    targets: *const f32,
+    targets_count: usize,
+    gradient: *mut f32,
+    gradient_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, upstream } = rwwce_binary_options::read(options, arrays)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
+            let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
+            summary.write(loss.gradient(logits, targets, upstream, gradient)?.into())
+        })
+    }
+}
+
+/// As `rwwce_binary_gradient`, with the gradient written over the logits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_binary_gradient_in_place(
+    options: *const rwwce_binary_options,
+    logits: *mut f32,
+    logits_count: usize,
+    targets: *const f32,
+    targets_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, upstream } = rwwce_binary_options::read(options, arrays)?;
+            let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
+            let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            summary.write(loss.gradient_in_place(logits, targets, upstream)?.into())
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! Class weights from labels.
+
+use core::ffi::c_void;
+
+use crate::arrays::{Arrays, Place};
+use crate::options::{Labels, rwwce_class_weights_options, rwwce_label_type, with_labels};
+use crate::status::*;
+use kernel::count_labels;
+
+/// Counts the rows of each class into `counts`, `[C]`, whose length is the number of classes. Rows whose label is
+/// `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of rows that were counted.
+///
+/// Every error leaves `counts` and `counted` as they were.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_count_labels(
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    ignore_index: *const i64,
+    counts: *mut u64,
+    counts_count: usize,
+    counted: *mut u64,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let counted = Place::optional(counted)?;
+            let arrays = &mut Arrays::new();
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            let ignored =
+                arrays.input(RWWCE_ARGUMENT_IGNORE_INDEX, ignore_index, usize::from(!ignore_index.is_null()))?;
+            let ignored = ignored.first().copied();
+            let counts = arrays.output(RWWCE_ARGUMENT_COUNTS, counts, counts_count)?;
+            counted.write(with_labels!(labels, |labels| count_labels(labels, ignored, counts))?)
+        })
+    }
+}
+
+/// The weight of each class into `weights`, `[C]`, from the number of samples of each, `[C]`, computed in double precision
+/// and rounded once. Every weight is finite.
+///
+/// Every error leaves `weights` as it was.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_class_weights(
+    options: *const rwwce_class_weights_options,
+    counts: *const u64,
+    counts_count: usize,
+    weights: *mut f32,
+    weights_count: usize,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let arrays = &mut Arrays::new();
+            let weighting = rwwce_class_weights_options::read(options)?;
+            let counts = arrays.input(RWWCE_ARGUMENT_COUNTS, counts, counts_count)?;
+            let weights = arrays.output(RWWCE_ARGUMENT_CLASS_WEIGHTS, weights, weights_count)?;
+            Ok(weighting.from_counts(counts, weights)?)
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! The losses of logits, of probabilities, and log-softmax.
+
+use core::ffi::{c_char, c_void};
+
+use crate::arrays::{Arrays, Place};
+use crate::options::{Labels, Loss, backend, rwwce_label_type, rwwce_options, with_labels};
+use crate::partials::rwwce_total;
+use crate::status::*;
+use kernel::{Backend, Summary};
+
+/// The loss of a batch, and what it is made of.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct rwwce_summary {
+    /// `sum / denominator`, rounded.
+    pub loss: f32,
+    /// The sum of the losses of the rows that count, added in double precision in an order that depends on their number
+    /// alone.
+    pub sum: f64,
+    /// What the sum is divided by; 1 for `RWWCE_REDUCTION_SUM`.
+    pub denominator: f64,
+    /// The number of rows that count.
+    pub rows: usize,
+    /// The number of rows whose loss is NaN or infinite.
+    pub non_finite: usize,
+    /// What batches add up to: see `rwwce_total_merge`.
+    pub total: rwwce_total,
+}
+
+impl From<Summary> for rwwce_summary {
+    fn from(summary: Summary) -> Self {
+        let Summary { loss, sum, denominator, rows, non_finite, total, .. } = summary;
+        Self { loss, sum, denominator, rows, non_finite, total: total.into() }
+    }
+}
+
+/// The loss of logits `[N, C, D]` and labels `[N, D]`, −w[y]·log p_y or what the options make of it; see `rwwce_options`.
+///
+/// `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for none.
+/// `summary` may be NULL. A row of the weighted loss has an error of at most 3 ulp down to the smallest normal float, of
+/// the others 6 ulp of the sum of the magnitudes of their terms.
+///
+/// Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_loss(
+    options: *const rwwce_options,
+    logits: *const f32,
+    logits_count: usize,
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    row_losses: *mut f32,
+    row_losses_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
+            let result = match row_losses {
+                None => with_labels!(labels, |labels| loss.loss(logits, labels)),
+                Some(out) => with_labels!(labels, |labels| loss.row_losses(logits, labels, out)),
+            };
+            summary.write(result?.into())
+        })
+    }
+}
+
+/// The loss as `rwwce_loss` has it, and its gradient with respect to the logits into `gradient`, shaped as they are.
+///
+/// The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, of the loss of each
+/// row times the factor of the row. Rows that do not count, or whose weight or factor is 0, get exact zeros; padding
+/// between samples is left as it is. An element that is a normal number has an error of at most 5 ulp.
+///
+/// Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_loss_gradient(
+    options: *const rwwce_options,
+    logits: *const f32,
+    logits_count: usize,
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    gradient: *mut f32,
+    gradient_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
+            let result = with_labels!(labels, |labels| loss.gradient(logits, labels, upstream, gradient));
+            summary.write(result?.into())
+        })
+    }
+}
+
+/// As `rwwce_loss_gradient`, with the gradient written over the logits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_loss_gradient_in_place(
+    options: *const rwwce_options,
+    logits: *mut f32,
+    logits_count: usize,
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let result = with_labels!(labels, |labels| loss.gradient_in_place(logits, labels, upstream));
+            summary.write(result?.into())
+        })
+    }
+}
+
+/// The loss of logits and target probabilities q, `[N, C, D]` both: −Σ_c w[c]·q_c·log p_c, 0 for a term whose q_c is 0. The
+/// targets are finite and need not add up to 1. Otherwise as `rwwce_loss`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_soft_loss(
+    options: *const rwwce_options,
+    logits: *const f32,
+    logits_count: usize,
+    targets: *const f32,
+    targets_count: usize,
+    row_losses: *mut f32,
+    row_losses_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
+            let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
+            let result = match row_losses {
+                None => loss.soft_loss(logits, targets),
+                Some(out) => loss.soft_row_losses(logits, targets, out),
+            };
+            summary.write(result?.into())
+        })
+    }
+}
+
+/// The loss as `rwwce_soft_loss` has it, and its gradient as in `rwwce_loss_gradient`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_soft_gradient(
+    options: *const rwwce_options,
+    logits: *const f32,
+    logits_count: usize,
+    targets: *const f32,
+    targets_count: usize,
+    gradient: *mut f32,
+    gradient_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
+            let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
+            summary.write(loss.soft_gradient(logits, targets, upstream, gradient)?.into())
+        })
+    }
+}
+
+/// As `rwwce_soft_gradient`, with the gradient written over the logits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_soft_gradient_in_place(
+    options: *const rwwce_options,
+    logits: *mut f32,
+    logits_count: usize,
+    targets: *const f32,
+    targets_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
+            let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
+            let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            summary.write(loss.soft_gradient_in_place(logits, targets, upstream)?.into())
+        })
+    }
+}
+
+/// The loss of *probabilities* `[N, C, D]` that somebody else has computed: −w[y]·log(p_y + eps), `eps` at least 0, and with
+/// mislabel costs − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps). Give the logits wherever they can be had. Otherwise as `rwwce_loss`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_loss_from_probabilities(
+    options: *const rwwce_options,
+    probabilities: *const f32,
+    probabilities_count: usize,
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    eps: f32,
+    row_losses: *mut f32,
+    row_losses_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let p = arrays.input(RWWCE_ARGUMENT_PROBABILITIES, probabilities, probabilities_count)?;
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
+            let result = match row_losses {
+                None => with_labels!(labels, |labels| loss.loss_from_probabilities(p, labels, eps)),
+                Some(out) => with_labels!(labels, |labels| loss.row_losses_from_probabilities(p, labels, eps, out)),
+            };
+            summary.write(result?.into())
+        })
+    }
+}
+
+/// log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
+/// only the shape, the temperature, the class bias and the backend matter. The error is at most 3 ulp, also where p is
+/// near 1.
+///
+/// Every error leaves `log_probabilities` as it was; it must not overlap any other array.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_log_probabilities(
+    options: *const rwwce_options,
+    logits: *const f32,
+    logits_count: usize,
+    log_probabilities: *mut f32,
+    log_probabilities_count: usize,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let arrays = &mut Arrays::new();
+            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let out = arrays.output(RWWCE_ARGUMENT_LOG_PROBABILITIES, log_probabilities, log_probabilities_count)?;
+            Ok(loss.log_probabilities(logits, out)?)
+        })
+    }
+}
+
+/// log Σ exp of every row into `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_log_sum_exps(
+    options: *const rwwce_options,
+    logits: *const f32,
+    logits_count: usize,
+    log_sum_exps: *mut f32,
+    log_sum_exps_count: usize,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let arrays = &mut Arrays::new();
+            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let out = arrays.output(RWWCE_ARGUMENT_LOG_SUM_EXPS, log_sum_exps, log_sum_exps_count)?;
+            Ok(loss.log_sum_exps(logits, out)?)
+        })
+    }
+}
+
+/// log Σ exp of one row of logits into `result`. An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN;
+/// otherwise any +∞ gives +∞. `backend_name` may be NULL for the best one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_log_sum_exp(
+    logits: *const f32,
+    logits_count: usize,
+    backend_name: *const c_char,
+    result: *mut f32,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let result = Place::needed(RWWCE_ARGUMENT_RESULT, result)?;
+            let logits = Arrays::new().input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let backend = backend(backend_name)?.unwrap_or_else(Backend::active);
+            result.write(backend.log_sum_exp(logits))
+        })
+    }
+}

@@ -1,0 +1,403 @@
+//! What a call returns, and where it says what was wrong.
+
+use core::fmt::{self, Write};
+
+use core::ffi::{CStr, c_char};
+use kernel::{Argument, Error};
+
+/// What a call returns: `RWWCE_OK`, or why it was refused. The numbers stay the same in every version.
+pub type rwwce_status = u32;
+
+/// The call did what it is for.
+pub const RWWCE_OK: rwwce_status = 0;
+/// The number of classes (or labels of a binary loss) is 0.
+pub const RWWCE_ERROR_NO_CLASSES: rwwce_status = 1;
+/// An array is larger than memory can address: `found` rows of `expected` elements, or `found` elements of `argument`.
+pub const RWWCE_ERROR_SIZE_OVERFLOW: rwwce_status = 2;
+/// An array has another length than its shape asks for: `argument`, `expected`, `found`.
+pub const RWWCE_ERROR_LENGTH: rwwce_status = 3;
+/// A label is neither a class nor the ignored one: `row`, `label`, and `expected`, the number of classes.
+pub const RWWCE_ERROR_LABEL_OUT_OF_RANGE: rwwce_status = 4;
+/// A number that must be finite is not: `argument`, `index`.
+pub const RWWCE_ERROR_NOT_FINITE: rwwce_status = 5;
+/// An option is outside its range: `argument`. `rwwce_error_message` names the range.
+pub const RWWCE_ERROR_OUT_OF_RANGE: rwwce_status = 6;
+/// A class has no samples, and no weight was chosen for such classes: `index`, the class.
+pub const RWWCE_ERROR_EMPTY_CLASS: rwwce_status = 7;
+/// The denominator of the mean is 0, and the options ask for an error then.
+pub const RWWCE_ERROR_ZERO_DENOMINATOR: rwwce_status = 8;
+/// A number that must not be negative is: `argument`, `index`.
+pub const RWWCE_ERROR_NEGATIVE: rwwce_status = 9;
+/// The cost of naming a class where it is true is not 0: `index`, the class.
+pub const RWWCE_ERROR_COST_OF_TRUTH: rwwce_status = 10;
+/// An option means nothing together with another, or in this call: `argument`, `other_argument`.
+pub const RWWCE_ERROR_INCOMPATIBLE: rwwce_status = 11;
+/// A target of a binary loss is not in [0, 1]: `index`.
+pub const RWWCE_ERROR_TARGET_OUT_OF_RANGE: rwwce_status = 12;
+/// The parts of a row do not hold the logit of its label exactly once: `found` of them do.
+pub const RWWCE_ERROR_LABEL_OWNERS: rwwce_status = 13;
+/// A pointer is NULL that must not be: `argument`.
+pub const RWWCE_ERROR_NULL: rwwce_status = 101;
+/// A pointer is not aligned for the type that it points to: `argument`.
+pub const RWWCE_ERROR_MISALIGNED: rwwce_status = 102;
+/// An array that is written overlaps another one: `argument`, `other_argument`.
+pub const RWWCE_ERROR_OVERLAP: rwwce_status = 103;
+/// The first member of an options structure is not its size: `argument`, `expected`, `found`. Or a program that was
+/// compiled for a later version uses options that this one does not know.
+pub const RWWCE_ERROR_STRUCT_SIZE: rwwce_status = 104;
+/// A number is none of those that its type has: `argument`, `found`.
+pub const RWWCE_ERROR_UNKNOWN_VALUE: rwwce_status = 105;
+/// No backend of this name, or none that this processor supports.
+pub const RWWCE_ERROR_UNKNOWN_BACKEND: rwwce_status = 106;
+
+/// The argument that an error is about. The numbers stay the same in every version.
+pub type rwwce_argument = u32;
+
+/// None.
+pub const RWWCE_ARGUMENT_NONE: rwwce_argument = 0;
+/// The logits, `[N, C, D]`.
+pub const RWWCE_ARGUMENT_LOGITS: rwwce_argument = 1;
+/// The probabilities, `[N, C, D]`.
+pub const RWWCE_ARGUMENT_PROBABILITIES: rwwce_argument = 2;
+/// The labels, `[N, D]`.
+pub const RWWCE_ARGUMENT_LABELS: rwwce_argument = 3;
+/// The class weights, `[C]`.
+pub const RWWCE_ARGUMENT_CLASS_WEIGHTS: rwwce_argument = 4;
+/// The mislabel costs, `[C, C]`.
+pub const RWWCE_ARGUMENT_MISLABEL_COSTS: rwwce_argument = 5;
+/// The sample weights, `[N, D]`.
+pub const RWWCE_ARGUMENT_SAMPLE_WEIGHTS: rwwce_argument = 6;
+/// The target probabilities, or the targets of a binary loss.
+pub const RWWCE_ARGUMENT_TARGETS: rwwce_argument = 7;
+/// The class bias, `[C]`.
+pub const RWWCE_ARGUMENT_CLASS_BIAS: rwwce_argument = 8;
+/// The label that does not count.
+pub const RWWCE_ARGUMENT_IGNORE_INDEX: rwwce_argument = 9;
+/// The share of the label smoothing.
+pub const RWWCE_ARGUMENT_LABEL_SMOOTHING: rwwce_argument = 10;
+/// The exponent of the focal factor.
+pub const RWWCE_ARGUMENT_FOCAL: rwwce_argument = 11;
+/// The temperature.
+pub const RWWCE_ARGUMENT_TEMPERATURE: rwwce_argument = 12;
+/// The factor of the squared log-sum-exp.
+pub const RWWCE_ARGUMENT_Z_LOSS: rwwce_argument = 13;
+/// The number of positions D.
+pub const RWWCE_ARGUMENT_POSITIONS: rwwce_argument = 14;
+/// The miss costs, `[L]` or `[C]`.
+pub const RWWCE_ARGUMENT_MISS_COSTS: rwwce_argument = 15;
+/// The false-alarm costs, `[L]`.
+pub const RWWCE_ARGUMENT_FALSE_ALARM_COSTS: rwwce_argument = 16;
+/// The log-probabilities that are written.
+pub const RWWCE_ARGUMENT_LOG_PROBABILITIES: rwwce_argument = 17;
+/// The log-sum-exp of each row that is written, `[N, D]`.
+pub const RWWCE_ARGUMENT_LOG_SUM_EXPS: rwwce_argument = 18;
+/// The weight sums of the classes, `[C]`.
+pub const RWWCE_ARGUMENT_WEIGHT_SUMS: rwwce_argument = 19;
+/// The loss sums of the classes, `[C]`.
+pub const RWWCE_ARGUMENT_LOSS_SUMS: rwwce_argument = 20;
+/// The confusion matrix, `[C, C]`.
+pub const RWWCE_ARGUMENT_CONFUSION: rwwce_argument = 21;
+/// The losses of the rows, `[N, D]`.
+pub const RWWCE_ARGUMENT_ROW_LOSSES: rwwce_argument = 22;
+/// The gradient, shaped as the logits.
+pub const RWWCE_ARGUMENT_GRADIENT: rwwce_argument = 23;
+/// The upstream factor, or the factors of the rows, `[N, D]`.
+pub const RWWCE_ARGUMENT_UPSTREAM: rwwce_argument = 24;
+/// The row stride.
+pub const RWWCE_ARGUMENT_ROW_STRIDE: rwwce_argument = 25;
+/// What is added to a probability before its logarithm is taken.
+pub const RWWCE_ARGUMENT_EPS: rwwce_argument = 26;
+/// The number of rows of each class, `[C]`.
+pub const RWWCE_ARGUMENT_COUNTS: rwwce_argument = 27;
+/// The beta of the effective number of samples.
+pub const RWWCE_ARGUMENT_BETA: rwwce_argument = 28;
+/// The weight of a class without samples.
+pub const RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT: rwwce_argument = 29;
+/// The options.
+pub const RWWCE_ARGUMENT_OPTIONS: rwwce_argument = 101;
+/// The type of the labels.
+pub const RWWCE_ARGUMENT_LABEL_TYPE: rwwce_argument = 102;
+/// The reduction.
+pub const RWWCE_ARGUMENT_REDUCTION: rwwce_argument = 103;
+/// What a mean over a denominator of 0 is.
+pub const RWWCE_ARGUMENT_ZERO_DENOMINATOR: rwwce_argument = 104;
+/// The name of a backend.
+pub const RWWCE_ARGUMENT_BACKEND: rwwce_argument = 105;
+/// The weighting scheme.
+pub const RWWCE_ARGUMENT_SCHEME: rwwce_argument = 106;
+/// The normalisation of the class weights.
+pub const RWWCE_ARGUMENT_NORMALISATION: rwwce_argument = 107;
+/// What becomes of classes without samples.
+pub const RWWCE_ARGUMENT_EMPTY_CLASS: rwwce_argument = 108;
+/// The summary, or another result that is one value.
+pub const RWWCE_ARGUMENT_RESULT: rwwce_argument = 109;
+/// A total or a part of a row.
+pub const RWWCE_ARGUMENT_PARTIAL: rwwce_argument = 110;
+
+/// The numbers that have a name on both sides.
+const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
+    (RWWCE_ARGUMENT_LOGITS, Argument::Logits),
+    (RWWCE_ARGUMENT_PROBABILITIES, Argument::Probabilities),
+    (RWWCE_ARGUMENT_LABELS, Argument::Labels),
+    (RWWCE_ARGUMENT_CLASS_WEIGHTS, Argument::ClassWeights),
+    (RWWCE_ARGUMENT_MISLABEL_COSTS, Argument::MislabelCosts),
+    (RWWCE_ARGUMENT_SAMPLE_WEIGHTS, Argument::SampleWeights),
+    (RWWCE_ARGUMENT_TARGETS, Argument::Targets),
+    (RWWCE_ARGUMENT_CLASS_BIAS, Argument::ClassBias),
+    (RWWCE_ARGUMENT_IGNORE_INDEX, Argument::IgnoreIndex),
+    (RWWCE_ARGUMENT_LABEL_SMOOTHING, Argument::LabelSmoothing),
+    (RWWCE_ARGUMENT_FOCAL, Argument::Focal),
+    (RWWCE_ARGUMENT_TEMPERATURE, Argument::Temperature),
+    (RWWCE_ARGUMENT_Z_LOSS, Argument::ZLoss),
+    (RWWCE_ARGUMENT_POSITIONS, Argument::Positions),
+    (RWWCE_ARGUMENT_MISS_COSTS, Argument::MissCosts),
+    (RWWCE_ARGUMENT_FALSE_ALARM_COSTS, Argument::FalseAlarmCosts),
+    (RWWCE_ARGUMENT_LOG_PROBABILITIES, Argument::LogProbabilities),
+    (RWWCE_ARGUMENT_LOG_SUM_EXPS, Argument::LogSumExps),
+    (RWWCE_ARGUMENT_WEIGHT_SUMS, Argument::WeightSums),
+    (RWWCE_ARGUMENT_LOSS_SUMS, Argument::LossSums),
+    (RWWCE_ARGUMENT_CONFUSION, Argument::Confusion),
+    (RWWCE_ARGUMENT_ROW_LOSSES, Argument::RowLosses),
+    (RWWCE_ARGUMENT_GRADIENT, Argument::Gradient),
+    (RWWCE_ARGUMENT_UPSTREAM, Argument::Upstream),
+    (RWWCE_ARGUMENT_ROW_STRIDE, Argument::RowStride),
+    (RWWCE_ARGUMENT_EPS, Argument::Eps),
+    (RWWCE_ARGUMENT_COUNTS, Argument::Counts),
+    (RWWCE_ARGUMENT_BETA, Argument::Beta),
+    (RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT, Argument::EmptyClassWeight),
+];
+
+// They are the same on both.
+const _: () = {
+    let mut i = 0;
+    while i < IN_THE_LIBRARY.len() {
+        let (number, argument) = IN_THE_LIBRARY[i];
+        assert!(number == argument as u32);
+        assert!(number == i as u32 + 1);
+        i += 1;
+    }
+};
+
+/// The argument of the library with this number.
+fn in_the_library(number: rwwce_argument) -> Option<Argument> {
+    IN_THE_LIBRARY.get((number as usize).wrapping_sub(1)).map(|&(_, argument)| argument)
+}
+
+/// What was wrong with a call, and where. Which members mean something is said at each status; the others are 0.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct rwwce_error {
+    /// What the call returned.
+    pub status: rwwce_status,
+    /// Which argument.
+    pub argument: rwwce_argument,
+    /// The other argument of the two that do not go together.
+    pub other_argument: rwwce_argument,
+    /// The row.
+    pub row: usize,
+    /// The index in the array.
+    pub index: usize,
+    /// What was expected.
+    pub expected: usize,
+    /// What was found.
+    pub found: usize,
+    /// The label.
+    pub label: i64,
+}
+
+impl rwwce_error {
+    pub(crate) fn new(status: rwwce_status, argument: rwwce_argument) -> Self {
+        Self { status, argument, ..Self::default() }
+    }
+}
+
+impl From<Error> for rwwce_error {
+    fn from(error: Error) -> Self {
+        let blank = Self::new(error.code(), RWWCE_ARGUMENT_NONE);
+        let about = |argument: Argument| Self { argument: argument as u32, ..blank };
+        match error {
+            Error::SizeOverflow { rows, row_stride } => Self { found: rows, expected: row_stride, ..blank },
+            Error::Length { argument, expected, found } => Self { expected, found, ..about(argument) },
+            Error::LabelOutOfRange { row, label, classes } => {
+                Self { row, label, expected: classes, ..about(Argument::Labels) }
+            }
+            Error::NotFinite { argument, index } | Error::Negative { argument, index } => {
+                Self { index, ..about(argument) }
+            }
+            Error::OutOfRange { argument } => about(argument),
+            Error::EmptyClass { class } => Self { index: class, ..about(Argument::Counts) },
+            Error::CostOfTruth { class } => Self { index: class, ..about(Argument::MislabelCosts) },
+            Error::Incompatible { option, with } => Self { other_argument: with as u32, ..about(option) },
+            Error::TargetOutOfRange { index } => Self { index, ..about(Argument::Targets) },
+            Error::LabelOwners { found } => Self { found, expected: 1, ..about(Argument::Labels) },
+            _ => blank,
+        }
+    }
+}
+
+/// Runs a call, says in `error` what came of it, and returns its status.
+///
+/// # Safety
+///
+/// `error` is NULL or may be written.
+#[inline(always)]
+pub(crate) unsafe fn report(error: *mut rwwce_error, call: impl FnOnce() -> Result<(), rwwce_error>) -> rwwce_status {
+    let outcome = call().err().unwrap_or_default();
+    if !error.is_null() {
+        // SAFETY: as the caller has promised; whether it is aligned does not matter.
+        unsafe { error.write_unaligned(outcome) };
+    }
+    outcome.status
+}
+
+/// The name of a status in a few words, such as "label out of range"; "unknown status" for any other number. Never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn rwwce_status_string(status: rwwce_status) -> *const c_char {
+    in_words(status).as_ptr()
+}
+
+fn in_words(status: rwwce_status) -> &'static CStr {
+    match status {
+        RWWCE_OK => c"ok",
+        RWWCE_ERROR_NO_CLASSES => c"no classes",
+        RWWCE_ERROR_SIZE_OVERFLOW => c"size overflow",
+        RWWCE_ERROR_LENGTH => c"wrong length",
+        RWWCE_ERROR_LABEL_OUT_OF_RANGE => c"label out of range",
+        RWWCE_ERROR_NOT_FINITE => c"not finite",
+        RWWCE_ERROR_OUT_OF_RANGE => c"option out of range",
+        RWWCE_ERROR_EMPTY_CLASS => c"class without samples",
+        RWWCE_ERROR_ZERO_DENOMINATOR => c"denominator is zero",
+        RWWCE_ERROR_NEGATIVE => c"negative number",
+        RWWCE_ERROR_COST_OF_TRUTH => c"cost of naming the true class",
+        RWWCE_ERROR_INCOMPATIBLE => c"options mean nothing together",
+        RWWCE_ERROR_TARGET_OUT_OF_RANGE => c"target out of range",
+        RWWCE_ERROR_LABEL_OWNERS => c"label held by no part or by several",
+        RWWCE_ERROR_NULL => c"null pointer",
+        RWWCE_ERROR_MISALIGNED => c"misaligned pointer",
+        RWWCE_ERROR_OVERLAP => c"arrays overlap",
+        RWWCE_ERROR_STRUCT_SIZE => c"wrong size of structure",
+        RWWCE_ERROR_UNKNOWN_VALUE => c"unknown value",
+        RWWCE_ERROR_UNKNOWN_BACKEND => c"unknown backend",
+        _ => c"unknown status",
+    }
+}
+
+/// Writes a sentence that says what was wrong, such as "labels: row 7 has label -1, expected 0 to 2", and a
+/// terminating NUL, cut off where `size` bytes do not hold it.
+///
+/// Returns the length of the whole sentence without the NUL, as `snprintf` does; 0 for a NULL `error`. `message` may be
+/// NULL if `size` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_error_message(error: *const rwwce_error, message: *mut c_char, size: usize) -> usize {
+    if error.is_null() {
+        return 0;
+    }
+    let mut text = Text { to: message.cast(), size: if message.is_null() { 0 } else { size }, len: 0 };
+    // SAFETY: not NULL, and readable as the caller of a C function promises; whether it is aligned does not matter.
+    let error = unsafe { error.read_unaligned() };
+    // The writer never fails.
+    let _ = describe(&error, &mut text);
+    text.end();
+    text.len
+}
+
+/// Bytes of the caller.
+struct Text {
+    to: *mut u8,
+    size: usize,
+    /// The length of what was written or would have been.
+    len: usize,
+}
+
+impl Text {
+    fn end(&self) {
+        if let Some(last) = self.size.checked_sub(1) {
+            // SAFETY: below `size`, which the caller has promised.
+            unsafe { self.to.add(self.len.min(last)).write(0) };
+        }
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for &byte in text.as_bytes() {
+            if self.len < self.size {
+                // SAFETY: below `size`, which the caller has promised.
+                unsafe { self.to.add(self.len).write(byte) };
+            }
+            self.len = self.len.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+fn describe(error: &rwwce_error, text: &mut Text) -> fmt::Result {
+    if let Some(error) = as_in_the_library(error) {
+        return write!(text, "{error}");
+    }
+    let argument = Name(error.argument);
+    match error.status {
+        RWWCE_ERROR_SIZE_OVERFLOW => {
+            write!(text, "{argument}: {} elements are more than memory can address", error.found)
+        }
+        RWWCE_ERROR_NULL => write!(text, "{argument}: the pointer is NULL"),
+        RWWCE_ERROR_MISALIGNED => write!(text, "{argument}: the pointer is not aligned"),
+        RWWCE_ERROR_OVERLAP => write!(text, "{argument}: overlaps the {}", Name(error.other_argument)),
+        RWWCE_ERROR_STRUCT_SIZE => {
+            write!(text, "{argument}: expected struct_size {}, found {}", error.expected, error.found)
+        }
+        RWWCE_ERROR_UNKNOWN_VALUE => write!(text, "{argument}: {} is not a value that it has", error.found),
+        RWWCE_ERROR_UNKNOWN_BACKEND => text.write_str("backend: no backend of this name is supported here"),
+        // Every word that is not given a number here.
+        status => text.write_str(in_words(status).to_str().unwrap_or("")),
+    }
+}
+
+/// The error as the library had it.
+fn as_in_the_library(error: &rwwce_error) -> Option<Error> {
+    let &rwwce_error { row, index, expected, found, label, .. } = error;
+    let named = |number: rwwce_argument| Argument::ALL.get((number as usize).wrapping_sub(1)).copied();
+    let argument = named(error.argument);
+    Some(match error.status {
+        RWWCE_ERROR_NO_CLASSES => Error::NoClasses,
+        RWWCE_ERROR_SIZE_OVERFLOW if argument.is_none() => Error::SizeOverflow { rows: found, row_stride: expected },
+        RWWCE_ERROR_LENGTH => Error::Length { argument: argument?, expected, found },
+        RWWCE_ERROR_LABEL_OUT_OF_RANGE => Error::LabelOutOfRange { row, label, classes: expected },
+        RWWCE_ERROR_NOT_FINITE => Error::NotFinite { argument: argument?, index },
+        RWWCE_ERROR_OUT_OF_RANGE => Error::OutOfRange { argument: argument? },
+        RWWCE_ERROR_EMPTY_CLASS => Error::EmptyClass { class: index },
+        RWWCE_ERROR_ZERO_DENOMINATOR => Error::ZeroDenominator,
+        RWWCE_ERROR_NEGATIVE => Error::Negative { argument: argument?, index },
+        RWWCE_ERROR_COST_OF_TRUTH => Error::CostOfTruth { class: index },
+        RWWCE_ERROR_INCOMPATIBLE => {
+            Error::Incompatible { option: argument?, with: in_the_library(error.other_argument)? }
+        }
+        RWWCE_ERROR_TARGET_OUT_OF_RANGE => Error::TargetOutOfRange { index },
+        RWWCE_ERROR_LABEL_OWNERS => Error::LabelOwners { found },
+        _ => return None,
+    })
+}
+
+/// The words for an argument.
+struct Name(rwwce_argument);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(argument) = in_the_library(self.0) {
+            return argument.fmt(f);
+        }
+        f.write_str(match self.0 {
+            RWWCE_ARGUMENT_OPTIONS => "options",
+            RWWCE_ARGUMENT_LABEL_TYPE => "label type",
+            RWWCE_ARGUMENT_REDUCTION => "reduction",
+            RWWCE_ARGUMENT_ZERO_DENOMINATOR => "zero denominator",
+            RWWCE_ARGUMENT_BACKEND => "backend",
+            RWWCE_ARGUMENT_SCHEME => "scheme",
+            RWWCE_ARGUMENT_NORMALISATION => "normalisation",
+            RWWCE_ARGUMENT_EMPTY_CLASS => "empty class",
+            RWWCE_ARGUMENT_RESULT => "result",
+            RWWCE_ARGUMENT_PARTIAL => "partial result",
+            _ => "argument",
+        })
+    }
+}
