@@ -392,6 +392,7 @@ impl<'a> CrossEntropy<'a> {
             (Argument::IgnoreIndex, self.shape.ignore_index.is_some()),
         ];
         let of_logits = [
+            (Argument::MislabelCosts, self.mislabel_costs.is_some()),
             (Argument::LabelSmoothing, self.label_smoothing != 0.0),
             (Argument::Focal, self.focal != 0.0),
             (Argument::ZLoss, self.z_loss != 0.0),
@@ -399,8 +400,13 @@ impl<'a> CrossEntropy<'a> {
             (Argument::ClassBias, self.adjustment.bias.is_some()),
         ];
         let soft = matches!(targets, Targets::Soft(_)).then_some((Argument::Targets, &of_labels[..]));
-        let probabilities = (argument == Argument::Probabilities).then_some((argument, &of_logits[..]));
-        for (with, options) in soft.into_iter().chain(probabilities) {
+        // What is given, or what the gradient is with respect to.
+        let given = match argument {
+            Argument::Logits => None,
+            Argument::Probabilities => Some((argument, of_logits.get(1..).unwrap_or(&[]))),
+            _ => Some((Argument::LogProbabilities, &of_logits[..])),
+        };
+        for (with, options) in soft.into_iter().chain(given) {
             if let Some(&(option, _)) = options.iter().find(|(_, set)| *set) {
                 return Err(Error::Incompatible { option, with });
             }

@@ -42,6 +42,7 @@
 //! | [real-world-weight](CrossEntropy::mislabel_costs) | −fn\[y\]·log p_y − Σ_{j≠y} fp\[y,j\]·log(1 − p_j) |
 //! | [binary](BinaryCrossEntropy) | −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)) |
 //! | [from probabilities](CrossEntropy::loss_from_probabilities) | −w\[y\]·log(p_y + eps) |
+//! | [from log-probabilities](CrossEntropy::loss_from_log_probabilities) | −w\[y\]·log p_y |
 //! | [focal](CrossEntropy::focal) | (1 − p_y)^γ·(−w\[y\]·log p_y) |
 //! | [z-loss](CrossEntropy::z_loss), added | λ·W·(log Σ exp x)², W = w\[y\] or Σ_c w\[c\]·q_c |
 //!
@@ -115,6 +116,7 @@ mod binary;
 mod class_weights;
 mod cross_entropy;
 mod error;
+mod from_log_probabilities;
 mod from_probabilities;
 mod kernel;
 mod label;

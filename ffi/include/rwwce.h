@@ -633,6 +633,33 @@ rwwce_status rwwce_loss_from_probabilities(const struct rwwce_options *options,
                                            struct rwwce_summary *summary,
                                            struct rwwce_error *error);
 
+// The negative log-likelihood −w[y]·log p_y of *log-probabilities* `[N, C, D]`, as `rwwce_log_probabilities` writes them:
+// PyTorch's `nll_loss`. Otherwise as `rwwce_loss`.
+RWWCE_API
+rwwce_status rwwce_loss_from_log_probabilities(const struct rwwce_options *options,
+                                               const float *log_probabilities,
+                                               size_t log_probabilities_count,
+                                               const void *labels,
+                                               size_t labels_count,
+                                               rwwce_label_type label_type,
+                                               float *row_losses,
+                                               size_t row_losses_count,
+                                               struct rwwce_summary *summary,
+                                               struct rwwce_error *error);
+
+// The gradient of `rwwce_loss_from_log_probabilities` with respect to the log-probabilities into `gradient`, `[N, C, D]`:
+// −w[y]·s at the label times the upstream factors of the options, 0 elsewhere.
+//
+// Every error leaves `gradient` as it was; it must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_gradient_from_log_probabilities(const struct rwwce_options *options,
+                                                   const void *labels,
+                                                   size_t labels_count,
+                                                   rwwce_label_type label_type,
+                                                   float *gradient,
+                                                   size_t gradient_count,
+                                                   struct rwwce_error *error);
+
 // log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
 // only the shape, the temperature, the class bias and the backend matter. The error is at most 3 ulp, also where p is
 // near 1.

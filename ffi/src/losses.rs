@@ -250,6 +250,65 @@ pub unsafe extern "C" fn rwwce_loss_from_probabilities(
     }
 }
 
+/// The negative log-likelihood −w[y]·log p_y of *log-probabilities* `[N, C, D]`, as `rwwce_log_probabilities` writes them:
+/// PyTorch's `nll_loss`. Otherwise as `rwwce_loss`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_loss_from_log_probabilities(
+    options: *const rwwce_options,
+    log_probabilities: *const f32,
+    log_probabilities_count: usize,
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    row_losses: *mut f32,
+    row_losses_count: usize,
+    summary: *mut rwwce_summary,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let summary = Place::optional(summary)?;
+            let arrays = &mut Arrays::new();
+            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let log_p = arrays.input(RWWCE_ARGUMENT_LOG_PROBABILITIES, log_probabilities, log_probabilities_count)?;
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
+            let result = match row_losses {
+                None => with_labels!(labels, |labels| loss.loss_from_log_probabilities(log_p, labels)),
+                Some(out) => with_labels!(labels, |labels| loss.row_losses_from_log_probabilities(log_p, labels, out)),
+            };
+            summary.write(result?.into())
+        })
+    }
+}
+
+/// The gradient of `rwwce_loss_from_log_probabilities` with respect to the log-probabilities into `gradient`, `[N, C, D]`:
+/// −w[y]·s at the label times the upstream factors of the options, 0 elsewhere.
+///
+/// Every error leaves `gradient` as it was; it must not overlap any other array.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_gradient_from_log_probabilities(
+    options: *const rwwce_options,
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    gradient: *mut f32,
+    gradient_count: usize,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let arrays = &mut Arrays::new();
+            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
+            Ok(with_labels!(labels, |labels| loss.gradient_from_log_probabilities(labels, upstream, gradient))?)
+        })
+    }
+}
+
 /// log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
 /// only the shape, the temperature, the class bias and the backend matter. The error is at most 3 ulp, also where p is
 /// near 1.
