@@ -318,7 +318,9 @@ pub(super) fn across_lanes_of_rows<S: Vector>(
         // Two vectors of the same row, half of the virtual lanes apart.
         width /= 2;
         for i in 0..S::LANES * width {
-            let (a, b) = (i / width * 2 * width + i % width, i / width * 2 * width + i % width + width);
+            let a = i / width * 2 * width + i % width;
+            // Within the array either way; only so can every compiler see it.
+            let (a, b, i) = (a % VIRTUAL_LANES, (a + width) % VIRTUAL_LANES, i % VIRTUAL_LANES);
             let sum = two_sum(s, hi[a], hi[b]);
             (hi[i], lo[i]) = (sum.hi, s.add(sum.lo, s.add(lo[a], lo[b])));
         }
@@ -328,7 +330,8 @@ pub(super) fn across_lanes_of_rows<S: Vector>(
         // Two rows, whose lanes come to stand in turn.
         rows /= 2;
         for i in 0..rows {
-            let ((a, b), (c, d)) = (s.zip(hi[i], hi[i + rows]), s.zip(lo[i], lo[i + rows]));
+            let (i, other) = (i % VIRTUAL_LANES, (i + rows) % VIRTUAL_LANES);
+            let ((a, b), (c, d)) = (s.zip(hi[i], hi[other]), s.zip(lo[i], lo[other]));
             let sum = two_sum(s, a, b);
             (hi[i], lo[i]) = (sum.hi, s.add(sum.lo, s.add(c, d)));
         }

@@ -118,21 +118,18 @@ impl<B: Buffers> WeightedRows<'_, B> {
                     *reference = Reference::new(s, group.of_labels);
                 }
             }
-            for (i, (group, sum)) in groups.iter().zip(&mut sums).enumerate().take(count) {
-                *sum = group.sum::<B, W>(
-                    s,
-                    &self,
-                    &references[i],
-                    tiles.logits[i].numbers(),
-                    tiles.terms[i].numbers_mut(),
-                );
+            let Tiles { logits, terms } = &mut tiles;
+            let sums_of = groups.iter().zip(&mut sums).zip(&references).zip(logits.iter().zip(terms.iter_mut()));
+            for (((group, sum), reference), (logits, terms)) in sums_of.take(count) {
+                *sum = group.sum::<B, W>(s, &self, reference, logits.numbers(), terms.numbers_mut());
             }
             for ((group, sum), finished) in groups.iter().zip(&sums).zip(&mut finished).take(count) {
                 *finished = group.finish(s, *sum);
             }
-            for (i, group) in groups.iter().enumerate().take(count) {
-                let tiles = (tiles.logits[i].numbers(), tiles.terms[i].numbers_mut());
-                let losses = group.complete::<B, W>(s, &mut self, &references[i], &finished[i], tiles);
+            let ends_of = groups.iter().zip(&finished).zip(&references).zip(logits.iter().zip(terms.iter_mut()));
+            for (((group, finished), reference), (logits, terms)) in ends_of.take(count) {
+                let tiles = (logits.numbers(), terms.numbers_mut());
+                let losses = group.complete::<B, W>(s, &mut self, reference, finished, tiles);
                 tally.add(group.first, part(&losses, 0, group.count));
                 if let Some(out) = self.row_losses.as_deref_mut() {
                     copy(part_mut(out, group.first, group.count), &losses);
@@ -350,7 +347,9 @@ impl<S: Vector> Group<S> {
             let numbers = self.numbers(s, whole, finished, &Reference::new(s, self.of_labels));
             let mut kinds = [0.0; VIRTUAL_LANES];
             s.store(special, &mut kinds, 0);
-            for lane in (0..self.count.min(S::LANES)).filter(|&lane| kinds[lane] == 1.0) {
+            for (lane, _) in kinds.into_iter().enumerate().take(self.count).filter(|(_, kind)| *kind == 1.0) {
+                // It is below that either way; only so can every compiler see it.
+                let lane = lane % VIRTUAL_LANES;
                 if whole.terms.rows.positions() == 1 {
                     self.finish_row(s, whole, lane, &numbers, &mut losses[lane]);
                 } else {
