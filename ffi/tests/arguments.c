@@ -1,0 +1,509 @@
+/* See arguments.h. */
+#include "arguments.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Checks -------------------------------------------------------------------------------------- */
+
+long checks, failures;
+char context[200];
+
+int check(int holds, const char *what, const char *file, int line) {
+  checks++;
+  if (!holds) {
+    failures++;
+    fprintf(stderr, "%s:%d: %s: %s\n", file, line, context, what);
+  }
+  return holds;
+}
+
+int is_close(double found, double wanted) {
+  return fabs(found - wanted) <= 1e-6 + 1e-5 * fabs(wanted);
+}
+
+/* Where the arguments are --------------------------------------------------------------------- */
+
+unsigned char *arena, *before, *reference;
+static unsigned char *expected;
+static Place places[BLOCKS];
+const Function *now;
+rwwce_label_type label_type = RWWCE_LABEL_I32;
+float number;
+size_t label;
+const char *backend;
+rwwce_reduction how;
+rwwce_zero_denominator if_zero;
+
+void set_up(void) {
+  unsigned char **const arenas[] = {&arena, &before, &reference, &expected};
+  for (int i = 0; i < 4; i++) {
+    *arenas[i] = (unsigned char *)malloc(ARENA);
+    if (*arenas[i] == NULL) abort();
+  }
+}
+
+void tear_down(void) {
+  free(arena);
+  free(before);
+  free(reference);
+  free(expected);
+}
+
+/* The numbers of the arguments have a gap. */
+static size_t block_of(rwwce_argument argument) {
+  return argument < RWWCE_ARGUMENT_OPTIONS ? argument : argument - RWWCE_ARGUMENT_OPTIONS + 30;
+}
+Place *place_of(rwwce_argument argument) { return &places[block_of(argument)]; }
+/* There is room before and behind each. */
+unsigned char *home_of(rwwce_argument argument) {
+  return arena + block_of(argument) * BLOCK + BLOCK / 4;
+}
+
+#define FLOATS(name) AT(float, name), COUNT(name)
+#define DOUBLES(name) AT(double, name), COUNT(name)
+#define INTEGERS(name) AT(uint64_t, name), COUNT(name)
+#define THE_LABELS AT(void, LABELS), COUNT(LABELS), label_type
+#define OPTS AT(rwwce_options, OPTIONS)
+#define BINARY AT(rwwce_binary_options, OPTIONS)
+#define SUMMARY AT(rwwce_summary, RESULT)
+
+/* The functions ------------------------------------------------------------------------------- */
+
+typedef rwwce_error E;
+static rwwce_status loss(E *e) {
+  return rwwce_loss(OPTS, FLOATS(LOGITS), THE_LABELS, FLOATS(ROW_LOSSES), SUMMARY, e);
+}
+static rwwce_status loss_gradient(E *e) {
+  return rwwce_loss_gradient(OPTS, FLOATS(LOGITS), THE_LABELS, FLOATS(GRADIENT), SUMMARY, e);
+}
+static rwwce_status loss_gradient_in_place(E *e) {
+  return rwwce_loss_gradient_in_place(OPTS, FLOATS(LOGITS), THE_LABELS, SUMMARY, e);
+}
+static rwwce_status soft_loss(E *e) {
+  return rwwce_soft_loss(OPTS, FLOATS(LOGITS), FLOATS(TARGETS), FLOATS(ROW_LOSSES), SUMMARY, e);
+}
+static rwwce_status soft_gradient(E *e) {
+  return rwwce_soft_gradient(OPTS, FLOATS(LOGITS), FLOATS(TARGETS), FLOATS(GRADIENT), SUMMARY, e);
+}
+static rwwce_status soft_gradient_in_place(E *e) {
+  return rwwce_soft_gradient_in_place(OPTS, FLOATS(LOGITS), FLOATS(TARGETS), SUMMARY, e);
+}
+static rwwce_status loss_from_probabilities(E *e) {
+  return rwwce_loss_from_probabilities(OPTS, FLOATS(PROBABILITIES), THE_LABELS, number,
+                                       FLOATS(ROW_LOSSES), SUMMARY, e);
+}
+static rwwce_status loss_from_log_probabilities(E *e) {
+  return rwwce_loss_from_log_probabilities(OPTS, FLOATS(LOG_PROBABILITIES), THE_LABELS,
+                                           FLOATS(ROW_LOSSES), SUMMARY, e);
+}
+static rwwce_status gradient_from_log_probabilities(E *e) {
+  return rwwce_gradient_from_log_probabilities(OPTS, THE_LABELS, FLOATS(GRADIENT), e);
+}
+static rwwce_status log_probabilities(E *e) {
+  return rwwce_log_probabilities(OPTS, FLOATS(LOGITS), FLOATS(LOG_PROBABILITIES), e);
+}
+static rwwce_status log_sum_exps(E *e) {
+  return rwwce_log_sum_exps(OPTS, FLOATS(LOGITS), FLOATS(LOG_SUM_EXPS), e);
+}
+static rwwce_status log_sum_exp(E *e) {
+  return rwwce_log_sum_exp(FLOATS(LOGITS), backend, AT(float, RESULT), e);
+}
+static rwwce_status binary_loss(E *e) {
+  return rwwce_binary_loss(BINARY, FLOATS(LOGITS), FLOATS(TARGETS), FLOATS(ROW_LOSSES), SUMMARY, e);
+}
+static rwwce_status binary_gradient(E *e) {
+  return rwwce_binary_gradient(BINARY, FLOATS(LOGITS), FLOATS(TARGETS), FLOATS(GRADIENT), SUMMARY,
+                               e);
+}
+static rwwce_status binary_gradient_in_place(E *e) {
+  return rwwce_binary_gradient_in_place(BINARY, FLOATS(LOGITS), FLOATS(TARGETS), SUMMARY, e);
+}
+static rwwce_status count_labels(E *e) {
+  return rwwce_count_labels(THE_LABELS, AT(int64_t, IGNORE_INDEX), INTEGERS(COUNTS),
+                            AT(uint64_t, RESULT), e);
+}
+static rwwce_status class_weights(E *e) {
+  return rwwce_class_weights(AT(rwwce_class_weights_options, OPTIONS), INTEGERS(COUNTS),
+                             FLOATS(CLASS_WEIGHTS), e);
+}
+static rwwce_status total_merge(E *e) {
+  rwwce_total *const other = (rwwce_total *)(void *)place_of(OTHER)->at;
+  return rwwce_total_merge(AT(rwwce_total, PARTIAL), other, e);
+}
+static rwwce_status total_reduce(E *e) {
+  return rwwce_total_reduce(AT(rwwce_total, PARTIAL), how, if_zero, AT(float, RESULT), e);
+}
+static rwwce_status row_partial_of(E *e) {
+  return rwwce_row_partial_of(FLOATS(LOGITS), label, backend, AT(rwwce_row_partial, PARTIAL), e);
+}
+static rwwce_status row_partial_merge(E *e) {
+  rwwce_row_partial *const other = (rwwce_row_partial *)(void *)place_of(OTHER)->at;
+  return rwwce_row_partial_merge(AT(rwwce_row_partial, PARTIAL), other, e);
+}
+static rwwce_status row_partial_loss(E *e) {
+  return rwwce_row_partial_loss(AT(rwwce_row_partial, PARTIAL), number, AT(float, RESULT), e);
+}
+static rwwce_status row_partial_log_sum_exp(E *e) {
+  return rwwce_row_partial_log_sum_exp(AT(rwwce_row_partial, PARTIAL), AT(float, RESULT), e);
+}
+static rwwce_status row_partial_gradient(E *e) {
+  return rwwce_row_partial_gradient(AT(rwwce_row_partial, PARTIAL), FLOATS(LOGITS), label, number,
+                                    FLOATS(GRADIENT), e);
+}
+static rwwce_status add_class_sums(E *e) {
+  return rwwce_add_class_sums(OPTS, THE_LABELS, FLOATS(ROW_LOSSES), INTEGERS(COUNTS),
+                              DOUBLES(WEIGHT_SUMS), DOUBLES(LOSS_SUMS), e);
+}
+static rwwce_status add_confusion(E *e) {
+  return rwwce_add_confusion(OPTS, FLOATS(LOGITS), THE_LABELS, INTEGERS(CONFUSION),
+                             AT(size_t, RESULT), e);
+}
+static rwwce_status decision_cost(E *e) {
+  return rwwce_decision_cost(INTEGERS(CONFUSION), FLOATS(MISS_COSTS), FLOATS(MISLABEL_COSTS),
+                             AT(double, RESULT), e);
+}
+
+#define SIZES_OF_LOSS sizeof(rwwce_options), sizeof(rwwce_summary), 0
+#define SIZES_OF_BINARY sizeof(rwwce_binary_options), sizeof(rwwce_summary), 0
+#define SIZES_OF_TOTAL 0, sizeof(float), sizeof(rwwce_total)
+#define SIZES_OF_PARTIAL 0, sizeof(float), sizeof(rwwce_row_partial)
+#define READ(name) {A(name), ARRAY}
+#define READ_ANY(name) {A(name), ARRAY | ANY_LENGTH}
+#define WRITE(name) {A(name), ARRAY | WRITTEN}
+#define RESULT_IF_ANY {A(RESULT), WRITTEN | OPTIONAL}
+#define ONE_RESULT {A(RESULT), WRITTEN}
+#define ITS_OPTIONS {A(OPTIONS), 0}
+#define WEIGHTS ITS_OPTIONS, READ(CLASS_WEIGHTS), READ(SAMPLE_WEIGHTS)
+#define COSTS WEIGHTS, READ(MISLABEL_COSTS), READ(CLASS_BIAS)
+#define BINARY_COSTS ITS_OPTIONS, READ(MISS_COSTS), READ(FALSE_ALARM_COSTS), READ(SAMPLE_WEIGHTS)
+
+const Function functions[FUNCTIONS] = {
+  {"rwwce_loss", loss, SIZES_OF_LOSS,
+   {COSTS, READ_ANY(UPSTREAM), READ(LOGITS), READ(LABELS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
+  {"rwwce_loss_gradient", loss_gradient, SIZES_OF_LOSS,
+   {COSTS, READ(UPSTREAM), READ(LOGITS), READ(LABELS), WRITE(GRADIENT), RESULT_IF_ANY}},
+  {"rwwce_loss_gradient_in_place", loss_gradient_in_place, SIZES_OF_LOSS,
+   {COSTS, READ(UPSTREAM), READ(LABELS), WRITE(LOGITS), RESULT_IF_ANY}},
+  {"rwwce_soft_loss", soft_loss, SIZES_OF_LOSS,
+   {WEIGHTS, READ(CLASS_BIAS), READ(LOGITS), READ(TARGETS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
+  {"rwwce_soft_gradient", soft_gradient, SIZES_OF_LOSS,
+   {WEIGHTS, READ(CLASS_BIAS), READ(UPSTREAM), READ(LOGITS), READ(TARGETS), WRITE(GRADIENT),
+    RESULT_IF_ANY}},
+  {"rwwce_soft_gradient_in_place", soft_gradient_in_place, SIZES_OF_LOSS,
+   {WEIGHTS, READ(CLASS_BIAS), READ(UPSTREAM), READ(TARGETS), WRITE(LOGITS), RESULT_IF_ANY}},
+  {"rwwce_loss_from_probabilities", loss_from_probabilities, SIZES_OF_LOSS,
+   {WEIGHTS, READ(MISLABEL_COSTS), READ(PROBABILITIES), READ(LABELS), WRITE(ROW_LOSSES),
+    RESULT_IF_ANY}},
+  {"rwwce_loss_from_log_probabilities", loss_from_log_probabilities, SIZES_OF_LOSS,
+   {WEIGHTS, READ(LOG_PROBABILITIES), READ(LABELS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
+  {"rwwce_gradient_from_log_probabilities", gradient_from_log_probabilities, SIZES_OF_LOSS,
+   {WEIGHTS, READ(UPSTREAM), READ(LABELS), WRITE(GRADIENT)}},
+  {"rwwce_log_probabilities", log_probabilities, SIZES_OF_LOSS,
+   {ITS_OPTIONS, READ(CLASS_BIAS), READ(LOGITS), WRITE(LOG_PROBABILITIES)}},
+  {"rwwce_log_sum_exps", log_sum_exps, SIZES_OF_LOSS,
+   {ITS_OPTIONS, READ(CLASS_BIAS), READ(LOGITS), WRITE(LOG_SUM_EXPS)}},
+  {"rwwce_log_sum_exp", log_sum_exp, 0, sizeof(float), 0, {READ_ANY(LOGITS), ONE_RESULT}},
+  {"rwwce_binary_loss", binary_loss, SIZES_OF_BINARY,
+   {BINARY_COSTS, READ(LOGITS), READ(TARGETS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
+  {"rwwce_binary_gradient", binary_gradient, SIZES_OF_BINARY,
+   {BINARY_COSTS, READ(UPSTREAM), READ(LOGITS), READ(TARGETS), WRITE(GRADIENT), RESULT_IF_ANY}},
+  {"rwwce_binary_gradient_in_place", binary_gradient_in_place, SIZES_OF_BINARY,
+   {BINARY_COSTS, READ(UPSTREAM), READ(TARGETS), WRITE(LOGITS), RESULT_IF_ANY}},
+  {"rwwce_count_labels", count_labels, 0, sizeof(uint64_t), 0,
+   {READ_ANY(LABELS), {A(IGNORE_INDEX), OPTIONAL}, {A(COUNTS), ARRAY | WRITTEN | ANY_LENGTH},
+    RESULT_IF_ANY}},
+  {"rwwce_class_weights", class_weights, sizeof(rwwce_class_weights_options), 0, 0,
+   {ITS_OPTIONS, READ_ANY(COUNTS), WRITE(CLASS_WEIGHTS)}},
+  {"rwwce_total_merge", total_merge, SIZES_OF_TOTAL, {{A(PARTIAL), WRITTEN}, {OTHER, 0}}},
+  {"rwwce_total_reduce", total_reduce, SIZES_OF_TOTAL, {{A(PARTIAL), 0}, ONE_RESULT}},
+  {"rwwce_row_partial_of", row_partial_of, SIZES_OF_PARTIAL,
+   {READ_ANY(LOGITS), {A(PARTIAL), WRITTEN}}},
+  {"rwwce_row_partial_merge", row_partial_merge, SIZES_OF_PARTIAL,
+   {{A(PARTIAL), WRITTEN}, {OTHER, 0}}},
+  {"rwwce_row_partial_loss", row_partial_loss, SIZES_OF_PARTIAL, {{A(PARTIAL), 0}, ONE_RESULT}},
+  {"rwwce_row_partial_log_sum_exp", row_partial_log_sum_exp, SIZES_OF_PARTIAL,
+   {{A(PARTIAL), 0}, ONE_RESULT}},
+  {"rwwce_row_partial_gradient", row_partial_gradient, SIZES_OF_PARTIAL,
+   {{A(PARTIAL), 0}, READ_ANY(LOGITS), WRITE(GRADIENT)}},
+  {"rwwce_add_class_sums", add_class_sums, SIZES_OF_LOSS,
+   {WEIGHTS, READ_ANY(MISLABEL_COSTS), READ_ANY(CLASS_BIAS), READ_ANY(UPSTREAM), READ_ANY(LABELS),
+    READ(ROW_LOSSES), WRITE(COUNTS), WRITE(WEIGHT_SUMS), WRITE(LOSS_SUMS)}},
+  {"rwwce_add_confusion", add_confusion, sizeof(rwwce_options), sizeof(size_t), 0,
+   {COSTS, READ(LOGITS), READ(LABELS), WRITE(CONFUSION), RESULT_IF_ANY}},
+  {"rwwce_decision_cost", decision_cost, 0, sizeof(double), 0,
+   {READ(CONFUSION), READ_ANY(MISS_COSTS), READ(MISLABEL_COSTS), ONE_RESULT}},
+};
+
+const Use *use_of(const Function *function, rwwce_argument argument) {
+  for (const Use *use = function->uses; use->argument != 0; use++) {
+    if (use->argument == argument) return use;
+  }
+  return NULL;
+}
+
+int is_binary(const Function *function) {
+  return function->options_size == sizeof(rwwce_binary_options);
+}
+
+/* Good arguments ------------------------------------------------------------------------------ */
+
+static size_t good_count(rwwce_argument argument) {
+  switch (argument) {
+    case A(LOGITS): case A(PROBABILITIES): case A(TARGETS):
+    case A(GRADIENT): case A(LOG_PROBABILITIES):
+      return ELEMENTS;
+    case A(SAMPLE_WEIGHTS): case A(UPSTREAM): case A(ROW_LOSSES):
+      return is_binary(now) ? ELEMENTS : ROWS;
+    case A(LABELS): case A(LOG_SUM_EXPS): return ROWS;
+    case A(MISLABEL_COSTS): case A(CONFUSION): return C * C;
+    case A(CLASS_WEIGHTS): case A(CLASS_BIAS): case A(MISS_COSTS): case A(FALSE_ALARM_COSTS):
+    case A(COUNTS): case A(WEIGHT_SUMS): case A(LOSS_SUMS): return C;
+    default: return 1;
+  }
+}
+
+static size_t size_of_label(void) {
+  static const size_t sizes[] = {0, 1, 2, 4, 4, 8};
+  return sizes[label_type];
+}
+
+static size_t size_of(rwwce_argument argument) {
+  switch (argument) {
+    case A(LABELS): return size_of_label();
+    case A(COUNTS): case A(CONFUSION): case A(WEIGHT_SUMS): case A(LOSS_SUMS):
+    case A(IGNORE_INDEX): return 8;
+    case A(OPTIONS): return now->options_size;
+    case A(RESULT): return now->result_size;
+    case A(PARTIAL): case OTHER: return now->partial_size;
+    default: return sizeof(float);
+  }
+}
+
+void set_label(size_t row, int64_t value) {
+  unsigned char *const at = home_of(A(LABELS)) + row * size_of_label();
+  switch (label_type) {
+    case RWWCE_LABEL_U8: *at = (uint8_t)value; break;
+    case RWWCE_LABEL_U16: *(uint16_t *)(void *)at = (uint16_t)value; break;
+    case RWWCE_LABEL_U32: *(uint32_t *)(void *)at = (uint32_t)value; break;
+    case RWWCE_LABEL_I32: *(int32_t *)(void *)at = (int32_t)value; break;
+    default: *(int64_t *)(void *)at = value; break;
+  }
+}
+
+static float good_float(rwwce_argument argument, size_t i) {
+  switch (argument) {
+    case A(LOGITS): return 0.25f * (float)(i * 7 % 11) - 1.0f;
+    case A(PROBABILITIES): return 0.125f + 0.0625f * (float)(i * 5 % 7);
+    case A(TARGETS): return 0.125f * (float)(i * 3 % 9);
+    /* The diagonal is 0. */
+    case A(MISLABEL_COSTS): return i % (C + 1) == 0 ? 0.0f : 0.25f * (float)(i % 7);
+    case A(CLASS_BIAS): return 0.125f * (float)i - 0.25f;
+    default: return 0.5f + 0.25f * (float)(i * 3 % 5);
+  }
+}
+
+/* Fills an array, and some elements behind it, so that a count may be too large by one. */
+static void fill(rwwce_argument argument, int is_output) {
+  const size_t count = good_count(argument) + 8;
+  for (size_t i = 0; i < count; i++) {
+    float *const f = (float *)(void *)home_of(argument);
+    uint64_t *const u = (uint64_t *)(void *)home_of(argument);
+    double *const d = (double *)(void *)home_of(argument);
+    switch (argument) {
+      case A(LABELS): set_label(i, (int64_t)(i * 3 % C)); break;
+      case A(COUNTS): case A(CONFUSION): u[i] = 1 + i * i; break;
+      case A(WEIGHT_SUMS): case A(LOSS_SUMS): d[i] = 0.5 * (double)i; break;
+      default: f[i] = is_output ? -7.0f : good_float(argument, i); break;
+    }
+  }
+}
+
+static void set_options(void) {
+  /* Static, so that the padding has a value, too. */
+  static const rwwce_options options = RWWCE_OPTIONS_INIT(C);
+  static const rwwce_binary_options binary = RWWCE_BINARY_OPTIONS_INIT(C);
+  static const rwwce_class_weights_options weighting =
+    RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(RWWCE_SCHEME_BALANCED);
+  if (now->options_size == sizeof options) {
+    memcpy(home_of(A(OPTIONS)), &options, sizeof options);
+    HOME(rwwce_options, OPTIONS)->positions = D;
+  } else if (is_binary(now)) {
+    memcpy(home_of(A(OPTIONS)), &binary, sizeof binary);
+  } else if (now->options_size != 0) {
+    memcpy(home_of(A(OPTIONS)), &weighting, sizeof weighting);
+  }
+}
+
+static void set_partials(void) {
+  const rwwce_row_partial part = {2.0f, 1.0f, 1.5, 4, 1}, other_part = {2.5f, 0.0f, 0.75, 3, 0};
+  const rwwce_total total = {12.0, 8.0, 4.0, 3, 16, 1}, other_total = {6.0, 1.0, 2.0, 1, 4, 0};
+  if (now->partial_size == sizeof total) {
+    memcpy(home_of(A(PARTIAL)), &total, sizeof total);
+    memcpy(home_of(OTHER), &other_total, sizeof total);
+  } else if (now->partial_size != 0) {
+    memcpy(home_of(A(PARTIAL)), &part, sizeof part);
+    memcpy(home_of(OTHER), &other_part, sizeof part);
+  }
+}
+
+void prepare(const Function *function) {
+  now = function;
+  number = 0.5f;
+  label = 5;
+  backend = NULL;
+  how = RWWCE_REDUCTION_MEAN_ROWS;
+  if_zero = RWWCE_ZERO_DENOMINATOR_NAN;
+  snprintf(context, sizeof context, "%s", now->name);
+  memset(arena, 0xa5, ARENA);
+  memset(places, 0, sizeof places);
+  set_options();
+  set_partials();
+  if (use_of(now, A(IGNORE_INDEX)) != NULL) *HOME(int64_t, IGNORE_INDEX) = 77;
+  for (const Use *use = now->uses; use->argument != 0; use++) {
+    const Place place = {home_of(use->argument), good_count(use->argument), size_of(use->argument)};
+    *place_of(use->argument) = place;
+    if (use->how & ARRAY) fill(use->argument, use->how & WRITTEN && use->argument != A(LOGITS));
+  }
+}
+
+void prepare_named(const char *name) {
+  for (int i = 0; i < FUNCTIONS; i++) {
+    if (strcmp(functions[i].name, name) == 0) {
+      prepare(&functions[i]);
+      return;
+    }
+  }
+  fprintf(stderr, "no function %s\n", name);
+  abort();
+}
+
+#define LINK(argument, member)                                    \
+  if (use_of(now, A(argument)) != NULL) {                         \
+    options->member = AT(float, argument);                        \
+    options->member##_count = COUNT(argument);                    \
+  }
+void link_options(void) {
+  if (now->options_size == sizeof(rwwce_options)) {
+    rwwce_options *const options = HOME(rwwce_options, OPTIONS);
+    LINK(CLASS_WEIGHTS, class_weights)
+    LINK(SAMPLE_WEIGHTS, sample_weights)
+    LINK(MISLABEL_COSTS, mislabel_costs)
+    LINK(CLASS_BIAS, class_bias)
+    LINK(UPSTREAM, row_upstream)
+  } else if (is_binary(now)) {
+    rwwce_binary_options *const options = HOME(rwwce_binary_options, OPTIONS);
+    LINK(MISS_COSTS, miss_costs)
+    LINK(FALSE_ALARM_COSTS, false_alarm_costs)
+    LINK(SAMPLE_WEIGHTS, sample_weights)
+    LINK(UPSTREAM, row_upstream)
+  }
+}
+
+/* Calls --------------------------------------------------------------------------------------- */
+
+rwwce_error problem(rwwce_status status, rwwce_argument argument) {
+  rwwce_error error;
+  memset(&error, 0, sizeof error);
+  error.status = status;
+  error.argument = argument;
+  return error;
+}
+rwwce_error problem_at(rwwce_status status, rwwce_argument argument, size_t index) {
+  rwwce_error error = problem(status, argument);
+  error.index = index;
+  return error;
+}
+rwwce_error problem_with(rwwce_status status, rwwce_argument argument, rwwce_argument other) {
+  rwwce_error error = problem(status, argument);
+  error.other_argument = other;
+  return error;
+}
+rwwce_error problem_found(rwwce_status status, rwwce_argument argument, size_t wanted,
+                          size_t found) {
+  rwwce_error error = problem(status, argument);
+  error.expected = wanted;
+  error.found = found;
+  return error;
+}
+rwwce_error problem_of_label(size_t row, int64_t value, size_t classes) {
+  rwwce_error error = problem(RWWCE_ERROR_LABEL_OUT_OF_RANGE, RWWCE_ARGUMENT_LABELS);
+  error.row = row;
+  error.label = value;
+  error.expected = classes;
+  return error;
+}
+
+static int is_same_error(const rwwce_error *a, const rwwce_error *b) {
+  return a->status == b->status && a->argument == b->argument &&
+         a->other_argument == b->other_argument && a->row == b->row && a->index == b->index &&
+         a->expected == b->expected && a->found == b->found && a->label == b->label;
+}
+
+static void print_error(const char *what, const rwwce_error *e) {
+  fprintf(stderr, "  %s: status %lu, argument %lu, other %lu, row %zu, index %zu", what,
+          (unsigned long)e->status, (unsigned long)e->argument, (unsigned long)e->other_argument,
+          e->row, e->index);
+  fprintf(stderr, ", expected %zu, found %zu, label %lld\n", e->expected, e->found,
+          (long long)e->label);
+}
+
+void refused_at(rwwce_error wanted, const char *file, int line) {
+  link_options();
+  memcpy(before, arena, ARENA);
+  rwwce_error error = problem(99, 99);
+  const rwwce_status status = now->call(&error);
+  check(status == wanted.status, "the status", file, line);
+  if (!check(is_same_error(&error, &wanted), "the members of the error", file, line)) {
+    print_error("found", &error);
+    print_error("wanted", &wanted);
+  }
+  unsigned char bytes[sizeof(rwwce_error) + 1];
+  check(now->call((rwwce_error *)(void *)(bytes + 1)) == status, "with an unaligned error", file,
+        line);
+  memcpy(&error, bytes + 1, sizeof error);
+  check(is_same_error(&error, &wanted), "the members of an unaligned error", file, line);
+  check(now->call(NULL) == status, "without an error", file, line);
+  check(memcmp(before, arena, ARENA) == 0, "nothing is written", file, line);
+}
+
+void tidy_summary(void) {
+  unsigned char *const at = place_of(A(RESULT))->at;
+  if (now->result_size != sizeof(rwwce_summary) || at == NULL) return;
+  rwwce_summary found, tidied;
+  memcpy(&found, at, sizeof found);
+  memset(&tidied, 0, sizeof tidied);
+  tidied.loss = found.loss;
+  tidied.sum = found.sum;
+  tidied.denominator = found.denominator;
+  tidied.rows = found.rows;
+  tidied.non_finite = found.non_finite;
+  tidied.total = found.total;
+  memcpy(at, &tidied, sizeof tidied);
+}
+
+void call_at(const char *file, int line) {
+  link_options();
+  rwwce_error error = problem(99, 99);
+  const rwwce_error none = problem(RWWCE_OK, RWWCE_ARGUMENT_NONE);
+  check(now->call(&error) == RWWCE_OK, "the call succeeds", file, line);
+  if (!check(is_same_error(&error, &none), "there is no error", file, line)) {
+    print_error("found", &error);
+  }
+  tidy_summary();
+}
+
+void accepted_at(const char *file, int line) {
+  link_options();
+  memcpy(expected, arena, ARENA);
+  for (const Use *use = now->uses; use->argument != 0; use++) {
+    const Place *const place = place_of(use->argument);
+    if (!(use->how & WRITTEN) || place->at == NULL) continue;
+    const unsigned char *const wanted = reference + (home_of(use->argument) - arena);
+    memcpy(expected + (place->at - arena), wanted, place->count * place->size);
+  }
+  call_at(file, line);
+  check(memcmp(arena, expected, ARENA) == 0, "outputs are written, and nothing else", file, line);
+}

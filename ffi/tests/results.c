@@ -1,0 +1,432 @@
+/* What the functions compute from good arguments, held against the formulas of the header in double
+ * precision. */
+#include "arguments.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The logits of a row after temperature and bias, in double precision. */
+static void row_of(const rwwce_options *o, const float *logits, size_t row, double *x) {
+  const size_t stride = o->row_stride != 0 ? o->row_stride : C * D;
+  for (size_t c = 0; c < C; c++) {
+    x[c] = logits[row / D * stride + c * D + row % D] / o->temperature;
+    if (o->class_bias != NULL) x[c] += o->class_bias[c];
+  }
+}
+
+static double textbook_log_sum_exp(const double *x, int classes) {
+  double sum = 0.0;
+  for (int c = 0; c < classes; c++) sum += exp(x[c]);
+  return log(sum);
+}
+
+/* The loss of a row by the formulas of the header, for a label, or for target probabilities q. */
+static double textbook(const rwwce_options *o, const double *x, size_t row, int64_t y,
+                       const double *q) {
+  const double lse = textbook_log_sum_exp(x, C), eps = o->label_smoothing;
+  double sum = 0.0, whole_weight = 0.0;
+  if (q == NULL && o->has_ignore_index && y == o->ignore_index) return 0.0;
+  for (int c = 0; c < C; c++) {
+    const double w = o->class_weights != NULL ? o->class_weights[c] : 1.0, minus_log_p = lse - x[c];
+    const double own = (1.0 - eps) * (q != NULL ? q[c] : c == y) * w;
+    sum += own * minus_log_p * (o->focal > 0.0f ? pow(1.0 - exp(-minus_log_p), o->focal) : 1.0);
+    sum += eps / C * w * minus_log_p;
+    whole_weight += own + eps / C * w;
+    if (o->mislabel_costs != NULL && c != y) {
+      sum -= o->mislabel_costs[y * C + c] * log(1.0 - exp(-minus_log_p));
+    }
+  }
+  sum += o->z_loss * whole_weight * lse * lse;
+  return sum * (o->sample_weights != NULL ? o->sample_weights[row] : 1.0);
+}
+
+static int64_t label_of(size_t row) { return ((int32_t *)(void *)place_of(A(LABELS))->at)[row]; }
+
+/* Removes an array of the options. */
+static void leave_out(rwwce_argument argument) {
+  Place *const place = place_of(argument);
+  place->at = NULL;
+  place->count = 0;
+}
+
+enum {
+  PLAIN, CLASS_WEIGHTS, SAMPLE_WEIGHTS, MISLABEL_COSTS, CLASS_BIAS, ROW_UPSTREAM, IGNORE_INDEX,
+  SMOOTHING, FOCAL, Z_LOSS, TEMPERATURE, UPSTREAM, ROW_STRIDE, REDUCTION, LAST = REDUCTION + 5,
+  EVERYTHING
+};
+
+/* Options of which one is set, or everything. */
+static void set_one(int which, int is_soft) {
+  static const struct { int which; rwwce_argument argument; } arrays[] = {
+    {CLASS_WEIGHTS, A(CLASS_WEIGHTS)}, {SAMPLE_WEIGHTS, A(SAMPLE_WEIGHTS)},
+    {CLASS_BIAS, A(CLASS_BIAS)}, {MISLABEL_COSTS, A(MISLABEL_COSTS)}, {ROW_UPSTREAM, A(UPSTREAM)}};
+  rwwce_options *const o = HOME(rwwce_options, OPTIONS);
+  const int all = which == EVERYTHING;
+  const int reduction = which >= REDUCTION && which <= LAST;
+  for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
+    const int has_weight = reduction && i < 2;
+    if (which != arrays[i].which && !all && !has_weight) leave_out(arrays[i].argument);
+  }
+  if ((which == IGNORE_INDEX || all) && !is_soft) {
+    o->has_ignore_index = 1;
+    o->ignore_index = -100;
+    set_label(2, -100);
+  }
+  if (which == SMOOTHING || all) o->label_smoothing = 0.125f;
+  if ((which == FOCAL || all) && !is_soft) o->focal = 1.5f;
+  if (which == Z_LOSS || all) o->z_loss = 0.25f;
+  if (which == TEMPERATURE || all) o->temperature = 2.0f;
+  if (which == UPSTREAM) o->upstream = 3.0f;
+  if (reduction) o->reduction = (rwwce_reduction)(which - REDUCTION);
+  if (which == ROW_STRIDE || all) {
+    o->row_stride = C * D + 2;
+    const rwwce_argument shaped[] = {A(LOGITS), A(TARGETS), A(GRADIENT)};
+    for (int i = 0; i < 3; i++) {
+      if (use_of(now, shaped[i]) != NULL) place_of(shaped[i])->count = N * (C * D + 2);
+    }
+  }
+}
+
+/* The denominator of the mean. */
+static double denominator_of(const rwwce_options *o, const rwwce_total *total, int is_soft) {
+  const int by_rows = is_soft || o->mislabel_costs != NULL;
+  switch (o->reduction) {
+    case RWWCE_REDUCTION_DEFAULT: return by_rows ? (double)total->rows : total->weight_sum;
+    case RWWCE_REDUCTION_SUM: return 1.0;
+    case RWWCE_REDUCTION_MEAN_WEIGHT_SUM: return total->weight_sum;
+    case RWWCE_REDUCTION_MEAN_ROWS: return (double)total->rows;
+    case RWWCE_REDUCTION_MEAN_SAMPLE_WEIGHT_SUM: return total->sample_weight_sum;
+    default: return (double)total->rows_times_classes;
+  }
+}
+
+/* Row losses, summary and gradient, for labels or for target probabilities. */
+static void losses(int which, int is_soft) {
+  rwwce_options *const o = HOME(rwwce_options, OPTIONS);
+  prepare_named(is_soft ? "rwwce_soft_loss" : "rwwce_loss");
+  set_one(which, is_soft);
+  snprintf(context, sizeof context, "%s, option %d", now->name, which);
+  CALL();
+  const rwwce_summary summary = *HOME(rwwce_summary, RESULT);
+  float row_losses[ROWS];
+  memcpy(row_losses, home_of(A(ROW_LOSSES)), sizeof row_losses);
+
+  rwwce_total total = {0.0, 0.0, 0.0, 0, 0, 0};
+  double x[C], q[C];
+  const size_t stride = o->row_stride != 0 ? o->row_stride : C * D;
+  for (size_t row = 0; row < ROWS; row++) {
+    row_of(o, AT(float, LOGITS), row, x);
+    const int64_t y = is_soft ? -1 : label_of(row);
+    double weight = 0.0;
+    for (size_t c = 0; c < C; c++) {
+      if (is_soft) q[c] = AT(float, TARGETS)[row / D * stride + c * D + row % D];
+      const double share = is_soft ? q[c] : (int64_t)c == y;
+      weight += share * (o->class_weights != NULL ? o->class_weights[c] : 1.0);
+    }
+    const double row_loss = textbook(o, x, row, y, is_soft ? q : NULL);
+    const double sample = o->sample_weights != NULL ? o->sample_weights[row] : 1.0;
+    CHECK_CLOSE(row_losses[row], row_loss);
+    total.sum += row_loss;
+    if (!is_soft && o->has_ignore_index && y == o->ignore_index) continue;
+    total.weight_sum += weight * sample;
+    total.sample_weight_sum += sample;
+    total.rows++;
+    total.rows_times_classes += C;
+  }
+  const double denominator = denominator_of(o, &total, is_soft);
+  CHECK_CLOSE(summary.sum, total.sum);
+  CHECK_CLOSE(summary.denominator, denominator);
+  CHECK_CLOSE(summary.loss, total.sum / denominator);
+  CHECK(summary.rows == total.rows && summary.non_finite == 0);
+  CHECK_CLOSE(summary.total.sum, total.sum);
+  CHECK_CLOSE(summary.total.weight_sum, total.weight_sum);
+  CHECK_CLOSE(summary.total.sample_weight_sum, total.sample_weight_sum);
+  CHECK(summary.total.rows == total.rows && summary.total.non_finite == 0);
+  CHECK(summary.total.rows_times_classes == total.rows_times_classes);
+
+  /* The gradient, by differences. */
+  prepare_named(is_soft ? "rwwce_soft_gradient" : "rwwce_loss_gradient");
+  set_one(which, is_soft);
+  snprintf(context, sizeof context, "%s, option %d", now->name, which);
+  CALL();
+  CHECK(memcmp(HOME(rwwce_summary, RESULT), &summary, sizeof summary) == 0);
+  const float *const gradient = HOME(float, GRADIENT);
+  for (size_t row = 0; row < ROWS; row++) {
+    const int64_t y = is_soft ? -1 : label_of(row);
+    const float *const upstream = o->row_upstream;
+    const double factor = upstream != NULL ? upstream[row] : o->upstream / denominator;
+    for (size_t c = 0; c < C; c++) {
+      const size_t first = row / D * stride + row % D;
+      if (is_soft) {
+        for (size_t k = 0; k < C; k++) q[k] = AT(float, TARGETS)[first + k * D];
+      }
+      row_of(o, AT(float, LOGITS), row, x);
+      x[c] += 1e-4;
+      const double above = textbook(o, x, row, y, is_soft ? q : NULL);
+      x[c] -= 2e-4;
+      const double below = textbook(o, x, row, y, is_soft ? q : NULL);
+      CHECK_CLOSE(gradient[first + c * D], factor * (above - below) / 2e-4 / o->temperature);
+    }
+  }
+  if (stride > C * D) CHECK(gradient[C * D] == -7.0f && gradient[stride + C * D] == -7.0f);
+}
+
+static void all_losses(void) {
+  for (int which = PLAIN; which <= EVERYTHING; which++) {
+    losses(which, 0);
+    if (which != MISLABEL_COSTS) losses(which, 1);
+  }
+}
+
+static void logs_of_probabilities(void) {
+  const rwwce_options *const o = HOME(rwwce_options, OPTIONS);
+  for (size_t row = 0; row < ROWS; row++) {
+    double x[C];
+    prepare_named("rwwce_log_probabilities");
+    CALL();
+    row_of(o, HOME(float, LOGITS), row, x);
+    const double lse = textbook_log_sum_exp(x, C);
+    for (size_t c = 0; c < C; c++) {
+      CHECK_CLOSE(HOME(float, LOG_PROBABILITIES)[row / D * C * D + c * D + row % D], x[c] - lse);
+    }
+    prepare_named("rwwce_log_sum_exps");
+    CALL();
+    CHECK_CLOSE(HOME(float, LOG_SUM_EXPS)[row], lse);
+    prepare_named("rwwce_loss_from_probabilities");
+    CALL();
+    const float *const p = HOME(float, PROBABILITIES), *const w = HOME(float, CLASS_WEIGHTS);
+    const size_t y = (size_t)label_of(row);
+    double sum = 0.0;
+    for (size_t c = 0; c < C; c++) {
+      const double p_c = p[row / D * C * D + c * D + row % D];
+      const double fp = IN(MISLABEL_COSTS, y * C + c);
+      sum -= c == y ? w[c] * log(p_c + number) : fp * log(1.0 - p_c + number);
+    }
+    CHECK_CLOSE(HOME(float, ROW_LOSSES)[row], sum * IN(SAMPLE_WEIGHTS, row));
+  }
+}
+
+static void given_log_probabilities(void) {
+  for (size_t row = 0; row < ROWS; row++) {
+    prepare_named("rwwce_loss_from_log_probabilities");
+    CALL();
+    const size_t y = (size_t)label_of(row), own = row / D * C * D + y * D + row % D;
+    const double weight = IN(CLASS_WEIGHTS, y) * IN(SAMPLE_WEIGHTS, row);
+    CHECK_CLOSE(IN(ROW_LOSSES, row), -weight * IN(LOG_PROBABILITIES, own));
+    const double denominator = HOME(rwwce_summary, RESULT)->denominator;
+    prepare_named("rwwce_gradient_from_log_probabilities");
+    CALL();
+    CHECK_CLOSE(IN(GRADIENT, own), -weight * IN(UPSTREAM, row));
+    prepare_named("rwwce_gradient_from_log_probabilities");
+    leave_out(A(UPSTREAM));
+    CALL();
+    for (size_t c = 0; c < C; c++) {
+      const size_t element = row / D * C * D + c * D + row % D;
+      CHECK_CLOSE(IN(GRADIENT, element), c == y ? -weight / denominator : 0.0);
+    }
+  }
+}
+
+static void binary_losses(void) {
+  prepare_named("rwwce_binary_loss");
+  CALL();
+  const rwwce_summary summary = *HOME(rwwce_summary, RESULT);
+  float row_losses[ELEMENTS];
+  memcpy(row_losses, home_of(A(ROW_LOSSES)), sizeof row_losses);
+  prepare_named("rwwce_binary_gradient");
+  leave_out(A(UPSTREAM));
+  HOME(rwwce_binary_options, OPTIONS)->upstream = 2.0f;
+  CALL();
+  double sum = 0.0;
+  for (size_t i = 0; i < ELEMENTS; i++) {
+    const double t = IN(TARGETS, i), sigma = 1.0 / (1.0 + exp(-IN(LOGITS, i)));
+    const double fn = IN(MISS_COSTS, i % C), fp = IN(FALSE_ALARM_COSTS, i % C);
+    const double s = IN(SAMPLE_WEIGHTS, i), slope = (1.0 - t) * fp * sigma - t * fn * (1.0 - sigma);
+    const double row_loss = s * (-fn * t * log(sigma) - fp * (1.0 - t) * log(1.0 - sigma));
+    CHECK_CLOSE(row_losses[i], row_loss);
+    CHECK_CLOSE(IN(GRADIENT, i), 2.0 / ELEMENTS * s * slope);
+    sum += row_loss;
+  }
+  CHECK_CLOSE(summary.loss, sum / ELEMENTS);
+  CHECK(summary.denominator == ELEMENTS && summary.rows == ELEMENTS);
+  CHECK(memcmp(HOME(rwwce_summary, RESULT), &summary, sizeof summary) == 0);
+  prepare_named("rwwce_binary_gradient");
+  CALL();
+  const double sigma = 1.0 / (1.0 + exp(-IN(LOGITS, 1))), t = IN(TARGETS, 1);
+  const double fn = IN(MISS_COSTS, 1), fp = IN(FALSE_ALARM_COSTS, 1);
+  const double slope = (1.0 - t) * fp * sigma - t * fn * (1.0 - sigma);
+  CHECK_CLOSE(IN(GRADIENT, 1), IN(UPSTREAM, 1) * IN(SAMPLE_WEIGHTS, 1) * slope);
+}
+
+static void in_place(void) {
+  static const char *const pairs[3][2] = {
+    {"rwwce_loss_gradient", "rwwce_loss_gradient_in_place"},
+    {"rwwce_soft_gradient", "rwwce_soft_gradient_in_place"},
+    {"rwwce_binary_gradient", "rwwce_binary_gradient_in_place"}};
+  for (int i = 0; i < 3; i++) {
+    float gradient[ELEMENTS];
+    prepare_named(pairs[i][0]);
+    CALL();
+    const rwwce_summary summary = *HOME(rwwce_summary, RESULT);
+    memcpy(gradient, home_of(A(GRADIENT)), sizeof gradient);
+    prepare_named(pairs[i][1]);
+    CALL();
+    CHECK(memcmp(gradient, home_of(A(LOGITS)), sizeof gradient) == 0);
+    CHECK(memcmp(&summary, home_of(A(RESULT)), sizeof summary) == 0);
+  }
+}
+
+static void weights_of_classes(void) {
+  prepare_named("rwwce_count_labels");
+  *HOME(int64_t, IGNORE_INDEX) = 3;
+  CALL();
+  /* The labels are 0 3 2 1 0 3. */
+  const uint64_t wanted[C] = {2, 1, 1, 0};
+  CHECK(memcmp(home_of(A(COUNTS)), wanted, sizeof wanted) == 0);
+  CHECK(*HOME(uint64_t, RESULT) == 4);
+
+  /* The counts are 1 2 5 10, together 18, their median 3.5. */
+  static const double first_and_last[6][2] = {
+    {0.0, 0.0}, {18.0, 1.8}, {4.5, 0.45}, {1.0, 0.500488758553275},
+    {4.242640687119285, 1.3416407864998738}, {3.5, 0.35}};
+  rwwce_class_weights_options *const options = HOME(rwwce_class_weights_options, OPTIONS);
+  for (rwwce_scheme scheme = 1; scheme < 6; scheme++) {
+    for (rwwce_normalisation scaled = 0; scaled < 3; scaled++) {
+      prepare_named("rwwce_class_weights");
+      options->scheme = scheme;
+      options->normalisation = scaled;
+      options->beta = 0.5;
+      CALL();
+      const float *const w = HOME(float, CLASS_WEIGHTS);
+      const double sum = (double)w[0] + w[1] + w[2] + w[3];
+      CHECK_CLOSE(w[0] / w[3], first_and_last[scheme][0] / first_and_last[scheme][1]);
+      if (scaled == RWWCE_NORMALISATION_NONE) CHECK_CLOSE(w[3], first_and_last[scheme][1]);
+      if (scaled == RWWCE_NORMALISATION_SUM) CHECK_CLOSE(sum, 1.0);
+      if (scaled == RWWCE_NORMALISATION_MEAN) CHECK_CLOSE(sum, 4.0);
+    }
+  }
+  prepare_named("rwwce_class_weights");
+  HOME(uint64_t, COUNTS)[1] = 0;
+  options->empty_class = RWWCE_EMPTY_CLASS_WEIGHT;
+  options->empty_class_weight = -2.5f;
+  CALL();
+  CHECK(IN(CLASS_WEIGHTS, 1) == -2.5f);
+  CHECK_CLOSE(IN(CLASS_WEIGHTS, 0), 4.0);
+}
+
+static void totals_and_parts(void) {
+  prepare_named("rwwce_total_merge");
+  CALL();
+  const rwwce_total merged = {18.0, 9.0, 6.0, 4, 20, 1};
+  CHECK(memcmp(home_of(A(PARTIAL)), &merged, sizeof merged) == 0);
+  /* Default, sum, and the means over 8, 3, 4 and 16. */
+  static const float reduced[] = {1.5f, 12.0f, 1.5f, 4.0f, 3.0f, 0.75f};
+  for (size_t i = 0; i < 6; i++) {
+    prepare_named("rwwce_total_reduce");
+    how = (rwwce_reduction)i;
+    CALL();
+    CHECK(*HOME(float, RESULT) == reduced[i]);
+  }
+
+  /* A row as a whole, and in two parts. */
+  prepare_named("rwwce_row_partial_of");
+  CALL();
+  const rwwce_row_partial whole = *HOME(rwwce_row_partial, PARTIAL);
+  float logits[ELEMENTS], gradient[ELEMENTS], found, lse;
+  memcpy(logits, home_of(A(LOGITS)), sizeof logits);
+  CHECK(whole.largest == 1.5f && whole.label_logit == logits[5] && whole.classes == ELEMENTS);
+  rwwce_row_partial part, other;
+  CHECK(rwwce_row_partial_of(logits, 10, 5, NULL, &part, NULL) == RWWCE_OK && part.labels == 1);
+  CHECK(rwwce_row_partial_of(logits + 10, 14, RWWCE_NO_LABEL, NULL, &other, NULL) == RWWCE_OK);
+  CHECK(other.labels == 0 && other.label_logit == 0.0f && other.classes == 14);
+  CHECK(rwwce_row_partial_merge(&part, &other, NULL) == RWWCE_OK);
+  CHECK(part.largest == whole.largest && part.classes == ELEMENTS && part.labels == 1);
+  CHECK_CLOSE(part.excluded_sum, whole.excluded_sum);
+  double x[ELEMENTS];
+  for (size_t i = 0; i < ELEMENTS; i++) x[i] = logits[i];
+  const double log_sum = textbook_log_sum_exp(x, ELEMENTS);
+  CHECK(rwwce_row_partial_loss(&part, 3.0f, &found, NULL) == RWWCE_OK);
+  CHECK_CLOSE(found, 3.0 * (log_sum - x[5]));
+  CHECK(rwwce_row_partial_log_sum_exp(&part, &lse, NULL) == RWWCE_OK);
+  CHECK_CLOSE(lse, log_sum);
+  CHECK(rwwce_log_sum_exp(logits, ELEMENTS, NULL, &lse, NULL) == RWWCE_OK);
+  CHECK_CLOSE(lse, log_sum);
+  CHECK(rwwce_row_partial_gradient(&part, logits, 10, 5, 2.0f, gradient, 10, NULL) == RWWCE_OK);
+  CHECK(rwwce_row_partial_gradient(&part, logits + 10, 14, RWWCE_NO_LABEL, 2.0f, gradient + 10, 14,
+                                   NULL) == RWWCE_OK);
+  for (size_t i = 0; i < ELEMENTS; i++) {
+    CHECK_CLOSE(gradient[i], 2.0 * (exp(x[i] - log_sum) - (i == 5)));
+  }
+}
+
+static void row_with_nan(void) {
+  prepare_named("rwwce_loss");
+  IN(LOGITS, 1) = NAN;
+  CALL();
+  const rwwce_summary *const summary = HOME(rwwce_summary, RESULT);
+  CHECK(summary->loss != summary->loss && IN(ROW_LOSSES, 1) != IN(ROW_LOSSES, 1));
+  CHECK(IN(ROW_LOSSES, 0) == IN(ROW_LOSSES, 0) && IN(ROW_LOSSES, 2) == IN(ROW_LOSSES, 2));
+  CHECK(summary->rows == ROWS && summary->non_finite == 1 && summary->total.non_finite == 1);
+}
+
+static void monitoring(void) {
+  prepare_named("rwwce_add_class_sums");
+  uint64_t rows[C];
+  double weights[C], sums[C];
+  memcpy(rows, home_of(A(COUNTS)), sizeof rows);
+  memcpy(weights, home_of(A(WEIGHT_SUMS)), sizeof weights);
+  memcpy(sums, home_of(A(LOSS_SUMS)), sizeof sums);
+  CALL();
+  for (size_t row = 0; row < ROWS; row++) {
+    const int64_t y = label_of(row);
+    rows[y]++;
+    weights[y] += IN(CLASS_WEIGHTS, y) * IN(SAMPLE_WEIGHTS, row);
+    sums[y] += IN(ROW_LOSSES, row);
+  }
+  for (size_t c = 0; c < C; c++) {
+    CHECK(HOME(uint64_t, COUNTS)[c] == rows[c]);
+    CHECK_CLOSE(HOME(double, WEIGHT_SUMS)[c], weights[c]);
+    CHECK_CLOSE(HOME(double, LOSS_SUMS)[c], sums[c]);
+  }
+
+  prepare_named("rwwce_add_confusion");
+  uint64_t cells[C * C];
+  memcpy(cells, home_of(A(CONFUSION)), sizeof cells);
+  /* Row 1 has a NaN. */
+  IN(LOGITS, 1) = NAN;
+  CALL();
+  const rwwce_options *const o = HOME(rwwce_options, OPTIONS);
+  for (size_t row = 0; row < ROWS; row++) {
+    double x[C];
+    row_of(o, HOME(float, LOGITS), row, x);
+    size_t best = 0;
+    for (size_t c = 1; c < C; c++) {
+      if (x[c] > x[best]) best = c;
+    }
+    if (row != 1) cells[(size_t)label_of(row) * C + best]++;
+  }
+  CHECK(memcmp(cells, home_of(A(CONFUSION)), sizeof cells) == 0);
+  CHECK(*HOME(size_t, RESULT) == 1);
+
+  prepare_named("rwwce_decision_cost");
+  CALL();
+  double cost = 0.0;
+  for (size_t i = 0; i < C * C; i++) {
+    const uint64_t n = HOME(uint64_t, CONFUSION)[i];
+    if (i / C != i % C) cost += (double)n * (IN(MISS_COSTS, i / C) + IN(MISLABEL_COSTS, i));
+  }
+  CHECK_CLOSE(*HOME(double, RESULT), cost);
+}
+
+void results(void) {
+  all_losses();
+  logs_of_probabilities();
+  given_log_probabilities();
+  binary_losses();
+  in_place();
+  weights_of_classes();
+  totals_and_parts();
+  row_with_nan();
+  monitoring();
+}
