@@ -56,7 +56,7 @@ int main(void) {
   options.mislabel_costs_count = CLASSES * CLASSES;
 
   rwwce_error error;
-  rwwce_total total = {0.0, 0.0, 0.0, 0, 0, 0};
+  rwwce_total total = RWWCE_TOTAL_INIT;
   uint64_t confusion[CLASSES * CLASSES] = {0};
   double usual[CLASSES] = {0.0};
   uint32_t state = 1;

@@ -1,7 +1,7 @@
 /* rwwce: softmax cross-entropy whose mistakes carry the costs that they have in the world.
  *
  * A call takes its options in a structure, its arrays as pointer and count, and returns a status: RWWCE_OK, or why it was
- * refused. Every argument is checked before anything is written. The last parameter, `error`, may be NULL; it says where
+ * refused. Every argument that matters to a call is checked before anything is written. The last parameter, `error`, may be NULL; it says where
  * the trouble is, and rwwce_error_message makes a sentence of it.
  *
  * Arrays are flat. N is the number of samples, C of classes, D of positions of a sample (pixels, tokens; 1 for a plain
@@ -40,18 +40,21 @@
 
 /* Options at their defaults: the plain loss over `classes` classes of logits [N, C], mean over the weight sum. */
 #define RWWCE_OPTIONS_INIT(classes)                                                                \
-  {sizeof(rwwce_options), (classes), 1, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0,      \
+  {sizeof(rwwce_options), (size_t)(classes), 1, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0,      \
    RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 0.0f, 0.0f, 0.0f, 1.0f, 1.0f, NULL}
 
 /* Options at their defaults: the binary loss of `labels` labels a sample, mean over all logits. */
 #define RWWCE_BINARY_OPTIONS_INIT(labels)                                                          \
-  {sizeof(rwwce_binary_options), (labels), NULL, 0, NULL, 0, NULL, 0, NULL, 0,                     \
+  {sizeof(rwwce_binary_options), (size_t)(labels), NULL, 0, NULL, 0, NULL, 0, NULL, 0,                     \
    RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 1.0f, NULL}
 
 /* Class weights by a scheme, not normalised; a class without samples is an error. */
 #define RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)                                                   \
-  {sizeof(rwwce_class_weights_options), (scheme), RWWCE_NORMALISATION_NONE,                        \
+  {sizeof(rwwce_class_weights_options), (rwwce_scheme)(scheme), RWWCE_NORMALISATION_NONE,                        \
    RWWCE_EMPTY_CLASS_ERROR, 0.0f, 0.0}
+
+/* Nothing yet. */
+#define RWWCE_TOTAL_INIT {0.0, 0.0, 0.0, 0, 0, 0}
 
 /* A label that is not among the logits of a part of a row. */
 #define RWWCE_NO_LABEL SIZE_MAX
@@ -67,7 +70,8 @@ typedef uint32_t rwwce_status;
 // The argument that an error is about. The numbers stay the same in every version.
 typedef uint32_t rwwce_argument;
 
-// What was wrong with a call, and where. Which members mean something is said at each status; the others are 0.
+// What was wrong with a call, and where. Which members mean something is said at each status, `argument` wherever one
+// argument is to blame; the others are 0.
 typedef struct rwwce_error {
   // What the call returned.
   rwwce_status status;
@@ -99,7 +103,7 @@ typedef uint32_t rwwce_zero_denominator;
 // whose whole weight is 0 counts (in the number of rows) and contributes exactly 0 whatever its logits hold. Arrays that
 // are absent are NULL with a count of 0. Their elements are finite.
 typedef struct rwwce_options {
-  // `sizeof(rwwce_options)`: later versions add members at the end.
+  // `sizeof(rwwce_options)`: later versions add members at the end. At most 4096.
   size_t struct_size;
   // C, at least 1.
   size_t classes;
@@ -109,25 +113,25 @@ typedef struct rwwce_options {
   size_t row_stride;
   // `[C]`: the cost of each class w; with mislabel costs the miss costs fn, then at least 0.
   const float *class_weights;
-  // C, or 0 for none.
+  // C; 0 where it is NULL.
   size_t class_weights_count;
   // `[N, D]`, at least 0: a factor s of each row.
   const float *sample_weights;
-  // N·D, or 0 for none.
+  // N·D; 0 where it is NULL.
   size_t sample_weights_count;
   // `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of naming class j where y is true. The loss is then
   // −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020).
   const float *mislabel_costs;
-  // C·C, or 0 for none.
+  // C·C; 0 where it is NULL.
   size_t mislabel_costs_count;
   // `[C]`: what is added to the logits of each class, after the division by the temperature.
   const float *class_bias;
-  // C, or 0 for none.
+  // C; 0 where it is NULL.
   size_t class_bias_count;
   // `[N, D]`: a gradient is multiplied by one factor a row, with respect to the loss of the row, and not divided by the
   // denominator of the mean. Absent, it is multiplied by `upstream`.
   const float *row_upstream;
-  // N·D, or 0 for none.
+  // N·D; 0 where it is NULL.
   size_t row_upstream_count;
   // The label of rows that do not count, if `has_ignore_index` is not 0.
   int64_t ignore_index;
@@ -154,8 +158,8 @@ typedef struct rwwce_options {
 // The integer type of an array of labels.
 typedef uint32_t rwwce_label_type;
 
-// A running total over batches: what each of them adds to the sum and to every denominator. Set it to 0 before the first;
-// it is plain data, which can be stored and sent.
+// A running total over batches: what each of them adds to the sum and to every denominator. Start from
+// `RWWCE_TOTAL_INIT`; it is plain data, which can be stored and sent.
 typedef struct rwwce_total {
   // The sum of the losses of the rows that count.
   double sum;
@@ -191,26 +195,26 @@ typedef struct rwwce_summary {
 // The binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z a label. Start from
 // `RWWCE_BINARY_OPTIONS_INIT(L)`.
 typedef struct rwwce_binary_options {
-  // `sizeof(rwwce_binary_options)`: later versions add members at the end.
+  // `sizeof(rwwce_binary_options)`: later versions add members at the end. At most 4096.
   size_t struct_size;
   // L, the number of labels of a sample, at least 1.
   size_t labels;
   // `[L]`, at least 0: the cost fn of missing each label; PyTorch's `pos_weight`.
   const float *miss_costs;
-  // L, or 0 for none: all ones.
+  // L; 0 where it is NULL: all ones.
   size_t miss_costs_count;
   // `[L]`, at least 0: the cost fp of a false alarm of each label.
   const float *false_alarm_costs;
-  // L, or 0 for none: all ones.
+  // L; 0 where it is NULL: all ones.
   size_t false_alarm_costs_count;
   // `[N, L]`, at least 0: a factor of each logit; PyTorch's `weight`.
   const float *sample_weights;
-  // N·L, or 0 for none.
+  // N·L; 0 where it is NULL.
   size_t sample_weights_count;
   // `[N, L]`: a gradient is multiplied by one factor a logit, with respect to its own loss, and not divided. Absent, it
   // is multiplied by `upstream`.
   const float *row_upstream;
-  // N·L, or 0 for none.
+  // N·L; 0 where it is NULL.
   size_t row_upstream_count;
   // How the losses become one number.
   rwwce_reduction reduction;
@@ -233,7 +237,7 @@ typedef uint32_t rwwce_empty_class;
 
 // How class weights are computed from counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`.
 typedef struct rwwce_class_weights_options {
-  // `sizeof(rwwce_class_weights_options)`: later versions add members at the end.
+  // `sizeof(rwwce_class_weights_options)`: later versions add members at the end. At most 4096.
   size_t struct_size;
   // The scheme.
   rwwce_scheme scheme;
@@ -527,8 +531,8 @@ const char *rwwce_status_string(rwwce_status status);
 // Writes a sentence that says what was wrong, such as "labels: row 7 has label -1, expected 0 to 2", and a
 // terminating NUL, cut off where `size` bytes do not hold it.
 //
-// Returns the length of the whole sentence without the NUL, as `snprintf` does; 0 for a NULL `error`. `message` may be
-// NULL if `size` is 0.
+// Returns the length of the whole sentence without the NUL, as `snprintf` does. For a NULL `error` the sentence is empty.
+// `message` may be NULL if `size` is 0.
 RWWCE_API
 size_t rwwce_error_message(const struct rwwce_error *error,
                            char *message,

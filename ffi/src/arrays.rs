@@ -174,19 +174,26 @@ pub(crate) unsafe fn value<T: Copy>(argument: rwwce_argument, pointer: *const T)
 /// Where one value is written, once the call has succeeded.
 pub(crate) struct Place<T>(*mut T);
 
-impl<T> Place<T> {
-    /// A place that may be NULL: then nothing is written.
+impl Arrays {
+    /// A place for a result, which may be NULL: then nothing is written.
     #[inline(always)]
-    pub(crate) fn optional(pointer: *mut T) -> Result<Self, rwwce_error> {
-        if !pointer.is_null() {
-            check_pointer(RWWCE_ARGUMENT_RESULT, pointer)?;
-        }
-        Ok(Self(pointer))
+    pub(crate) fn optional_place<T>(&mut self, pointer: *mut T) -> Result<Place<T>, rwwce_error> {
+        self.check(RWWCE_ARGUMENT_RESULT, pointer, usize::from(!pointer.is_null()), true)?;
+        Ok(Place(pointer))
     }
 
-    /// A place that may not be NULL.
+    /// A place for a result, which may not be NULL.
     #[inline(always)]
-    pub(crate) fn needed(argument: rwwce_argument, pointer: *mut T) -> Result<Self, rwwce_error> {
+    pub(crate) fn place<T>(&mut self, pointer: *mut T) -> Result<Place<T>, rwwce_error> {
+        self.check(RWWCE_ARGUMENT_RESULT, pointer, 1, true)?;
+        Ok(Place(pointer))
+    }
+}
+
+impl<T> Place<T> {
+    /// A place for what has been read as a whole before anything is written, and so may overlap it.
+    #[inline(always)]
+    pub(crate) fn alone(argument: rwwce_argument, pointer: *mut T) -> Result<Self, rwwce_error> {
         check_pointer(argument, pointer)?;
         Ok(Self(pointer))
     }

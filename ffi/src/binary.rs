@@ -1,6 +1,6 @@
 //! The binary and multi-label loss.
 
-use crate::arrays::{Arrays, Place};
+use crate::arrays::Arrays;
 use crate::losses::rwwce_summary;
 use crate::options::{Loss, rwwce_binary_options};
 use crate::status::*;
@@ -26,8 +26,8 @@ pub unsafe extern "C" fn rwwce_binary_loss(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, .. } = rwwce_binary_options::read(options, arrays)?;
             let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
@@ -60,8 +60,8 @@ pub unsafe extern "C" fn rwwce_binary_gradient(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, upstream } = rwwce_binary_options::read(options, arrays)?;
             let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
@@ -85,8 +85,8 @@ pub unsafe extern "C" fn rwwce_binary_gradient_in_place(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, upstream } = rwwce_binary_options::read(options, arrays)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;

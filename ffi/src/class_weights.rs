@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use crate::arrays::{Arrays, Place};
+use crate::arrays::Arrays;
 use crate::options::{Labels, rwwce_class_weights_options, rwwce_label_type, with_labels};
 use crate::status::*;
 use kernel::count_labels;
@@ -25,8 +25,8 @@ pub unsafe extern "C" fn rwwce_count_labels(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let counted = Place::optional(counted)?;
             let arrays = &mut Arrays::new();
+            let counted = arrays.optional_place(counted)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let ignored =
                 arrays.input(RWWCE_ARGUMENT_IGNORE_INDEX, ignore_index, usize::from(!ignore_index.is_null()))?;

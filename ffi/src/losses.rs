@@ -2,7 +2,7 @@
 
 use core::ffi::{c_char, c_void};
 
-use crate::arrays::{Arrays, Place};
+use crate::arrays::Arrays;
 use crate::options::{Labels, Loss, backend, rwwce_label_type, rwwce_options, with_labels};
 use crate::partials::rwwce_total;
 use crate::status::*;
@@ -57,8 +57,8 @@ pub unsafe extern "C" fn rwwce_loss(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
             let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
@@ -95,8 +95,8 @@ pub unsafe extern "C" fn rwwce_loss_gradient(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
             let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
@@ -122,8 +122,8 @@ pub unsafe extern "C" fn rwwce_loss_gradient_in_place(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
@@ -150,8 +150,8 @@ pub unsafe extern "C" fn rwwce_soft_loss(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
             let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
@@ -181,8 +181,8 @@ pub unsafe extern "C" fn rwwce_soft_gradient(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
             let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
@@ -206,8 +206,8 @@ pub unsafe extern "C" fn rwwce_soft_gradient_in_place(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
@@ -235,8 +235,8 @@ pub unsafe extern "C" fn rwwce_loss_from_probabilities(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
             let p = arrays.input(RWWCE_ARGUMENT_PROBABILITIES, probabilities, probabilities_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
@@ -268,8 +268,8 @@ pub unsafe extern "C" fn rwwce_loss_from_log_probabilities(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let summary = Place::optional(summary)?;
             let arrays = &mut Arrays::new();
+            let summary = arrays.optional_place(summary)?;
             let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
             let log_p = arrays.input(RWWCE_ARGUMENT_LOG_PROBABILITIES, log_probabilities, log_probabilities_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
@@ -370,8 +370,9 @@ pub unsafe extern "C" fn rwwce_log_sum_exp(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let result = Place::needed(RWWCE_ARGUMENT_RESULT, result)?;
-            let logits = Arrays::new().input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let arrays = &mut Arrays::new();
+            let result = arrays.place(result)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let backend = backend(backend_name)?.unwrap_or_else(Backend::active);
             result.write(backend.log_sum_exp(logits))
         })

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use crate::arrays::{Arrays, Place};
+use crate::arrays::Arrays;
 use crate::options::{Labels, Loss, rwwce_label_type, rwwce_options, with_labels};
 use crate::status::*;
 use kernel::{ClassSums, decision_cost};
@@ -65,8 +65,8 @@ pub unsafe extern "C" fn rwwce_add_confusion(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let undecided = Place::optional(undecided)?;
             let arrays = &mut Arrays::new();
+            let undecided = arrays.optional_place(undecided)?;
             let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
             let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
@@ -92,8 +92,8 @@ pub unsafe extern "C" fn rwwce_decision_cost(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let cost = Place::needed(RWWCE_ARGUMENT_RESULT, cost)?;
             let arrays = &mut Arrays::new();
+            let cost = arrays.place(cost)?;
             let confusion = arrays.input(RWWCE_ARGUMENT_CONFUSION, confusion, confusion_count)?;
             let miss_costs = arrays.input(RWWCE_ARGUMENT_MISS_COSTS, miss_costs, miss_costs_count)?;
             let mislabel_costs = arrays.input(RWWCE_ARGUMENT_MISLABEL_COSTS, mislabel_costs, mislabel_costs_count)?;

@@ -75,7 +75,7 @@ pub const RWWCE_EMPTY_CLASS_WEIGHT: rwwce_empty_class = 1;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_options {
-    /// `sizeof(rwwce_options)`: later versions add members at the end.
+    /// `sizeof(rwwce_options)`: later versions add members at the end. At most 4096.
     pub struct_size: usize,
     /// C, at least 1.
     pub classes: usize,
@@ -85,25 +85,25 @@ pub struct rwwce_options {
     pub row_stride: usize,
     /// `[C]`: the cost of each class w; with mislabel costs the miss costs fn, then at least 0.
     pub class_weights: *const f32,
-    /// C, or 0 for none.
+    /// C; 0 where it is NULL.
     pub class_weights_count: usize,
     /// `[N, D]`, at least 0: a factor s of each row.
     pub sample_weights: *const f32,
-    /// N·D, or 0 for none.
+    /// N·D; 0 where it is NULL.
     pub sample_weights_count: usize,
     /// `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of naming class j where y is true. The loss is then
     /// −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020).
     pub mislabel_costs: *const f32,
-    /// C·C, or 0 for none.
+    /// C·C; 0 where it is NULL.
     pub mislabel_costs_count: usize,
     /// `[C]`: what is added to the logits of each class, after the division by the temperature.
     pub class_bias: *const f32,
-    /// C, or 0 for none.
+    /// C; 0 where it is NULL.
     pub class_bias_count: usize,
     /// `[N, D]`: a gradient is multiplied by one factor a row, with respect to the loss of the row, and not divided by the
     /// denominator of the mean. Absent, it is multiplied by `upstream`.
     pub row_upstream: *const f32,
-    /// N·D, or 0 for none.
+    /// N·D; 0 where it is NULL.
     pub row_upstream_count: usize,
     /// The label of rows that do not count, if `has_ignore_index` is not 0.
     pub ignore_index: i64,
@@ -132,26 +132,26 @@ pub struct rwwce_options {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_binary_options {
-    /// `sizeof(rwwce_binary_options)`: later versions add members at the end.
+    /// `sizeof(rwwce_binary_options)`: later versions add members at the end. At most 4096.
     pub struct_size: usize,
     /// L, the number of labels of a sample, at least 1.
     pub labels: usize,
     /// `[L]`, at least 0: the cost fn of missing each label; PyTorch's `pos_weight`.
     pub miss_costs: *const f32,
-    /// L, or 0 for none: all ones.
+    /// L; 0 where it is NULL: all ones.
     pub miss_costs_count: usize,
     /// `[L]`, at least 0: the cost fp of a false alarm of each label.
     pub false_alarm_costs: *const f32,
-    /// L, or 0 for none: all ones.
+    /// L; 0 where it is NULL: all ones.
     pub false_alarm_costs_count: usize,
     /// `[N, L]`, at least 0: a factor of each logit; PyTorch's `weight`.
     pub sample_weights: *const f32,
-    /// N·L, or 0 for none.
+    /// N·L; 0 where it is NULL.
     pub sample_weights_count: usize,
     /// `[N, L]`: a gradient is multiplied by one factor a logit, with respect to its own loss, and not divided. Absent, it
     /// is multiplied by `upstream`.
     pub row_upstream: *const f32,
-    /// N·L, or 0 for none.
+    /// N·L; 0 where it is NULL.
     pub row_upstream_count: usize,
     /// How the losses become one number.
     pub reduction: rwwce_reduction,
@@ -167,7 +167,7 @@ pub struct rwwce_binary_options {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_class_weights_options {
-    /// `sizeof(rwwce_class_weights_options)`: later versions add members at the end.
+    /// `sizeof(rwwce_class_weights_options)`: later versions add members at the end. At most 4096.
     pub struct_size: usize,
     /// The scheme.
     pub scheme: rwwce_scheme,

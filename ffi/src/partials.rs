@@ -7,8 +7,8 @@ use crate::options::{backend, reduction, rwwce_reduction, rwwce_zero_denominator
 use crate::status::*;
 use kernel::{Backend, RowPartial, Total};
 
-/// A running total over batches: what each of them adds to the sum and to every denominator. Set it to 0 before the first;
-/// it is plain data, which can be stored and sent.
+/// A running total over batches: what each of them adds to the sum and to every denominator. Start from
+/// `RWWCE_TOTAL_INIT`; it is plain data, which can be stored and sent.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_total {
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn rwwce_total_merge(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let place = Place::needed(RWWCE_ARGUMENT_PARTIAL, total)?;
+            let place = Place::alone(RWWCE_ARGUMENT_PARTIAL, total)?;
             let mut merged = Total::from(value(RWWCE_ARGUMENT_PARTIAL, total)?);
             merged.merge(&value(RWWCE_ARGUMENT_PARTIAL, other)?.into());
             place.write(merged.into())
@@ -70,7 +70,7 @@ pub unsafe extern "C" fn rwwce_total_reduce(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let loss = Place::needed(RWWCE_ARGUMENT_RESULT, loss)?;
+            let loss = Place::alone(RWWCE_ARGUMENT_RESULT, loss)?;
             let total = Total::from(value(RWWCE_ARGUMENT_PARTIAL, total)?);
             loss.write(total.reduce(reduction(how)?.unwrap_or_default(), zero_denominator(if_zero)?)?)
         })
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn rwwce_row_partial_of(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let part = Place::needed(RWWCE_ARGUMENT_PARTIAL, part)?;
+            let part = Place::alone(RWWCE_ARGUMENT_PARTIAL, part)?;
             let logits = Arrays::new().input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let backend = backend(backend_name)?.unwrap_or_else(Backend::active);
             part.write(RowPartial::with_backend(logits, label_of(label), backend)?.into())
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn rwwce_row_partial_merge(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let place = Place::needed(RWWCE_ARGUMENT_PARTIAL, part)?;
+            let place = Place::alone(RWWCE_ARGUMENT_PARTIAL, part)?;
             let mut merged = RowPartial::from(value(RWWCE_ARGUMENT_PARTIAL, part)?);
             merged.merge(&value(RWWCE_ARGUMENT_PARTIAL, other)?.into());
             place.write(merged.into())
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn rwwce_row_partial_loss(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let loss = Place::needed(RWWCE_ARGUMENT_RESULT, loss)?;
+            let loss = Place::alone(RWWCE_ARGUMENT_RESULT, loss)?;
             loss.write(RowPartial::from(value(RWWCE_ARGUMENT_PARTIAL, part)?).loss(weight)?)
         })
     }
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn rwwce_row_partial_log_sum_exp(
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let result = Place::needed(RWWCE_ARGUMENT_RESULT, result)?;
+            let result = Place::alone(RWWCE_ARGUMENT_RESULT, result)?;
             result.write(RowPartial::from(value(RWWCE_ARGUMENT_PARTIAL, part)?).log_sum_exp())
         })
     }

@@ -183,7 +183,8 @@ fn in_the_library(number: rwwce_argument) -> Option<Argument> {
     IN_THE_LIBRARY.get((number as usize).wrapping_sub(1)).map(|&(_, argument)| argument)
 }
 
-/// What was wrong with a call, and where. Which members mean something is said at each status; the others are 0.
+/// What was wrong with a call, and where. Which members mean something is said at each status, `argument` wherever one
+/// argument is to blame; the others are 0.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct rwwce_error {
@@ -285,14 +286,15 @@ fn in_words(status: rwwce_status) -> &'static CStr {
 /// Writes a sentence that says what was wrong, such as "labels: row 7 has label -1, expected 0 to 2", and a
 /// terminating NUL, cut off where `size` bytes do not hold it.
 ///
-/// Returns the length of the whole sentence without the NUL, as `snprintf` does; 0 for a NULL `error`. `message` may be
-/// NULL if `size` is 0.
+/// Returns the length of the whole sentence without the NUL, as `snprintf` does. For a NULL `error` the sentence is empty.
+/// `message` may be NULL if `size` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_error_message(error: *const rwwce_error, message: *mut c_char, size: usize) -> usize {
+    let mut text = Text { to: message.cast(), size: if message.is_null() { 0 } else { size }, len: 0 };
     if error.is_null() {
+        text.end();
         return 0;
     }
-    let mut text = Text { to: message.cast(), size: if message.is_null() { 0 } else { size }, len: 0 };
     // SAFETY: not NULL, and readable as the caller of a C function promises; whether it is aligned does not matter.
     let error = unsafe { error.read_unaligned() };
     // The writer never fails.

@@ -101,6 +101,27 @@ static void shared(const Function *function, const Use *first, const Use *second
   CHECK(now->call(NULL) != RWWCE_ERROR_OVERLAP);
 }
 
+/* A result that is one value is written like an array. */
+static void results_that_overlap(void) {
+  const uint8_t labels[] = {0, 1, 1};
+  uint64_t counts[] = {7, 7};
+  rwwce_error error;
+  CHECK(rwwce_count_labels(labels, 3, RWWCE_LABEL_U8, NULL, counts, 2, &counts[1], &error) ==
+        RWWCE_ERROR_OVERLAP);
+  CHECK(error.argument == A(COUNTS) && error.other_argument == A(RESULT));
+  CHECK(counts[0] == 7 && counts[1] == 7);
+
+  const rwwce_options options = RWWCE_OPTIONS_INIT(2);
+  const float logits[] = {1.0f, 2.0f};
+  union {
+    rwwce_summary summary;
+    float gradient[2];
+  } shared = {{1.0f, 0.0, 0.0, 0, 0, RWWCE_TOTAL_INIT}};
+  CHECK(rwwce_loss_gradient(&options, logits, 2, labels, 1, RWWCE_LABEL_U8, shared.gradient, 2,
+                            &shared.summary, &error) == RWWCE_ERROR_OVERLAP);
+  CHECK(shared.gradient[0] == 1.0f);
+}
+
 /* In blocks of their exact size a tool that watches memory sees any access that goes too far. */
 static void blocks_of_their_own(const Function *function) {
   prepare(function);
@@ -472,6 +493,8 @@ static void sentences(void) {
   sentence(problem_found(RWWCE_ERROR_STRUCT_SIZE, A(OPTIONS), 160, 3),
            "options: expected struct_size 160, found 3");
   CHECK(rwwce_error_message(NULL, NULL, 0) == 0);
+  char nothing[] = "x";
+  CHECK(rwwce_error_message(NULL, nothing, sizeof nothing) == 0 && nothing[0] == 0);
 
   /* There are words for every error, also for those that no call makes. */
   int silent = 0;
@@ -545,6 +568,7 @@ int main(void) {
     unknown_values(function);
     backends_of(function);
   }
+  results_that_overlap();
   bad_shapes();
   bad_numbers();
   bad_combinations();

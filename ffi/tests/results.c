@@ -112,7 +112,7 @@ static void losses(int which, int is_soft) {
   float row_losses[ROWS];
   memcpy(row_losses, home_of(A(ROW_LOSSES)), sizeof row_losses);
 
-  rwwce_total total = {0.0, 0.0, 0.0, 0, 0, 0};
+  rwwce_total total = RWWCE_TOTAL_INIT;
   double x[C], q[C];
   const size_t stride = o->row_stride != 0 ? o->row_stride : C * D;
   for (size_t row = 0; row < ROWS; row++) {
