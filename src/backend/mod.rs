@@ -57,9 +57,9 @@ const KINDS: &[Kind] = &[
     Kind::Neon,
     #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
     Kind::Baseline,
-    // Software FMA is slower than two roundings.
-    Kind::Scalar,
-    Kind::ScalarFused,
+    // FMA in software is slower than two roundings.
+    if scalar::HARDWARE_FMA { Kind::ScalarFused } else { Kind::Scalar },
+    if scalar::HARDWARE_FMA { Kind::Scalar } else { Kind::ScalarFused },
 ];
 
 impl Kind {
@@ -166,7 +166,7 @@ impl Backend {
             }
             #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
             Kind::Baseline => baseline::Baseline.run(operation),
-            Kind::ScalarFused => scalar::Scalar(scalar::SoftwareFused).run(operation),
+            Kind::ScalarFused => scalar::Scalar(scalar::Fused).run(operation),
             Kind::Scalar => scalar::Scalar(scalar::Unfused).run(operation),
         }
     }

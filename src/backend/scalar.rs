@@ -30,17 +30,38 @@ impl MulAdd for Unfused {
     }
 }
 
-/// Rounds once, as the vector backends with FMA do, at the price of software: `core` reaches no instruction for it.
+/// Rounds once, as the vector backends with FMA do.
 #[derive(Clone, Copy)]
-pub(super) struct SoftwareFused;
+pub(super) struct Fused;
 
-impl MulAdd for SoftwareFused {
+impl MulAdd for Fused {
     const FUSED: bool = true;
-    // Too long to be inlined a dozen times an exponential.
-    #[inline(never)]
+    #[inline(always)]
     fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
-        libm::fmaf(a, b, c)
+        fused(a, b, c)
     }
+}
+
+/// Whether [`Fused`] has an instruction: who builds for a Cortex-M with FPU says so, since no stable `cfg` does.
+pub(super) const HARDWARE_FMA: bool = cfg!(rwwce_vfma);
+
+/// `core` has no function for the instruction.
+#[cfg(rwwce_vfma)]
+#[inline(always)]
+fn fused(a: f32, b: f32, mut c: f32) -> f32 {
+    // SAFETY: the instruction only reads and writes these registers, and who builds says that the target has it.
+    unsafe {
+        core::arch::asm!("vfma.f32 {}, {}, {}", inout(sreg) c, in(sreg) a, in(sreg) b,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    c
+}
+
+/// In software, and too long to be inlined a dozen times an exponential.
+#[cfg(not(rwwce_vfma))]
+#[inline(never)]
+fn fused(a: f32, b: f32, c: f32) -> f32 {
+    libm::fmaf(a, b, c)
 }
 
 /// One f32 at a time.

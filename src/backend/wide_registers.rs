@@ -10,14 +10,14 @@ use pulp::bytemuck::{Zeroable, cast, cast_slice};
 #[derive(Clone, Copy)]
 pub(super) struct Pulp<S>(pub(super) S);
 
-struct With<V, O>(V, O);
+struct WithToken<T, O>(T, O);
 
-impl<V: Vector, O: Operation> pulp::WithSimd for With<V, O> {
+impl<T: Token, O: Operation> pulp::WithSimd for WithToken<T, O> {
     type Output = O::Output;
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) -> O::Output {
-        // Made of a token of the same type, of which more is known.
-        self.1.run(self.0)
+        // Also a token of pulp's, of the same type, but of which more is known.
+        self.1.run(Pulp(self.0))
     }
 }
 
@@ -84,9 +84,10 @@ impl<S: Token> MulAdd for Instruction<S> {
     fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
         self.0.mul_add_of_lane(a, b, c)
     }
+    // What a lane runs as a function of its own is a whole row, for which there are vectors.
     #[inline(always)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
-        self.0.vectorize(With(Scalar(self), operation))
+        Pulp(self.0).run(operation)
     }
 }
 
@@ -100,7 +101,7 @@ impl<S: Token> Vector for Pulp<S> {
 
     #[inline(always)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
-        self.0.vectorize(With(self, operation))
+        self.0.vectorize(WithToken(self.0, operation))
     }
     #[inline(always)]
     fn lane(self) -> Self::Lane {

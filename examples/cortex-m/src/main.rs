@@ -1,0 +1,49 @@
+//! Losses and gradients on a microcontroller, without an operating system: prints the bits of a fixed set of them, which are
+//! those of a server.
+//!
+//! `cargo run --release --target thumbv7em-none-eabihf` in this folder runs it on an emulated Cortex-M4F.
+#![no_std]
+#![no_main]
+
+#[path = "../../../tests/vectors/mod.rs"]
+mod vectors;
+
+mod semihosting;
+mod startup;
+
+use rwwce::{Backend, CrossEntropy};
+use semihosting::{exit, print, print_hex, print_number};
+
+/// What the program is for; called once the memory is ready.
+fn run() -> Result<(), rwwce::Error> {
+    // A classifier's logits for three rows, and what it costs to be wrong about each.
+    let (logits, labels) = ([2.0, -1.0, 0.3, 0.1, -1.0, 1.5], [0u8, 0, 1]);
+    let mut gradient = [0.0; 6];
+    let loss = CrossEntropy::new(2).class_weights(&[1.5, 3.0]);
+    let summary = loss.gradient(&logits, &labels, 1.0, &mut gradient)?;
+    print(Backend::active().name());
+    print(" loss ");
+    print_hex(summary.loss.to_bits());
+    print("\n");
+
+    vectors::report(Backend::active(), |name, classes, bits| {
+        print_number(classes);
+        print(" ");
+        print(name);
+        print(" ");
+        print_hex(bits);
+        print("\n");
+    })
+}
+
+// Not inlined into the startup, which runs before the FPU does.
+#[inline(never)]
+fn main() -> ! {
+    exit(run().is_ok())
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    print("panic\n");
+    exit(false)
+}
