@@ -141,6 +141,9 @@ _SCHEMES = {
 }
 _NORMALISATIONS = {None: 0, "sum": 1, "mean": 2}
 _SUM, _MEAN_WEIGHT_SUM, _MEAN_ROWS = 1, 2, 3
+# A loss of labels, and its gradient.
+_LOGITS = ("rwwce_loss", "rwwce_loss_gradient")
+_NLL = ("rwwce_loss_from_log_probabilities", "rwwce_gradient_from_log_probabilities")
 
 _ARRAY, _LABELS = (c_void_p, c_size_t), (c_void_p, c_size_t, c_uint32)
 _OUT = (POINTER(_Summary), POINTER(_Error))
@@ -324,12 +327,12 @@ def _no_gradient(**arrays):
 
 # ---- Losses and their gradients
 #
-# A loss is an object with three methods, so that autograd and plain arrays take the same way:
-# value(row_losses), gradient(**upstream) with respect to the input, and target_gradient(upstream) or None.
+# A loss is an object, so that autograd and plain arrays take the same way: value(), and for an upstream factor
+# gradient(factor) with respect to the input and, where the target is differentiable, target_gradient(factor).
 
 
 class _Loss:
-    """Something with `losses` and `gradients`, functions of the library, and what they are called with."""
+    """What all losses have: the input, the shape of one loss a row, and the way to a value."""
 
     def __init__(self, input, of_rows, reduction):
         self.input, self.of_rows, self.none = input, of_rows, reduction == "none"
@@ -367,7 +370,8 @@ class _Labelled(_Loss):
         gradient = _empty_like(self.input)
         options = _options(_Options, **{**self.of_options, **self.upstream(factor)})
         labels = (*_array(self.target), self.label_type)
-        if "log_probabilities" in self.functions[1]:
+        if self.functions == _NLL:
+            # It does not depend on the input.
             _call(self.functions[1], byref(options), *labels, *_array(gradient))
         else:
             _call(self.functions[1], byref(options), *_array(self.input), *labels, *_array(gradient), None)
@@ -549,7 +553,7 @@ def _class_weights(name, array):
     return array
 
 
-def _is_soft(input, target):
+def _is_soft(target):
     """Targets of a floating type are probabilities, as in PyTorch; never guessed from a shape."""
     if _is_tensor(target):
         return target.is_floating_point()
@@ -565,21 +569,19 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     probabilities.
     """
     weight = _class_weights("weight", weight)
-    if _is_soft(input, target):
+    if _is_soft(target):
         if ignore_index >= 0:
             raise ValueError("ignore_index: means nothing together with target probabilities")
         return _run(input, target, _Soft(input, target, reduction, weight, label_smoothing))
-    functions = ("rwwce_loss", "rwwce_loss_gradient")
     options = {"class_weights": weight, "label_smoothing": label_smoothing}
     options |= {"ignore_index": ignore_index, "has_ignore_index": 1}
-    return _run(input, target, _Labelled(input, target, reduction, _MEAN_WEIGHT_SUM, functions, **options))
+    return _run(input, target, _Labelled(input, target, reduction, _MEAN_WEIGHT_SUM, _LOGITS, **options))
 
 
 def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     """The loss −w[y]·input_y of log-probabilities, as `torch.nn.functional.nll_loss` has it; shapes as in `cross_entropy`."""
-    functions = ("rwwce_loss_from_log_probabilities", "rwwce_gradient_from_log_probabilities")
     options = {"class_weights": _class_weights("weight", weight), "ignore_index": ignore_index, "has_ignore_index": 1}
-    return _run(input, target, _Labelled(input, target, reduction, _MEAN_WEIGHT_SUM, functions, **options))
+    return _run(input, target, _Labelled(input, target, reduction, _MEAN_WEIGHT_SUM, _NLL, **options))
 
 
 def real_world_weight_cross_entropy(input, target, miss_costs, mislabel_costs, reduction="mean", ignore_index=-100):
@@ -592,10 +594,9 @@ def real_world_weight_cross_entropy(input, target, miss_costs, mislabel_costs, r
     costs = _weights("mislabel_costs", mislabel_costs)
     if costs.ndim != 2 or costs.shape[0] != costs.shape[1]:
         raise ValueError(f"mislabel_costs: expected a square matrix, found shape {costs.shape}")
-    functions = ("rwwce_loss", "rwwce_loss_gradient")
     options = {"class_weights": _class_weights("miss_costs", miss_costs), "mislabel_costs": costs}
     options |= {"ignore_index": ignore_index, "has_ignore_index": 1}
-    return _run(input, target, _Labelled(input, target, reduction, _MEAN_ROWS, functions, **options))
+    return _run(input, target, _Labelled(input, target, reduction, _MEAN_ROWS, _LOGITS, **options))
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, pos_weight=None, reduction="mean"):
