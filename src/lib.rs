@@ -23,6 +23,7 @@
 //! - [`CrossEntropy`]: the losses of logits and class labels or target probabilities, with class and sample weights,
 //!   mislabel costs, label smoothing, focal factor, z-loss, class bias and temperature, over `[N, C]` or `[N, C, D]`; the
 //!   loss of each row, reduced, and its gradient; log-probabilities; the loss of given probabilities.
+//! - [`weighted_row_losses`]: the weighted loss of each row alone, for programs that have to be small.
 //! - [`BinaryCrossEntropy`]: one logit a label, with the costs of misses and of false alarms.
 //! - [`Total`] and [`RowPartial`]: batches, and classes, that are computed apart and merged.
 //! - [`ClassSums`], [`CrossEntropy::add_confusion`] and [`decision_cost`]: what to watch while a model is in use.
@@ -127,6 +128,7 @@ mod problem;
 mod reduction;
 mod row_partial;
 mod soft_targets;
+mod weighted_row_losses;
 
 pub use backend::Backend;
 pub use binary::BinaryCrossEntropy;
@@ -138,3 +140,4 @@ pub use log_sum_exp::log_sum_exp;
 pub use monitoring::{ClassSums, decision_cost};
 pub use reduction::{Denominator, Reduction, Summary, Total, Upstream, ZeroDenominator};
 pub use row_partial::RowPartial;
+pub use weighted_row_losses::weighted_row_losses;

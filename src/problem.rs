@@ -325,12 +325,11 @@ pub(crate) fn check_finite(argument: Argument, numbers: &[f32]) -> Result<(), Er
 
 /// The first number that is not as it should be.
 fn first_not(numbers: &[f32], valid: impl Fn(f32) -> bool) -> Option<usize> {
-    // Whole chunks without a branch a number, so that the compiler may use vectors.
-    const CHUNK: usize = 512;
-    let all_valid = |chunk: &[f32]| chunk.iter().fold(true, |all, &number| all & valid(number));
-    let chunk = numbers.chunks(CHUNK).position(|chunk| !all_valid(chunk))?;
-    let rest = numbers.iter().skip(chunk * CHUNK);
-    rest.copied().position(|number| !valid(number)).map(|index| chunk * CHUNK + index)
+    // Without a branch a number, so that the compiler may use vectors; a wrong one is looked for only where there is one.
+    if numbers.iter().fold(true, |all, &number| all & valid(number)) {
+        return None;
+    }
+    numbers.iter().position(|&number| !valid(number))
 }
 
 /// Finite and at least 0.

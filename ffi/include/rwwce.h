@@ -557,6 +557,25 @@ rwwce_status rwwce_loss(const struct rwwce_options *options,
                         struct rwwce_summary *summary,
                         struct rwwce_error *error);
 
+// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as `rwwce_loss`: for programs that
+// have no room for other options. What else this library can do is not linked with it.
+//
+// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones.
+//
+// Every error leaves `row_losses` as they were. `row_losses` must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_weighted_row_losses(size_t classes,
+                                       const float *class_weights,
+                                       size_t class_weights_count,
+                                       const float *logits,
+                                       size_t logits_count,
+                                       const void *labels,
+                                       size_t labels_count,
+                                       rwwce_label_type label_type,
+                                       float *row_losses,
+                                       size_t row_losses_count,
+                                       struct rwwce_error *error);
+
 // The loss as `rwwce_loss` has it, and its gradient with respect to the logits into `gradient`, shaped as they are.
 //
 // The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, of the loss of each

@@ -5,13 +5,18 @@
 //! the pointer is not to `const`, and which no other thread writes during the call. What can be checked is: NULL,
 //! alignment, sizes that overflow, and arrays that are written and overlap others.
 
+use core::alloc::Layout;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr::without_provenance;
 use core::slice;
 
 use crate::status::*;
 
 /// The arrays of one call.
 pub(crate) struct Arrays {
-    spans: [Span; MOST],
+    /// The first `count` of these have been written.
+    spans: [MaybeUninit<Span>; MOST],
     count: usize,
 }
 
@@ -26,9 +31,31 @@ struct Span {
     argument: rwwce_argument,
 }
 
+/// What can be wrong with an array: what a [`rwwce_error`] needs of it.
+struct Problem {
+    status: rwwce_status,
+    argument: rwwce_argument,
+    other_argument: rwwce_argument,
+    found: usize,
+}
+
+impl Problem {
+    const fn new(status: rwwce_status, argument: rwwce_argument) -> Self {
+        Self { status, argument, other_argument: RWWCE_ARGUMENT_NONE, found: 0 }
+    }
+}
+
+impl From<Problem> for rwwce_error {
+    #[inline(always)]
+    fn from(problem: Problem) -> Self {
+        let Problem { status, argument, other_argument, found } = problem;
+        Self { other_argument, found, ..Self::new(status, argument) }
+    }
+}
+
 impl Arrays {
     pub(crate) const fn new() -> Self {
-        Self { spans: [Span { start: 0, bytes: 0, written: false, argument: 0 }; MOST], count: 0 }
+        Self { spans: [const { MaybeUninit::uninit() }; MOST], count: 0 }
     }
 
     /// An array that is read; NULL will do for no elements.
@@ -49,6 +76,19 @@ impl Arrays {
             return Ok(unsafe { slice::from_raw_parts(pointer, count) });
         }
         Ok(&[])
+    }
+
+    /// An array that is read, whose elements have this size and alignment: where it is, and how many there are.
+    #[inline(always)]
+    pub(crate) fn input_of(
+        &mut self,
+        argument: rwwce_argument,
+        pointer: *const c_void,
+        count: usize,
+        element: Layout,
+    ) -> Result<(*const c_void, usize), rwwce_error> {
+        let found = self.check_bytes(argument, pointer.addr(), count, element, false)?;
+        Ok(if found { (pointer, count) } else { (without_provenance(element.align()), 0) })
     }
 
     /// An array that is read if there is one: NULL with a count of 0 is none.
@@ -117,31 +157,43 @@ impl Arrays {
         count: usize,
         written: bool,
     ) -> Result<bool, rwwce_error> {
+        Ok(self.check_bytes(argument, pointer.addr(), count, Layout::new::<T>(), written)?)
+    }
+
+    /// The same for elements of any type, so that a small program has it once.
+    fn check_bytes(
+        &mut self,
+        argument: rwwce_argument,
+        start: usize,
+        count: usize,
+        element: Layout,
+        written: bool,
+    ) -> Result<bool, Problem> {
         if count == 0 {
             return Ok(false);
         }
-        check_pointer(argument, pointer)?;
-        let most = isize::MAX as usize / size_of::<T>();
-        let start = pointer.addr();
-        let bytes = count.wrapping_mul(size_of::<T>());
-        if count > most || start.checked_add(bytes).is_none() {
-            return Err(rwwce_error { found: count, ..rwwce_error::new(RWWCE_ERROR_SIZE_OVERFLOW, argument) });
-        }
+        check_address(start, element.align()).map_err(|status| Problem::new(status, argument))?;
+        let bytes = count.checked_mul(element.size()).filter(|&bytes| bytes <= isize::MAX as usize);
+        let Some(bytes) = bytes.filter(|&bytes| start.checked_add(bytes).is_some()) else {
+            return Err(Problem { found: count, ..Problem::new(RWWCE_ERROR_SIZE_OVERFLOW, argument) });
+        };
         self.note(Span { start, bytes, written, argument })?;
         Ok(true)
     }
 
-    fn note(&mut self, new: Span) -> Result<(), rwwce_error> {
+    fn note(&mut self, new: Span) -> Result<(), Problem> {
         for old in self.spans.iter().take(self.count) {
+            // SAFETY: one of the first `count`.
+            let old = unsafe { old.assume_init_ref() };
             let apart = old.start + old.bytes <= new.start || new.start + new.bytes <= old.start;
             if !apart && (old.written || new.written) {
-                let (first, second) = if new.written { (new, *old) } else { (*old, new) };
-                let error = rwwce_error::new(RWWCE_ERROR_OVERLAP, first.argument);
-                return Err(rwwce_error { other_argument: second.argument, ..error });
+                let (first, second) = if new.written { (&new, old) } else { (old, &new) };
+                let overlap = Problem::new(RWWCE_ERROR_OVERLAP, first.argument);
+                return Err(Problem { other_argument: second.argument, ..overlap });
             }
         }
         if let Some(free) = self.spans.get_mut(self.count) {
-            *free = new;
+            free.write(new);
             self.count += 1;
         }
         Ok(())
@@ -150,13 +202,16 @@ impl Arrays {
 
 #[inline(always)]
 fn check_pointer<T>(argument: rwwce_argument, pointer: *const T) -> Result<(), rwwce_error> {
-    if pointer.is_null() {
-        return Err(rwwce_error::new(RWWCE_ERROR_NULL, argument));
+    check_address(pointer.addr(), align_of::<T>()).map_err(|status| rwwce_error::new(status, argument))
+}
+
+#[inline(always)]
+fn check_address(address: usize, alignment: usize) -> Result<(), rwwce_status> {
+    if address == 0 {
+        return Err(RWWCE_ERROR_NULL);
     }
-    if !pointer.is_aligned() {
-        return Err(rwwce_error::new(RWWCE_ERROR_MISALIGNED, argument));
-    }
-    Ok(())
+    // A power of two.
+    if address & (alignment - 1) != 0 { Err(RWWCE_ERROR_MISALIGNED) } else { Ok(()) }
 }
 
 /// One value that is read.

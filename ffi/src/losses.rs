@@ -72,6 +72,40 @@ pub unsafe extern "C" fn rwwce_loss(
     }
 }
 
+/// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as `rwwce_loss`: for programs that
+/// have no room for other options. What else this library can do is not linked with it.
+///
+/// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones.
+///
+/// Every error leaves `row_losses` as they were. `row_losses` must not overlap any other array.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_weighted_row_losses(
+    classes: usize,
+    class_weights: *const f32,
+    class_weights_count: usize,
+    logits: *const f32,
+    logits_count: usize,
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    row_losses: *mut f32,
+    row_losses_count: usize,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let arrays = &mut Arrays::new();
+            let weights = arrays.optional_input(RWWCE_ARGUMENT_CLASS_WEIGHTS, class_weights, class_weights_count)?;
+            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            let row_losses = arrays.output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
+            with_labels!(labels, |labels| kernel::weighted_row_losses(classes, logits, labels, weights, row_losses))?;
+            Ok(())
+        })
+    }
+}
+
 /// The loss as `rwwce_loss` has it, and its gradient with respect to the logits into `gradient`, shaped as they are.
 ///
 /// The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, of the loss of each

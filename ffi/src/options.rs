@@ -1,6 +1,8 @@
 //! The options of a call, as C has them.
 
+use core::alloc::Layout;
 use core::ffi::c_char;
+use core::slice;
 
 use crate::arrays::{Arrays, value};
 use crate::status::*;
@@ -462,15 +464,23 @@ impl Labels<'_> {
         label_type: rwwce_label_type,
     ) -> Result<Self, rwwce_error> {
         let argument = RWWCE_ARGUMENT_LABELS;
-        // SAFETY: as the caller has promised.
+        let element = match label_type {
+            RWWCE_LABEL_U8 => Layout::new::<u8>(),
+            RWWCE_LABEL_U16 => Layout::new::<u16>(),
+            RWWCE_LABEL_U32 => Layout::new::<u32>(),
+            RWWCE_LABEL_I32 => Layout::new::<i32>(),
+            RWWCE_LABEL_I64 => Layout::new::<i64>(),
+            _ => return Err(unknown(RWWCE_ARGUMENT_LABEL_TYPE, label_type)),
+        };
+        let (labels, count) = arrays.input_of(argument, labels, count, element)?;
+        // SAFETY: an array of such elements, as in `Arrays::input`.
         unsafe {
             Ok(match label_type {
-                RWWCE_LABEL_U8 => Self::U8(arrays.input(argument, labels.cast(), count)?),
-                RWWCE_LABEL_U16 => Self::U16(arrays.input(argument, labels.cast(), count)?),
-                RWWCE_LABEL_U32 => Self::U32(arrays.input(argument, labels.cast(), count)?),
-                RWWCE_LABEL_I32 => Self::I32(arrays.input(argument, labels.cast(), count)?),
-                RWWCE_LABEL_I64 => Self::I64(arrays.input(argument, labels.cast(), count)?),
-                _ => return Err(unknown(RWWCE_ARGUMENT_LABEL_TYPE, label_type)),
+                RWWCE_LABEL_U8 => Self::U8(slice::from_raw_parts(labels.cast(), count)),
+                RWWCE_LABEL_U16 => Self::U16(slice::from_raw_parts(labels.cast(), count)),
+                RWWCE_LABEL_U32 => Self::U32(slice::from_raw_parts(labels.cast(), count)),
+                RWWCE_LABEL_I32 => Self::I32(slice::from_raw_parts(labels.cast(), count)),
+                _ => Self::I64(slice::from_raw_parts(labels.cast(), count)),
             })
         }
     }

@@ -86,7 +86,14 @@ impl Backend {
     ///
     /// The processor is asked once; after that the answer costs one load.
     #[must_use]
+    #[inline]
     pub fn active() -> Self {
+        // Where the compilation target decides, programs carry no other backend than those that they name.
+        if !cfg!(target_arch = "x86_64")
+            && let Some(&kind) = KINDS.iter().find(|kind| kind.is_supported())
+        {
+            return Self(kind);
+        }
         let known = usize::from(BEST.load(Ordering::Relaxed));
         if let Some(&kind) = known.checked_sub(1).and_then(|position| KINDS.get(position)) {
             return Self(kind);

@@ -27,7 +27,7 @@ pub(crate) trait Vector: Copy {
     /// The result of a comparison, lane by lane.
     type M: Copy;
     /// One lane with the same instructions, for rows too few to fill a vector.
-    type Lane: Vector;
+    type Lane: Vector<F = f32, U = u32, M = bool>;
 
     /// Runs `operation` with the instructions of this backend enabled.
     fn run<O: Operation>(self, operation: O) -> O::Output;

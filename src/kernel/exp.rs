@@ -128,6 +128,15 @@ impl<F: Copy> Exp<F> {
         self.factors(s, x)
     }
 
+    /// [`Exp::of_any`], or [`Exp::term`], which then is the same but for the constants.
+    #[inline(always)]
+    pub(crate) fn of_either<S: Vector<F = F>>(&self, s: S, x: F, is_term: bool) -> Factors<S> {
+        let (hi, lo) = if S::FUSED && is_term { (core::f32::consts::LN_2, 0.0) } else { (LN2_HI, LN2_LO) };
+        let (t, k) = self.rounded(s, x);
+        let f = s.mul_add(k, s.splat(-hi), x);
+        factors(s, t, s.mul_add(k, s.splat(-lo), f))
+    }
+
     /// exp(x − shift)·2^power.
     #[inline(always)]
     pub(crate) fn of<S: Vector<F = F>>(&self, s: S, x: F) -> F {

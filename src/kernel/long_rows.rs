@@ -1,6 +1,7 @@
 //! One row, lanes along it.
 
 use super::exp::{Exp, Factors, Range, Reference, Scale, refined};
+use super::one_row::{InOneLane, Order};
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::{BLOCK, DEPTH, VIRTUAL_LANES, copy, part};
 use crate::backend::vector::{Operation, Vector};
@@ -15,7 +16,8 @@ pub(crate) const APPLY_HEADROOM: f32 = f32::from_bits((127 + 44) << 23);
 
 /// Σ exp(xₖ − shift)·2^power over k ≠ `skip`, to be [`refined`]: one sum a virtual lane.
 ///
-/// A function of its own on each backend: inlined wherever a row is summed it would be compiled a dozen times.
+/// A function of its own on each backend: inlined wherever a row is summed it would be compiled a dozen times. Not for
+/// vectors of one lane, for which there is [`InOneLane`].
 pub(crate) struct ExcludedSum<'a> {
     /// The row, and what follows it in memory.
     pub(crate) from: &'a [f32],
@@ -357,7 +359,11 @@ fn halve<const N: usize, const HALF: usize>(hi: [f32; N], lo: [f32; N]) -> ([f32
 
 /// The largest element of a row, and whether any is NaN.
 #[inline(always)]
-pub(crate) fn maximum(row: &[f32]) -> (f32, bool) {
+pub(crate) fn maximum<S: Vector>(_: S, row: &[f32]) -> (f32, bool) {
+    if S::LANES == 1 {
+        let larger = |(largest, any_nan), &x| (if x > largest { x } else { largest }, any_nan | f32::is_nan(x));
+        return row.iter().fold((f32::NEG_INFINITY, false), larger);
+    }
     // Plain loops over virtual lanes, which the compiler turns into vectors.
     let mut largest = [f32::NEG_INFINITY; VIRTUAL_LANES];
     let mut any_nan = [false; VIRTUAL_LANES];
@@ -378,7 +384,10 @@ pub(crate) fn maximum(row: &[f32]) -> (f32, bool) {
 
 /// The index of the first element that equals `value`.
 #[inline(always)]
-pub(crate) fn position(row: &[f32], value: f32) -> Option<usize> {
+pub(crate) fn position<S: Vector>(_: S, row: &[f32], value: f32) -> Option<usize> {
+    if S::LANES == 1 {
+        return row.iter().position(|&x| x == value);
+    }
     // Whole blocks are searched without a branch an element.
     let holds = |block: &[f32]| block.iter().fold(false, |found, &x| found | (x == value));
     let block = row.chunks(BLOCK).position(holds)? * BLOCK;
@@ -386,22 +395,18 @@ pub(crate) fn position(row: &[f32], value: f32) -> Option<usize> {
     rest.iter().position(|&x| x == value).map(|index| block + index)
 }
 
-/// Σ_{k≠r} exp(x_k − x_r)·2^`headroom` of a row whose reference r has this logit, and what is needed to compute
-/// exp(x − x_r) again.
+/// Σ_{k≠r} exp(x_k − x_r)·2^`headroom` for the reference r.
 #[inline(always)]
-pub(crate) fn excluded_sum<S: Vector>(
-    s: S,
-    row: &[f32],
-    reference: usize,
-    logit: f32,
-    headroom: f32,
-) -> (Pair<S::F>, Reference<S::F>) {
-    let skip = reference;
-    let reference = Reference::new(s, s.splat(logit));
-    let scale = Scale { shift: first(s, reference.shift), power: headroom - first(s, reference.exponent) };
+pub(crate) fn excluded_sum<S: Vector>(s: S, row: &[f32], reference: usize, headroom: f32) -> Pair<f32> {
+    if S::LANES == 1 {
+        return s.run(InOneLane { row, reference, headroom, order: Order::ByLane });
+    }
+    let (lane, skip) = (s.lane(), reference);
+    let reference = Reference::new(lane, row.get(skip).copied().unwrap_or(0.0));
+    let scale = Scale { shift: reference.shift, power: headroom - reference.exponent };
     let sum = across_lanes(&s.run(ExcludedSum { from: row, len: row.len(), skip, scale }));
-    let sum = refined(s, Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) }, reference.exponent, headroom);
-    (super::pair::product(s, sum, reference.rest), reference)
+    let sum = refined(lane, sum, reference.exponent, headroom);
+    super::pair::product(lane, sum, reference.rest)
 }
 
 /// The number in the first lane.
@@ -420,18 +425,18 @@ impl Operation for LogSumExp<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> f32 {
-        let (largest, any_nan) = maximum(self.0);
+        let (largest, any_nan) = maximum(s, self.0);
         if any_nan {
             return f32::NAN;
         }
-        let Some(index) = position(self.0, largest).filter(|_| largest.is_finite()) else {
+        let Some(index) = position(s, self.0, largest).filter(|_| largest.is_finite()) else {
             // All −∞ (or no element), or some +∞.
             return largest;
         };
-        let (sum, _) = excluded_sum(s, self.0, index, largest, HEADROOM);
-        let log = super::log1p::log1p(s, super::pair::scaled(s, sum, UNDO_HEADROOM));
-        let total = two_sum(s, s.splat(largest), log.hi);
-        let total = fast_two_sum(s, total.hi, s.add(total.lo, log.lo));
-        first(s, total.hi)
+        let sum = excluded_sum(s, self.0, index, HEADROOM);
+        let lane = s.lane();
+        let log = super::log1p::log1p(lane, super::pair::scaled(lane, sum, UNDO_HEADROOM));
+        let total = two_sum(lane, largest, log.hi);
+        fast_two_sum(lane, total.hi, total.lo + log.lo).hi
     }
 }

@@ -2,7 +2,7 @@
 
 use super::exp::Reference;
 use super::log1p::log1p;
-use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, first, maximum, position};
+use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, maximum, position};
 use super::pair::{Pair, fast_two_sum, scaled, two_sum};
 use super::weighted::weighed;
 use crate::backend::vector::{Operation, Vector};
@@ -29,12 +29,24 @@ pub(crate) enum Share {
 pub(crate) struct RareRow<'a> {
     pub(crate) row: &'a [f32],
     pub(crate) label: usize,
-    pub(crate) weight: f32,
 }
 
 pub(crate) struct Rare {
-    pub(crate) loss: f32,
-    pub(crate) share: Share,
+    /// Half of x_m − x_y, which cannot overflow, for the largest logit m. Or half of the loss where that is 0, infinite or
+    /// NaN.
+    pub(crate) half_gap: Pair<f32>,
+    /// Σ_{k≠m} exp(x_k − x_m); 0 where no logit is the largest of finite ones.
+    pub(crate) sum: Pair<f32>,
+    spread: Spread,
+}
+
+/// What [`Share`] a row has.
+#[derive(Clone, Copy)]
+enum Spread {
+    /// As far as the logits are below that of this class.
+    From(usize),
+    Certain(usize),
+    Undefined,
 }
 
 impl Operation for RareRow<'_> {
@@ -42,68 +54,100 @@ impl Operation for RareRow<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Rare {
-        let (largest, any_nan) = maximum(self.row);
+        let nothing = Pair { hi: 0.0, lo: 0.0 };
+        let rare = |loss, sum, spread| Rare { half_gap: Pair { hi: loss, lo: 0.0 }, sum, spread };
+        let (largest, any_nan) = maximum(s, self.row);
         let of_label = self.row.get(self.label).copied().unwrap_or(f32::NAN);
-        let Some(index) = position(self.row, largest).filter(|_| !any_nan && largest > f32::NEG_INFINITY) else {
-            return Rare { loss: f32::NAN, share: Share::Undefined };
+        let Some(index) = position(s, self.row, largest).filter(|_| !any_nan && largest > f32::NEG_INFINITY) else {
+            return rare(f32::NAN, nothing, Spread::Undefined);
         };
         if largest == f32::INFINITY {
             let tied = self.row.iter().filter(|&&x| x == largest).count() > 1;
-            let share = if tied { Share::Undefined } else { Share::Certain(index) };
+            let spread = if tied { Spread::Undefined } else { Spread::Certain(index) };
             let loss = match (of_label == largest, tied) {
                 (true, false) => 0.0,
                 (true, true) => f32::NAN,
-                (false, _) => f32::INFINITY * self.weight,
+                (false, _) => f32::INFINITY,
             };
-            return Rare { loss, share };
+            return rare(loss, nothing, spread);
         }
-        let (sum, reference) = excluded_sum(s, self.row, index, largest, HEADROOM);
-        let sum = scaled(s, sum, UNDO_HEADROOM);
-        let loss = if of_label == f32::NEG_INFINITY {
-            f32::INFINITY * self.weight
-        } else {
-            first(s, loss_from_largest(s, largest, of_label, sum, self.weight))
-        };
-        Rare { loss, share: share_of_largest(s, &reference, sum) }
+        let sum = scaled(s.lane(), excluded_sum(s, self.row, index, HEADROOM), UNDO_HEADROOM);
+        if of_label == f32::NEG_INFINITY {
+            return rare(f32::INFINITY, sum, Spread::From(index));
+        }
+        Rare { half_gap: two_sum(s.lane(), largest * 0.5, -of_label * 0.5), sum, spread: Spread::From(index) }
     }
+}
+
+impl Rare {
+    /// How the probability of this row is spread over its classes.
+    #[inline(always)]
+    pub(crate) fn share<S: Vector>(&self, s: S, row: &[f32]) -> Share {
+        match self.spread {
+            Spread::From(largest) => {
+                let reference = Reference::new(s.lane(), row.get(largest).copied().unwrap_or(0.0));
+                let share = reference.rest.hi / (1.0 + self.sum.hi);
+                Share::Spread { shift: reference.shift, exponent: reference.exponent, share }
+            }
+            Spread::Certain(class) => Share::Certain(class),
+            Spread::Undefined => Share::Undefined,
+        }
+    }
+}
+
+/// Half of −log p of the label of a [`RareRow`], whose sum has this logarithm of 1 + it.
+#[inline(always)]
+pub(crate) fn half_loss<S: Vector<F = f32>>(s: S, half_gap: Pair<f32>, log1p: Pair<f32>) -> Pair<f32> {
+    if !half_gap.hi.is_finite() {
+        return half_gap;
+    }
+    let log = scaled(s, log1p, 0.5);
+    let total = two_sum(s, half_gap.hi, log.hi);
+    fast_two_sum(s, total.hi, total.lo + (half_gap.lo + log.lo))
+}
+
+/// weight·(−log p) of the label of a [`RareRow`].
+#[inline(always)]
+pub(crate) fn rare_loss<S: Vector<F = f32, U = u32, M = bool>>(s: S, rare: &Rare, weight: f32) -> f32 {
+    let half_loss = half_loss(s, rare.half_gap, log1p(s, rare.sum));
+    // One NaN for all, whatever a processor makes of one that is multiplied.
+    if half_loss.hi.is_nan() { f32::NAN } else { weighed(s, half_loss, weight, 2.0) }
 }
 
 /// Below this an excluded sum, in units of 2^−`HEADROOM`, may have lost terms: −log p_y is then below the range of f32.
 pub(crate) const TINY_SUM: f32 = f32::from_bits((127 - 83) << 23);
 
 /// E = Σ_{k≠y} exp(x_k − x_y) of a row where it is tiny, so that log(1 + E) and E/(1 + E) are E: a weight may bring them
-/// back into range.
+/// back into range. In units of 2^−171, which are a number in f64 only.
 pub(crate) struct TinyRow<'a> {
     pub(crate) row: &'a [f32],
     pub(crate) label: usize,
 }
 
+/// What is added to `HEADROOM` to that end.
+const MORE_HEADROOM: f32 = 127.0;
+const _: () = assert!(HEADROOM + MORE_HEADROOM == 171.0);
+
 impl Operation for TinyRow<'_> {
-    type Output = f64;
+    type Output = Pair<f32>;
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> f64 {
-        // 2^−(HEADROOM + 127) is a number in f64 only.
-        const MORE: f32 = 127.0;
-        const UNIT: f64 = f64::from_bits((1023 - 44 - 127) << 52);
-        let of_label = self.row.get(self.label).copied().unwrap_or(0.0);
-        let sum = excluded_sum(s, self.row, self.label, of_label, HEADROOM + MORE).0;
-        (f64::from(first(s, sum.hi)) + f64::from(first(s, sum.lo))) * UNIT
+    fn run<S: Vector>(self, s: S) -> Pair<f32> {
+        excluded_sum(s, self.row, self.label, HEADROOM + MORE_HEADROOM)
     }
 }
 
-/// weight·((x_largest − x_y) + log(1 + E)), in halves, which cannot overflow.
+/// The sum of a [`TinyRow`] as one number.
 #[inline(always)]
-fn loss_from_largest<S: Vector>(s: S, largest: f32, of_label: f32, sum: Pair<S::F>, weight: f32) -> S::F {
-    let log = scaled(s, log1p(s, sum), 0.5);
-    let gap = two_sum(s, s.splat(largest * 0.5), s.splat(-of_label * 0.5));
-    let total = two_sum(s, gap.hi, log.hi);
-    let total = fast_two_sum(s, total.hi, s.add(total.lo, s.add(gap.lo, log.lo)));
-    weighed(s, total, s.splat(weight), 2.0)
+pub(crate) fn tiny_sum_in_f64(sum: Pair<f32>) -> f64 {
+    (f64::from(sum.hi) + f64::from(sum.lo)) * f64::from_bits((1023 - 171) << 52)
 }
 
+/// Value, weight and unit whose product is weight·E, for the sum E of a [`TinyRow`].
 #[inline(always)]
-fn share_of_largest<S: Vector>(s: S, reference: &Reference<S::F>, sum: Pair<S::F>) -> Share {
-    let share = s.div(reference.rest.hi, s.add(s.splat(1.0), sum.hi));
-    Share::Spread { shift: first(s, reference.shift), exponent: first(s, reference.exponent), share: first(s, share) }
+pub(crate) fn tiny_parts<S: Vector<F = f32>>(s: S, sum: Pair<f32>, weight: f32) -> (Pair<f32>, f32, f32) {
+    // The unit in two parts: one for whichever factor is large, since the product must not underflow on the way.
+    const PART: f32 = f32::from_bits((127 - 85) << 23);
+    const REST: f32 = f32::from_bits((127 - 86) << 23);
+    if sum.hi < 1.0 { (sum, weight * PART, REST) } else { (scaled(s, sum, PART), weight, REST) }
 }

@@ -1,7 +1,7 @@
 //! Part of a row: its largest logit and Σ_{k≠m} exp(x_k − x_m) in f64.
 
 use super::from_largest::SUMS;
-use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, first, maximum, position};
+use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, maximum, position};
 use crate::backend::vector::{Operation, Vector};
 
 /// The largest logit (−∞ where there is none, NaN where any is) and the sum over the others.
@@ -12,18 +12,17 @@ impl Operation for RowPart<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> (f32, f64) {
-        let (largest, any_nan) = maximum(self.0);
-        let index = position(self.0, largest);
+        let (largest, any_nan) = maximum(s, self.0);
+        let index = position(s, self.0, largest);
         match index.filter(|_| !any_nan) {
             None => (if any_nan { f32::NAN } else { largest }, 0.0),
             Some(_) if largest.is_infinite() => {
                 (largest, self.0.iter().filter(|&&x| x == largest).count() as f64 - 1.0)
             }
             Some(index) => {
-                let (sum, _) = excluded_sum(s, self.0, index, largest, HEADROOM);
-                let (hi, lo) = (first(s, sum.hi), first(s, sum.lo));
-                let sum = (f64::from(hi) + f64::from(lo)) * f64::from(UNDO_HEADROOM);
-                (largest, if hi < SUMS.start { in_f64(self.0, index) } else { sum })
+                let sum = excluded_sum(s, self.0, index, HEADROOM);
+                let in_f32 = (f64::from(sum.hi) + f64::from(sum.lo)) * f64::from(UNDO_HEADROOM);
+                (largest, if sum.hi < SUMS.start { in_f64(self.0, index) } else { in_f32 })
             }
         }
     }

@@ -8,14 +8,16 @@
 use super::buffers::Buffers;
 use super::exp::{Exp, Reference, Scale, refined};
 use super::log1p::log1p;
-use super::long_rows::{APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM, across_lanes_of_rows, load_padded};
+use super::long_rows::{
+    APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM, across_lanes_of_rows, excluded_sum, load_padded,
+};
 use super::pair::{self, Pair, magnitude, two_prod};
-use super::rare_rows::{RareRow, Share, TINY_SUM, TinyRow};
+use super::rare_rows::{RareRow, Share, TINY_SUM, TinyRow, rare_loss, tiny_parts, tiny_sum_in_f64};
 use super::short_rows::ShortRows;
 use super::terms::{RowInF64, Terms};
 use super::tile::{Place, Tile};
 use super::views::{Across, SHORT_ROW, View};
-use super::{VIRTUAL_LANES, copy, part, part_mut};
+use super::{VIRTUAL_LANES, copy, one_row, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::problem::{NO_CLASS, Rows};
 use crate::reduction::{GradientScale, Tally};
@@ -45,7 +47,10 @@ impl<B: Buffers> Operation for WeightedRows<'_, B> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Tally {
         let rows = self.terms.rows;
-        if S::LANES > 1 && rows.count() <= FEW_ROWS && rows.classes() <= SHORT_ROW {
+        let few = rows.count() <= FEW_ROWS && rows.classes() <= SHORT_ROW;
+        if !B::GRADIENT && rows.positions() == 1 && (S::LANES == 1 || few) {
+            self.one_by_one(s)
+        } else if S::LANES > 1 && few {
             self.run_as::<S::Lane, SideBySide>(s.lane())
         } else if rows.positions() > 1 || S::LANES == 1 && rows.classes() <= SHORT_ROW {
             self.run_as::<S, SideBySide>(s)
@@ -89,6 +94,24 @@ impl Way for TurnedPairs {
 }
 
 impl<B: Buffers> WeightedRows<'_, B> {
+    /// The losses of rows of classes side by side, in one lane.
+    #[inline(always)]
+    fn one_by_one<S: Vector>(mut self, s: S) -> Tally {
+        let rows = self.terms.rows;
+        let mut tally = Tally::new();
+        for row in 0..rows.count() {
+            let label = rows.class(row);
+            let weight = label.map_or(0.0, |label| rows.weight(label) * rows.sample_weight(row));
+            let logits = part(self.buffers.logits(), rows.start(row), rows.classes());
+            let loss = one_row::loss(s, logits, label.unwrap_or(0), weight);
+            tally.add(row, &[loss]);
+            if let Some(to) = self.row_losses.as_deref_mut().and_then(|out| out.get_mut(row)) {
+                *to = loss;
+            }
+        }
+        tally
+    }
+
     #[inline(always)]
     fn run_as<S: Vector, W: Way>(mut self, s: S) -> Tally {
         let mut tally = Tally::new();
@@ -296,6 +319,11 @@ impl<S: Vector> Group<S> {
             let Some(skip) = rows.class(self.first + lane).filter(|_| weights[lane] != 0.0) else { continue };
             let from = whole.buffers.logits().get(rows.start(self.first + lane)..).unwrap_or(&[]);
             let scale = Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] };
+            if S::LANES == 1 {
+                // There is one row, and a lane has its own way.
+                let sum = excluded_sum(s, part(from, 0, rows.classes()), skip, HEADROOM);
+                return Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) };
+            }
             let sums = s.run(ExcludedSum { from, len: rows.classes(), skip, scale });
             for vector in 0..vectors {
                 hi[lane * vectors + vector] = s.load(&sums.hi, vector * S::LANES);
@@ -310,17 +338,14 @@ impl<S: Vector> Group<S> {
     #[inline(always)]
     fn finish(&self, s: S, sum: Pair<S::F>) -> Finished<S> {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
-        let plain_sum = pair::scaled(s, sum, UNDO_HEADROOM);
-        let log = pair::scaled(s, log1p(s, plain_sum), APPLY_HEADROOM);
-        // Where E is small the logarithm is E itself, which may be too small to be held without the headroom.
-        let small = s.less(plain_sum.hi, s.splat(1e-12));
-        let loss = weighed(s, pair::select(s, small, sum, log), self.weights, UNDO_HEADROOM);
+        let log = log1p(s, pair::scaled(s, sum, UNDO_HEADROOM));
+        let loss = weighed(s, minus_log_p(s, sum, log), self.weights, UNDO_HEADROOM);
         let nothing = s.equal(self.weights, zero);
         let special = s.select(s.less(sum.hi, s.splat(f32::INFINITY)), zero, one);
         let special = s.select(s.less(sum.hi, s.splat(TINY_SUM)), one, special);
         Finished {
             sum: sum.hi,
-            all: s.add(one, plain_sum.hi),
+            all: s.add(one, s.mul(sum.hi, s.splat(UNDO_HEADROOM))),
             losses: s.select(nothing, zero, loss),
             special: s.select(nothing, zero, special),
         }
@@ -497,12 +522,16 @@ impl<S: Vector> Group<S> {
             gradient.miss = f64::from(numbers.misses[lane]) * f64::from(UNDO_HEADROOM);
             let row = part(whole.buffers.logits(), start, classes);
             if sum < TINY_SUM {
-                gradient.miss = s.run(TinyRow { row, label });
-                *loss = (gradient.miss * f64::from(weight)) as f32;
+                let tiny = s.run(TinyRow { row, label });
+                let (value, weight, unit) = tiny_parts(s.lane(), tiny, weight);
+                *loss = weighed(s.lane(), value, weight, unit);
+                gradient.miss = tiny_sum_in_f64(tiny);
             } else if !sum.is_finite() {
-                let rare = s.run(RareRow { row, label, weight });
-                *loss = rare.loss;
-                gradient.share = rare.share;
+                let rare = s.run(RareRow { row, label });
+                *loss = rare_loss(s.lane(), &rare, weight);
+                if B::GRADIENT {
+                    gradient.share = rare.share(s, row);
+                }
                 gradient.miss = 1.0;
             }
         }
@@ -532,6 +561,14 @@ impl<S: Vector> Group<S> {
             in_f64.write_gradient(logits, gradient, whole.scale.of_row(row) * sample);
         }
     }
+}
+
+/// log(1 + E)·2^HEADROOM, from E·2^HEADROOM and log(1 + E).
+#[inline(always)]
+pub(crate) fn minus_log_p<S: Vector>(s: S, sum: Pair<S::F>, log1p: Pair<S::F>) -> Pair<S::F> {
+    // Where E is small the logarithm is E itself, which may be too small to be held without the headroom.
+    let small = s.less(s.mul(sum.hi, s.splat(UNDO_HEADROOM)), s.splat(1e-12));
+    pair::select(s, small, sum, pair::scaled(s, log1p, APPLY_HEADROOM))
 }
 
 /// weight·value·`unit` for a value that is held in units of the power of two `unit`, rounded once unless it

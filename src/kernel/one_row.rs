@@ -1,0 +1,167 @@
+//! The weighted loss of one row of classes side by side, in one lane: for rows too few to fill a vector, and for
+//! processors without any, whose memory is small as well. What is unrolled for vectors is a loop here, and what is
+//! needed in several places is there once.
+
+use core::slice::from_ref;
+
+use super::exp::{Exp, Reference, Scale, refined};
+use super::log1p::log1p;
+use super::long_rows::{HEADROOM, UNDO_HEADROOM, accumulate, excluded_sum};
+use super::pair::{Pair, fast_two_sum, product, scaled, two_sum};
+use super::rare_rows::{RareRow, TINY_SUM, TinyRow, half_loss, tiny_parts};
+use super::views::SHORT_ROW;
+use super::weighted::{minus_log_p, weighed};
+use super::{BLOCK, VIRTUAL_LANES};
+use crate::backend::vector::{Operation, Vector};
+
+/// −`weight`·log p of the label.
+#[inline(always)]
+pub(crate) fn loss<S: Vector>(s: S, row: &[f32], label: usize, weight: f32) -> f32 {
+    if weight == 0.0 {
+        return 0.0;
+    }
+    let (lane, sum) = (s.lane(), sum(s, row, label));
+    let (value, weight, unit) = if sum.hi < TINY_SUM {
+        tiny_parts(lane, s.run(TinyRow { row, label }), weight)
+    } else {
+        let rare = if sum.hi < f32::INFINITY { None } else { Some(s.run(RareRow { row, label })) };
+        let log = log1p(lane, rare.as_ref().map_or(scaled(lane, sum, UNDO_HEADROOM), |rare| rare.sum));
+        match rare {
+            None => (minus_log_p(lane, sum, log), weight, UNDO_HEADROOM),
+            Some(rare) => (half_loss(lane, rare.half_gap, log), weight, 2.0),
+        }
+    };
+    // One NaN for all, whatever a processor makes of one that is multiplied.
+    if value.hi.is_nan() { f32::NAN } else { weighed(lane, value, weight, unit) }
+}
+
+/// E·2^HEADROOM, where E = Σ_{k≠label} exp(x_k − x_label).
+#[inline(always)]
+fn sum<S: Vector>(s: S, row: &[f32], label: usize) -> Pair<f32> {
+    // Of two classes the exponential of their gap, which then is the only one that is not skipped.
+    let gap = if let &[first, second] = row { Some(gap(s.lane(), first, second, label)) } else { None };
+    let (row, reference) = gap.as_ref().map_or((row, label), |gap| (from_ref(&gap.hi), usize::MAX));
+    let order = if row.len() <= SHORT_ROW { Order::ByClass } else { Order::ByLane };
+    let sum = InOneLane { row, reference, headroom: HEADROOM, order };
+    let sum = if S::LANES == 1 {
+        s.run(sum)
+    } else if order == Order::ByClass {
+        // One lane of vectors has their instructions already.
+        sum.run(s.lane())
+    } else {
+        excluded_sum(s, row, reference, HEADROOM)
+    };
+    gap.map_or(sum, |gap| fast_two_sum(s.lane(), sum.hi, sum.hi * gap.lo))
+}
+
+/// The other logit minus that of the label; the low part is NaN where the label has no finite one.
+#[inline(always)]
+fn gap<S: Vector<F = f32>>(s: S, first: f32, second: f32, label: usize) -> Pair<f32> {
+    let (own, other) = if label == 0 { (first, second) } else { (second, first) };
+    let gap = two_sum(s, other, -own);
+    // An infinite gap has no low part.
+    Pair { hi: gap.hi, lo: if gap.hi.is_finite() { gap.lo } else { 0.0 } + (own - own) }
+}
+
+/// In which order the terms of a row are added.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As those of rows that stand across.
+    ByClass,
+    /// As those of a row that vectors run along.
+    ByLane,
+}
+
+/// Σ_{k≠r} exp(x_k − x_r)·2^`headroom` for the reference r, whose logit is 0 if it is none of the row.
+pub(super) struct InOneLane<'a> {
+    pub(super) row: &'a [f32],
+    pub(super) reference: usize,
+    pub(super) headroom: f32,
+    pub(super) order: Order,
+}
+
+impl Operation for InOneLane<'_> {
+    type Output = Pair<f32>;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> Pair<f32> {
+        let s = s.lane();
+        let reference = Reference::new(s, self.row.get(self.reference).copied().unwrap_or(0.0));
+        let exp = Exp::new(s, Scale { shift: reference.shift, power: self.headroom - reference.exponent });
+        let mut sum = self.sum(s, &exp);
+        if self.order == Order::ByLane {
+            sum = refined(s, sum, reference.exponent, self.headroom);
+        }
+        product(s, sum, reference.rest)
+    }
+}
+
+impl InOneLane<'_> {
+    #[inline(always)]
+    fn sum<S: Vector<F = f32>>(&self, s: S, exp: &Exp<f32>) -> Pair<f32> {
+        // The tree that halves the number of lanes, lane by lane: a sum waits at its level for the one that it is added to.
+        const LEVELS: usize = VIRTUAL_LANES.ilog2() as usize;
+        let levels = if self.order == Order::ByClass { 0 } else { LEVELS };
+        // Read before it is written, a level would show.
+        let mut waiting = ([f32::NAN; LEVELS], [f32::NAN; LEVELS]);
+        let mut sum = Pair { hi: 0.0, lo: 0.0 };
+        for number in 0..1usize << levels {
+            sum = self.of_lane(s, exp, number.reverse_bits().wrapping_shr(usize::BITS - levels as u32));
+            for (level, (hi, lo)) in waiting.0.iter_mut().zip(&mut waiting.1).enumerate() {
+                if number >> level & 1 == 0 {
+                    (*hi, *lo) = (sum.hi, sum.lo);
+                    break;
+                }
+                let exact = two_sum(s, *hi, sum.hi);
+                sum = Pair { hi: exact.hi, lo: exact.lo + (*lo + sum.lo) };
+            }
+        }
+        fast_two_sum(s, sum.hi, sum.lo)
+    }
+
+    /// The sum of a virtual lane; by class there is only the first.
+    #[inline(always)]
+    fn of_lane<S: Vector<F = f32>>(&self, s: S, exp: &Exp<f32>, lane: usize) -> Pair<f32> {
+        let stride = if self.order == Order::ByClass { 1 } else { VIRTUAL_LANES };
+        let mut total = Pair { hi: 0.0, lo: 0.0 };
+        let mut at = lane;
+        while at - lane < self.row.len() {
+            // A whole block by lane, unless less is left; else four terms.
+            let whole = self.order == Order::ByLane && self.row.len() - (at - lane) >= BLOCK;
+            let (mut sum, mut half) = (0.0, 0.0);
+            for quarter in 0..if whole { 4 } else { 1 } {
+                half += self.quarter(s, exp, at, stride);
+                at += 4 * stride;
+                if quarter % 2 == 1 || !whole {
+                    sum += half;
+                    half = 0.0;
+                }
+            }
+            total = accumulate(s, total, sum);
+        }
+        total
+    }
+
+    /// (a + b) + (c + d) of four terms. Those that are missing are 0, and adding them changes nothing.
+    #[inline(always)]
+    fn quarter<S: Vector<F = f32>>(&self, s: S, exp: &Exp<f32>, first: usize, stride: usize) -> f32 {
+        let (mut sum, mut pair) = (0.0, 0.0);
+        let mut index = first;
+        for i in 0..4 {
+            if let Some(&x) = self.row.get(index).filter(|_| index != self.reference) {
+                let x = exp.clamped(s, x);
+                let e = exp.of_either(s, x, self.order == Order::ByLane);
+                // By class each term is rounded before it is added.
+                let (mantissa, power) =
+                    if self.order == Order::ByClass { (e.mantissa * e.power, 1.0) } else { (e.mantissa, e.power) };
+                pair = s.mul_add(mantissa, power, pair);
+            }
+            if i % 2 == 1 {
+                sum += pair;
+                pair = 0.0;
+            }
+            index += stride;
+        }
+        sum
+    }
+}

@@ -1,0 +1,92 @@
+//! The weighted loss of each row and nothing else: what a small memory has room for.
+
+use crate::backend::Backend;
+use crate::backend::vector::{Operation, Vector};
+use crate::error::{Argument, Error};
+use crate::kernel::{one_row, part};
+use crate::label::{Label, Labels};
+use crate::problem::{check_finite, check_length, class_of};
+
+/// −w\[y\]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as
+/// [`CrossEntropy::row_losses`](crate::CrossEntropy::row_losses) and with its accuracy, for programs that have no room for
+/// other options, reductions and their arithmetic in f64. Rows are computed one after the other, which for many rows of
+/// few classes is slower.
+///
+/// Class weights w, `[C]`, are finite, and all ones when absent.
+///
+/// # Errors
+///
+/// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::NotFinite`] for class weights,
+/// [`Error::LabelOutOfRange`]; nothing has been written then.
+///
+/// ```
+/// let mut rows = [0.0; 2];
+/// rwwce::weighted_row_losses(3, &[17.0, 0.0, 0.0, 0.5, 2.0, -1.0], &[0u8, 2], Some(&[1.0, 1.0, 20.0]), &mut rows)?;
+/// assert_eq!(rows, [8.279_875e-8, 64.832_28]);
+/// # Ok::<(), rwwce::Error>(())
+/// ```
+pub fn weighted_row_losses<L: Label>(
+    classes: usize,
+    logits: &[f32],
+    labels: &[L],
+    class_weights: Option<&[f32]>,
+    row_losses: &mut [f32],
+) -> Result<(), Error> {
+    write(classes, logits, L::labels(labels), class_weights, row_losses)
+}
+
+// Compiled once, whatever the type of the labels.
+fn write(
+    classes: usize,
+    logits: &[f32],
+    labels: Labels<'_>,
+    class_weights: Option<&[f32]>,
+    row_losses: &mut [f32],
+) -> Result<(), Error> {
+    if classes == 0 {
+        return Err(Error::NoClasses);
+    }
+    let too_long = Error::SizeOverflow { rows: labels.len(), row_stride: classes };
+    check_length(Argument::Logits, labels.len().checked_mul(classes).ok_or(too_long)?, logits.len())?;
+    if let Some(weights) = class_weights {
+        check_length(Argument::ClassWeights, classes, weights.len())?;
+        check_finite(Argument::ClassWeights, weights)?;
+    }
+    for row in 0..labels.len() {
+        let label = label_of(labels, row);
+        if class_of(label, classes).is_none() {
+            return Err(Error::LabelOutOfRange { row, label, classes });
+        }
+    }
+    check_length(Argument::RowLosses, labels.len(), row_losses.len())?;
+    Backend::active().run(RowLosses { classes, logits, labels, class_weights, row_losses });
+    Ok(())
+}
+
+/// The label of a row; −1 for no row. A function, so that a small program has it once.
+#[inline(never)]
+fn label_of(labels: Labels<'_>, row: usize) -> i64 {
+    labels.get(row).unwrap_or(-1)
+}
+
+/// Everything has been validated.
+struct RowLosses<'a> {
+    classes: usize,
+    logits: &'a [f32],
+    labels: Labels<'a>,
+    class_weights: Option<&'a [f32]>,
+    row_losses: &'a mut [f32],
+}
+
+impl Operation for RowLosses<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (row, to) in self.row_losses.iter_mut().enumerate() {
+            let label = label_of(self.labels, row) as usize;
+            let weight = self.class_weights.map_or(1.0, |weights| weights.get(label).copied().unwrap_or(0.0));
+            *to = one_row::loss(s, part(self.logits, row * self.classes, self.classes), label, weight);
+        }
+    }
+}
