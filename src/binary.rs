@@ -5,6 +5,7 @@ use core::num::NonZero;
 use crate::backend::Backend;
 use crate::error::{Argument, Error};
 use crate::kernel::binary::{BinaryCosts, BinaryElements};
+use crate::logits::Logits;
 use crate::problem::{check_cost, check_length};
 use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Tally, Total, Upstream, ZeroDenominator};
 
@@ -14,7 +15,7 @@ use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Tall
 ///
 /// | argument | shape | type |
 /// |---|---|---|
-/// | logits z | `[N, L]`, flat | f32, any value |
+/// | logits z | `[N, L]`, flat | f32, any value; or [other types](Logits) |
 /// | targets t | `[N, L]` | f32 in [0, 1] |
 /// | miss costs fn, false-alarm costs fp | `[L]`; all ones when absent | f32, finite, ≥ 0 |
 /// | sample weights s | `[N, L]`; all ones when absent | f32, finite, ≥ 0 |
@@ -104,8 +105,8 @@ impl<'a> BinaryCrossEntropy<'a> {
     ///
     /// [`Error::NoClasses`] for L = 0, [`Error::Length`], [`Error::NotFinite`] and [`Error::Negative`] for costs and
     /// weights, [`Error::TargetOutOfRange`], [`Error::ZeroDenominator`] where that was asked for.
-    pub fn loss(&self, logits: &[f32], targets: &[f32]) -> Result<Summary, Error> {
-        self.losses(logits, targets, None)
+    pub fn loss<'l>(&self, logits: impl Into<Logits<'l>>, targets: &[f32]) -> Result<Summary, Error> {
+        self.losses(logits.into(), targets, None)
     }
 
     /// The loss of each logit into `row_losses`, `[N, L]`. The reduced loss beside it.
@@ -113,8 +114,13 @@ impl<'a> BinaryCrossEntropy<'a> {
     /// # Errors
     ///
     /// As [`BinaryCrossEntropy::loss`].
-    pub fn row_losses(&self, logits: &[f32], targets: &[f32], row_losses: &mut [f32]) -> Result<Summary, Error> {
-        self.losses(logits, targets, Some(row_losses))
+    pub fn row_losses<'l>(
+        &self,
+        logits: impl Into<Logits<'l>>,
+        targets: &[f32],
+        row_losses: &mut [f32],
+    ) -> Result<Summary, Error> {
+        self.losses(logits.into(), targets, Some(row_losses))
     }
 
     /// The gradient with respect to the logits into `gradient`, `[N, L]`; the loss beside it. `upstream` is as in
@@ -123,13 +129,15 @@ impl<'a> BinaryCrossEntropy<'a> {
     /// # Errors
     ///
     /// As [`BinaryCrossEntropy::loss`], and [`Error::NotFinite`] for an upstream factor.
-    pub fn gradient<'u>(
+    pub fn gradient<'l, 'u>(
         &self,
-        logits: &[f32],
+        logits: impl Into<Logits<'l>>,
         targets: &[f32],
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
+        let logits = logits.into();
+        logits.check()?;
         let (labels, counts, divisor) = self.check(logits.len(), targets)?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
@@ -158,7 +166,8 @@ impl<'a> BinaryCrossEntropy<'a> {
         Ok(divisor.summary(&counts, &tally))
     }
 
-    fn losses(&self, logits: &[f32], targets: &[f32], row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
+    fn losses(&self, logits: Logits<'_>, targets: &[f32], row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
+        logits.check()?;
         let (labels, counts, divisor) = self.check(logits.len(), targets)?;
         if let Some(out) = &row_losses {
             check_length(Argument::RowLosses, logits.len(), out.len())?;

@@ -4,9 +4,11 @@ use crate::backend::Backend;
 use crate::error::{Argument, Error};
 use crate::kernel::buffers::{InPlace, LossOnly, Separate};
 use crate::kernel::combined::CombinedRows;
+use crate::kernel::narrow_rows::NarrowRows;
 use crate::kernel::terms::{Adjustment, Terms};
 use crate::kernel::weighted::WeightedRows;
 use crate::label::Label;
+use crate::logits::Logits;
 use crate::problem::{Rows, Shape, Targets, check_cost, check_finite, check_length};
 use crate::reduction::{Denominator, Divisor, GradientScale, Reduction, Summary, Tally, Upstream, ZeroDenominator};
 
@@ -14,7 +16,7 @@ use crate::reduction::{Denominator, Divisor, GradientScale, Reduction, Summary, 
 ///
 /// | argument | shape | type |
 /// |---|---|---|
-/// | logits x | `[N, C, D]`, flat; D, the [positions](Self::positions), is 1 unless told otherwise | f32, any value |
+/// | logits x | `[N, C, D]`, flat; D, the [positions](Self::positions), is 1 unless told otherwise | f32, any value; or [other types](Logits) |
 /// | labels y | `[N, D]` | `u8`, `u16`, `u32`, `i32` or `i64`, in `[0, C)` or equal to the ignored index |
 /// | class weights w | `[C]`; all ones when absent | f32, finite |
 /// | sample weights s | `[N, D]`; all ones when absent | f32, finite, ≥ 0 |
@@ -221,8 +223,8 @@ impl<'a> CrossEntropy<'a> {
     /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::LabelOutOfRange`],
     /// [`Error::NotFinite`] and [`Error::Negative`] for weights, costs and bias, [`Error::CostOfTruth`],
     /// [`Error::OutOfRange`] for an option that is a number, and [`Error::ZeroDenominator`] where that was asked for.
-    pub fn loss<L: Label>(&self, logits: &[f32], labels: &[L]) -> Result<Summary, Error> {
-        self.losses(logits, Targets::Labels(L::labels(labels)), None)
+    pub fn loss<'l, L: Label>(&self, logits: impl Into<Logits<'l>>, labels: &[L]) -> Result<Summary, Error> {
+        self.losses(logits.into(), Targets::Labels(L::labels(labels)), None)
     }
 
     /// The loss of each row into `row_losses`, `[N, D]`; 0 for a row that does not count. The reduced loss beside it.
@@ -230,8 +232,13 @@ impl<'a> CrossEntropy<'a> {
     /// # Errors
     ///
     /// As [`CrossEntropy::loss`].
-    pub fn row_losses<L: Label>(&self, logits: &[f32], labels: &[L], row_losses: &mut [f32]) -> Result<Summary, Error> {
-        self.losses(logits, Targets::Labels(L::labels(labels)), Some(row_losses))
+    pub fn row_losses<'l, L: Label>(
+        &self,
+        logits: impl Into<Logits<'l>>,
+        labels: &[L],
+        row_losses: &mut [f32],
+    ) -> Result<Summary, Error> {
+        self.losses(logits.into(), Targets::Labels(L::labels(labels)), Some(row_losses))
     }
 
     /// The gradient with respect to the logits into `gradient`, shaped as they are; the loss beside it.
@@ -246,14 +253,14 @@ impl<'a> CrossEntropy<'a> {
     /// # Errors
     ///
     /// As [`CrossEntropy::loss`], and [`Error::NotFinite`] for an upstream factor.
-    pub fn gradient<'u, L: Label>(
+    pub fn gradient<'l, 'u, L: Label>(
         &self,
-        logits: &[f32],
+        logits: impl Into<Logits<'l>>,
         labels: &[L],
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        self.separate_gradient(logits, Targets::Labels(L::labels(labels)), upstream.into(), gradient)
+        self.separate_gradient(logits.into(), Targets::Labels(L::labels(labels)), upstream.into(), gradient)
     }
 
     /// The gradient as [`CrossEntropy::gradient`] has it, written over the logits.
@@ -274,10 +281,11 @@ impl<'a> CrossEntropy<'a> {
 
     pub(crate) fn losses(
         &self,
-        logits: &[f32],
+        logits: Logits<'_>,
         targets: Targets<'_>,
         row_losses: Option<&mut [f32]>,
     ) -> Result<Summary, Error> {
+        logits.check()?;
         let mut rows = Rows::unchecked(self.shape);
         let divisor = self.check(&mut rows, Argument::Logits, logits.len(), targets)?;
         check_row_losses(&rows, row_losses.as_deref())?;
@@ -288,16 +296,25 @@ impl<'a> CrossEntropy<'a> {
 
     pub(crate) fn separate_gradient(
         &self,
-        logits: &[f32],
+        logits: Logits<'_>,
         targets: Targets<'_>,
         upstream: Upstream<'_>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
+        logits.check()?;
         let mut rows = Rows::unchecked(self.shape);
         let divisor = self.check(&mut rows, Argument::Logits, logits.len(), targets)?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        let space = Space { logits: Some(logits), gradient: Some(gradient), row_losses: None, scale };
+        let logits = match logits {
+            Logits::F32(_) => Some(logits),
+            _ => {
+                // The gradient has room for the numbers, and is then computed in their place.
+                rows.widen(logits, gradient);
+                None
+            }
+        };
+        let space = Space { logits, gradient: Some(gradient), row_losses: None, scale };
         Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
     }
 
@@ -445,13 +462,16 @@ impl<'a> CrossEntropy<'a> {
         let (backend, terms) = (self.chosen_backend(), &self.terms(rows, targets));
         let Space { logits, gradient, row_losses, scale } = space;
         match (terms.are_plain(), logits, gradient) {
-            (true, Some(logits), None) => {
+            (true, Some(Logits::F32(logits)), None) => {
                 backend.run(WeightedRows { terms, buffers: LossOnly(logits), row_losses, scale })
             }
-            (true, Some(logits), Some(gradient)) => {
+            (_, Some(logits), None) if logits.as_f32().is_none() => {
+                backend.run(NarrowRows { terms, logits, row_losses })
+            }
+            (true, Some(Logits::F32(logits)), Some(gradient)) => {
                 backend.run(WeightedRows { terms, buffers: Separate { logits, gradient }, row_losses, scale })
             }
-            (true, None, gradient) => {
+            (true, _, gradient) => {
                 let buffers = InPlace(gradient.unwrap_or_default());
                 backend.run(WeightedRows { terms, buffers, row_losses, scale })
             }
@@ -467,8 +487,8 @@ impl<'a> CrossEntropy<'a> {
 
 /// What is read and written.
 struct Space<'a> {
-    /// The logits, unless they are where the gradient goes.
-    logits: Option<&'a [f32]>,
+    /// The logits, f32 where there is a gradient, unless they are where it goes.
+    logits: Option<Logits<'a>>,
     gradient: Option<&'a mut [f32]>,
     row_losses: Option<&'a mut [f32]>,
     scale: GradientScale<'a>,

@@ -67,6 +67,10 @@ pub enum Argument {
     Beta = 28,
     /// The weight that a class without samples gets.
     EmptyClassWeight = 29,
+    /// The scale of integer logits.
+    Scale = 30,
+    /// The zero point of integer logits.
+    ZeroPoint = 31,
 }
 
 impl Argument {
@@ -101,6 +105,8 @@ impl Argument {
         Self::Counts,
         Self::Beta,
         Self::EmptyClassWeight,
+        Self::Scale,
+        Self::ZeroPoint,
     ];
 
     /// The range of an argument that is one number, in words; empty for the others.
@@ -111,7 +117,8 @@ impl Argument {
             Self::RowStride => "at least the number of classes times that of positions",
             Self::LabelSmoothing => "a number in [0, 1]",
             Self::Focal | Self::ZLoss | Self::Eps => "a finite number of at least 0",
-            Self::Temperature => "a finite number above 0",
+            Self::Temperature | Self::Scale => "a finite number above 0",
+            Self::ZeroPoint => "an integer of the type of the logits",
             Self::Beta => "at least 0 and below 1",
             _ => "",
         }
@@ -150,6 +157,8 @@ impl fmt::Display for Argument {
             Self::Counts => "counts",
             Self::Beta => "beta",
             Self::EmptyClassWeight => "weight of empty classes",
+            Self::Scale => "scale",
+            Self::ZeroPoint => "zero point",
         })
     }
 }

@@ -12,7 +12,7 @@ pub enum Labels<'a> {
     I64(&'a [i64]),
 }
 
-impl Labels<'_> {
+impl<'a> Labels<'a> {
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -32,6 +32,17 @@ impl Labels<'_> {
             Self::U32(labels) => check(labels, classes, ignored),
             Self::I32(labels) => check(labels, classes, ignored),
             Self::I64(labels) => check(labels, classes, ignored),
+        }
+    }
+
+    /// Those of `count` rows from `first` on.
+    pub(crate) fn some(&self, first: usize, count: usize) -> Self {
+        match self {
+            Self::U8(labels) => Self::U8(part(labels, first, count)),
+            Self::U16(labels) => Self::U16(part(labels, first, count)),
+            Self::U32(labels) => Self::U32(part(labels, first, count)),
+            Self::I32(labels) => Self::I32(part(labels, first, count)),
+            Self::I64(labels) => Self::I64(part(labels, first, count)),
         }
     }
 

@@ -3,6 +3,8 @@
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error};
 use crate::kernel::log_probabilities::LogProbabilityRows;
+use crate::kernel::narrow_rows::NarrowLogSumExps;
+use crate::logits::Logits;
 use crate::problem::{Targets, check_length};
 
 impl CrossEntropy<'_> {
@@ -24,23 +26,28 @@ impl CrossEntropy<'_> {
     /// assert_eq!(log_p, [-4.139_937_5e-8, -17.0]);
     /// # Ok::<(), rwwce::Error>(())
     /// ```
-    pub fn log_probabilities(&self, logits: &[f32], log_probabilities: &mut [f32]) -> Result<(), Error> {
-        self.write_logs(logits, Some(log_probabilities), None)
+    pub fn log_probabilities<'l>(
+        &self,
+        logits: impl Into<Logits<'l>>,
+        log_probabilities: &mut [f32],
+    ) -> Result<(), Error> {
+        self.write_logs(logits.into(), Some(log_probabilities), None)
     }
 
     /// log Σ exp of every row into `log_sum_exps`, `[N, D]`, with the same options and errors as
     /// [`CrossEntropy::log_probabilities`]. Its gradient is p = exp(log p). −∞ and +∞ are as in
     /// [`log_sum_exp`](crate::log_sum_exp()).
-    pub fn log_sum_exps(&self, logits: &[f32], log_sum_exps: &mut [f32]) -> Result<(), Error> {
-        self.write_logs(logits, None, Some(log_sum_exps))
+    pub fn log_sum_exps<'l>(&self, logits: impl Into<Logits<'l>>, log_sum_exps: &mut [f32]) -> Result<(), Error> {
+        self.write_logs(logits.into(), None, Some(log_sum_exps))
     }
 
     fn write_logs(
         &self,
-        logits: &[f32],
+        logits: Logits<'_>,
         log_probabilities: Option<&mut [f32]>,
         log_sum_exps: Option<&mut [f32]>,
     ) -> Result<(), Error> {
+        logits.check()?;
         let rows = self.check_rows(Argument::Logits, logits.len(), Targets::None)?;
         if let Some(out) = &log_probabilities {
             check_length(Argument::LogProbabilities, logits.len(), out.len())?;
@@ -50,7 +57,21 @@ impl CrossEntropy<'_> {
         }
         let terms = self.terms(&rows, Targets::None);
         let backend = self.chosen_backend();
-        backend.run(LogProbabilityRows { terms: &terms, logits, log_probabilities, log_sum_exps });
+        let (is_f32, logits) = (logits.as_f32().is_some(), Some(logits));
+        match (logits, log_probabilities, log_sum_exps) {
+            (Some(logits), None, Some(log_sum_exps)) if !is_f32 => {
+                backend.run(NarrowLogSumExps { terms: &terms, logits, log_sum_exps });
+            }
+            (Some(logits), Some(out), log_sum_exps) if !is_f32 => {
+                // There is room for the numbers, and the log-probabilities are then computed in their place.
+                rows.widen(logits, out);
+                let (logits, log_probabilities) = (None, Some(out));
+                backend.run(LogProbabilityRows { terms: &terms, logits, log_probabilities, log_sum_exps });
+            }
+            (logits, log_probabilities, log_sum_exps) => {
+                backend.run(LogProbabilityRows { terms: &terms, logits, log_probabilities, log_sum_exps });
+            }
+        }
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::backend::Backend;
 use crate::kernel::long_rows::LogSumExp;
+use crate::kernel::narrow_rows::NarrowRow;
+use crate::logits::Logits;
 
 /// log Σ_k exp(x_k) of one row of logits, which neither overflows nor loses the small terms.
 ///
@@ -15,14 +17,17 @@ use crate::kernel::long_rows::LogSumExp;
 /// assert_eq!(rwwce::log_sum_exp(&[]), f32::NEG_INFINITY);
 /// ```
 #[must_use]
-pub fn log_sum_exp(row: &[f32]) -> f32 {
+pub fn log_sum_exp<'l>(row: impl Into<Logits<'l>>) -> f32 {
     Backend::active().log_sum_exp(row)
 }
 
 impl Backend {
     /// [`log_sum_exp`](crate::log_sum_exp()) with the instructions of this backend.
     #[must_use]
-    pub fn log_sum_exp(self, row: &[f32]) -> f32 {
-        self.run(LogSumExp(row))
+    pub fn log_sum_exp<'l>(self, row: impl Into<Logits<'l>>) -> f32 {
+        match row.into() {
+            Logits::F32(row) => self.run(LogSumExp(row)),
+            row => self.run(LogSumExp(NarrowRow::of_all(row))),
+        }
     }
 }

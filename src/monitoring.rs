@@ -3,6 +3,7 @@
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error};
 use crate::label::Label;
+use crate::logits::Logits;
 use crate::problem::{Targets, check_cost, check_length};
 
 /// Sums of each class, `[C]` each, to which [`CrossEntropy::add_class_sums`] adds.
@@ -76,7 +77,14 @@ impl CrossEntropy<'_> {
     /// assert_eq!(decision_cost(&confusion, &[0.0, 20.0], &[0.0; 4])?, 20.0);
     /// # Ok::<(), rwwce::Error>(())
     /// ```
-    pub fn add_confusion<L: Label>(&self, logits: &[f32], labels: &[L], confusion: &mut [u64]) -> Result<usize, Error> {
+    pub fn add_confusion<'l, L: Label>(
+        &self,
+        logits: impl Into<Logits<'l>>,
+        labels: &[L],
+        confusion: &mut [u64],
+    ) -> Result<usize, Error> {
+        let logits = logits.into();
+        logits.check()?;
         let rows = self.check_rows(Argument::Logits, logits.len(), Targets::Labels(L::labels(labels)))?;
         let classes = rows.classes();
         check_length(Argument::Confusion, square(classes)?, confusion.len())?;
@@ -86,7 +94,7 @@ impl CrossEntropy<'_> {
             let Some(label) = rows.class(row) else { continue };
             let (mut best, mut largest, mut any_nan) = (0, f32::NEG_INFINITY, false);
             for class in 0..classes {
-                let x = logits.get(rows.element(row, class)).map_or(f32::NAN, |&x| adjustment.apply(x, class));
+                let x = logits.get(rows.element(row, class)).map_or(f32::NAN, |x| adjustment.apply(x, class));
                 any_nan |= x.is_nan();
                 if x > largest {
                     (best, largest) = (class, x);

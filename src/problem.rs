@@ -6,8 +6,9 @@ use crate::backend::Backend;
 use crate::backend::vector::{Operation, Vector};
 use crate::error::{Argument, Error};
 use crate::kernel::views::SHORT_ROW;
-use crate::kernel::{VIRTUAL_LANES, part};
+use crate::kernel::{VIRTUAL_LANES, part, part_mut};
 use crate::label::Labels;
+use crate::logits::Logits;
 use crate::reduction::{LaneSum, Total};
 
 /// Rows whose shape, labels and weights have been found valid.
@@ -258,6 +259,25 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     pub(crate) fn sample_weight(&self, row: usize) -> f32 {
         self.shape.sample_weights.map_or(1.0, |weights| weights.get(row).copied().unwrap_or(0.0))
+    }
+
+    /// `count` rows from `first` on, that stand by themselves, so many positions a sample.
+    pub(crate) fn some(&self, first: usize, count: usize, positions: usize) -> Self {
+        let positions = NonZero::new(positions).unwrap_or(NonZero::<usize>::MIN);
+        let sample_weights = self.shape.sample_weights.map(|weights| part(weights, first, count));
+        let shape = Shape { positions: positions.get(), row_stride: None, sample_weights, ..self.shape };
+        let labels = self.labels.map(|labels| labels.some(first, count));
+        let sample_stride = shape.classes * positions.get();
+        Self { shape, labels, count, positions, sample_stride, counts: Total::default() }
+    }
+
+    /// Writes the numbers of all logits where they are shaped alike, and nothing between the samples.
+    pub(crate) fn widen(&self, logits: Logits<'_>, to: &mut [f32]) {
+        let len = self.shape.classes * self.positions.get();
+        for sample in 0..self.count / self.positions {
+            let start = sample * self.sample_stride;
+            logits.widen(start, 1, part_mut(to, start, len));
+        }
     }
 
     /// The index of the first element of a row.

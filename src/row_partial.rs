@@ -2,7 +2,9 @@
 
 use crate::backend::Backend;
 use crate::error::{Argument, Error};
+use crate::kernel::narrow_rows::NarrowRow;
 use crate::kernel::row_part::RowPart;
+use crate::logits::Logits;
 use crate::problem::{check_length, class_of};
 
 /// What is known of a row of logits after some of its classes, enough to merge it with the rest of them.
@@ -55,8 +57,9 @@ impl RowPartial {
     ///
     /// # Errors
     ///
-    /// [`Error::LabelOutOfRange`] where the label is not an index of `logits`.
-    pub fn new(logits: &[f32], label: Option<usize>) -> Result<Self, Error> {
+    /// [`Error::LabelOutOfRange`] where the label is not an index of `logits`, [`Error::OutOfRange`] for a scale or zero
+    /// point.
+    pub fn new<'l>(logits: impl Into<Logits<'l>>, label: Option<usize>) -> Result<Self, Error> {
         Self::with_backend(logits, label, Backend::active())
     }
 
@@ -65,10 +68,19 @@ impl RowPartial {
     /// # Errors
     ///
     /// As [`RowPartial::new`].
-    pub fn with_backend(logits: &[f32], label: Option<usize>, backend: Backend) -> Result<Self, Error> {
+    pub fn with_backend<'l>(
+        logits: impl Into<Logits<'l>>,
+        label: Option<usize>,
+        backend: Backend,
+    ) -> Result<Self, Error> {
+        let logits = logits.into();
+        logits.check()?;
         check_label(logits, label)?;
-        let (largest, excluded_sum) = backend.run(RowPart(logits));
-        let label_logit = label.and_then(|label| logits.get(label)).copied();
+        let (largest, excluded_sum) = match logits {
+            Logits::F32(logits) => backend.run(RowPart(logits)),
+            logits => backend.run(RowPart(NarrowRow::of_all(logits))),
+        };
+        let label_logit = label.and_then(|label| logits.get(label));
         Ok(Self {
             largest,
             label_logit: label_logit.unwrap_or(0.0),
@@ -135,13 +147,15 @@ impl RowPartial {
     ///
     /// [`Error::Length`] where `gradient` is not as long as `logits`, [`Error::LabelOutOfRange`], [`Error::NotFinite`]
     /// for the factor, [`Error::LabelOwners`].
-    pub fn gradient(
+    pub fn gradient<'l>(
         &self,
-        logits: &[f32],
+        logits: impl Into<Logits<'l>>,
         label: Option<usize>,
         factor: f32,
         gradient: &mut [f32],
     ) -> Result<(), Error> {
+        let logits = logits.into();
+        logits.check()?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         check_label(logits, label)?;
         if !factor.is_finite() {
@@ -152,7 +166,8 @@ impl RowPartial {
         }
         // Several that are +∞ leave no probability to any class.
         let tied = self.largest == f32::INFINITY && self.excluded_sum > 0.0;
-        for (index, (to, &x)) in gradient.iter_mut().zip(logits).enumerate() {
+        for (index, to) in gradient.iter_mut().enumerate() {
+            let x = logits.get(index).unwrap_or(0.0);
             let value = if tied {
                 f64::NAN
             } else if label == Some(index) {
@@ -185,7 +200,7 @@ impl RowPartial {
     }
 }
 
-fn check_label(logits: &[f32], label: Option<usize>) -> Result<(), Error> {
+fn check_label(logits: Logits<'_>, label: Option<usize>) -> Result<(), Error> {
     let classes = logits.len();
     match label.map(|label| (label, i64::try_from(label).unwrap_or(i64::MAX))) {
         Some((_, label)) if class_of(label, classes).is_none() => {

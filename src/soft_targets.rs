@@ -2,6 +2,7 @@
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::Error;
+use crate::logits::Logits;
 use crate::problem::Targets;
 use crate::reduction::{Summary, Upstream};
 
@@ -23,8 +24,8 @@ impl CrossEntropy<'_> {
     /// assert_eq!(summary.loss, 2f32.ln());
     /// # Ok::<(), rwwce::Error>(())
     /// ```
-    pub fn soft_loss(&self, logits: &[f32], targets: &[f32]) -> Result<Summary, Error> {
-        self.losses(logits, Targets::Soft(targets), None)
+    pub fn soft_loss<'l>(&self, logits: impl Into<Logits<'l>>, targets: &[f32]) -> Result<Summary, Error> {
+        self.losses(logits.into(), Targets::Soft(targets), None)
     }
 
     /// The loss of each row into `row_losses`, `[N, D]`. The reduced loss beside it.
@@ -32,8 +33,13 @@ impl CrossEntropy<'_> {
     /// # Errors
     ///
     /// As [`CrossEntropy::soft_loss`].
-    pub fn soft_row_losses(&self, logits: &[f32], targets: &[f32], row_losses: &mut [f32]) -> Result<Summary, Error> {
-        self.losses(logits, Targets::Soft(targets), Some(row_losses))
+    pub fn soft_row_losses<'l>(
+        &self,
+        logits: impl Into<Logits<'l>>,
+        targets: &[f32],
+        row_losses: &mut [f32],
+    ) -> Result<Summary, Error> {
+        self.losses(logits.into(), Targets::Soft(targets), Some(row_losses))
     }
 
     /// The gradient with respect to the logits into `gradient`, as [`CrossEntropy::gradient`] has it.
@@ -44,14 +50,14 @@ impl CrossEntropy<'_> {
     /// # Errors
     ///
     /// As [`CrossEntropy::soft_loss`], and [`Error::NotFinite`] for an upstream factor.
-    pub fn soft_gradient<'u>(
+    pub fn soft_gradient<'l, 'u>(
         &self,
-        logits: &[f32],
+        logits: impl Into<Logits<'l>>,
         targets: &[f32],
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        self.separate_gradient(logits, Targets::Soft(targets), upstream.into(), gradient)
+        self.separate_gradient(logits.into(), Targets::Soft(targets), upstream.into(), gradient)
     }
 
     /// The gradient written over the logits.

@@ -12,6 +12,7 @@ use super::pair::{self, Pair, magnitude, scaled};
 use super::weighted::weighed;
 use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
+use crate::logits::Logits;
 use crate::reduction::{GradientScale, Tally};
 
 /// What mistakes cost.
@@ -44,7 +45,7 @@ pub(crate) struct BinaryElements<'a> {
     pub(crate) labels: NonZero<usize>,
     pub(crate) costs: &'a BinaryCosts<'a>,
     /// The logits, unless the gradient is written over them.
-    pub(crate) logits: Option<&'a [f32]>,
+    pub(crate) logits: Option<Logits<'a>>,
     pub(crate) targets: &'a [f32],
     pub(crate) gradient: Option<&'a mut [f32]>,
     pub(crate) row_losses: Option<&'a mut [f32]>,
@@ -94,7 +95,7 @@ impl BinaryElements<'_> {
     fn lanes(&self, at: usize, count: usize) -> Lanes {
         let zeros = [0.0; VIRTUAL_LANES];
         let mut lanes = Lanes { logits: zeros, weights: [zeros; 2], slopes: [zeros; 2] };
-        let logits = self.logits.or(self.gradient.as_deref()).unwrap_or(&[]);
+        let logits = self.logits.unwrap_or(Logits::F32(self.gradient.as_deref().unwrap_or(&[])));
         let mut label = at % self.labels;
         for lane in 0..count.min(VIRTUAL_LANES) {
             let index = at + lane;
@@ -110,7 +111,7 @@ impl BinaryElements<'_> {
             }
             // Where nothing is at stake the logit does not matter.
             if lanes.weights[0][lane] != 0.0 || lanes.weights[1][lane] != 0.0 {
-                lanes.logits[lane] = logits.get(index).copied().unwrap_or(0.0);
+                lanes.logits[lane] = logits.get(index).unwrap_or(0.0);
             }
             label = if label + 1 == self.labels.get() { 0 } else { label + 1 };
         }

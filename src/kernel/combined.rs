@@ -5,9 +5,10 @@
 //! however confident the prediction. In the gradient, with σ_j = fp[y,j]·p_j/(1 − p_j), σ_m grows without bound while
 //! p_i·σ_m stays what it is: fp[y,m]·p_m·(e_i/E). Only such products are computed.
 
-use super::from_largest::{FromLargest, Logits, SUMS, adjusted};
+use super::from_largest::{Adjusted, FromLargest, SUMS, adjusted};
 use super::log1p::log1p;
 use super::long_rows::{APPLY_HEADROOM, UNDO_HEADROOM};
+use super::narrow_rows::NarrowRow;
 use super::pair::{self, Pair, fast_two_sum, magnitude, scaled, two_sum};
 use super::terms::{RowInF64, Terms};
 use super::tile::{Place, Tile, bring_rows};
@@ -15,13 +16,14 @@ use super::views::{SHORT_ROW_OF_MANY_SUMS, Seen, Sums, View, numbers};
 use super::weighted::weighed;
 use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
+use crate::logits::Logits;
 use crate::reduction::{GradientScale, Tally};
 
 /// The loss of every row, and its gradient if `GRADIENT`. Everything has been validated.
 pub(crate) struct CombinedRows<'a, const GRADIENT: bool> {
     pub(crate) terms: &'a Terms<'a>,
-    /// The logits, unless the gradient is written over them.
-    pub(crate) logits: Option<&'a [f32]>,
+    /// The logits, f32 where there is a gradient, unless it is written over them.
+    pub(crate) logits: Option<Logits<'a>>,
     pub(crate) gradient: &'a mut [f32],
     pub(crate) row_losses: Option<&'a mut [f32]>,
     pub(crate) scale: GradientScale<'a>,
@@ -38,7 +40,9 @@ impl<const GRADIENT: bool> Operation for CombinedRows<'_, GRADIENT> {
         let mut first = 0;
         while first < rows.count() {
             let mut group = Group { first, whole: &mut self, tiles: &mut tiles, turned: false };
+            let narrow = group.whole.logits.filter(|logits| !GRADIENT && logits.as_f32().is_none());
             let (taken, losses) = match Seen::new(s, rows, first) {
+                _ if let Some(logits) = narrow => (1, group.run(s, NarrowRow::new(rows, first, logits), None)),
                 Seen::Across(view) => (view.rows, group.run(s, view, None)),
                 Seen::Turned(place) => (place.rows, group.run_turned(s, place)),
                 Seen::Along(view) => (1, group.run(s, view, None)),
@@ -132,26 +136,27 @@ const WEIGHTS: core::ops::RangeInclusive<f32> = 1e-18..=1e18;
 impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
     /// The logits as they are given.
     #[inline(always)]
-    fn raw(&self) -> &[f32] {
-        self.whole.logits.unwrap_or(self.whole.gradient)
+    fn raw(&self) -> Logits<'_> {
+        self.whole.logits.unwrap_or(Logits::F32(self.whole.gradient))
     }
 
-    /// The same as the view sees them.
+    /// The same as the view sees them, where they are f32.
     #[inline(always)]
     fn seen(&self) -> &[f32] {
-        if self.turned { self.tiles.logits.numbers() } else { self.raw() }
+        if self.turned { self.tiles.logits.numbers() } else { self.raw().as_f32().unwrap_or(&[]) }
     }
 
     #[inline(always)]
-    fn logits(&self) -> Logits<'_> {
-        Logits { numbers: self.seen(), adjustment: &self.whole.terms.adjustment }
+    fn logits(&self) -> Adjusted<'_> {
+        Adjusted { numbers: self.seen(), adjustment: &self.whole.terms.adjustment }
     }
 
     /// Rows that are turned on their side first.
     #[inline(always)]
     fn run_turned<S: Vector>(&mut self, s: S, place: Place) -> [f32; VIRTUAL_LANES] {
         self.turned = true;
-        place.bring(s, self.whole.logits.unwrap_or(self.whole.gradient), self.tiles.logits.numbers_mut());
+        let logits = self.whole.logits.unwrap_or(Logits::F32(self.whole.gradient));
+        place.bring(s, logits.as_f32().unwrap_or(&[]), self.tiles.logits.numbers_mut());
         if let Some(soft) = self.whole.terms.soft {
             place.bring(s, soft, self.tiles.soft.numbers_mut());
         }
@@ -351,7 +356,8 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
                 let this = RowInF64::new(terms, row, self.raw());
                 losses[lane] = (this.loss(self.raw()) * f64::from(given.samples[lane])) as f32;
                 if GRADIENT && factor != 0.0 {
-                    this.write_gradient(self.whole.logits, self.whole.gradient, factor);
+                    let logits = self.whole.logits.and_then(|logits| logits.as_f32());
+                    this.write_gradient(logits, self.whole.gradient, factor);
                 }
             }
             if GRADIENT && (kinds[lane] == Kind::Zero || factor == 0.0) {
@@ -388,7 +394,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             let label = terms.rows.class(row);
             given.own[lane] = terms.own(label);
             if let Some(label) = label {
-                let logit = self.raw().get(terms.rows.element(row, label)).copied().unwrap_or(0.0);
+                let logit = self.raw().get(terms.rows.element(row, label)).unwrap_or(0.0);
                 given.labels[lane] = label;
                 given.logits[lane] = terms.adjustment.apply(logit, label);
                 given.spread[lane] = if terms.spread() { terms.rows.weight(label) * terms.evenly() } else { 0.0 };

@@ -11,16 +11,17 @@ use crate::backend::vector::Vector;
 
 /// Logits and what is done to them before anything else.
 #[derive(Clone, Copy)]
-pub(crate) struct Logits<'a> {
+pub(crate) struct Adjusted<'a> {
+    /// Where they are f32.
     pub(crate) numbers: &'a [f32],
     pub(crate) adjustment: &'a Adjustment<'a>,
 }
 
-impl Logits<'_> {
+impl Adjusted<'_> {
     /// Vector `i`, −∞ where there is no element.
     #[inline(always)]
     pub(crate) fn load<S: Vector, V: View<S>>(&self, s: S, view: V, i: usize) -> S::F {
-        adjusted(s, view, self.adjustment, view.load(s, self.numbers, i, f32::NEG_INFINITY), i)
+        adjusted(s, view, self.adjustment, view.logits(s, self.numbers, i), i)
     }
 }
 
@@ -53,7 +54,7 @@ pub(crate) const SUMS: core::ops::Range<f32> = f32::from_bits((127 - 39) << 23).
 
 impl<S: Vector> FromLargest<S> {
     #[inline(always)]
-    pub(crate) fn new<V: View<S>>(s: S, view: V, logits: Logits<'_>) -> Self {
+    pub(crate) fn new<V: View<S>>(s: S, view: V, logits: Adjusted<'_>) -> Self {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let mut largest = s.splat(f32::NEG_INFINITY);
         for i in 0..view.vectors() {

@@ -1,7 +1,7 @@
 //! One row, lanes along it.
 
 use super::exp::{Exp, Factors, Range, Reference, Scale, refined};
-use super::one_row::{InOneLane, Order};
+use super::one_row::{Elements, InOneLane, Order};
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::{BLOCK, DEPTH, VIRTUAL_LANES, copy, part};
 use crate::backend::vector::{Operation, Vector};
@@ -122,7 +122,7 @@ impl Operation for ExcludedSum<'_> {
 }
 
 /// The number of vectors of a quarter of a block.
-const QUARTER: usize = DEPTH / 4;
+pub(crate) const QUARTER: usize = DEPTH / 4;
 
 /// 0, 1, 2, …
 const INDEX: [f32; QUARTER * VIRTUAL_LANES] = {
@@ -359,11 +359,11 @@ fn halve<const N: usize, const HALF: usize>(hi: [f32; N], lo: [f32; N]) -> ([f32
 
 /// The largest element of a row, and whether any is NaN.
 #[inline(always)]
-pub(crate) fn maximum<S: Vector>(_: S, row: &[f32]) -> (f32, bool) {
-    if S::LANES == 1 {
-        let larger = |(largest, any_nan), &x| (if x > largest { x } else { largest }, any_nan | f32::is_nan(x));
-        return row.iter().fold((f32::NEG_INFINITY, false), larger);
-    }
+pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
+    let Some(row) = row.slice().filter(|_| S::LANES > 1) else {
+        let larger = |(largest, any_nan), x| (if x > largest { x } else { largest }, any_nan | f32::is_nan(x));
+        return elements(row).fold((f32::NEG_INFINITY, false), larger);
+    };
     // Plain loops over virtual lanes, which the compiler turns into vectors.
     let mut largest = [f32::NEG_INFINITY; VIRTUAL_LANES];
     let mut any_nan = [false; VIRTUAL_LANES];
@@ -384,10 +384,10 @@ pub(crate) fn maximum<S: Vector>(_: S, row: &[f32]) -> (f32, bool) {
 
 /// The index of the first element that equals `value`.
 #[inline(always)]
-pub(crate) fn position<S: Vector>(_: S, row: &[f32], value: f32) -> Option<usize> {
-    if S::LANES == 1 {
-        return row.iter().position(|&x| x == value);
-    }
+pub(crate) fn position<S: Vector, X: Elements>(_: S, row: X, value: f32) -> Option<usize> {
+    let Some(row) = row.slice().filter(|_| S::LANES > 1) else {
+        return elements(row).position(|x| x == value);
+    };
     // Whole blocks are searched without a branch an element.
     let holds = |block: &[f32]| block.iter().fold(false, |found, &x| found | (x == value));
     let block = row.chunks(BLOCK).position(holds)? * BLOCK;
@@ -395,16 +395,22 @@ pub(crate) fn position<S: Vector>(_: S, row: &[f32], value: f32) -> Option<usize
     rest.iter().position(|&x| x == value).map(|index| block + index)
 }
 
+/// One after the other.
+#[inline(always)]
+pub(crate) fn elements<X: Elements>(row: X) -> impl Iterator<Item = f32> {
+    (0..row.len()).map_while(move |class| row.get(class))
+}
+
 /// Σ_{k≠r} exp(x_k − x_r)·2^`headroom` for the reference r.
 #[inline(always)]
-pub(crate) fn excluded_sum<S: Vector>(s: S, row: &[f32], reference: usize, headroom: f32) -> Pair<f32> {
+pub(crate) fn excluded_sum<S: Vector, X: Elements>(s: S, row: X, reference: usize, headroom: f32) -> Pair<f32> {
     if S::LANES == 1 {
         return s.run(InOneLane { row, reference, headroom, order: Order::ByLane });
     }
     let (lane, skip) = (s.lane(), reference);
-    let reference = Reference::new(lane, row.get(skip).copied().unwrap_or(0.0));
+    let reference = Reference::new(lane, row.get(skip).unwrap_or(0.0));
     let scale = Scale { shift: reference.shift, power: headroom - reference.exponent };
-    let sum = across_lanes(&s.run(ExcludedSum { from: row, len: row.len(), skip, scale }));
+    let sum = across_lanes(&row.lanes(s, skip, scale));
     let sum = refined(lane, sum, reference.exponent, headroom);
     super::pair::product(lane, sum, reference.rest)
 }
@@ -418,9 +424,9 @@ pub(crate) fn first<S: Vector>(s: S, values: S::F) -> f32 {
 }
 
 /// log Σ exp(xₖ) of one row.
-pub(crate) struct LogSumExp<'a>(pub(crate) &'a [f32]);
+pub(crate) struct LogSumExp<X>(pub(crate) X);
 
-impl Operation for LogSumExp<'_> {
+impl<X: Elements> Operation for LogSumExp<X> {
     type Output = f32;
 
     #[inline(always)]

@@ -20,6 +20,7 @@ mod from_largest;
 pub(crate) mod log1p;
 pub(crate) mod log_probabilities;
 pub(crate) mod long_rows;
+pub(crate) mod narrow_rows;
 pub(crate) mod one_row;
 pub(crate) mod pair;
 pub(crate) mod probabilities;

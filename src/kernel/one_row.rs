@@ -6,7 +6,7 @@ use core::slice::from_ref;
 
 use super::exp::{Exp, Reference, Scale, refined};
 use super::log1p::log1p;
-use super::long_rows::{HEADROOM, UNDO_HEADROOM, accumulate, excluded_sum};
+use super::long_rows::{ExcludedSum, HEADROOM, Lanes, UNDO_HEADROOM, accumulate, excluded_sum};
 use super::pair::{Pair, fast_two_sum, product, scaled, two_sum};
 use super::rare_rows::{RareRow, TINY_SUM, TinyRow, half_loss, tiny_parts};
 use super::views::SHORT_ROW;
@@ -16,7 +16,7 @@ use crate::backend::vector::{Operation, Vector};
 
 /// −`weight`·log p of the label.
 #[inline(always)]
-pub(crate) fn loss<S: Vector>(s: S, row: &[f32], label: usize, weight: f32) -> f32 {
+pub(crate) fn loss<S: Vector, X: Elements>(s: S, row: X, label: usize, weight: f32) -> f32 {
     if weight == 0.0 {
         return 0.0;
     }
@@ -37,7 +37,8 @@ pub(crate) fn loss<S: Vector>(s: S, row: &[f32], label: usize, weight: f32) -> f
 
 /// E·2^HEADROOM, where E = Σ_{k≠label} exp(x_k − x_label).
 #[inline(always)]
-fn sum<S: Vector>(s: S, row: &[f32], label: usize) -> Pair<f32> {
+fn sum<S: Vector, X: Elements>(s: S, row: X, label: usize) -> Pair<f32> {
+    let Some(row) = row.slice() else { return excluded_sum(s, row, label, HEADROOM) };
     // Of two classes the exponential of their gap, which then is the only one that is not skipped.
     let gap = if let &[first, second] = row { Some(gap(s.lane(), first, second, label)) } else { None };
     let (row, reference) = gap.as_ref().map_or((row, label), |gap| (from_ref(&gap.hi), usize::MAX));
@@ -63,6 +64,37 @@ fn gap<S: Vector<F = f32>>(s: S, first: f32, second: f32, label: usize) -> Pair<
     Pair { hi: gap.hi, lo: if gap.hi.is_finite() { gap.lo } else { 0.0 } + (own - own) }
 }
 
+/// The logits of a row, one by one.
+pub(crate) trait Elements: Copy {
+    /// Number of classes.
+    fn len(self) -> usize;
+    /// The logit of a class, if there is such a class.
+    fn get(self, class: usize) -> Option<f32>;
+    /// All of them, where they stand side by side in f32.
+    fn slice(&self) -> Option<&[f32]>;
+    /// Σ exp(x_k − shift)·2^power over k ≠ `skip`, by vectors.
+    fn lanes<S: Vector>(self, s: S, skip: usize, scale: Scale) -> Lanes;
+}
+
+impl Elements for &[f32] {
+    #[inline(always)]
+    fn len(self) -> usize {
+        <[f32]>::len(self)
+    }
+    #[inline(always)]
+    fn get(self, class: usize) -> Option<f32> {
+        <[f32]>::get(self, class).copied()
+    }
+    #[inline(always)]
+    fn slice(&self) -> Option<&[f32]> {
+        Some(self)
+    }
+    #[inline(always)]
+    fn lanes<S: Vector>(self, s: S, skip: usize, scale: Scale) -> Lanes {
+        s.run(ExcludedSum { from: self, len: <[f32]>::len(self), skip, scale })
+    }
+}
+
 /// In which order the terms of a row are added.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
@@ -73,20 +105,20 @@ pub(super) enum Order {
 }
 
 /// Σ_{k≠r} exp(x_k − x_r)·2^`headroom` for the reference r, whose logit is 0 if it is none of the row.
-pub(super) struct InOneLane<'a> {
-    pub(super) row: &'a [f32],
+pub(super) struct InOneLane<X> {
+    pub(super) row: X,
     pub(super) reference: usize,
     pub(super) headroom: f32,
     pub(super) order: Order,
 }
 
-impl Operation for InOneLane<'_> {
+impl<X: Elements> Operation for InOneLane<X> {
     type Output = Pair<f32>;
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Pair<f32> {
         let s = s.lane();
-        let reference = Reference::new(s, self.row.get(self.reference).copied().unwrap_or(0.0));
+        let reference = Reference::new(s, self.row.get(self.reference).unwrap_or(0.0));
         let exp = Exp::new(s, Scale { shift: reference.shift, power: self.headroom - reference.exponent });
         let mut sum = self.sum(s, &exp);
         if self.order == Order::ByLane {
@@ -96,7 +128,7 @@ impl Operation for InOneLane<'_> {
     }
 }
 
-impl InOneLane<'_> {
+impl<X: Elements> InOneLane<X> {
     #[inline(always)]
     fn sum<S: Vector<F = f32>>(&self, s: S, exp: &Exp<f32>) -> Pair<f32> {
         // The tree that halves the number of lanes, lane by lane: a sum waits at its level for the one that it is added to.
@@ -148,7 +180,7 @@ impl InOneLane<'_> {
         let (mut sum, mut pair) = (0.0, 0.0);
         let mut index = first;
         for i in 0..4 {
-            if let Some(&x) = self.row.get(index).filter(|_| index != self.reference) {
+            if let Some(x) = self.row.get(index).filter(|_| index != self.reference) {
                 let x = exp.clamped(s, x);
                 let e = exp.of_either(s, x, self.order == Order::ByLane);
                 // By class each term is rounded before it is added.

@@ -2,7 +2,8 @@
 
 use super::exp::Reference;
 use super::log1p::log1p;
-use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, maximum, position};
+use super::long_rows::{HEADROOM, UNDO_HEADROOM, elements, excluded_sum, maximum, position};
+use super::one_row::Elements;
 use super::pair::{Pair, fast_two_sum, scaled, two_sum};
 use super::weighted::weighed;
 use crate::backend::vector::{Operation, Vector};
@@ -26,8 +27,8 @@ pub(crate) enum Share {
 }
 
 /// A row that the first path could not finish.
-pub(crate) struct RareRow<'a> {
-    pub(crate) row: &'a [f32],
+pub(crate) struct RareRow<X> {
+    pub(crate) row: X,
     pub(crate) label: usize,
 }
 
@@ -49,7 +50,7 @@ enum Spread {
     Undefined,
 }
 
-impl Operation for RareRow<'_> {
+impl<X: Elements> Operation for RareRow<X> {
     type Output = Rare;
 
     #[inline(always)]
@@ -57,12 +58,12 @@ impl Operation for RareRow<'_> {
         let nothing = Pair { hi: 0.0, lo: 0.0 };
         let rare = |loss, sum, spread| Rare { half_gap: Pair { hi: loss, lo: 0.0 }, sum, spread };
         let (largest, any_nan) = maximum(s, self.row);
-        let of_label = self.row.get(self.label).copied().unwrap_or(f32::NAN);
+        let of_label = self.row.get(self.label).unwrap_or(f32::NAN);
         let Some(index) = position(s, self.row, largest).filter(|_| !any_nan && largest > f32::NEG_INFINITY) else {
             return rare(f32::NAN, nothing, Spread::Undefined);
         };
         if largest == f32::INFINITY {
-            let tied = self.row.iter().filter(|&&x| x == largest).count() > 1;
+            let tied = elements(self.row).filter(|&x| x == largest).count() > 1;
             let spread = if tied { Spread::Undefined } else { Spread::Certain(index) };
             let loss = match (of_label == largest, tied) {
                 (true, false) => 0.0,
@@ -119,8 +120,8 @@ pub(crate) const TINY_SUM: f32 = f32::from_bits((127 - 83) << 23);
 
 /// E = Σ_{k≠y} exp(x_k − x_y) of a row where it is tiny, so that log(1 + E) and E/(1 + E) are E: a weight may bring them
 /// back into range. In units of 2^−171, which are a number in f64 only.
-pub(crate) struct TinyRow<'a> {
-    pub(crate) row: &'a [f32],
+pub(crate) struct TinyRow<X> {
+    pub(crate) row: X,
     pub(crate) label: usize,
 }
 
@@ -128,7 +129,7 @@ pub(crate) struct TinyRow<'a> {
 const MORE_HEADROOM: f32 = 127.0;
 const _: () = assert!(HEADROOM + MORE_HEADROOM == 171.0);
 
-impl Operation for TinyRow<'_> {
+impl<X: Elements> Operation for TinyRow<X> {
     type Output = Pair<f32>;
 
     #[inline(always)]

@@ -1,13 +1,14 @@
 //! Part of a row: its largest logit and Σ_{k≠m} exp(x_k − x_m) in f64.
 
 use super::from_largest::SUMS;
-use super::long_rows::{HEADROOM, UNDO_HEADROOM, excluded_sum, maximum, position};
+use super::long_rows::{HEADROOM, UNDO_HEADROOM, elements, excluded_sum, maximum, position};
+use super::one_row::Elements;
 use crate::backend::vector::{Operation, Vector};
 
 /// The largest logit (−∞ where there is none, NaN where any is) and the sum over the others.
-pub(crate) struct RowPart<'a>(pub(crate) &'a [f32]);
+pub(crate) struct RowPart<X>(pub(crate) X);
 
-impl Operation for RowPart<'_> {
+impl<X: Elements> Operation for RowPart<X> {
     type Output = (f32, f64);
 
     #[inline(always)]
@@ -17,7 +18,7 @@ impl Operation for RowPart<'_> {
         match index.filter(|_| !any_nan) {
             None => (if any_nan { f32::NAN } else { largest }, 0.0),
             Some(_) if largest.is_infinite() => {
-                (largest, self.0.iter().filter(|&&x| x == largest).count() as f64 - 1.0)
+                (largest, elements(self.0).filter(|&x| x == largest).count() as f64 - 1.0)
             }
             Some(index) => {
                 let sum = excluded_sum(s, self.0, index, HEADROOM);
@@ -29,8 +30,8 @@ impl Operation for RowPart<'_> {
 }
 
 /// The sum where all that is added is small, which f64 still holds.
-fn in_f64(row: &[f32], index: usize) -> f64 {
-    let largest = row.get(index).map_or(0.0, |&x| f64::from(x));
-    let others = row.iter().enumerate().filter(|&(k, _)| k != index);
-    others.map(|(_, &x)| libm::exp(f64::from(x) - largest)).sum()
+fn in_f64<X: Elements>(row: X, index: usize) -> f64 {
+    let largest = f64::from(row.get(index).unwrap_or(0.0));
+    let others = elements(row).enumerate().filter(|&(k, _)| k != index);
+    others.map(|(_, x)| libm::exp(f64::from(x) - largest)).sum()
 }

@@ -11,6 +11,7 @@
 //!
 //! where F = a·((1 − p_y)^γ + γ·(1 − p_y)^(γ−1)·p_y·(−log p_y)).
 
+use crate::logits::Logits;
 use crate::problem::Rows;
 
 /// What the caller adds to or divides the logits by, before anything else: x/T + b.
@@ -131,7 +132,7 @@ pub(crate) struct RowInF64<'a> {
 }
 
 impl<'a> RowInF64<'a> {
-    pub(crate) fn new(terms: &'a Terms<'a>, row: usize, logits: &[f32]) -> Self {
+    pub(crate) fn new(terms: &'a Terms<'a>, row: usize, logits: Logits<'_>) -> Self {
         let classes = terms.rows.classes();
         let mut this = Self {
             terms,
@@ -164,8 +165,8 @@ impl<'a> RowInF64<'a> {
         this
     }
 
-    fn logit(&self, logits: &[f32], class: usize) -> f64 {
-        let x = logits.get(self.terms.rows.element(self.row, class)).copied().unwrap_or(f32::NAN);
+    fn logit(&self, logits: Logits<'_>, class: usize) -> f64 {
+        let x = logits.get(self.terms.rows.element(self.row, class)).unwrap_or(f32::NAN);
         f64::from(self.terms.adjustment.apply(x, class))
     }
 
@@ -185,7 +186,7 @@ impl<'a> RowInF64<'a> {
     }
 
     /// −log p of a class; NaN where it has none.
-    pub(crate) fn minus_log_p_of(&self, logits: &[f32], class: usize) -> f64 {
+    pub(crate) fn minus_log_p_of(&self, logits: Logits<'_>, class: usize) -> f64 {
         if self.is_undefined() { f64::NAN } else { self.minus_log_p(self.logit(logits, class), class) }
     }
 
@@ -219,7 +220,7 @@ impl<'a> RowInF64<'a> {
     }
 
     /// The loss of the row without the weight of its sample.
-    pub(crate) fn loss(&self, logits: &[f32]) -> f64 {
+    pub(crate) fn loss(&self, logits: Logits<'_>) -> f64 {
         if self.is_undefined() {
             return f64::NAN;
         }
@@ -266,7 +267,7 @@ impl<'a> RowInF64<'a> {
         let mut sums = GradientSums::default();
         let defined = !self.is_undefined() && !self.is_tied();
         if defined {
-            let x = logits.unwrap_or(gradient);
+            let x = Logits::F32(logits.unwrap_or(gradient));
             if let Some(label) = self.label {
                 let own = f64::from(terms.own(self.label));
                 let focal = if terms.focal == 0.0 { 1.0 } else { self.focal(self.logit(x, label), label).1 };
@@ -286,7 +287,7 @@ impl<'a> RowInF64<'a> {
             sums.whole += sums.spread;
         }
         for class in 0..classes {
-            let logit = self.logit(logits.unwrap_or(gradient), class);
+            let logit = self.logit(Logits::F32(logits.unwrap_or(gradient)), class);
             let value = if defined { self.element(&sums, logit, class) * factor } else { f64::NAN };
             if let Some(to) = gradient.get_mut(terms.rows.element(self.row, class)) {
                 *to = value as f32;

@@ -5,10 +5,12 @@
 //! their side, into a [`Tile`](super::tile::Tile).
 
 use super::long_rows::{Lanes, across_lanes, first, load_padded};
+use super::narrow_rows::NarrowRow;
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::tile::Place;
 use super::{VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::Vector;
+use crate::logits::Logits;
 use crate::problem::Rows;
 
 /// Some rows of an array `[N, C, D]`, seen as vectors number 0, 1, … of elements.
@@ -19,6 +21,11 @@ pub(crate) trait View<S: Vector>: Copy {
     fn vectors(&self) -> usize;
     /// Vector `i` of an array shaped as the logits, with `missing` where there is no element.
     fn load(&self, s: S, array: &[f32], i: usize, missing: f32) -> S::F;
+    /// Vector `i` of the logits, which these are where they are f32; −∞ where there is no element.
+    #[inline(always)]
+    fn logits(&self, s: S, numbers: &[f32], i: usize) -> S::F {
+        self.load(s, numbers, i, f32::NEG_INFINITY)
+    }
     /// Writes vector `i`, but for the elements that are missing.
     fn store(&self, s: S, vector: S::F, array: &mut [f32], i: usize);
     /// What `[C]` numbers say of the elements of vector `i`: 1 without numbers, 0 where there is no element.
@@ -161,6 +168,74 @@ impl<S: Vector> View<S> for Along {
         }
         let total = across_lanes(&lanes);
         Pair { hi: s.splat(total.hi), lo: s.splat(total.lo) }
+    }
+}
+
+/// One row of logits that are no f32 and so many that they cannot be widened at once.
+impl<S: Vector> View<S> for NarrowRow<'_> {
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn vectors(&self) -> usize {
+        self.classes.div_ceil(S::LANES)
+    }
+
+    #[inline(always)]
+    fn load(&self, s: S, array: &[f32], i: usize, missing: f32) -> S::F {
+        let mut lanes = [missing; VIRTUAL_LANES];
+        NarrowRow { logits: Logits::F32(array), ..*self }.widen(i * S::LANES, part_mut(&mut lanes, 0, S::LANES));
+        s.load(&lanes, 0)
+    }
+
+    #[inline(always)]
+    fn logits(&self, s: S, _: &[f32], i: usize) -> S::F {
+        let mut lanes = [f32::NEG_INFINITY; VIRTUAL_LANES];
+        self.widen(i * S::LANES, part_mut(&mut lanes, 0, S::LANES));
+        s.load(&lanes, 0)
+    }
+
+    // Gradients are computed from f32.
+    #[inline(always)]
+    fn store(&self, _: S, _: S::F, _: &mut [f32], _: usize) {}
+
+    #[inline(always)]
+    fn of_classes(&self, s: S, numbers: Option<&[f32]>, i: usize) -> S::F {
+        self.along().of_classes(s, numbers, i)
+    }
+
+    #[inline(always)]
+    fn of_labels(&self, s: S, matrix: &[f32], labels: &[usize; VIRTUAL_LANES], i: usize) -> S::F {
+        self.along().of_labels(s, matrix, labels, i)
+    }
+
+    #[inline(always)]
+    fn of_rows(&self, s: S, numbers: &[f32; VIRTUAL_LANES]) -> S::F {
+        self.along().of_rows(s, numbers)
+    }
+
+    #[inline(always)]
+    fn largest(&self, s: S, largest: S::F) -> S::F {
+        self.along().largest(s, largest)
+    }
+
+    #[inline(always)]
+    fn group(&self, i: usize) -> usize {
+        View::<S>::group(&self.along(), i)
+    }
+
+    #[inline(always)]
+    fn total(&self, s: S, sums: &Sums<S>) -> Pair<S::F> {
+        self.along().total(s, sums)
+    }
+}
+
+impl NarrowRow<'_> {
+    #[inline(always)]
+    fn along(&self) -> Along {
+        Along { start: self.start, classes: self.classes }
     }
 }
 

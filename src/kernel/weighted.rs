@@ -19,6 +19,7 @@ use super::tile::{Place, Tile};
 use super::views::{Across, SHORT_ROW, View};
 use super::{VIRTUAL_LANES, copy, one_row, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
+use crate::logits::Logits;
 use crate::problem::{NO_CLASS, Rows};
 use crate::reduction::{GradientScale, Tally};
 
@@ -551,10 +552,11 @@ impl<S: Vector> Group<S> {
             }
             return;
         }
-        let in_f64 = RowInF64::new(terms, row, whole.buffers.logits());
+        let logits = Logits::F32(whole.buffers.logits());
+        let in_f64 = RowInF64::new(terms, row, logits);
         let sample = f64::from(terms.rows.sample_weight(row));
         if let Some(loss) = loss {
-            *loss = (in_f64.loss(whole.buffers.logits()) * sample) as f32;
+            *loss = (in_f64.loss(logits) * sample) as f32;
         }
         if B::GRADIENT {
             let (logits, gradient) = whole.buffers.split();

@@ -1,0 +1,187 @@
+//! The number types that logits may have, and what their numbers mean in f32.
+
+use crate::error::{Argument, Error};
+
+/// Logits as a model has left them: f32, integers with a scale and a zero point, or halves.
+///
+/// Every function that takes `impl Into<Logits>` takes a slice, array or vector of f32 by reference as it is; other types
+/// are named. What is computed is the f32 loss of the numbers that they stand for, in its bits and with its accuracy,
+/// and gradients are with respect to these numbers, in f32. No copy is made in f32 but of a few rows at a time, on the
+/// stack.
+///
+/// | logits | number | exact |
+/// |---|---|---|
+/// | `I8`, `U8` | scale·(q − zero point), as in ONNX and LiteRT | rounded once, to f32 |
+/// | `F16`, `Bf16` (with the feature `half`) | itself | yes |
+///
+/// ```
+/// use rwwce::{CrossEntropy, Logits};
+///
+/// let loss = CrossEntropy::new(3);
+/// let logits = Logits::I8 { values: &[120, -8, -8], scale: 0.125, zero_point: -8 };
+/// assert_eq!(loss.loss(logits, &[0u8])?, loss.loss(&[16.0, 0.0, 0.0], &[0u8])?);
+/// # Ok::<(), rwwce::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Logits<'a> {
+    /// IEEE 754 binary32.
+    F32(&'a [f32]),
+    /// scale·(q − zero point)
+    I8 {
+        /// q
+        values: &'a [i8],
+        /// Finite, above 0.
+        scale: f32,
+        /// In [−128, 127].
+        zero_point: i32,
+    },
+    /// scale·(q − zero point)
+    U8 {
+        /// q
+        values: &'a [u8],
+        /// Finite, above 0.
+        scale: f32,
+        /// In [0, 255].
+        zero_point: i32,
+    },
+    /// IEEE 754 binary16.
+    #[cfg(feature = "half")]
+    F16(&'a [half::f16]),
+    /// The upper half of an f32.
+    #[cfg(feature = "half")]
+    Bf16(&'a [half::bf16]),
+}
+
+impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Logits<'a> {
+    fn from(numbers: &'a T) -> Self {
+        Self::F32(numbers.as_ref())
+    }
+}
+
+impl<'a> Logits<'a> {
+    /// Number of elements.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I8 { values, .. } => values.len(),
+            Self::U8 { values, .. } => values.len(),
+            #[cfg(feature = "half")]
+            Self::F16(values) => values.len(),
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => values.len(),
+        }
+    }
+
+    /// Whether there is no element.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number that an element stands for, if there is such an element.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<f32> {
+        let mut number = [0.0];
+        if index >= self.len() {
+            return None;
+        }
+        self.widen(index, 1, &mut number);
+        Some(number[0])
+    }
+
+    /// Refuses a scale or a zero point that is out of range.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let (scale, zero_point, range) = match *self {
+            Self::I8 { scale, zero_point, .. } => (scale, zero_point, -128..=127),
+            Self::U8 { scale, zero_point, .. } => (scale, zero_point, 0..=255),
+            _ => return Ok(()),
+        };
+        if !(scale.is_finite() && scale > 0.0) {
+            return Err(Error::OutOfRange { argument: Argument::Scale });
+        }
+        if !range.contains(&zero_point) {
+            return Err(Error::OutOfRange { argument: Argument::ZeroPoint });
+        }
+        Ok(())
+    }
+
+    /// The elements where they are f32.
+    #[inline(always)]
+    pub(crate) const fn as_f32(&self) -> Option<&'a [f32]> {
+        if let Self::F32(values) = *self { Some(values) } else { None }
+    }
+
+    /// The numbers of the elements `start`, `start + stride`, …, as many as there is room for or as there are.
+    ///
+    /// Inlined into a kernel it is compiled with the instructions of its backend.
+    #[inline(always)]
+    pub(crate) fn widen(&self, start: usize, stride: usize, to: &mut [f32]) {
+        match *self {
+            Self::F32(values) => each(values, start, stride, to, |x| x),
+            Self::I8 { values, scale, zero_point } => {
+                each(values, start, stride, to, |q| (i32::from(q).wrapping_sub(zero_point)) as f32 * scale);
+            }
+            Self::U8 { values, scale, zero_point } => {
+                each(values, start, stride, to, |q| (i32::from(q).wrapping_sub(zero_point)) as f32 * scale);
+            }
+            #[cfg(feature = "half")]
+            Self::F16(values) => each(values, start, stride, to, |x| of_f16(x.to_bits())),
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => each(values, start, stride, to, |x| f32::from_bits(u32::from(x.to_bits()) << 16)),
+        }
+    }
+}
+
+#[inline(always)]
+fn each<T: Copy>(values: &[T], start: usize, stride: usize, to: &mut [f32], number: impl Fn(T) -> f32) {
+    let from = values.get(start..).unwrap_or(&[]);
+    if stride == 1 {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = number(from);
+        }
+    } else {
+        for (to, &from) in to.iter_mut().zip(from.iter().step_by(stride.max(1))) {
+            *to = number(from);
+        }
+    }
+}
+
+/// Without a branch and without a subnormal f32, so that the compiler may use vectors and no mode of the processor
+/// matters.
+#[cfg(feature = "half")]
+#[inline(always)]
+fn of_f16(bits: u16) -> f32 {
+    let (magnitude, sign) = (u32::from(bits & 0x7fff), u32::from(bits & 0x8000) << 16);
+    // A subnormal is as many units of 2⁻²⁴, the last place of ½.
+    let small = (f32::from_bits(0x3f00_0000 | magnitude) - 0.5).to_bits();
+    let large = (magnitude << 13) + if magnitude >= 0x7c00 { (255 - 31) << 23 } else { (127 - 15) << 23 };
+    f32::from_bits(sign | if magnitude < 0x0400 { small } else { large })
+}
+
+#[cfg(all(test, feature = "half"))]
+mod tests {
+    use super::of_f16;
+
+    /// Every half, against the textbook: (−1)^s·2^(e − 15)·(1 + m/1024), and 2^−14·m/1024 for e = 0.
+    #[test]
+    fn halves_are_what_they_stand_for() {
+        for bits in 0..=u16::MAX {
+            let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x03ff) / 1024.0);
+            let magnitude = match exponent {
+                0 => mantissa * 2f64.powi(-14),
+                31 if mantissa == 0.0 => f64::INFINITY,
+                31 => f64::NAN,
+                _ => (1.0 + mantissa) * 2f64.powi(exponent - 15),
+            };
+            let expected = if bits >> 15 == 1 { -magnitude } else { magnitude } as f32;
+            let found = of_f16(bits);
+            assert!(
+                found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(),
+                "{bits:#06x}: {found}"
+            );
+            assert_eq!(found.is_sign_negative(), bits >> 15 == 1);
+        }
+    }
+}
