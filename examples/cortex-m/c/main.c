@@ -89,6 +89,19 @@ static rwwce_status report(const char *name, const rwwce_options *options, rwwce
   return RWWCE_OK;
 }
 
+/* The losses of the rows by the function that links the least, and computes with the best backend. Where that is of another
+ * class than the one that was asked for, as it may be on a server, by the function that has options. */
+static rwwce_status report_rows_alone(const rwwce_options *options, rwwce_error *error) {
+  float row_losses[ROWS];
+  const int same_class = rwwce_backend_is_fused(NULL) == rwwce_backend_is_fused(options->backend);
+  const rwwce_status status =
+    same_class ? rwwce_weighted_row_losses(CLASSES, class_weights, CLASSES, logits, ROWS * CLASSES, labels, ROWS,
+                                           RWWCE_LABEL_U8, row_losses, ROWS, error)
+               : rwwce_loss(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_U8, row_losses, ROWS, NULL, error);
+  if (status == RWWCE_OK) print_floats("weighted losses", row_losses, ROWS);
+  return status;
+}
+
 /* The name of a backend may be given; there is none to give on a microcontroller. */
 int main(int argc, char **argv) {
   rwwce_error error;
@@ -98,6 +111,7 @@ int main(int argc, char **argv) {
   options.class_weights_count = CLASSES;
   print(rwwce_backend_is_fused(options.backend) == 1 ? "fused\n" : "unfused\n");
   if (report("weighted loss", &options, &error) != RWWCE_OK) return failed(&error);
+  if (report_rows_alone(&options, &error) != RWWCE_OK) return failed(&error);
 
   options.mislabel_costs = mislabel_costs;
   options.mislabel_costs_count = CLASSES * CLASSES;
