@@ -418,6 +418,12 @@ typedef struct rwwce_row_partial {
 // The weight of a class without samples.
 #define RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT 29
 
+// The scale of integer logits.
+#define RWWCE_ARGUMENT_SCALE 30
+
+// The zero point of integer logits.
+#define RWWCE_ARGUMENT_ZERO_POINT 31
+
 // The options.
 #define RWWCE_ARGUMENT_OPTIONS 101
 

@@ -113,6 +113,10 @@ pub const RWWCE_ARGUMENT_COUNTS: rwwce_argument = 27;
 pub const RWWCE_ARGUMENT_BETA: rwwce_argument = 28;
 /// The weight of a class without samples.
 pub const RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT: rwwce_argument = 29;
+/// The scale of integer logits.
+pub const RWWCE_ARGUMENT_SCALE: rwwce_argument = 30;
+/// The zero point of integer logits.
+pub const RWWCE_ARGUMENT_ZERO_POINT: rwwce_argument = 31;
 /// The options.
 pub const RWWCE_ARGUMENT_OPTIONS: rwwce_argument = 101;
 /// The type of the labels.
@@ -165,6 +169,8 @@ const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
     (RWWCE_ARGUMENT_COUNTS, Argument::Counts),
     (RWWCE_ARGUMENT_BETA, Argument::Beta),
     (RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT, Argument::EmptyClassWeight),
+    (RWWCE_ARGUMENT_SCALE, Argument::Scale),
+    (RWWCE_ARGUMENT_ZERO_POINT, Argument::ZeroPoint),
 ];
 
 // They are the same on both.
