@@ -24,11 +24,7 @@ enum { MOST_CLASSES = 1000, MOST_ROWS = 64, MOST_LOGITS = 4000 };
 /* Of this program, whatever it calls. One logit more, to be able to begin in the middle of one. */
 static float logits[MOST_LOGITS + 1], gradient[MOST_LOGITS], class_weights[MOST_CLASSES], row_losses[MOST_ROWS];
 static const float *logits_given = logits;
-static union {
-  uint16_t u16[MOST_ROWS];
-  int64_t i64[MOST_ROWS];
-} labels;
-static rwwce_label_type label_type = RWWCE_LABEL_U16;
+static int32_t labels[MOST_ROWS];
 static size_t rows = 1, classes = 1;
 static rwwce_options options = RWWCE_OPTIONS_INIT(1);
 static rwwce_summary summary;
@@ -36,13 +32,13 @@ static rwwce_error error;
 
 /* The compiler is not to know what is in them, nor the linker to leave them out. */
 static void keep(void) {
-  void *const all[] = {logits, gradient, class_weights, row_losses, &logits_given, &labels, &label_type,
+  void *const all[] = {logits, gradient, class_weights, row_losses, &logits_given, labels,
                        &rows, &classes, &options, &summary, &error};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) __asm__ volatile("" ::"r"(all[i]) : "memory");
 }
 
 #if CALL == LOOP
-static float row_loss(const float *row, uint16_t label) {
+static float row_loss(const float *row, int32_t label) {
   float largest = row[0];
   for (size_t i = 1; i < classes; i++) {
     if (row[i] > largest) largest = row[i];
@@ -57,16 +53,16 @@ __attribute__((noinline)) static rwwce_status call(void) {
 #if CALL == NOTHING
   return RWWCE_OK;
 #elif CALL == LOOP
-  for (size_t row = 0; row < rows; row++) row_losses[row] = row_loss(logits + row * classes, labels.u16[row]);
+  for (size_t row = 0; row < rows; row++) row_losses[row] = row_loss(logits + row * classes, labels[row]);
   return RWWCE_OK;
 #elif CALL == WEIGHTED
-  return rwwce_weighted_row_losses(classes, class_weights, classes, logits_given, rows * classes, &labels, rows, label_type,
-                                   row_losses, rows, &error);
+  return rwwce_weighted_row_losses(classes, class_weights, classes, logits_given, rows * classes, labels, rows, row_losses, rows,
+                                   &error);
 #else
   options.classes = classes;
   options.class_weights = class_weights;
   options.class_weights_count = classes;
-  return rwwce_loss_gradient(&options, logits_given, rows * classes, &labels, rows, label_type, gradient, rows * classes,
+  return rwwce_loss_gradient(&options, logits_given, rows * classes, labels, rows, RWWCE_LABEL_I32, gradient, rows * classes,
                              &summary, &error);
 #endif
 }
@@ -104,7 +100,7 @@ static void fill(float logit, float weight) {
   for (size_t i = 0; i < classes; i++) class_weights[i] = weight;
 }
 
-/* Every kind of row. The label is 0 in all of them, whatever its type. */
+/* Every kind of row. The label is 0 in all of them. */
 static void try_rows(void) {
   const float numbers[] = {0.0f,     1.5f,    -20.0f,  90.0f,  -104.0f, -200.0f, 65536.0f,
                            FLT_MAX, -FLT_MAX, FLT_MIN, 1e-45f, NAN,     INFINITY, -INFINITY};
@@ -143,13 +139,10 @@ int main(int argc, char **argv) {
       classes = counts[i];
       try_rows();
 #if CALL != LOOP
-      /* Every type of labels, and one that does not exist. */
-      for (label_type = 0; label_type <= RWWCE_LABEL_I64; label_type++) try();
-      /* Labels that are no class, or not in every type. */
-      for (size_t row = 0; row < rows; row++) labels.i64[row] = -1;
-      for (label_type = RWWCE_LABEL_U8; label_type <= RWWCE_LABEL_I64; label_type++) try();
-      for (size_t row = 0; row < rows; row++) labels.i64[row] = 0;
-      label_type = RWWCE_LABEL_U16;
+      /* A label that is no class. */
+      labels[rows - 1] = -1;
+      try();
+      labels[rows - 1] = 0;
       /* Pointers that are refused. */
       const float *const refused[] = {NULL, (const float *)((const char *)logits + 1), row_losses};
       for (size_t j = 0; j < sizeof refused / sizeof *refused; j++) {
@@ -179,7 +172,7 @@ int main(int argc, char **argv) {
     logits[i] = (float)(state >> 8) / 1048576.0f - 8.0f;
   }
   for (size_t i = 0; i < classes; i++) class_weights[i] = 0.5f + (float)(i % 8) / 4.0f;
-  for (size_t row = 0; row < rows; row++) labels.u16[row] = (uint16_t)(row * 7 % classes);
+  for (size_t row = 0; row < rows; row++) labels[row] = (int32_t)(row * 7 % classes);
   for (int i = 0; i < REPEATS; i++) {
     if (call() != RWWCE_OK) return 1;
   }

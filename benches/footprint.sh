@@ -28,13 +28,13 @@ RUSTC=$PWD/target/cross/bin/rustc CARGO_TARGET_DIR=$PWD/target/cross-build CARGO
 cp target/cross-build/thumbv7em-none-eabihf/release/librwwce.a "$out/"
 gcc -O2 -fPIC -shared -Wall -Wextra -Werror benches/icount.c -o "$out/libicount.so"
 
-# compile IMAGE OPTION...: without memcpy and memset in place of the loops of startup.c, so that what brings them is the call.
+# compile IMAGE OPTION...: with the expf of the C library, which Rust has as well; without memcpy and memset in place of the loops of startup.c, so that what brings them is the call.
 compile() {
   local image=$out/$1
   shift
   arm-none-eabi-gcc -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16 -std=c99 -Wall -Wextra -Wpedantic -Werror -Os \
     -ffunction-sections -fdata-sections -fno-tree-loop-distribute-patterns -Iffi/include "$@" \
-    benches/footprint.c examples/cortex-m/c/startup.c "$out/librwwce.a" -lm \
+    benches/footprint.c examples/cortex-m/c/startup.c -lm "$out/librwwce.a" \
     -nostartfiles -Wl,--gc-sections -z noexecstack -Lexamples/cortex-m -Tmps2.x -o "$image"
 }
 

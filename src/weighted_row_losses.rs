@@ -1,10 +1,9 @@
 //! The weighted loss of each row and nothing else: what a small memory has room for.
 
 use crate::backend::Backend;
-use crate::backend::vector::{Operation, Vector};
 use crate::error::{Argument, Error};
-use crate::kernel::{one_row, part};
-use crate::label::{Label, Labels};
+use crate::kernel::one_row::OneRow;
+use crate::label::Label;
 use crate::problem::{check_finite, check_length, class_of};
 
 /// −w\[y\]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as
@@ -32,16 +31,26 @@ pub fn weighted_row_losses<L: Label>(
     class_weights: Option<&[f32]>,
     row_losses: &mut [f32],
 ) -> Result<(), Error> {
-    write(classes, logits, L::labels(labels), class_weights, row_losses)
+    check(classes, logits, labels, class_weights, row_losses)?;
+    let backend = Backend::active();
+    // As many of each, and no class is empty.
+    let rows = logits.chunks_exact(classes.max(1)).zip(labels);
+    for (to, (row, label)) in row_losses.iter_mut().zip(rows) {
+        let label = label.value() as usize;
+        let weight = class_weights.map_or(1.0, |weights| weights.get(label).copied().unwrap_or(0.0));
+        *to = backend.run(OneRow { row, label, weight });
+    }
+    Ok(())
 }
 
-// Compiled once, whatever the type of the labels.
-fn write(
+// A function, so that its stack is free again when the losses are computed.
+#[inline(never)]
+fn check<L: Label>(
     classes: usize,
     logits: &[f32],
-    labels: Labels<'_>,
+    labels: &[L],
     class_weights: Option<&[f32]>,
-    row_losses: &mut [f32],
+    row_losses: &[f32],
 ) -> Result<(), Error> {
     if classes == 0 {
         return Err(Error::NoClasses);
@@ -52,41 +61,11 @@ fn write(
         check_length(Argument::ClassWeights, classes, weights.len())?;
         check_finite(Argument::ClassWeights, weights)?;
     }
-    for row in 0..labels.len() {
-        let label = label_of(labels, row);
+    for (row, label) in labels.iter().enumerate() {
+        let label = label.value();
         if class_of(label, classes).is_none() {
             return Err(Error::LabelOutOfRange { row, label, classes });
         }
     }
-    check_length(Argument::RowLosses, labels.len(), row_losses.len())?;
-    Backend::active().run(RowLosses { classes, logits, labels, class_weights, row_losses });
-    Ok(())
-}
-
-/// The label of a row; −1 for no row. A function, so that a small program has it once.
-#[inline(never)]
-fn label_of(labels: Labels<'_>, row: usize) -> i64 {
-    labels.get(row).unwrap_or(-1)
-}
-
-/// Everything has been validated.
-struct RowLosses<'a> {
-    classes: usize,
-    logits: &'a [f32],
-    labels: Labels<'a>,
-    class_weights: Option<&'a [f32]>,
-    row_losses: &'a mut [f32],
-}
-
-impl Operation for RowLosses<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        for (row, to) in self.row_losses.iter_mut().enumerate() {
-            let label = label_of(self.labels, row) as usize;
-            let weight = self.class_weights.map_or(1.0, |weights| weights.get(label).copied().unwrap_or(0.0));
-            *to = one_row::loss(s, part(self.logits, row * self.classes, self.classes), label, weight);
-        }
-    }
+    check_length(Argument::RowLosses, labels.len(), row_losses.len())
 }

@@ -85,23 +85,41 @@ pub unsafe extern "C" fn rwwce_weighted_row_losses(
     class_weights_count: usize,
     logits: *const f32,
     logits_count: usize,
-    labels: *const c_void,
+    labels: *const i32,
     labels_count: usize,
-    label_type: rwwce_label_type,
     row_losses: *mut f32,
     row_losses_count: usize,
     error: *mut rwwce_error,
 ) -> rwwce_status {
+    // What the checks need of the stack is free again when the losses are computed.
+    #[inline(never)]
+    unsafe fn read<'a>(
+        weights: (*const f32, usize),
+        logits: (*const f32, usize),
+        labels: (*const i32, usize),
+        row_losses: (*mut f32, usize),
+    ) -> Result<(Option<&'a [f32]>, &'a [f32], &'a [i32], &'a mut [f32]), rwwce_error> {
+        let arrays = &mut Arrays::new();
+        // SAFETY: as the caller has promised.
+        unsafe {
+            Ok((
+                arrays.optional_input(RWWCE_ARGUMENT_CLASS_WEIGHTS, weights.0, weights.1)?,
+                arrays.input(RWWCE_ARGUMENT_LOGITS, logits.0, logits.1)?,
+                arrays.input(RWWCE_ARGUMENT_LABELS, labels.0, labels.1)?,
+                arrays.output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses.0, row_losses.1)?,
+            ))
+        }
+    }
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let arrays = &mut Arrays::new();
-            let weights = arrays.optional_input(RWWCE_ARGUMENT_CLASS_WEIGHTS, class_weights, class_weights_count)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
-            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
-            let row_losses = arrays.output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
-            with_labels!(labels, |labels| kernel::weighted_row_losses(classes, logits, labels, weights, row_losses))?;
-            Ok(())
+            let (weights, logits, labels, row_losses) = read(
+                (class_weights, class_weights_count),
+                (logits, logits_count),
+                (labels, labels_count),
+                (row_losses, row_losses_count),
+            )?;
+            Ok(kernel::weighted_row_losses(classes, logits, labels, weights, row_losses)?)
         })
     }
 }

@@ -198,6 +198,11 @@ pub(crate) fn refined<S: Vector>(s: S, sum: Pair<S::F>, exponent: S::F, headroom
 #[derive(Clone, Copy)]
 pub(crate) struct Range<U>(U);
 
+impl Range<u32> {
+    /// That of no field.
+    pub(crate) const EMPTY: Self = Self(ROUND.to_bits());
+}
+
 impl<U: Copy> Range<U> {
     #[inline(always)]
     pub(crate) fn of_one<S: Vector<U = U>>(e: &Factors<S>) -> Self {

@@ -4,7 +4,7 @@
 
 use core::slice::from_ref;
 
-use super::exp::{Exp, Reference, Scale, refined};
+use super::exp::{Exp, Range, Reference, Scale, refined};
 use super::log1p::log1p;
 use super::long_rows::{ExcludedSum, HEADROOM, Lanes, UNDO_HEADROOM, accumulate, excluded_sum};
 use super::pair::{Pair, fast_two_sum, product, scaled, two_sum};
@@ -22,9 +22,9 @@ pub(crate) fn loss<S: Vector, X: Elements>(s: S, row: X, label: usize, weight: f
     }
     let (lane, sum) = (s.lane(), sum(s, row, label));
     let (value, weight, unit) = if sum.hi < TINY_SUM {
-        tiny_parts(lane, s.run(TinyRow { row, label }), weight)
+        tiny_parts(lane, by(s, TinyRow { row, label }), weight)
     } else {
-        let rare = if sum.hi < f32::INFINITY { None } else { Some(s.run(RareRow { row, label })) };
+        let rare = if sum.hi < f32::INFINITY { None } else { Some(by(s, RareRow { row, label })) };
         let log = log1p(lane, rare.as_ref().map_or(scaled(lane, sum, UNDO_HEADROOM), |rare| rare.sum));
         match rare {
             None => (minus_log_p(lane, sum, log), weight, UNDO_HEADROOM),
@@ -33,6 +33,29 @@ pub(crate) fn loss<S: Vector, X: Elements>(s: S, row: X, label: usize, weight: f
     };
     // One NaN for all, whatever a processor makes of one that is multiplied.
     if value.hi.is_nan() { f32::NAN } else { weighed(lane, value, weight, unit) }
+}
+
+/// Runs what vectors run as a function of its own. In one lane it is part of the function that calls it, since a small
+/// stack has no room for both.
+#[inline(always)]
+fn by<S: Vector, O: Operation>(s: S, operation: O) -> O::Output {
+    if S::LANES == 1 { operation.run(s) } else { s.run(operation) }
+}
+
+/// [`loss`] as a function.
+pub(crate) struct OneRow<'a> {
+    pub(crate) row: &'a [f32],
+    pub(crate) label: usize,
+    pub(crate) weight: f32,
+}
+
+impl Operation for OneRow<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> f32 {
+        loss(s, self.row, self.label, self.weight)
+    }
 }
 
 /// E·2^HEADROOM, where E = Σ_{k≠label} exp(x_k − x_label).
@@ -119,33 +142,53 @@ impl<X: Elements> Operation for InOneLane<X> {
     fn run<S: Vector>(self, s: S) -> Pair<f32> {
         let s = s.lane();
         let reference = Reference::new(s, self.row.get(self.reference).unwrap_or(0.0));
-        let exp = Exp::new(s, Scale { shift: reference.shift, power: self.headroom - reference.exponent });
-        let mut sum = self.sum(s, &exp);
-        if self.order == Order::ByLane {
-            sum = refined(s, sum, reference.exponent, self.headroom);
+        let scale = Scale { shift: reference.shift, power: self.headroom - reference.exponent };
+        let by_lane = self.order == Order::ByLane;
+        let exp = Exp::new(s, scale);
+        let mut terms = Terms { of: self, exp, clamp: reference.shift != 0.0, range: Range::EMPTY };
+        let mut sum = loop {
+            let sum = terms.sum(s);
+            if terms.clamp || terms.range.all_in_range(s) {
+                break sum;
+            }
+            terms.clamp = true;
+        };
+        if by_lane {
+            sum = refined(s, sum, reference.exponent, terms.of.headroom);
         }
         product(s, sum, reference.rest)
     }
 }
 
-impl<X: Elements> InOneLane<X> {
+/// One way through the terms of a row.
+struct Terms<X> {
+    of: InOneLane<X>,
+    exp: Exp<f32>,
+    /// Any logits, and not only those in range.
+    clamp: bool,
+    range: Range<u32>,
+}
+
+impl<X: Elements> Terms<X> {
     #[inline(always)]
-    fn sum<S: Vector<F = f32>>(&self, s: S, exp: &Exp<f32>) -> Pair<f32> {
+    fn sum<S: Vector<F = f32, U = u32>>(&mut self, s: S) -> Pair<f32> {
         // The tree that halves the number of lanes, lane by lane: a sum waits at its level for the one that it is added to.
         const LEVELS: usize = VIRTUAL_LANES.ilog2() as usize;
-        let levels = if self.order == Order::ByClass { 0 } else { LEVELS };
+        let levels = if self.of.order == Order::ByClass { 0 } else { LEVELS };
         // Read before it is written, a level would show.
-        let mut waiting = ([f32::NAN; LEVELS], [f32::NAN; LEVELS]);
+        let mut waiting = [Pair { hi: f32::NAN, lo: f32::NAN }; LEVELS];
         let mut sum = Pair { hi: 0.0, lo: 0.0 };
         for number in 0..1usize << levels {
-            sum = self.of_lane(s, exp, number.reverse_bits().wrapping_shr(usize::BITS - levels as u32));
-            for (level, (hi, lo)) in waiting.0.iter_mut().zip(&mut waiting.1).enumerate() {
-                if number >> level & 1 == 0 {
-                    (*hi, *lo) = (sum.hi, sum.lo);
+            sum = self.of_lane(s, number.reverse_bits().wrapping_shr(usize::BITS - levels as u32));
+            let mut rest = number;
+            for level in &mut waiting {
+                if rest & 1 == 0 {
+                    *level = sum;
                     break;
                 }
-                let exact = two_sum(s, *hi, sum.hi);
-                sum = Pair { hi: exact.hi, lo: exact.lo + (*lo + sum.lo) };
+                let exact = two_sum(s, level.hi, sum.hi);
+                sum = Pair { hi: exact.hi, lo: exact.lo + (level.lo + sum.lo) };
+                rest >>= 1;
             }
         }
         fast_two_sum(s, sum.hi, sum.lo)
@@ -153,46 +196,47 @@ impl<X: Elements> InOneLane<X> {
 
     /// The sum of a virtual lane; by class there is only the first.
     #[inline(always)]
-    fn of_lane<S: Vector<F = f32>>(&self, s: S, exp: &Exp<f32>, lane: usize) -> Pair<f32> {
-        let stride = if self.order == Order::ByClass { 1 } else { VIRTUAL_LANES };
+    fn of_lane<S: Vector<F = f32, U = u32>>(&mut self, s: S, lane: usize) -> Pair<f32> {
+        let by_lane = self.of.order == Order::ByLane;
+        let stride = if by_lane { VIRTUAL_LANES } else { 1 };
+        let len = self.of.row.len();
         let mut total = Pair { hi: 0.0, lo: 0.0 };
         let mut at = lane;
-        while at - lane < self.row.len() {
+        while at - lane < len {
             // A whole block by lane, unless less is left; else four terms.
-            let whole = self.order == Order::ByLane && self.row.len() - (at - lane) >= BLOCK;
+            let quarters = if by_lane && len - (at - lane) >= BLOCK { 4 } else { 1 };
             let (mut sum, mut half) = (0.0, 0.0);
-            for quarter in 0..if whole { 4 } else { 1 } {
-                half += self.quarter(s, exp, at, stride);
+            for quarter in 0..quarters {
+                half += self.quarter(s, at, stride);
                 at += 4 * stride;
-                if quarter % 2 == 1 || !whole {
+                if quarter % 2 == 1 {
                     sum += half;
                     half = 0.0;
                 }
             }
-            total = accumulate(s, total, sum);
+            total = accumulate(s, total, sum + half);
         }
         total
     }
 
-    /// (a + b) + (c + d) of four terms. Those that are missing are 0, and adding them changes nothing.
+    /// (a + b) + (c + d) of four terms, where b and d are added by a multiply-add. Those that are missing are 0, and adding
+    /// them changes nothing.
     #[inline(always)]
-    fn quarter<S: Vector<F = f32>>(&self, s: S, exp: &Exp<f32>, first: usize, stride: usize) -> f32 {
-        let (mut sum, mut pair) = (0.0, 0.0);
+    fn quarter<S: Vector<F = f32, U = u32>>(&mut self, s: S, first: usize, stride: usize) -> f32 {
+        let mut sum = 0.0;
         let mut index = first;
-        for i in 0..4 {
-            if let Some(x) = self.row.get(index).filter(|_| index != self.reference) {
-                let x = exp.clamped(s, x);
-                let e = exp.of_either(s, x, self.order == Order::ByLane);
-                // By class each term is rounded before it is added.
-                let (mantissa, power) =
-                    if self.order == Order::ByClass { (e.mantissa * e.power, 1.0) } else { (e.mantissa, e.power) };
-                pair = s.mul_add(mantissa, power, pair);
+        for _ in 0..2 {
+            let mut pair = 0.0;
+            for _ in 0..2 {
+                if let Some(x) = self.of.row.get(index).filter(|_| index != self.of.reference) {
+                    let x = if self.clamp { self.exp.clamped(s, x) } else { x };
+                    let e = self.exp.of_either(s, x, self.of.order == Order::ByLane);
+                    self.range = self.range.and(s, Range::of_one(&e));
+                    pair = s.mul_add(e.mantissa, e.power, pair);
+                }
+                index += stride;
             }
-            if i % 2 == 1 {
-                sum += pair;
-                pair = 0.0;
-            }
-            index += stride;
+            sum += pair;
         }
         sum
     }

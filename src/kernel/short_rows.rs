@@ -83,13 +83,17 @@ impl<S: Vector, const FEW: bool> ShortRows<S, FEW> {
         let mut total = None;
         let mut class = 0;
         while class < self.view.classes {
-            let mut sum = pass.term(s, class);
+            let mut sum = pass.first(s, class);
             if class + 4 <= self.view.classes {
-                let high = s.add(pass.term(s, class + 2), pass.term(s, class + 3));
-                sum = s.add(s.add(sum, pass.term(s, class + 1)), high);
+                sum = pass.second(s, class + 1, sum);
+                let high = pass.first(s, class + 2);
+                sum = s.add(sum, pass.second(s, class + 3, high));
             } else {
-                for class in class + 1..self.view.classes {
-                    sum = s.add(sum, pass.term(s, class));
+                if class + 1 < self.view.classes {
+                    sum = pass.second(s, class + 1, sum);
+                }
+                if class + 2 < self.view.classes {
+                    sum = s.add(sum, pass.first(s, class + 2));
                 }
             }
             total = Some(match total {
@@ -131,13 +135,37 @@ struct Pass<'p, S: Vector, const FEW: bool, const CLAMP: bool, const KEEP: bool>
 impl<S: Vector, const FEW: bool, const CLAMP: bool, const KEEP: bool> Pass<'_, S, FEW, CLAMP, KEEP> {
     /// The term of a class, 0 for the label.
     #[inline(always)]
-    fn term(&mut self, s: S, class: usize) -> S::F {
+    fn first(&mut self, s: S, class: usize) -> S::F {
+        let (mantissa, power) = self.factors(s, class);
+        let e = s.mul(mantissa, power);
+        self.keep(s, class, e);
+        e
+    }
+
+    /// The same added to that of its neighbour, its product in the multiply-add.
+    #[inline(always)]
+    fn second(&mut self, s: S, class: usize, first: S::F) -> S::F {
+        let (mantissa, power) = self.factors(s, class);
+        if KEEP {
+            self.keep(s, class, s.mul(mantissa, power));
+        }
+        s.mul_add(mantissa, power, first)
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, s: S, class: usize, e: S::F) {
+        if KEEP {
+            s.store(e, self.terms, class * S::LANES);
+        }
+    }
+
+    #[inline(always)]
+    fn factors(&mut self, s: S, class: usize) -> (S::F, S::F) {
         let mut x = self.rows.view.load(s, self.logits, class, 0.0);
         if CLAMP {
             x = self.exp.clamped(s, x);
         }
         let factors: Factors<S> = self.exp.of_any(s, x);
-        let e = s.mul(factors.mantissa, factors.power);
         if !CLAMP {
             let range = Range::of_one(&factors);
             self.range = Some(match self.range {
@@ -145,10 +173,6 @@ impl<S: Vector, const FEW: bool, const CLAMP: bool, const KEEP: bool> Pass<'_, S
                 None => range,
             });
         }
-        let e = s.select(self.rows.is_label(s, class), s.splat(0.0), e);
-        if KEEP {
-            s.store(e, self.terms, class * S::LANES);
-        }
-        e
+        (factors.mantissa, s.select(self.rows.is_label(s, class), s.splat(0.0), factors.power))
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn report(backend: Backend, mut line: impl FnMut(&str, usize, u32)) -
         logits[3 * classes..4 * classes].iter_mut().for_each(|x| *x += 65536.0);
         logits[4 * classes + usize::from(labels[4])] = f32::INFINITY;
 
+        let logits = &*logits;
         let weighted = CrossEntropy::new(classes).class_weights(&weights[..classes]).backend(backend);
         let summary = weighted.row_losses(logits, &labels, &mut row_losses)?;
         line("weighted loss", classes, summary.loss.to_bits());

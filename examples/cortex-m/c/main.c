@@ -24,7 +24,7 @@ static const float logits[ROWS * CLASSES] = {
   1.0f,  -INFINITY, 0.125f,
   12.5f, -8.0f,     -30.0f,
 };
-static const uint8_t labels[ROWS] = {0, 0, 1, 2, 2, 2};
+static const int32_t labels[ROWS] = {0, 0, 1, 2, 2, 2};
 /* Broken bearings are rare, and missing one is dear. */
 static const float class_weights[CLASSES] = {0.5f, 2.0f, 8.0f};
 /* What it costs on top to name class j (column) where y is true (row). */
@@ -76,13 +76,13 @@ static int failed(const rwwce_error *error) {
 static rwwce_status report(const char *name, const rwwce_options *options, rwwce_error *error) {
   float row_losses[ROWS], gradient[ROWS * CLASSES];
   rwwce_summary summary;
-  rwwce_status status = rwwce_loss(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_U8, row_losses, ROWS,
+  rwwce_status status = rwwce_loss(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_I32, row_losses, ROWS,
                                    &summary, error);
   if (status != RWWCE_OK) return status;
   print_summary(name, &summary);
   print_floats("  rows", row_losses, ROWS);
 
-  status = rwwce_loss_gradient(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_U8, gradient, ROWS * CLASSES,
+  status = rwwce_loss_gradient(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_I32, gradient, ROWS * CLASSES,
                                &summary, error);
   if (status != RWWCE_OK) return status;
   for (int row = 0; row < ROWS; row++) print_floats("  gradient", gradient + row * CLASSES, CLASSES);
@@ -96,8 +96,8 @@ static rwwce_status report_rows_alone(const rwwce_options *options, rwwce_error 
   const int same_class = rwwce_backend_is_fused(NULL) == rwwce_backend_is_fused(options->backend);
   const rwwce_status status =
     same_class ? rwwce_weighted_row_losses(CLASSES, class_weights, CLASSES, logits, ROWS * CLASSES, labels, ROWS,
-                                           RWWCE_LABEL_U8, row_losses, ROWS, error)
-               : rwwce_loss(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_U8, row_losses, ROWS, NULL, error);
+                                           row_losses, ROWS, error)
+               : rwwce_loss(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_I32, row_losses, ROWS, NULL, error);
   if (status == RWWCE_OK) print_floats("weighted losses", row_losses, ROWS);
   return status;
 }
@@ -118,8 +118,8 @@ int main(int argc, char **argv) {
   if (report("real-world-weight loss", &options, &error) != RWWCE_OK) return failed(&error);
 
   /* A call that is refused says why in the same words everywhere. */
-  const uint8_t no_class[ROWS] = {0, 0, 1, 2, CLASSES, 2};
-  if (rwwce_loss(&options, logits, ROWS * CLASSES, no_class, ROWS, RWWCE_LABEL_U8, NULL, 0, NULL, &error) == RWWCE_OK) {
+  const int32_t no_class[ROWS] = {0, 0, 1, 2, CLASSES, 2};
+  if (rwwce_loss(&options, logits, ROWS * CLASSES, no_class, ROWS, RWWCE_LABEL_I32, NULL, 0, NULL, &error) == RWWCE_OK) {
     print("a label that is no class was accepted\n");
     return 1;
   }
