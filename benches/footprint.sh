@@ -2,7 +2,7 @@
 # footprint.sh [--check]
 # What the library costs a C program on a Cortex-M4F, as tables: the sizes of sections that a call adds, the stack that it
 # takes, and the instructions that it executes, in an emulator, beside the same loss written by hand with `expf`. Fails
-# with --check where the weighted loss is larger or slower than the limits below. What it builds stays below target/.
+# with --check where the weighted loss is larger, or on long rows slower, than the limits below. What it builds stays below target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -168,7 +168,8 @@ for shape in "${shapes[@]}"; do
       if (!(sum > 0 && sum / other - 1 < 1e-6 && other / sum - 1 < 1e-6)) exit 1
       printf "%.2f", (small < fast ? small : fast) / rwwce
     }') || fail "$shape: other losses than those of the loop"
-  if awk "BEGIN { exit $ratio >= $least_ratio }"; then
+  # The logarithm of a short row is a large part of it, and here a pair of numbers.
+  if [ "${shape#*x}" -ge 100 ] && awk "BEGIN { exit $ratio >= $least_ratio }"; then
     printf 'error: %s: the loop takes %s times the instructions of the weighted loss, at least %s\n' \
       "$shape" "$ratio" $least_ratio >&2
     failures=$((failures + 1))

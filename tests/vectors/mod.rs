@@ -1,6 +1,6 @@
 //! A fixed set of losses and gradients. Every processor of a class must print the same bits for it.
 
-use rwwce::{Backend, CrossEntropy, Error};
+use rwwce::{Backend, CrossEntropy, Error, Logits, RowPartial};
 
 const ROWS: usize = 9;
 const MOST_CLASSES: usize = 40;
@@ -66,6 +66,45 @@ pub(crate) fn report(backend: Backend, mut line: impl FnMut(&str, usize, u32)) -
         weighted.log_probabilities(logits, gradient)?;
         line("log-probabilities", classes, hash(gradient));
         line("log-sum-exp", classes, backend.log_sum_exp(&logits[5 * classes..6 * classes]).to_bits());
+
+        let mut stored = [0i8; ROWS * MOST_CLASSES];
+        stored.fill_with(|| numbers.next() as i8);
+        let values = &stored[..ROWS * classes];
+        let integers = Logits::I8 { values, scale: 0.125, zero_point: -5 };
+        weighted.row_losses(integers, &labels, &mut row_losses)?;
+        line("weighted losses of integers", classes, hash(&row_losses));
+        weighted.gradient(integers, &labels, 1.0, gradient)?;
+        line("weighted gradient of integers", classes, hash(gradient));
     }
+    in_chunks(backend, &mut numbers, &mut line)
+}
+
+/// A row as large as the vocabulary of a language model, of which no more than a chunk is ever in memory: where its logits
+/// come from, they are asked for twice.
+fn in_chunks(backend: Backend, numbers: &mut Numbers, line: &mut impl FnMut(&str, usize, u32)) -> Result<(), Error> {
+    const CLASSES: usize = 32_000;
+    const LABEL: usize = 12_345;
+    const CHUNK: usize = 160;
+    let seed = numbers.0;
+    let label_in = |start: usize| LABEL.checked_sub(start).filter(|&label| label < CHUNK);
+    let mut chunk = [0i8; CHUNK];
+
+    let mut whole = RowPartial::default();
+    for start in (0..CLASSES).step_by(CHUNK) {
+        chunk.fill_with(|| numbers.next() as i8);
+        let logits = Logits::I8 { values: &chunk, scale: 0.0625, zero_point: 3 };
+        whole.merge(&RowPartial::with_backend(logits, label_in(start), backend)?);
+    }
+    line("loss in chunks", CLASSES, whole.loss(2.5)?.to_bits());
+    line("log-sum-exp in chunks", CLASSES, whole.log_sum_exp().to_bits());
+
+    let (mut again, mut gradient, mut all) = (Numbers(seed), [0.0; CHUNK], 0u32);
+    for start in (0..CLASSES).step_by(CHUNK) {
+        chunk.fill_with(|| again.next() as i8);
+        let logits = Logits::I8 { values: &chunk, scale: 0.0625, zero_point: 3 };
+        whole.gradient(logits, label_in(start), 2.5, &mut gradient)?;
+        all = all.rotate_left(1) ^ hash(&gradient);
+    }
+    line("gradient in chunks", CLASSES, all);
     Ok(())
 }
