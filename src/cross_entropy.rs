@@ -296,24 +296,22 @@ impl<'a> CrossEntropy<'a> {
 
     pub(crate) fn separate_gradient(
         &self,
-        logits: Logits<'_>,
+        given: Logits<'_>,
         targets: Targets<'_>,
         upstream: Upstream<'_>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        logits.check()?;
+        given.check()?;
         let mut rows = Rows::unchecked(self.shape);
-        let divisor = self.check(&mut rows, Argument::Logits, logits.len(), targets)?;
-        check_length(Argument::Gradient, logits.len(), gradient.len())?;
+        let divisor = self.check(&mut rows, Argument::Logits, given.len(), targets)?;
+        check_length(Argument::Gradient, given.len(), gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        let logits = match logits {
-            Logits::F32(_) => Some(logits),
-            _ => {
-                // The gradient has room for the numbers, and is then computed in their place.
-                rows.widen(logits, gradient);
-                None
-            }
-        };
+        // The gradient has room for the numbers. Computed in their place it needs a kernel less, which is what matters
+        // where memory is small.
+        let logits = Some(given).filter(|logits| logits.as_f32().is_some() && !Backend::ONLY_SCALAR);
+        if logits.is_none() {
+            rows.widen(given, gradient);
+        }
         let space = Space { logits, gradient: Some(gradient), row_losses: None, scale };
         Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
     }
@@ -468,7 +466,7 @@ impl<'a> CrossEntropy<'a> {
             (_, Some(logits), None) if logits.as_f32().is_none() => {
                 backend.run(NarrowRows { terms, logits, row_losses })
             }
-            (true, Some(Logits::F32(logits)), Some(gradient)) => {
+            (true, Some(Logits::F32(logits)), Some(gradient)) if !Backend::ONLY_SCALAR => {
                 backend.run(WeightedRows { terms, buffers: Separate { logits, gradient }, row_losses, scale })
             }
             (true, _, gradient) => {

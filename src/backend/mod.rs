@@ -82,6 +82,10 @@ impl Kind {
 static BEST: AtomicU8 = AtomicU8::new(0);
 
 impl Backend {
+    /// Whether this is a target for which this crate has no vectors: a microcontroller, or something like it.
+    pub(crate) const ONLY_SCALAR: bool =
+        cfg!(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "wasm32")));
+
     /// The best backend of this processor: what computes unless a loss is told otherwise.
     ///
     /// The processor is asked once; after that the answer costs one load.
