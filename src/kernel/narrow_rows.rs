@@ -11,6 +11,7 @@ use super::one_row::{self, Elements, InOneLane, Order};
 use super::pair::{Pair, scaled};
 use super::rare_rows::TINY_SUM;
 use super::terms::{RowInF64, Terms};
+use super::views::SHORT_ROW_OF_MANY_SUMS;
 use super::weighted::{WeightedRows, minus_log_p, weighed};
 use super::{BLOCK, VIRTUAL_LANES, copy, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
@@ -120,7 +121,9 @@ impl Operation for NarrowLogSumExps<'_> {
 
 /// The number of logits that are widened at once: some kilobytes where there are vectors, less for a small memory.
 const ROOM: usize = 2048;
-const ROOM_OF_ONE_LANE: usize = 256;
+const ROOM_OF_ONE_LANE: usize = 128;
+// Longer rows are seen along, in the order of the f32 that they stand for.
+const _: () = assert!(ROOM_OF_ONE_LANE >= SHORT_ROW_OF_MANY_SUMS);
 
 /// Rows that are widened as many at once as there is room for.
 struct Widened<'a> {
