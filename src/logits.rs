@@ -82,6 +82,7 @@ impl<'a> Logits<'a> {
 
     /// The number that an element stands for, if there is such an element.
     #[must_use]
+    #[inline]
     pub fn get(&self, index: usize) -> Option<f32> {
         let mut number = [0.0];
         if index >= self.len() {
@@ -91,8 +92,12 @@ impl<'a> Logits<'a> {
         Some(number[0])
     }
 
-    /// Refuses a scale or a zero point that is out of range.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Refuses a scale or a zero point that is out of range, as every function that returns a [`Result`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`].
+    pub fn check(&self) -> Result<(), Error> {
         let (scale, zero_point, range) = match *self {
             Self::I8 { scale, zero_point, .. } => (scale, zero_point, -128..=127),
             Self::U8 { scale, zero_point, .. } => (scale, zero_point, 0..=255),

@@ -8,19 +8,21 @@ RWWCE_LIBRARY says. One file, nothing to compile.
     loss = rwwce.cross_entropy(logits, labels, weight=weights)
     loss.backward()
 
-The functions take what their namesakes of `torch.nn.functional` take. Logits are float32 on the CPU and are read where
-they are, without a copy, if they are contiguous; float16 and bfloat16 tensors are widened. A float64 tensor is refused, since
-it promises digits that a float32 kernel does not have. Weights and costs may be anything that holds numbers; so may logits
-that are not tensors: NumPy arrays and lists are rounded to float32. The result is a tensor where the input is one, else a
-NumPy array.
+The functions take what their namesakes of `torch.nn.functional` take. Logits are float32, float16 or bfloat16 on the CPU, or
+int8 or uint8, which stand for scale·(q − zero_point) where a `scale` is given. They are read where they are, without a copy, if
+they are contiguous, and computed with in float32. A float64 tensor is refused, since it promises digits that a float32 kernel
+does not have. Weights and costs may be anything that holds numbers; so may logits that are not tensors: other NumPy arrays
+and lists are rounded to float32. The result is a tensor where the input is one, of its type if that is floating, else a NumPy
+array.
 
 Bad arguments raise ValueError, and IndexError for a label out of range, with the message of the library.
 """
 
 import ctypes
+import operator
 import os
 import sys
-from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
 import numpy
@@ -103,6 +105,9 @@ class _Options(ctypes.Structure):
         ("z_loss", c_float),
         ("temperature", c_float),
         ("upstream", c_float),
+        ("logit_type", c_uint32),
+        ("logit_scale", c_float),
+        ("logit_zero_point", c_int32),
         ("backend", c_char_p),
     ]
 
@@ -115,6 +120,9 @@ class _BinaryOptions(ctypes.Structure):
         ("reduction", c_uint32),
         ("zero_denominator", c_uint32),
         ("upstream", c_float),
+        ("logit_type", c_uint32),
+        ("logit_scale", c_float),
+        ("logit_zero_point", c_int32),
         ("backend", c_char_p),
     ]
 
@@ -131,6 +139,7 @@ class _ClassWeightsOptions(ctypes.Structure):
 
 
 _LABEL_OUT_OF_RANGE = 4
+_LOGIT_TYPES = {"int8": 1, "uint8": 2, "float16": 3, "bfloat16": 4}
 _LABEL_TYPES = {"uint8": 1, "uint16": 2, "uint32": 3, "int32": 4, "int64": 5}
 _SCHEMES = {
     "inverse_frequency": 1,
@@ -227,11 +236,15 @@ def _is_tensor(array):
     return torch is not None and isinstance(array, torch.Tensor)
 
 
+def _on_cpu(name, tensor):
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name}: expected a tensor on the CPU, found one on {tensor.device}")
+
+
 def _floats(name, array, exact=False):
     """The array in float32, contiguous, on the CPU: the same memory where that is so already."""
     if _is_tensor(array):
-        if array.device.type != "cpu":
-            raise ValueError(f"{name}: expected a tensor on the CPU, found one on {array.device}")
+        _on_cpu(name, array)
         if array.is_complex() or exact and array.dtype not in (torch.float32, torch.float16, torch.bfloat16):
             raise ValueError(f"{name}: expected float32, found {array.dtype}")
         return array.detach().to(torch.float32).contiguous()
@@ -241,11 +254,33 @@ def _floats(name, array, exact=False):
     return numpy.ascontiguousarray(array, dtype=numpy.float32).reshape(array.shape)
 
 
+def _logits(array, scale=None, zero_point=0):
+    """The logits as the library takes them, contiguous, on the CPU, and the options that say what they are."""
+    _no_gradient(scale=scale)
+    array = array if _is_tensor(array) else numpy.asarray(array)
+    kind = str(array.dtype).removeprefix("torch.") if _is_tensor(array) else array.dtype.name
+    zero_point = operator.index(zero_point)
+    if scale is not None and kind not in ("int8", "uint8"):
+        raise ValueError(f"scale: means nothing for input in {kind}")
+    if scale is None and zero_point != 0:
+        raise ValueError("zero_point: means nothing without a scale")
+    if scale is None and kind not in ("float16", "bfloat16"):
+        return _floats("input", array, exact=True), {}
+    if _is_tensor(array):
+        _on_cpu("input", array)
+        array = array.detach().contiguous()
+    else:
+        array = numpy.ascontiguousarray(array, dtype=kind).reshape(array.shape)
+    # What has no room in 32 bits is to be refused by the library as well.
+    zero_point = min(max(zero_point, -(2**31)), 2**31 - 1)
+    scale = 0.0 if scale is None else float(scale)
+    return array, {"logit_type": _LOGIT_TYPES[kind], "logit_scale": scale, "logit_zero_point": zero_point}
+
+
 def _labels(name, array):
     """The labels as the library takes them, contiguous, on the CPU."""
     if _is_tensor(array):
-        if array.device.type != "cpu":
-            raise ValueError(f"{name}: expected a tensor on the CPU, found one on {array.device}")
+        _on_cpu(name, array)
         if array.is_floating_point() or array.is_complex() or array.dtype == torch.bool:
             raise ValueError(f"{name}: expected integers, found {array.dtype}")
         array = array.detach().contiguous()
@@ -332,10 +367,11 @@ def _no_gradient(**arrays):
 
 
 class _Loss:
-    """What all losses have: the input, the shape of one loss a row, and the way to a value."""
+    """What all losses have: the input and the options for its type, the shape of one loss a row, and the way to a value."""
 
-    def __init__(self, input, of_rows, reduction):
-        self.input, self.of_rows, self.none = input, of_rows, reduction == "none"
+    def __init__(self, logits, of_rows, reduction):
+        self.input, self.of_logits = logits
+        self.of_rows, self.none = of_rows, reduction == "none"
 
     def value(self):
         rows = _empty_like(self.input, self.of_rows) if self.none else None
@@ -352,12 +388,12 @@ class _Loss:
 
 
 class _Labelled(_Loss):
-    def __init__(self, input, target, reduction, mean, functions, **options):
-        input = _floats("input", input, exact=True)
+    def __init__(self, logits, target, reduction, mean, functions, **options):
         target, self.label_type = _labels("target", target)
-        classes, positions, of_rows = _shapes(input, target)
-        super().__init__(input, of_rows, reduction)
+        classes, positions, of_rows = _shapes(logits[0], target)
+        super().__init__(logits, of_rows, reduction)
         self.target, self.functions = target, functions
+        options |= self.of_logits
         self.of_options = dict(options, classes=classes, positions=max(positions, 1), temperature=1.0, upstream=1.0)
         self.of_options["reduction"] = _reduction(reduction, mean)
 
@@ -379,12 +415,12 @@ class _Labelled(_Loss):
 
 
 class _Soft(_Loss):
-    def __init__(self, input, target, reduction, weight, label_smoothing):
-        input, target = _floats("input", input, exact=True), _floats("target", target)
+    def __init__(self, logits, target, reduction, weight, label_smoothing):
+        input, target = logits[0], _floats("target", target)
         if _is_tensor(input) != _is_tensor(target):
             target = torch.from_numpy(target) if _is_tensor(input) else target.numpy()
         classes, positions, of_rows = _shapes(input, target, soft=True)
-        super().__init__(input, of_rows, reduction)
+        super().__init__(logits, of_rows, reduction)
         self.target, self.weight, self.label_smoothing = target, weight, label_smoothing
         self.of_options = {
             "classes": classes,
@@ -394,6 +430,7 @@ class _Soft(_Loss):
             "temperature": 1.0,
             "upstream": 1.0,
             "reduction": _reduction(reduction, _MEAN_ROWS),
+            **self.of_logits,
         }
 
     def losses(self, *out):
@@ -411,7 +448,7 @@ class _Soft(_Loss):
         """The loss is linear in the target: −w[c]·(1 − ε)·log p_c."""
         log_p = _empty_like(self.input)
         sizes = {name: self.of_options[name] for name in ("classes", "positions", "temperature")}
-        options = _options(_Options, **sizes)
+        options = _options(_Options, **sizes, **self.of_logits)
         _call("rwwce_log_probabilities", byref(options), *_array(self.input), *_array(log_p))
         axis = 0 if self.input.dim() == 1 else 1
         along = [1] * self.input.dim()
@@ -423,14 +460,14 @@ class _Soft(_Loss):
 
 
 class _Binary(_Loss):
-    def __init__(self, input, target, reduction, weight, pos_weight):
-        input, target = _floats("input", input, exact=True), _floats("target", target)
+    def __init__(self, logits, target, reduction, weight, pos_weight):
+        input, target = logits[0], _floats("target", target)
         if _is_tensor(input) != _is_tensor(target):
             target = torch.from_numpy(target) if _is_tensor(input) else target.numpy()
         shape = tuple(input.shape)
         if tuple(target.shape) != shape:
             raise ValueError(f"target: expected shape {shape} as the input has, found {tuple(target.shape)}")
-        super().__init__(input, shape, reduction)
+        super().__init__(logits, shape, reduction)
         labels = shape[-1] if shape else 1
         if pos_weight is not None and pos_weight.size > (pos_weight.shape[-1] if pos_weight.ndim else 1):
             # It differs from row to row: every logit is a label of its own.
@@ -445,6 +482,7 @@ class _Binary(_Loss):
             "sample_weights": None if weight is None else _broadcast("weight", weight, shape),
             "upstream": 1.0,
             "reduction": _reduction(reduction, _MEAN_ROWS),
+            **self.of_logits,
         }
 
     def losses(self, *out, target=None):
@@ -462,29 +500,29 @@ class _Binary(_Loss):
     def target_gradient(self, factor):
         """The loss is linear in the target: that of 1 less that of 0."""
         of_one, of_zero = _empty_like(self.input), _empty_like(self.input)
-        self.losses(*_array(of_one), None, target=torch.ones_like(self.input))
-        self.losses(*_array(of_zero), None, target=torch.zeros_like(self.input))
+        self.losses(*_array(of_one), None, target=torch.ones_like(self.target))
+        self.losses(*_array(of_zero), None, target=torch.zeros_like(self.target))
         return (of_one - of_zero) * (factor if self.none else factor / self.denominator)
 
 
 class _LogSoftmax(_Loss):
-    def __init__(self, input):
-        input = _floats("input", input, exact=True)
-        if not input.shape:
+    def __init__(self, logits):
+        shape = tuple(logits[0].shape)
+        if not shape:
             raise ValueError("input: expected at least 1 dimension, found 0")
-        super().__init__(input, tuple(input.shape), "none")
-        self.sizes = {"classes": input.shape[-1], "positions": 1, "temperature": 1.0}
+        super().__init__(logits, shape, "none")
+        self.of_options = {"classes": shape[-1], "positions": 1, "temperature": 1.0, **self.of_logits}
 
     def value(self):
-        self.log_p = _empty_like(self.input)
-        options = _options(_Options, **self.sizes)
-        _call("rwwce_log_probabilities", byref(options), *_array(self.input), *_array(self.log_p))
-        return self.log_p
+        log_p = _empty_like(self.input)
+        options = _options(_Options, **self.of_options)
+        _call("rwwce_log_probabilities", byref(options), *_array(self.input), *_array(log_p))
+        return log_p
 
     def gradient(self, factor):
         """That of the loss with target probabilities −upstream."""
         gradient = _empty_like(self.input)
-        options = _options(_Options, **self.sizes, upstream=1.0, reduction=_SUM)
+        options = _options(_Options, **self.of_options, upstream=1.0, reduction=_SUM)
         targets = -_floats("upstream", factor)
         _call("rwwce_soft_gradient", byref(options), *_array(self.input), *_array(targets), *_array(gradient), None)
         return gradient
@@ -493,12 +531,12 @@ class _LogSoftmax(_Loss):
 class _LogSumExp(_LogSoftmax):
     def value(self):
         sums = _empty_like(self.input, tuple(self.input.shape[:-1]))
-        options = _options(_Options, **self.sizes)
+        options = _options(_Options, **self.of_options)
         _call("rwwce_log_sum_exps", byref(options), *_array(self.input), *_array(sums))
         return sums
 
     def gradient(self, factor):
-        return _LogSoftmax(self.input).value().exp_() * factor.unsqueeze(-1)
+        return _LogSoftmax((self.input, self.of_logits)).value().exp_() * factor.unsqueeze(-1)
 
 
 if torch is not None:
@@ -511,7 +549,8 @@ if torch is not None:
             # Saved, so that autograd notices when they have been changed before the backward pass.
             context.save_for_backward(input, target)
             context.loss = loss
-            return loss.value().to(input.dtype)
+            value = loss.value()
+            return value.to(input.dtype) if input.is_floating_point() else value
 
         @staticmethod
         @torch.autograd.function.once_differentiable
@@ -560,31 +599,36 @@ def _is_soft(target):
     return numpy.asarray(target).dtype.kind == "f"
 
 
-def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+def cross_entropy(
+    input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0, *, scale=None, zero_point=0
+):
     """The weighted loss −w[y]·log softmax(input)_y, as `torch.nn.functional.cross_entropy` has it.
 
     `input` is (C), (N, C) or (N, C, d1, …, dK). `target` holds class indices, of any integer type and without the dimension
     of the classes; or, of a floating type and shaped as the input, probabilities. "mean" divides by the sum of the
     weights of the rows that count, and by their number for probabilities. Differentiable with respect to the input, and to
-    probabilities.
+    probabilities. `scale` and `zero_point` say what int8 or uint8 input stands for, as in every function that has them.
     """
-    weight = _class_weights("weight", weight)
+    weight, logits = _class_weights("weight", weight), _logits(input, scale, zero_point)
     if _is_soft(target):
         if ignore_index >= 0:
             raise ValueError("ignore_index: means nothing together with target probabilities")
-        return _run(input, target, _Soft(input, target, reduction, weight, label_smoothing))
+        return _run(input, target, _Soft(logits, target, reduction, weight, label_smoothing))
     options = {"class_weights": weight, "label_smoothing": label_smoothing}
     options |= {"ignore_index": ignore_index, "has_ignore_index": 1}
-    return _run(input, target, _Labelled(input, target, reduction, _MEAN_WEIGHT_SUM, _LOGITS, **options))
+    return _run(input, target, _Labelled(logits, target, reduction, _MEAN_WEIGHT_SUM, _LOGITS, **options))
 
 
 def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     """The loss −w[y]·input_y of log-probabilities, as `torch.nn.functional.nll_loss` has it; shapes as in `cross_entropy`."""
     options = {"class_weights": _class_weights("weight", weight), "ignore_index": ignore_index, "has_ignore_index": 1}
-    return _run(input, target, _Labelled(input, target, reduction, _MEAN_WEIGHT_SUM, _NLL, **options))
+    log_probabilities = _floats("input", input, exact=True), {}
+    return _run(input, target, _Labelled(log_probabilities, target, reduction, _MEAN_WEIGHT_SUM, _NLL, **options))
 
 
-def real_world_weight_cross_entropy(input, target, miss_costs, mislabel_costs, reduction="mean", ignore_index=-100):
+def real_world_weight_cross_entropy(
+    input, target, miss_costs, mislabel_costs, reduction="mean", ignore_index=-100, *, scale=None, zero_point=0
+):
     """The loss −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) of Ho & Wookey (2020).
 
     `miss_costs` (C) says what it costs to miss each class, `mislabel_costs` (C, C) what it costs to say j (column) where y
@@ -596,26 +640,29 @@ def real_world_weight_cross_entropy(input, target, miss_costs, mislabel_costs, r
         raise ValueError(f"mislabel_costs: expected a square matrix, found shape {costs.shape}")
     options = {"class_weights": _class_weights("miss_costs", miss_costs), "mislabel_costs": costs}
     options |= {"ignore_index": ignore_index, "has_ignore_index": 1}
-    return _run(input, target, _Labelled(input, target, reduction, _MEAN_ROWS, _LOGITS, **options))
+    logits = _logits(input, scale, zero_point)
+    return _run(input, target, _Labelled(logits, target, reduction, _MEAN_ROWS, _LOGITS, **options))
 
 
-def binary_cross_entropy_with_logits(input, target, weight=None, pos_weight=None, reduction="mean"):
+def binary_cross_entropy_with_logits(
+    input, target, weight=None, pos_weight=None, reduction="mean", *, scale=None, zero_point=0
+):
     """The binary loss, as `torch.nn.functional.binary_cross_entropy_with_logits` has it, for targets in [0, 1].
 
     `weight` and `pos_weight` are at least 0 and broadcast to the input. Differentiable with respect to input and target.
     """
     weight, pos_weight = _weights("weight", weight), _weights("pos_weight", pos_weight)
-    return _run(input, target, _Binary(input, target, reduction, weight, pos_weight))
+    return _run(input, target, _Binary(_logits(input, scale, zero_point), target, reduction, weight, pos_weight))
 
 
-def log_softmax(input):
+def log_softmax(input, *, scale=None, zero_point=0):
     """log softmax over the last axis, exact also where the probability is near 1."""
-    return _run(input, None, _LogSoftmax(input))
+    return _run(input, None, _LogSoftmax(_logits(input, scale, zero_point)))
 
 
-def log_sum_exp(input):
+def log_sum_exp(input, *, scale=None, zero_point=0):
     """log Σ exp over the last axis."""
-    return _run(input, None, _LogSumExp(input))
+    return _run(input, None, _LogSumExp(_logits(input, scale, zero_point)))
 
 
 def class_weights(labels, classes, scheme="balanced", beta=0.999, normalisation=None, empty_class=None, ignore_index=-100):

@@ -30,6 +30,19 @@ def of_rows(shape):
     return () if len(shape) == 1 else (shape[0], *shape[2:])
 
 
+def real_world_weight(x, target, miss, mislabel, reduction, ignored):
+    """The textbook."""
+    axis = 0 if x.dim() == 1 else 1
+    p = x.softmax(axis).movedim(axis, -1)
+    y = target.where(target != ignored, 0)
+    own = p.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    losses = -miss.double()[y] * own.log()
+    losses = losses - (mislabel.double()[y] * (1 - p).where(mislabel[y] > 0, 1.0).log()).sum(-1)
+    losses = losses.where(target != ignored, 0.0)
+    total = losses.sum()
+    return {"none": losses, "sum": total, "mean": total / (target != ignored).sum()}[reduction]
+
+
 class Close(unittest.TestCase):
     def close(self, found, expected, scale=1.0):
         self.assertEqual(tuple(found.shape), tuple(expected.shape))
@@ -139,17 +152,6 @@ class Losses(Close):
             )
 
     def test_real_world_weight_cross_entropy(self):
-        def textbook(x, target, miss, mislabel, reduction, ignored):
-            axis = 0 if x.dim() == 1 else 1
-            p = x.softmax(axis).movedim(axis, -1)
-            y = target.where(target != ignored, 0)
-            own = p.gather(-1, y.unsqueeze(-1)).squeeze(-1)
-            losses = -miss.double()[y] * own.log()
-            losses = losses - (mislabel.double()[y] * (1 - p).where(mislabel[y] > 0, 1.0).log()).sum(-1)
-            losses = losses.where(target != ignored, 0.0)
-            total = losses.sum()
-            return {"none": losses, "sum": total, "mean": total / (target != ignored).sum()}[reduction]
-
         for _ in range(200):
             shape = shapes(self.random)
             classes = shape[0] if len(shape) == 1 else shape[1]
@@ -163,7 +165,7 @@ class Losses(Close):
             reduction, _ = options(self.random)
             self.both(
                 lambda x: rwwce.real_world_weight_cross_entropy(x, target, miss, mislabel, reduction),
-                lambda x: textbook(x, target, miss, mislabel, reduction, -100),
+                lambda x: real_world_weight(x, target, miss, mislabel, reduction, -100),
                 input,
             )
 
@@ -172,6 +174,88 @@ class Losses(Close):
             input = torch.randn(shape) * 5
             self.both(rwwce.log_softmax, lambda x: x.log_softmax(-1), input)
             self.both(rwwce.log_sum_exp, lambda x: x.logsumexp(-1), input)
+
+    def narrow(self, ours, theirs, input, *others):
+        """Of every type, beside PyTorch in float64 on the numbers that they stand for: values and gradients."""
+        for dtype in [torch.float16, torch.bfloat16]:
+            half = input.to(dtype)
+            leaves = [half.clone().requires_grad_(), *(tensor.clone().requires_grad_() for tensor in others)]
+            same = [tensor.detach().float().requires_grad_() for tensor in leaves]
+            wide = [tensor.detach().double().requires_grad_() for tensor in leaves]
+            found, widened, expected = ours(*leaves), ours(*same), theirs(*wide)
+            self.assertEqual(found.dtype, dtype)
+            self.close(widened, expected)
+            # Rounded once.
+            self.assertTrue(torch.equal(found, widened.to(dtype)))
+            upstream = torch.randn(found.shape).to(dtype)
+            gradients = torch.autograd.grad(found, leaves, upstream)
+            in_full = torch.autograd.grad(widened, same, upstream.float())
+            for mine, full, other in zip(gradients, in_full, torch.autograd.grad(expected, wide, upstream.double())):
+                self.close(full, other)
+                self.assertTrue(torch.equal(mine, full.to(mine.dtype)))
+            self.assertEqual(gradients[0].dtype, dtype)
+            if dtype == torch.float16:
+                in_numpy = ours(half.numpy(), *(tensor.numpy() for tensor in others))
+                self.assertTrue(torch.equal(torch.as_tensor(in_numpy), widened.detach()))
+        for dtype, zero_point in [(torch.int8, self.random.randint(-128, 127)), (torch.uint8, self.random.randint(0, 255))]:
+            scale = self.random.choice([0.25, 0.07])
+            limits = torch.iinfo(dtype)
+            quantised = (input / scale + zero_point).round().clamp(limits.min, limits.max).to(dtype)
+            # Rounded once, as the library has it.
+            numbers = torch.tensor(scale) * (quantised.float() - zero_point)
+            leaves = [tensor.clone().requires_grad_() for tensor in others]
+            found = ours(quantised, *leaves, scale=scale, zero_point=zero_point)
+            self.assertEqual(found.dtype, torch.float32)
+            self.close(found, theirs(numbers.double(), *(tensor.double() for tensor in others)))
+            self.assertTrue(torch.equal(found, ours(numbers, *others)))
+            in_numpy = (quantised.numpy(), *(tensor.numpy() for tensor in others))
+            in_numpy = ours(*in_numpy, scale=numpy.float32(scale), zero_point=numpy.int64(zero_point))
+            self.assertTrue(torch.equal(torch.as_tensor(in_numpy), found.detach()))
+            if others:
+                wide = [tensor.double().requires_grad_() for tensor in others]
+                expected = theirs(numbers.double(), *wide)
+                upstream = torch.randn(found.shape)
+                gradients = torch.autograd.grad(found, leaves, upstream)
+                for mine, other in zip(gradients, torch.autograd.grad(expected, wide, upstream.double())):
+                    self.close(mine, other)
+
+    def test_narrow_input(self):
+        for _ in range(40):
+            shape = shapes(self.random)
+            classes = shape[0] if len(shape) == 1 else shape[1]
+            axis = 0 if len(shape) == 1 else 1
+            input, weight = torch.randn(shape) * 4, torch.rand(classes) + 0.1
+            target, soft = torch.randint(0, classes, of_rows(shape)), torch.randn(shape).softmax(axis)
+            reduction, smoothing = options(self.random)
+            self.narrow(
+                lambda x, **of_integers: rwwce.cross_entropy(x, target, weight, -100, reduction, smoothing, **of_integers),
+                lambda x: F.cross_entropy(x, target, weight.double(), None, -100, None, reduction, smoothing),
+                input,
+            )
+            self.narrow(
+                lambda x, q, **of_integers: rwwce.cross_entropy(
+                    x, q, weight, reduction=reduction, label_smoothing=smoothing, **of_integers
+                ),
+                lambda x, q: F.cross_entropy(x, q, weight.double(), reduction=reduction, label_smoothing=smoothing),
+                input,
+                soft,
+            )
+            self.narrow(
+                lambda x, t, **of_integers: rwwce.binary_cross_entropy_with_logits(x, t, reduction=reduction, **of_integers),
+                lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction=reduction),
+                input,
+                torch.rand(shape),
+            )
+            mislabel = 1 - torch.eye(classes)
+            self.narrow(
+                lambda x, **of_integers: rwwce.real_world_weight_cross_entropy(
+                    x, target, weight, mislabel, reduction, **of_integers
+                ),
+                lambda x: real_world_weight(x, target, weight, mislabel, reduction, -100),
+                input,
+            )
+            self.narrow(rwwce.log_softmax, lambda x: x.log_softmax(-1), input)
+            self.narrow(rwwce.log_sum_exp, lambda x: x.logsumexp(-1), input)
 
     def test_gradients_against_differences(self):
         # Of the loss in a longer chain, so that the upstream factor is not 1.
@@ -201,6 +285,8 @@ class Layouts(Close):
     def test_what_is_not_contiguous(self):
         input, target = torch.randn(10, 6)[:, ::2].requires_grad_(), torch.tensor([0, 1, 2, 0, 1] * 4)[::2]
         self.close(rwwce.cross_entropy(input, target), F.cross_entropy(input, target))
+        half, target = torch.randn(4, 6).half()[:, ::2], torch.tensor([0, 1, 2, 0])
+        self.assertEqual(rwwce.cross_entropy(half, target), rwwce.cross_entropy(half.contiguous(), target))
         image = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last).requires_grad_()
         target = torch.randint(0, 3, (2, 4, 5))
         rwwce.cross_entropy(image, target).backward()
@@ -210,6 +296,10 @@ class Layouts(Close):
         tensor, array = torch.randn(3, 4), numpy.ones((3, 4), numpy.float32)
         self.assertEqual(rwwce._address(rwwce._floats("x", tensor)), tensor.data_ptr())
         self.assertEqual(rwwce._address(rwwce._floats("x", array)), array.ctypes.data)
+        for narrow in [tensor.half(), tensor.bfloat16(), array.astype(numpy.float16)]:
+            self.assertEqual(rwwce._address(rwwce._logits(narrow)[0]), rwwce._address(narrow))
+        for integers in [tensor.to(torch.int8), array.astype(numpy.uint8)]:
+            self.assertEqual(rwwce._address(rwwce._logits(integers, 0.5, 3)[0]), rwwce._address(integers))
         labels = numpy.zeros(3, numpy.uint8)
         self.assertEqual(rwwce._address(rwwce._labels("y", labels)[0]), labels.ctypes.data)
 
@@ -228,6 +318,8 @@ class Layouts(Close):
         self.assertAlmostEqual(soft, expected, places=6)
         self.assertAlmostEqual(float(rwwce.log_sum_exp(logits)[0]), math.log(numpy.exp(logits[0]).sum()), places=5)
         self.assertEqual(rwwce.log_softmax(logits).shape, (5, 3))
+        half = logits.astype(numpy.float16)
+        self.assertTrue((rwwce.log_sum_exp(half) == rwwce.log_sum_exp(half.astype(">f2"))).all())
         t = rng.random((5, 3)).astype(numpy.float32)
         self.assertAlmostEqual(
             rwwce.binary_cross_entropy_with_logits(logits, t),
@@ -293,6 +385,17 @@ class Errors(unittest.TestCase):
         self.refused(ValueError, "means nothing together with target probabilities", loss, x, torch.rand(2, 3), None, 0)
         self.refused(ValueError, "weight: there is no gradient", loss, x, y, torch.ones(3, requires_grad=True))
         self.refused(ValueError, "target: expected integers, found torch.bool", loss, x, torch.tensor([True, False]))
+        integers = torch.zeros(2, 3, dtype=torch.uint8)
+        self.refused(ValueError, "input: expected float32, found torch.uint8", loss, integers, y)
+        self.refused(ValueError, "scale: expected a finite number above 0", loss, integers, y, scale=0.0)
+        for zero_point in [-1, 256, 2**32, -(2**64)]:
+            options = {"scale": 1.0, "zero_point": zero_point}
+            self.refused(ValueError, "zero point: expected an integer of the type of the logits", loss, integers, y, **options)
+        self.refused(ValueError, "zero_point: means nothing without a scale", loss, x, y, zero_point=1)
+        self.refused(ValueError, "scale: means nothing for input in float32", loss, x, y, scale=1.0)
+        self.refused(ValueError, "scale: means nothing for input in float16", loss, x.half(), y, scale=1.0)
+        self.refused(ValueError, "scale: means nothing for input in int64", rwwce.log_sum_exp, [1, 2], scale=1.0)
+        self.refused(TypeError, "", loss, integers, y, scale=1.0, zero_point=0.5)
         costs = torch.ones(3, 3)
         rwwce_loss = rwwce.real_world_weight_cross_entropy
         self.refused(ValueError, "the cost of naming class 0 where it is true is not 0", rwwce_loss, x, y, torch.ones(3), costs)

@@ -5,9 +5,10 @@
  * the trouble is, and rwwce_error_message makes a sentence of it.
  *
  * Arrays are flat. N is the number of samples, C of classes, D of positions of a sample (pixels, tokens; 1 for a plain
- * classifier). Logits are [N, C, D]: the logit of class c at position d of sample n is number (n*C + c)*D + d. Labels are
- * [N, D]. A pointer that is not NULL points to as many elements as the count beside it says, or to one value where there
- * is no count. A pointer may be NULL where that is said, and for an array of no elements.
+ * classifier). Logits are [N, C, D]: the logit of class c at position d of sample n is number (n*C + c)*D + d. They are
+ * float, or of the type that the options name where the pointer is to void. Labels are [N, D]. A pointer that is not NULL
+ * points to as many elements as the count beside it says, or to one value where there is no count. A pointer may be NULL
+ * where that is said, and for an array of no elements.
  *
  * Every function may be called by several threads at once, and from a signal handler: nothing is allocated, nothing is
  * kept between calls but the choice of a backend, nothing blocks. What a call reads must not change while it runs.
@@ -41,12 +42,13 @@
 /* Options at their defaults: the plain loss over `classes` classes of logits [N, C], mean over the weight sum. */
 #define RWWCE_OPTIONS_INIT(classes)                                                                \
   {sizeof(rwwce_options), (size_t)(classes), 1, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0,      \
-   RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 0.0f, 0.0f, 0.0f, 1.0f, 1.0f, NULL}
+   RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 0.0f, 0.0f, 0.0f, 1.0f, 1.0f,              \
+   RWWCE_LOGIT_F32, 1.0f, 0, NULL}
 
 /* Options at their defaults: the binary loss of `labels` labels a sample, mean over all logits. */
 #define RWWCE_BINARY_OPTIONS_INIT(labels)                                                          \
   {sizeof(rwwce_binary_options), (size_t)(labels), NULL, 0, NULL, 0, NULL, 0, NULL, 0,                     \
-   RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 1.0f, NULL}
+   RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 1.0f, RWWCE_LOGIT_F32, 1.0f, 0, NULL}
 
 /* Class weights by a scheme, not normalised; a class without samples is an error. */
 #define RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)                                                   \
@@ -96,6 +98,10 @@ typedef uint32_t rwwce_reduction;
 
 // What a mean is when its denominator is 0.
 typedef uint32_t rwwce_zero_denominator;
+
+// The type of an array of logits. What is computed is what is computed of the floats that its elements stand for, in the
+// same bits; gradients are with respect to these, and float.
+typedef uint32_t rwwce_logit_type;
 
 // The loss over C classes: shapes, weights and the terms that it has. Start from `RWWCE_OPTIONS_INIT(C)`.
 //
@@ -151,6 +157,13 @@ typedef struct rwwce_options {
   float temperature;
   // What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
   float upstream;
+  // The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
+  // `RWWCE_LOGIT_F32`.
+  rwwce_logit_type logit_type;
+  // The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter.
+  float logit_scale;
+  // The zero point of these two, among the numbers that the type has.
+  int32_t logit_zero_point;
   // The backend by its name, or NULL for the best one.
   const char *backend;
 } rwwce_options;
@@ -222,6 +235,13 @@ typedef struct rwwce_binary_options {
   rwwce_zero_denominator zero_denominator;
   // What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
   float upstream;
+  // The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
+  // `RWWCE_LOGIT_F32`.
+  rwwce_logit_type logit_type;
+  // The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter.
+  float logit_scale;
+  // The zero point of these two, among the numbers that the type has.
+  int32_t logit_zero_point;
   // The backend by its name, or NULL for the best one.
   const char *backend;
 } rwwce_binary_options;
@@ -300,7 +320,7 @@ typedef struct rwwce_row_partial {
 // The cost of naming a class where it is true is not 0: `index`, the class.
 #define RWWCE_ERROR_COST_OF_TRUTH 10
 
-// An option means nothing together with another, or in this call: `argument`, `other_argument`.
+// An option means nothing together with another, or in this call: `argument`, `other_argument`, which may be none.
 #define RWWCE_ERROR_INCOMPATIBLE 11
 
 // A target of a binary loss is not in [0, 1]: `index`.
@@ -454,6 +474,12 @@ typedef struct rwwce_row_partial {
 // A total or a part of a row.
 #define RWWCE_ARGUMENT_PARTIAL 110
 
+// The type of the logits.
+#define RWWCE_ARGUMENT_LOGIT_TYPE 111
+
+// The floats that logits stand for.
+#define RWWCE_ARGUMENT_NUMBERS 112
+
 // The mean over the weight sum; over the rows for target probabilities, with mislabel costs and for binary losses.
 #define RWWCE_REDUCTION_DEFAULT 0
 
@@ -526,6 +552,21 @@ typedef struct rwwce_row_partial {
 // `int64_t`
 #define RWWCE_LABEL_I64 5
 
+// `float`
+#define RWWCE_LOGIT_F32 0
+
+// `int8_t`: an element q stands for scale·(q − zero point), as in ONNX and LiteRT, rounded once.
+#define RWWCE_LOGIT_I8 1
+
+// `uint8_t`, likewise.
+#define RWWCE_LOGIT_U8 2
+
+// IEEE 754 binary16: `_Float16`, or its bits in a `uint16_t`.
+#define RWWCE_LOGIT_F16 3
+
+// bfloat16: the upper half of the bits of a `float`, in a `uint16_t`.
+#define RWWCE_LOGIT_BF16 4
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -553,7 +594,7 @@ size_t rwwce_error_message(const struct rwwce_error *error,
 // Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
 RWWCE_API
 rwwce_status rwwce_loss(const struct rwwce_options *options,
-                        const float *logits,
+                        const void *logits,
                         size_t logits_count,
                         const void *labels,
                         size_t labels_count,
@@ -566,7 +607,8 @@ rwwce_status rwwce_loss(const struct rwwce_options *options,
 // −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as `rwwce_loss`: for programs that
 // have no room for other options. What else this library can do is not linked with it.
 //
-// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones.
+// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are made float by
+// `rwwce_widen`, of as many rows at a time as there is room for.
 //
 // Every error leaves `row_losses` as they were. `row_losses` must not overlap any other array.
 RWWCE_API
@@ -590,7 +632,7 @@ rwwce_status rwwce_weighted_row_losses(size_t classes,
 // Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
 RWWCE_API
 rwwce_status rwwce_loss_gradient(const struct rwwce_options *options,
-                                 const float *logits,
+                                 const void *logits,
                                  size_t logits_count,
                                  const void *labels,
                                  size_t labels_count,
@@ -600,7 +642,7 @@ rwwce_status rwwce_loss_gradient(const struct rwwce_options *options,
                                  struct rwwce_summary *summary,
                                  struct rwwce_error *error);
 
-// As `rwwce_loss_gradient`, with the gradient written over the logits.
+// As `rwwce_loss_gradient`, with the gradient written over the logits, which are float.
 RWWCE_API
 rwwce_status rwwce_loss_gradient_in_place(const struct rwwce_options *options,
                                           float *logits,
@@ -615,7 +657,7 @@ rwwce_status rwwce_loss_gradient_in_place(const struct rwwce_options *options,
 // targets are finite and need not add up to 1. Otherwise as `rwwce_loss`.
 RWWCE_API
 rwwce_status rwwce_soft_loss(const struct rwwce_options *options,
-                             const float *logits,
+                             const void *logits,
                              size_t logits_count,
                              const float *targets,
                              size_t targets_count,
@@ -627,7 +669,7 @@ rwwce_status rwwce_soft_loss(const struct rwwce_options *options,
 // The loss as `rwwce_soft_loss` has it, and its gradient as in `rwwce_loss_gradient`.
 RWWCE_API
 rwwce_status rwwce_soft_gradient(const struct rwwce_options *options,
-                                 const float *logits,
+                                 const void *logits,
                                  size_t logits_count,
                                  const float *targets,
                                  size_t targets_count,
@@ -636,7 +678,7 @@ rwwce_status rwwce_soft_gradient(const struct rwwce_options *options,
                                  struct rwwce_summary *summary,
                                  struct rwwce_error *error);
 
-// As `rwwce_soft_gradient`, with the gradient written over the logits.
+// As `rwwce_soft_gradient`, with the gradient written over the logits, which are float.
 RWWCE_API
 rwwce_status rwwce_soft_gradient_in_place(const struct rwwce_options *options,
                                           float *logits,
@@ -689,13 +731,13 @@ rwwce_status rwwce_gradient_from_log_probabilities(const struct rwwce_options *o
                                                    struct rwwce_error *error);
 
 // log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
-// only the shape, the temperature, the class bias and the backend matter. The error is at most 3 ulp, also where p is
-// near 1.
+// only the shape, the type of the logits, the temperature, the class bias and the backend matter. The error is at most
+// 3 ulp, also where p is near 1.
 //
 // Every error leaves `log_probabilities` as it was; it must not overlap any other array.
 RWWCE_API
 rwwce_status rwwce_log_probabilities(const struct rwwce_options *options,
-                                     const float *logits,
+                                     const void *logits,
                                      size_t logits_count,
                                      float *log_probabilities,
                                      size_t log_probabilities_count,
@@ -704,7 +746,7 @@ rwwce_status rwwce_log_probabilities(const struct rwwce_options *options,
 // log Σ exp of every row into `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`.
 RWWCE_API
 rwwce_status rwwce_log_sum_exps(const struct rwwce_options *options,
-                                const float *logits,
+                                const void *logits,
                                 size_t logits_count,
                                 float *log_sum_exps,
                                 size_t log_sum_exps_count,
@@ -727,7 +769,7 @@ rwwce_status rwwce_log_sum_exp(const float *logits,
 // Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
 RWWCE_API
 rwwce_status rwwce_binary_loss(const struct rwwce_binary_options *options,
-                               const float *logits,
+                               const void *logits,
                                size_t logits_count,
                                const float *targets,
                                size_t targets_count,
@@ -742,7 +784,7 @@ rwwce_status rwwce_binary_loss(const struct rwwce_binary_options *options,
 // Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
 RWWCE_API
 rwwce_status rwwce_binary_gradient(const struct rwwce_binary_options *options,
-                                   const float *logits,
+                                   const void *logits,
                                    size_t logits_count,
                                    const float *targets,
                                    size_t targets_count,
@@ -751,7 +793,7 @@ rwwce_status rwwce_binary_gradient(const struct rwwce_binary_options *options,
                                    struct rwwce_summary *summary,
                                    struct rwwce_error *error);
 
-// As `rwwce_binary_gradient`, with the gradient written over the logits.
+// As `rwwce_binary_gradient`, with the gradient written over the logits, which are float.
 RWWCE_API
 rwwce_status rwwce_binary_gradient_in_place(const struct rwwce_binary_options *options,
                                             float *logits,
@@ -760,6 +802,21 @@ rwwce_status rwwce_binary_gradient_in_place(const struct rwwce_binary_options *o
                                             size_t targets_count,
                                             struct rwwce_summary *summary,
                                             struct rwwce_error *error);
+
+// The floats that logits of any type stand for into `numbers`, as many as there are logits: for functions whose logits are
+// `float *`. `logit_scale` and `logit_zero_point` are those of the options. A row of which memory holds a part at a time
+// is widened, given to `rwwce_row_partial_of` and merged part by part.
+//
+// Every error leaves `numbers` as they were. `numbers` must not overlap the logits.
+RWWCE_API
+rwwce_status rwwce_widen(const void *logits,
+                         size_t logits_count,
+                         rwwce_logit_type logit_type,
+                         float logit_scale,
+                         int32_t logit_zero_point,
+                         float *numbers,
+                         size_t numbers_count,
+                         struct rwwce_error *error);
 
 // Counts the rows of each class into `counts`, `[C]`, whose length is the number of classes. Rows whose label is
 // `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of rows that were counted.
@@ -802,7 +859,7 @@ rwwce_status rwwce_total_reduce(const struct rwwce_total *total,
                                 struct rwwce_error *error);
 
 // A part of a row into `part`: its logits, and the index among them of the label, or `RWWCE_NO_LABEL`. `backend_name` may be
-// NULL for the best one.
+// NULL for the best one. Logits of another type are made float by `rwwce_widen`.
 RWWCE_API
 rwwce_status rwwce_row_partial_of(const float *logits,
                                   size_t logits_count,
@@ -871,7 +928,7 @@ rwwce_status rwwce_add_class_sums(const struct rwwce_options *options,
 // Every error leaves the matrix and `undecided` as they were.
 RWWCE_API
 rwwce_status rwwce_add_confusion(const struct rwwce_options *options,
-                                 const float *logits,
+                                 const void *logits,
                                  size_t logits_count,
                                  const void *labels,
                                  size_t labels_count,

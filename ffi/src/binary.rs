@@ -1,5 +1,7 @@
 //! The binary and multi-label loss.
 
+use core::ffi::c_void;
+
 use crate::arrays::Arrays;
 use crate::losses::rwwce_summary;
 use crate::options::{Loss, rwwce_binary_options};
@@ -14,7 +16,7 @@ use crate::status::*;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_binary_loss(
     options: *const rwwce_binary_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     targets: *const f32,
     targets_count: usize,
@@ -28,8 +30,8 @@ pub unsafe extern "C" fn rwwce_binary_loss(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, .. } = rwwce_binary_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, .. } = rwwce_binary_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
             let result = match row_losses {
@@ -48,7 +50,7 @@ pub unsafe extern "C" fn rwwce_binary_loss(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_binary_gradient(
     options: *const rwwce_binary_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     targets: *const f32,
     targets_count: usize,
@@ -62,8 +64,8 @@ pub unsafe extern "C" fn rwwce_binary_gradient(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, upstream } = rwwce_binary_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, upstream } = rwwce_binary_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
             summary.write(loss.gradient(logits, targets, upstream, gradient)?.into())
@@ -71,7 +73,7 @@ pub unsafe extern "C" fn rwwce_binary_gradient(
     }
 }
 
-/// As `rwwce_binary_gradient`, with the gradient written over the logits.
+/// As `rwwce_binary_gradient`, with the gradient written over the logits, which are float.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_binary_gradient_in_place(
     options: *const rwwce_binary_options,
@@ -87,7 +89,8 @@ pub unsafe extern "C" fn rwwce_binary_gradient_in_place(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, upstream } = rwwce_binary_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream } = rwwce_binary_options::read(options, arrays)?;
+            logit_type.float_alone(RWWCE_ARGUMENT_NONE)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             summary.write(loss.gradient_in_place(logits, targets, upstream)?.into())

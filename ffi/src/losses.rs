@@ -44,7 +44,7 @@ impl From<Summary> for rwwce_summary {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_loss(
     options: *const rwwce_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     labels: *const c_void,
     labels_count: usize,
@@ -59,8 +59,8 @@ pub unsafe extern "C" fn rwwce_loss(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
             let result = match row_losses {
@@ -75,7 +75,8 @@ pub unsafe extern "C" fn rwwce_loss(
 /// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as `rwwce_loss`: for programs that
 /// have no room for other options. What else this library can do is not linked with it.
 ///
-/// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones.
+/// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are made float by
+/// `rwwce_widen`, of as many rows at a time as there is room for.
 ///
 /// Every error leaves `row_losses` as they were. `row_losses` must not overlap any other array.
 #[unsafe(no_mangle)]
@@ -134,7 +135,7 @@ pub unsafe extern "C" fn rwwce_weighted_row_losses(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_loss_gradient(
     options: *const rwwce_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     labels: *const c_void,
     labels_count: usize,
@@ -149,8 +150,8 @@ pub unsafe extern "C" fn rwwce_loss_gradient(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
             let result = with_labels!(labels, |labels| loss.gradient(logits, labels, upstream, gradient));
@@ -159,7 +160,7 @@ pub unsafe extern "C" fn rwwce_loss_gradient(
     }
 }
 
-/// As `rwwce_loss_gradient`, with the gradient written over the logits.
+/// As `rwwce_loss_gradient`, with the gradient written over the logits, which are float.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_loss_gradient_in_place(
     options: *const rwwce_options,
@@ -176,7 +177,8 @@ pub unsafe extern "C" fn rwwce_loss_gradient_in_place(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
+            logit_type.float_alone(RWWCE_ARGUMENT_NONE)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             let result = with_labels!(labels, |labels| loss.gradient_in_place(logits, labels, upstream));
@@ -190,7 +192,7 @@ pub unsafe extern "C" fn rwwce_loss_gradient_in_place(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_soft_loss(
     options: *const rwwce_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     targets: *const f32,
     targets_count: usize,
@@ -204,8 +206,8 @@ pub unsafe extern "C" fn rwwce_soft_loss(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
             let result = match row_losses {
@@ -221,7 +223,7 @@ pub unsafe extern "C" fn rwwce_soft_loss(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_soft_gradient(
     options: *const rwwce_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     targets: *const f32,
     targets_count: usize,
@@ -235,8 +237,8 @@ pub unsafe extern "C" fn rwwce_soft_gradient(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
             summary.write(loss.soft_gradient(logits, targets, upstream, gradient)?.into())
@@ -244,7 +246,7 @@ pub unsafe extern "C" fn rwwce_soft_gradient(
     }
 }
 
-/// As `rwwce_soft_gradient`, with the gradient written over the logits.
+/// As `rwwce_soft_gradient`, with the gradient written over the logits, which are float.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_soft_gradient_in_place(
     options: *const rwwce_options,
@@ -260,7 +262,8 @@ pub unsafe extern "C" fn rwwce_soft_gradient_in_place(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
+            logit_type.float_alone(RWWCE_ARGUMENT_NONE)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
             summary.write(loss.soft_gradient_in_place(logits, targets, upstream)?.into())
@@ -289,7 +292,8 @@ pub unsafe extern "C" fn rwwce_loss_from_probabilities(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
+            logit_type.float_alone(RWWCE_ARGUMENT_PROBABILITIES)?;
             let p = arrays.input(RWWCE_ARGUMENT_PROBABILITIES, probabilities, probabilities_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
@@ -322,7 +326,8 @@ pub unsafe extern "C" fn rwwce_loss_from_log_probabilities(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
+            logit_type.float_alone(RWWCE_ARGUMENT_LOG_PROBABILITIES)?;
             let log_p = arrays.input(RWWCE_ARGUMENT_LOG_PROBABILITIES, log_probabilities, log_probabilities_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
@@ -353,7 +358,8 @@ pub unsafe extern "C" fn rwwce_gradient_from_log_probabilities(
     unsafe {
         report(error, || {
             let arrays = &mut Arrays::new();
-            let Loss { loss, upstream } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
+            logit_type.float_alone(RWWCE_ARGUMENT_LOG_PROBABILITIES)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
             Ok(with_labels!(labels, |labels| loss.gradient_from_log_probabilities(labels, upstream, gradient))?)
@@ -362,14 +368,14 @@ pub unsafe extern "C" fn rwwce_gradient_from_log_probabilities(
 }
 
 /// log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
-/// only the shape, the temperature, the class bias and the backend matter. The error is at most 3 ulp, also where p is
-/// near 1.
+/// only the shape, the type of the logits, the temperature, the class bias and the backend matter. The error is at most
+/// 3 ulp, also where p is near 1.
 ///
 /// Every error leaves `log_probabilities` as it was; it must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_log_probabilities(
     options: *const rwwce_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     log_probabilities: *mut f32,
     log_probabilities_count: usize,
@@ -379,8 +385,8 @@ pub unsafe extern "C" fn rwwce_log_probabilities(
     unsafe {
         report(error, || {
             let arrays = &mut Arrays::new();
-            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let out = arrays.output(RWWCE_ARGUMENT_LOG_PROBABILITIES, log_probabilities, log_probabilities_count)?;
             Ok(loss.log_probabilities(logits, out)?)
         })
@@ -391,7 +397,7 @@ pub unsafe extern "C" fn rwwce_log_probabilities(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_log_sum_exps(
     options: *const rwwce_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     log_sum_exps: *mut f32,
     log_sum_exps_count: usize,
@@ -401,8 +407,8 @@ pub unsafe extern "C" fn rwwce_log_sum_exps(
     unsafe {
         report(error, || {
             let arrays = &mut Arrays::new();
-            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let out = arrays.output(RWWCE_ARGUMENT_LOG_SUM_EXPS, log_sum_exps, log_sum_exps_count)?;
             Ok(loss.log_sum_exps(logits, out)?)
         })

@@ -52,7 +52,7 @@ pub unsafe extern "C" fn rwwce_add_class_sums(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_add_confusion(
     options: *const rwwce_options,
-    logits: *const f32,
+    logits: *const c_void,
     logits_count: usize,
     labels: *const c_void,
     labels_count: usize,
@@ -67,8 +67,8 @@ pub unsafe extern "C" fn rwwce_add_confusion(
         report(error, || {
             let arrays = &mut Arrays::new();
             let undecided = arrays.optional_place(undecided)?;
-            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
-            let logits = arrays.input(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
+            let logits = logit_type.read(arrays, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let confusion = arrays.output(RWWCE_ARGUMENT_CONFUSION, confusion, confusion_count)?;
             undecided.write(with_labels!(labels, |labels| loss.add_confusion(logits, labels, confusion))?)

@@ -2,9 +2,11 @@
 
 use core::alloc::Layout;
 use core::ffi::c_char;
+use core::mem::offset_of;
 use core::slice;
 
 use crate::arrays::{Arrays, value};
+use crate::logits::{LogitType, rwwce_logit_type};
 use crate::status::*;
 use kernel::{
     Backend, BinaryCrossEntropy, ClassWeights, CrossEntropy, Denominator, EmptyClass, Normalisation, Reduction, Scheme,
@@ -125,6 +127,13 @@ pub struct rwwce_options {
     pub temperature: f32,
     /// What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
     pub upstream: f32,
+    /// The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
+    /// `RWWCE_LOGIT_F32`.
+    pub logit_type: rwwce_logit_type,
+    /// The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter.
+    pub logit_scale: f32,
+    /// The zero point of these two, among the numbers that the type has.
+    pub logit_zero_point: i32,
     /// The backend by its name, or NULL for the best one.
     pub backend: *const c_char,
 }
@@ -161,6 +170,13 @@ pub struct rwwce_binary_options {
     pub zero_denominator: rwwce_zero_denominator,
     /// What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
     pub upstream: f32,
+    /// The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
+    /// `RWWCE_LOGIT_F32`.
+    pub logit_type: rwwce_logit_type,
+    /// The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter.
+    pub logit_scale: f32,
+    /// The zero point of these two, among the numbers that the type has.
+    pub logit_zero_point: i32,
     /// The backend by its name, or NULL for the best one.
     pub backend: *const c_char,
 }
@@ -223,7 +239,7 @@ unsafe fn read<T: SizedStruct>(options: *const T) -> Result<T, rwwce_error> {
     unsafe { value(RWWCE_ARGUMENT_OPTIONS, options) }
 }
 
-fn unknown(argument: rwwce_argument, number: u32) -> rwwce_error {
+pub(crate) fn unknown(argument: rwwce_argument, number: u32) -> rwwce_error {
     rwwce_error { found: number as usize, ..rwwce_error::new(RWWCE_ERROR_UNKNOWN_VALUE, argument) }
 }
 
@@ -298,9 +314,10 @@ unsafe fn upstream<'a>(
     Ok(rows.map_or(Upstream::Loss(factor), Upstream::Rows))
 }
 
-/// A loss and what its gradient is multiplied by.
+/// A loss, how its logits are read, and what its gradient is multiplied by.
 pub(crate) struct Loss<'a, L> {
     pub(crate) loss: L,
+    pub(crate) logit_type: LogitType,
     pub(crate) upstream: Upstream<'a>,
 }
 
@@ -317,6 +334,7 @@ impl rwwce_options {
     ) -> Result<Loss<'a, CrossEntropy<'a>>, rwwce_error> {
         // SAFETY: as the caller has promised.
         let it = unsafe { read(options) }?;
+        let logit_type = LogitType::new(it.logit_type, it.logit_scale, it.logit_zero_point)?;
         let mut loss = CrossEntropy::new(it.classes)
             .positions(it.positions)
             .label_smoothing(it.label_smoothing)
@@ -354,7 +372,8 @@ impl rwwce_options {
             if let Some(bias) = arrays.optional_input(RWWCE_ARGUMENT_CLASS_BIAS, bias, count)? {
                 loss = loss.class_bias(bias);
             }
-            Ok(Loss { loss, upstream: upstream(arrays, it.upstream, it.row_upstream, it.row_upstream_count)? })
+            let upstream = upstream(arrays, it.upstream, it.row_upstream, it.row_upstream_count)?;
+            Ok(Loss { loss, logit_type, upstream })
         }
     }
 }
@@ -371,6 +390,7 @@ impl rwwce_binary_options {
     ) -> Result<Loss<'a, BinaryCrossEntropy<'a>>, rwwce_error> {
         // SAFETY: as the caller has promised.
         let it = unsafe { read(options) }?;
+        let logit_type = LogitType::new(it.logit_type, it.logit_scale, it.logit_zero_point)?;
         let mut loss = BinaryCrossEntropy::new(it.labels).zero_denominator(zero_denominator(it.zero_denominator)?);
         if let Some(reduction) = reduction(it.reduction)? {
             loss = loss.reduction(reduction);
@@ -392,7 +412,8 @@ impl rwwce_binary_options {
             if let Some(weights) = arrays.optional_input(RWWCE_ARGUMENT_SAMPLE_WEIGHTS, weights, count)? {
                 loss = loss.sample_weights(weights);
             }
-            Ok(Loss { loss, upstream: upstream(arrays, it.upstream, it.row_upstream, it.row_upstream_count)? })
+            let upstream = upstream(arrays, it.upstream, it.row_upstream, it.row_upstream_count)?;
+            Ok(Loss { loss, logit_type, upstream })
         }
     }
 }
@@ -501,4 +522,11 @@ macro_rules! with_labels {
 pub(crate) use with_labels;
 
 // A structure of this size in one version has it in every later one that calls itself the same.
-const _: () = assert!(size_of::<*const f32>() != 8 || size_of::<rwwce_options>() == 160);
+const _: () = assert!(size_of::<*const f32>() != 8 || size_of::<rwwce_options>() == 176);
+
+// Behind the last member there is no padding, which would become a member of a later version without a larger size.
+const _: () = {
+    let last = size_of::<*const c_char>();
+    assert!(offset_of!(rwwce_options, backend) + last == size_of::<rwwce_options>());
+    assert!(offset_of!(rwwce_binary_options, backend) + last == size_of::<rwwce_binary_options>());
+};

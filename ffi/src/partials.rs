@@ -117,7 +117,7 @@ fn label_of(index: usize) -> Option<usize> {
 }
 
 /// A part of a row into `part`: its logits, and the index among them of the label, or `RWWCE_NO_LABEL`. `backend_name` may be
-/// NULL for the best one.
+/// NULL for the best one. Logits of another type are made float by `rwwce_widen`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_row_partial_of(
     logits: *const f32,

@@ -30,7 +30,7 @@ pub const RWWCE_ERROR_ZERO_DENOMINATOR: rwwce_status = 8;
 pub const RWWCE_ERROR_NEGATIVE: rwwce_status = 9;
 /// The cost of naming a class where it is true is not 0: `index`, the class.
 pub const RWWCE_ERROR_COST_OF_TRUTH: rwwce_status = 10;
-/// An option means nothing together with another, or in this call: `argument`, `other_argument`.
+/// An option means nothing together with another, or in this call: `argument`, `other_argument`, which may be none.
 pub const RWWCE_ERROR_INCOMPATIBLE: rwwce_status = 11;
 /// A target of a binary loss is not in [0, 1]: `index`.
 pub const RWWCE_ERROR_TARGET_OUT_OF_RANGE: rwwce_status = 12;
@@ -137,6 +137,10 @@ pub const RWWCE_ARGUMENT_EMPTY_CLASS: rwwce_argument = 108;
 pub const RWWCE_ARGUMENT_RESULT: rwwce_argument = 109;
 /// A total or a part of a row.
 pub const RWWCE_ARGUMENT_PARTIAL: rwwce_argument = 110;
+/// The type of the logits.
+pub const RWWCE_ARGUMENT_LOGIT_TYPE: rwwce_argument = 111;
+/// The floats that logits stand for.
+pub const RWWCE_ARGUMENT_NUMBERS: rwwce_argument = 112;
 
 /// The numbers that have a name on both sides.
 const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
@@ -348,6 +352,15 @@ fn describe(error: &rwwce_error, text: &mut Text) -> fmt::Result {
         RWWCE_ERROR_SIZE_OVERFLOW => {
             write!(text, "{argument}: {} elements are more than memory can address", error.found)
         }
+        RWWCE_ERROR_LENGTH => {
+            write!(text, "{argument}: expected {} elements, found {}", error.expected, error.found)
+        }
+        RWWCE_ERROR_INCOMPATIBLE if error.other_argument == RWWCE_ARGUMENT_NONE => {
+            write!(text, "{argument}: means nothing in this call")
+        }
+        RWWCE_ERROR_INCOMPATIBLE => {
+            write!(text, "{argument}: means nothing together with {}", Name(error.other_argument))
+        }
         RWWCE_ERROR_NULL => write!(text, "{argument}: the pointer is NULL"),
         RWWCE_ERROR_MISALIGNED => write!(text, "{argument}: the pointer is not aligned"),
         RWWCE_ERROR_OVERLAP => write!(text, "{argument}: overlaps the {}", Name(error.other_argument)),
@@ -405,6 +418,8 @@ impl fmt::Display for Name {
             RWWCE_ARGUMENT_EMPTY_CLASS => "empty class",
             RWWCE_ARGUMENT_RESULT => "result",
             RWWCE_ARGUMENT_PARTIAL => "partial result",
+            RWWCE_ARGUMENT_LOGIT_TYPE => "logit type",
+            RWWCE_ARGUMENT_NUMBERS => "numbers",
             _ => "argument",
         })
     }

@@ -31,8 +31,12 @@ static unsigned char *expected;
 static Place places[BLOCKS];
 const Function *now;
 rwwce_label_type label_type = RWWCE_LABEL_I32;
-float number;
-size_t label;
+rwwce_logit_type logit_type = RWWCE_LOGIT_F32;
+float number, scale;
+int32_t zero_point;
+size_t classes, label;
+/* The type that the call is given. */
+static rwwce_logit_type given_type;
 const char *backend;
 rwwce_reduction how;
 rwwce_zero_denominator if_zero;
@@ -52,9 +56,8 @@ void tear_down(void) {
   free(expected);
 }
 
-/* The numbers of the arguments have a gap. */
 static size_t block_of(rwwce_argument argument) {
-  return argument < RWWCE_ARGUMENT_OPTIONS ? argument : argument - RWWCE_ARGUMENT_OPTIONS + 30;
+  return argument < RWWCE_ARGUMENT_OPTIONS ? argument : argument - GAP;
 }
 Place *place_of(rwwce_argument argument) { return &places[block_of(argument)]; }
 /* There is room before and behind each. */
@@ -65,6 +68,7 @@ unsigned char *home_of(rwwce_argument argument) {
 #define FLOATS(name) AT(float, name), COUNT(name)
 #define DOUBLES(name) AT(double, name), COUNT(name)
 #define INTEGERS(name) AT(uint64_t, name), COUNT(name)
+#define THE_LOGITS AT(void, LOGITS), COUNT(LOGITS)
 #define THE_LABELS AT(void, LABELS), COUNT(LABELS), label_type
 #define OPTS AT(rwwce_options, OPTIONS)
 #define BINARY AT(rwwce_binary_options, OPTIONS)
@@ -74,19 +78,19 @@ unsigned char *home_of(rwwce_argument argument) {
 
 typedef rwwce_error E;
 static rwwce_status loss(E *e) {
-  return rwwce_loss(OPTS, FLOATS(LOGITS), THE_LABELS, FLOATS(ROW_LOSSES), SUMMARY, e);
+  return rwwce_loss(OPTS, THE_LOGITS, THE_LABELS, FLOATS(ROW_LOSSES), SUMMARY, e);
 }
 static rwwce_status loss_gradient(E *e) {
-  return rwwce_loss_gradient(OPTS, FLOATS(LOGITS), THE_LABELS, FLOATS(GRADIENT), SUMMARY, e);
+  return rwwce_loss_gradient(OPTS, THE_LOGITS, THE_LABELS, FLOATS(GRADIENT), SUMMARY, e);
 }
 static rwwce_status loss_gradient_in_place(E *e) {
   return rwwce_loss_gradient_in_place(OPTS, FLOATS(LOGITS), THE_LABELS, SUMMARY, e);
 }
 static rwwce_status soft_loss(E *e) {
-  return rwwce_soft_loss(OPTS, FLOATS(LOGITS), FLOATS(TARGETS), FLOATS(ROW_LOSSES), SUMMARY, e);
+  return rwwce_soft_loss(OPTS, THE_LOGITS, FLOATS(TARGETS), FLOATS(ROW_LOSSES), SUMMARY, e);
 }
 static rwwce_status soft_gradient(E *e) {
-  return rwwce_soft_gradient(OPTS, FLOATS(LOGITS), FLOATS(TARGETS), FLOATS(GRADIENT), SUMMARY, e);
+  return rwwce_soft_gradient(OPTS, THE_LOGITS, FLOATS(TARGETS), FLOATS(GRADIENT), SUMMARY, e);
 }
 static rwwce_status soft_gradient_in_place(E *e) {
   return rwwce_soft_gradient_in_place(OPTS, FLOATS(LOGITS), FLOATS(TARGETS), SUMMARY, e);
@@ -103,19 +107,26 @@ static rwwce_status gradient_from_log_probabilities(E *e) {
   return rwwce_gradient_from_log_probabilities(OPTS, THE_LABELS, FLOATS(GRADIENT), e);
 }
 static rwwce_status log_probabilities(E *e) {
-  return rwwce_log_probabilities(OPTS, FLOATS(LOGITS), FLOATS(LOG_PROBABILITIES), e);
+  return rwwce_log_probabilities(OPTS, THE_LOGITS, FLOATS(LOG_PROBABILITIES), e);
 }
 static rwwce_status log_sum_exps(E *e) {
-  return rwwce_log_sum_exps(OPTS, FLOATS(LOGITS), FLOATS(LOG_SUM_EXPS), e);
+  return rwwce_log_sum_exps(OPTS, THE_LOGITS, FLOATS(LOG_SUM_EXPS), e);
+}
+static rwwce_status weighted_row_losses(E *e) {
+  return rwwce_weighted_row_losses(classes, FLOATS(CLASS_WEIGHTS), FLOATS(LOGITS),
+                                   AT(int32_t, LABELS), COUNT(LABELS), FLOATS(ROW_LOSSES), e);
+}
+static rwwce_status widen(E *e) {
+  return rwwce_widen(THE_LOGITS, given_type, scale, zero_point, FLOATS(NUMBERS), e);
 }
 static rwwce_status log_sum_exp(E *e) {
   return rwwce_log_sum_exp(FLOATS(LOGITS), backend, AT(float, RESULT), e);
 }
 static rwwce_status binary_loss(E *e) {
-  return rwwce_binary_loss(BINARY, FLOATS(LOGITS), FLOATS(TARGETS), FLOATS(ROW_LOSSES), SUMMARY, e);
+  return rwwce_binary_loss(BINARY, THE_LOGITS, FLOATS(TARGETS), FLOATS(ROW_LOSSES), SUMMARY, e);
 }
 static rwwce_status binary_gradient(E *e) {
-  return rwwce_binary_gradient(BINARY, FLOATS(LOGITS), FLOATS(TARGETS), FLOATS(GRADIENT), SUMMARY,
+  return rwwce_binary_gradient(BINARY, THE_LOGITS, FLOATS(TARGETS), FLOATS(GRADIENT), SUMMARY,
                                e);
 }
 static rwwce_status binary_gradient_in_place(E *e) {
@@ -158,7 +169,7 @@ static rwwce_status add_class_sums(E *e) {
                               DOUBLES(WEIGHT_SUMS), DOUBLES(LOSS_SUMS), e);
 }
 static rwwce_status add_confusion(E *e) {
-  return rwwce_add_confusion(OPTS, FLOATS(LOGITS), THE_LABELS, INTEGERS(CONFUSION),
+  return rwwce_add_confusion(OPTS, THE_LOGITS, THE_LABELS, INTEGERS(CONFUSION),
                              AT(size_t, RESULT), e);
 }
 static rwwce_status decision_cost(E *e) {
@@ -172,6 +183,9 @@ static rwwce_status decision_cost(E *e) {
 #define SIZES_OF_PARTIAL 0, sizeof(float), sizeof(rwwce_row_partial)
 #define READ(name) {A(name), ARRAY}
 #define READ_ANY(name) {A(name), ARRAY | ANY_LENGTH}
+#define READ_LOGITS {A(LOGITS), ARRAY | ANY_TYPE}
+#define READ_LABELS {A(LABELS), ARRAY | ANY_TYPE}
+#define READ_ANY_LABELS {A(LABELS), ARRAY | ANY_TYPE | ANY_LENGTH}
 #define WRITE(name) {A(name), ARRAY | WRITTEN}
 #define RESULT_IF_ANY {A(RESULT), WRITTEN | OPTIONAL}
 #define ONE_RESULT {A(RESULT), WRITTEN}
@@ -182,38 +196,41 @@ static rwwce_status decision_cost(E *e) {
 
 const Function functions[FUNCTIONS] = {
   {"rwwce_loss", loss, SIZES_OF_LOSS,
-   {COSTS, READ_ANY(UPSTREAM), READ(LOGITS), READ(LABELS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
+   {COSTS, READ_ANY(UPSTREAM), READ_LOGITS, READ_LABELS, WRITE(ROW_LOSSES), RESULT_IF_ANY}},
   {"rwwce_loss_gradient", loss_gradient, SIZES_OF_LOSS,
-   {COSTS, READ(UPSTREAM), READ(LOGITS), READ(LABELS), WRITE(GRADIENT), RESULT_IF_ANY}},
+   {COSTS, READ(UPSTREAM), READ_LOGITS, READ_LABELS, WRITE(GRADIENT), RESULT_IF_ANY}},
   {"rwwce_loss_gradient_in_place", loss_gradient_in_place, SIZES_OF_LOSS,
-   {COSTS, READ(UPSTREAM), READ(LABELS), WRITE(LOGITS), RESULT_IF_ANY}},
+   {COSTS, READ(UPSTREAM), READ_LABELS, WRITE(LOGITS), RESULT_IF_ANY}},
   {"rwwce_soft_loss", soft_loss, SIZES_OF_LOSS,
-   {WEIGHTS, READ(CLASS_BIAS), READ(LOGITS), READ(TARGETS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
+   {WEIGHTS, READ(CLASS_BIAS), READ_LOGITS, READ(TARGETS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
   {"rwwce_soft_gradient", soft_gradient, SIZES_OF_LOSS,
-   {WEIGHTS, READ(CLASS_BIAS), READ(UPSTREAM), READ(LOGITS), READ(TARGETS), WRITE(GRADIENT),
+   {WEIGHTS, READ(CLASS_BIAS), READ(UPSTREAM), READ_LOGITS, READ(TARGETS), WRITE(GRADIENT),
     RESULT_IF_ANY}},
   {"rwwce_soft_gradient_in_place", soft_gradient_in_place, SIZES_OF_LOSS,
    {WEIGHTS, READ(CLASS_BIAS), READ(UPSTREAM), READ(TARGETS), WRITE(LOGITS), RESULT_IF_ANY}},
   {"rwwce_loss_from_probabilities", loss_from_probabilities, SIZES_OF_LOSS,
-   {WEIGHTS, READ(MISLABEL_COSTS), READ(PROBABILITIES), READ(LABELS), WRITE(ROW_LOSSES),
+   {WEIGHTS, READ(MISLABEL_COSTS), READ(PROBABILITIES), READ_LABELS, WRITE(ROW_LOSSES),
     RESULT_IF_ANY}},
   {"rwwce_loss_from_log_probabilities", loss_from_log_probabilities, SIZES_OF_LOSS,
-   {WEIGHTS, READ(LOG_PROBABILITIES), READ(LABELS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
+   {WEIGHTS, READ(LOG_PROBABILITIES), READ_LABELS, WRITE(ROW_LOSSES), RESULT_IF_ANY}},
   {"rwwce_gradient_from_log_probabilities", gradient_from_log_probabilities, SIZES_OF_LOSS,
-   {WEIGHTS, READ(UPSTREAM), READ(LABELS), WRITE(GRADIENT)}},
+   {WEIGHTS, READ(UPSTREAM), READ_LABELS, WRITE(GRADIENT)}},
   {"rwwce_log_probabilities", log_probabilities, SIZES_OF_LOSS,
-   {ITS_OPTIONS, READ(CLASS_BIAS), READ(LOGITS), WRITE(LOG_PROBABILITIES)}},
+   {ITS_OPTIONS, READ(CLASS_BIAS), READ_LOGITS, WRITE(LOG_PROBABILITIES)}},
   {"rwwce_log_sum_exps", log_sum_exps, SIZES_OF_LOSS,
-   {ITS_OPTIONS, READ(CLASS_BIAS), READ(LOGITS), WRITE(LOG_SUM_EXPS)}},
+   {ITS_OPTIONS, READ(CLASS_BIAS), READ_LOGITS, WRITE(LOG_SUM_EXPS)}},
+  {"rwwce_weighted_row_losses", weighted_row_losses, 0, 0, 0,
+   {READ(CLASS_WEIGHTS), READ(LOGITS), READ_ANY(LABELS), WRITE(ROW_LOSSES)}},
+  {"rwwce_widen", widen, 0, 0, 0, {{A(LOGITS), ARRAY | ANY_TYPE | ANY_LENGTH}, WRITE(NUMBERS)}},
   {"rwwce_log_sum_exp", log_sum_exp, 0, sizeof(float), 0, {READ_ANY(LOGITS), ONE_RESULT}},
   {"rwwce_binary_loss", binary_loss, SIZES_OF_BINARY,
-   {BINARY_COSTS, READ(LOGITS), READ(TARGETS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
+   {BINARY_COSTS, READ_LOGITS, READ(TARGETS), WRITE(ROW_LOSSES), RESULT_IF_ANY}},
   {"rwwce_binary_gradient", binary_gradient, SIZES_OF_BINARY,
-   {BINARY_COSTS, READ(UPSTREAM), READ(LOGITS), READ(TARGETS), WRITE(GRADIENT), RESULT_IF_ANY}},
+   {BINARY_COSTS, READ(UPSTREAM), READ_LOGITS, READ(TARGETS), WRITE(GRADIENT), RESULT_IF_ANY}},
   {"rwwce_binary_gradient_in_place", binary_gradient_in_place, SIZES_OF_BINARY,
    {BINARY_COSTS, READ(UPSTREAM), READ(TARGETS), WRITE(LOGITS), RESULT_IF_ANY}},
   {"rwwce_count_labels", count_labels, 0, sizeof(uint64_t), 0,
-   {READ_ANY(LABELS), {A(IGNORE_INDEX), OPTIONAL}, {A(COUNTS), ARRAY | WRITTEN | ANY_LENGTH},
+   {READ_ANY_LABELS, {A(IGNORE_INDEX), OPTIONAL}, {A(COUNTS), ARRAY | WRITTEN | ANY_LENGTH},
     RESULT_IF_ANY}},
   {"rwwce_class_weights", class_weights, sizeof(rwwce_class_weights_options), 0, 0,
    {ITS_OPTIONS, READ_ANY(COUNTS), WRITE(CLASS_WEIGHTS)}},
@@ -229,10 +246,10 @@ const Function functions[FUNCTIONS] = {
   {"rwwce_row_partial_gradient", row_partial_gradient, SIZES_OF_PARTIAL,
    {{A(PARTIAL), 0}, READ_ANY(LOGITS), WRITE(GRADIENT)}},
   {"rwwce_add_class_sums", add_class_sums, SIZES_OF_LOSS,
-   {WEIGHTS, READ_ANY(MISLABEL_COSTS), READ_ANY(CLASS_BIAS), READ_ANY(UPSTREAM), READ_ANY(LABELS),
+   {WEIGHTS, READ_ANY(MISLABEL_COSTS), READ_ANY(CLASS_BIAS), READ_ANY(UPSTREAM), READ_ANY_LABELS,
     READ(ROW_LOSSES), WRITE(COUNTS), WRITE(WEIGHT_SUMS), WRITE(LOSS_SUMS)}},
   {"rwwce_add_confusion", add_confusion, sizeof(rwwce_options), sizeof(size_t), 0,
-   {COSTS, READ(LOGITS), READ(LABELS), WRITE(CONFUSION), RESULT_IF_ANY}},
+   {COSTS, READ_LOGITS, READ_LABELS, WRITE(CONFUSION), RESULT_IF_ANY}},
   {"rwwce_decision_cost", decision_cost, 0, sizeof(double), 0,
    {READ(CONFUSION), READ_ANY(MISS_COSTS), READ(MISLABEL_COSTS), ONE_RESULT}},
 };
@@ -248,12 +265,17 @@ int is_binary(const Function *function) {
   return function->options_size == sizeof(rwwce_binary_options);
 }
 
+int reads_any_type(const Function *function, rwwce_argument argument) {
+  const Use *const use = use_of(function, argument);
+  return use != NULL && use->how & ANY_TYPE;
+}
+
 /* Good arguments ------------------------------------------------------------------------------ */
 
 static size_t good_count(rwwce_argument argument) {
   switch (argument) {
     case A(LOGITS): case A(PROBABILITIES): case A(TARGETS):
-    case A(GRADIENT): case A(LOG_PROBABILITIES):
+    case A(GRADIENT): case A(LOG_PROBABILITIES): case A(NUMBERS):
       return ELEMENTS;
     case A(SAMPLE_WEIGHTS): case A(UPSTREAM): case A(ROW_LOSSES):
       return is_binary(now) ? ELEMENTS : ROWS;
@@ -265,6 +287,17 @@ static size_t good_count(rwwce_argument argument) {
   }
 }
 
+/* The type of the logits, and as integers their zero point. Their scale is a quarter. */
+static rwwce_logit_type its_type(void) {
+  return reads_any_type(now, A(LOGITS)) ? logit_type : RWWCE_LOGIT_F32;
+}
+static const int zero_points[] = {0, -3, 100, 0, 0};
+
+static size_t size_of_logit(void) {
+  static const size_t sizes[] = {4, 1, 1, 2, 2};
+  return sizes[its_type()];
+}
+
 static size_t size_of_label(void) {
   static const size_t sizes[] = {0, 1, 2, 4, 4, 8};
   return sizes[label_type];
@@ -272,6 +305,7 @@ static size_t size_of_label(void) {
 
 static size_t size_of(rwwce_argument argument) {
   switch (argument) {
+    case A(LOGITS): return size_of_logit();
     case A(LABELS): return size_of_label();
     case A(COUNTS): case A(CONFUSION): case A(WEIGHT_SUMS): case A(LOSS_SUMS):
     case A(IGNORE_INDEX): return 8;
@@ -293,9 +327,49 @@ void set_label(size_t row, int64_t value) {
   }
 }
 
+/* A logit in quarters, of which every type has as many. */
+static int quarters(size_t i) { return (int)(i * 7 % 11) - 4; }
+
+/* The upper 16 bits of a float; of one that binary16 has as well, those. */
+static uint16_t half_of(float value, int is_binary16) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  if (!is_binary16) return (uint16_t)(bits >> 16);
+  if (value == 0.0f) return 0;
+  return (uint16_t)((bits >> 16 & 0x8000) | ((bits >> 13 & 0x3ffff) - (112 << 10)));
+}
+
+static void set_logit(size_t i) {
+  const rwwce_logit_type type = its_type();
+  unsigned char *const at = home_of(A(LOGITS)) + i * size_of_logit();
+  const float value = 0.25f * (float)quarters(i);
+  switch (type) {
+    case RWWCE_LOGIT_F32: *(float *)(void *)at = value; break;
+    case RWWCE_LOGIT_I8: *(int8_t *)(void *)at = (int8_t)(quarters(i) + zero_points[type]); break;
+    case RWWCE_LOGIT_U8: *at = (uint8_t)(quarters(i) + zero_points[type]); break;
+    default: *(uint16_t *)(void *)at = half_of(value, type == RWWCE_LOGIT_F16); break;
+  }
+}
+
+void set_logit_type(rwwce_logit_type type, float its_scale, int32_t its_zero_point) {
+  given_type = type;
+  scale = its_scale;
+  zero_point = its_zero_point;
+  if (now->options_size == sizeof(rwwce_options)) {
+    rwwce_options *const options = HOME(rwwce_options, OPTIONS);
+    options->logit_type = type;
+    options->logit_scale = its_scale;
+    options->logit_zero_point = its_zero_point;
+  } else if (is_binary(now)) {
+    rwwce_binary_options *const options = HOME(rwwce_binary_options, OPTIONS);
+    options->logit_type = type;
+    options->logit_scale = its_scale;
+    options->logit_zero_point = its_zero_point;
+  }
+}
+
 static float good_float(rwwce_argument argument, size_t i) {
   switch (argument) {
-    case A(LOGITS): return 0.25f * (float)(i * 7 % 11) - 1.0f;
     case A(PROBABILITIES): return 0.125f + 0.0625f * (float)(i * 5 % 7);
     case A(TARGETS): return 0.125f * (float)(i * 3 % 9);
     /* The diagonal is 0. */
@@ -314,11 +388,19 @@ static void fill(rwwce_argument argument, int is_output) {
     double *const d = (double *)(void *)home_of(argument);
     switch (argument) {
       case A(LABELS): set_label(i, (int64_t)(i * 3 % C)); break;
+      case A(LOGITS): set_logit(i); break;
       case A(COUNTS): case A(CONFUSION): u[i] = 1 + i * i; break;
       case A(WEIGHT_SUMS): case A(LOSS_SUMS): d[i] = 0.5 * (double)i; break;
       default: f[i] = is_output ? -7.0f : good_float(argument, i); break;
     }
   }
+}
+
+/* Scale and zero point are what would be refused where they do not matter. */
+static void set_its_type(void) {
+  const rwwce_logit_type type = its_type();
+  const int is_integer = type == RWWCE_LOGIT_I8 || type == RWWCE_LOGIT_U8;
+  set_logit_type(type, is_integer ? 0.25f : -1.0f, is_integer ? zero_points[type] : 1000);
 }
 
 static void set_options(void) {
@@ -352,6 +434,7 @@ static void set_partials(void) {
 void prepare(const Function *function) {
   now = function;
   number = 0.5f;
+  classes = C;
   label = 5;
   backend = NULL;
   how = RWWCE_REDUCTION_MEAN_ROWS;
@@ -360,12 +443,13 @@ void prepare(const Function *function) {
   memset(arena, 0xa5, ARENA);
   memset(places, 0, sizeof places);
   set_options();
+  set_its_type();
   set_partials();
   if (use_of(now, A(IGNORE_INDEX)) != NULL) *HOME(int64_t, IGNORE_INDEX) = 77;
   for (const Use *use = now->uses; use->argument != 0; use++) {
     const Place place = {home_of(use->argument), good_count(use->argument), size_of(use->argument)};
     *place_of(use->argument) = place;
-    if (use->how & ARRAY) fill(use->argument, use->how & WRITTEN && use->argument != A(LOGITS));
+    if (use->how & ARRAY) fill(use->argument, use->how & WRITTEN);
   }
 }
 

@@ -20,8 +20,10 @@ extern char context[200];
 enum {
   N = 2, C = 4, D = 3, ROWS = N * D, ELEMENTS = N * C * D,
   /* The second partial result of a merge; the library calls both by the same number. */
-  OTHER = RWWCE_ARGUMENT_PARTIAL + 1,
-  BLOCKS = 42, BLOCK = 512, ARENA = BLOCKS * BLOCK
+  OTHER = RWWCE_ARGUMENT_NUMBERS + 1,
+  /* The numbers of the arguments have a gap. */
+  GAP = RWWCE_ARGUMENT_OPTIONS - RWWCE_ARGUMENT_ZERO_POINT - 1,
+  BLOCKS = OTHER - GAP + 1, BLOCK = 512, ARENA = BLOCKS * BLOCK
 };
 
 /* How a function uses an argument. */
@@ -29,7 +31,8 @@ enum {
   ARRAY = 1,     /* a pointer and a count; otherwise one value */
   WRITTEN = 2,
   OPTIONAL = 4,  /* may be NULL */
-  ANY_LENGTH = 8 /* with one more element it is not this argument that is wrong */
+  ANY_LENGTH = 8, /* with one more element it is not this argument that is wrong */
+  ANY_TYPE = 16  /* logits or labels, of any type */
 };
 
 typedef struct Use {
@@ -45,7 +48,7 @@ typedef struct Function {
   Use uses[12];
 } Function;
 
-enum { FUNCTIONS = 27 };
+enum { FUNCTIONS = 29 };
 extern const Function functions[FUNCTIONS];
 
 /* Where an argument is. */
@@ -57,8 +60,10 @@ typedef struct Place {
 /* The function that is called, and those of its arguments that are no pointers. */
 extern const Function *now;
 extern rwwce_label_type label_type;
-extern float number;
-extern size_t label;
+extern rwwce_logit_type logit_type;
+extern float number, scale;
+extern int32_t zero_point;
+extern size_t classes, label;
 extern const char *backend;
 extern rwwce_reduction how;
 extern rwwce_zero_denominator if_zero;
@@ -73,10 +78,15 @@ void prepare(const Function *function);
 void prepare_named(const char *name);
 const Use *use_of(const Function *function, rwwce_argument argument);
 int is_binary(const Function *function);
+/* Whether it reads logits, or labels, of any type: then theirs is `logit_type`, or `label_type`,
+ * and they stand for the same numbers whatever it is. */
+int reads_any_type(const Function *function, rwwce_argument argument);
 /* Where an argument is now, and where `prepare` has put it. */
 Place *place_of(rwwce_argument argument);
 unsigned char *home_of(rwwce_argument argument);
 void set_label(size_t row, int64_t value);
+/* Sets how the call reads the logits, in its options or as arguments. */
+void set_logit_type(rwwce_logit_type type, float its_scale, int32_t its_zero_point);
 /* Puts the arrays that the options name into them, as every call does. */
 void link_options(void);
 /* Makes the padding of the summary comparable. */

@@ -23,6 +23,12 @@ static Place *prepare_place(const Function *function, const Use *use, const char
   return place_of(use->argument);
 }
 
+/* Puts an array elsewhere in the arena. */
+static void move(Place *place, unsigned char *at) {
+  memmove(at, place->at, place->count * place->size);
+  place->at = at;
+}
+
 static void null_and_misaligned(const Function *function, const Use *use) {
   const rwwce_argument argument = use->argument == OTHER ? A(PARTIAL) : use->argument;
   prepare_place(function, use, "NULL")->at = NULL;
@@ -31,10 +37,15 @@ static void null_and_misaligned(const Function *function, const Use *use) {
   } else {
     REFUSED(problem(RWWCE_ERROR_NULL, argument));
   }
-  Place *place = prepare_place(function, use, "misaligned");
-  if (place->size > 1) {
-    place->at += 1;
-    REFUSED(problem(RWWCE_ERROR_MISALIGNED, argument));
+  for (size_t offset = 1; offset < 8; offset *= 2) {
+    Place *const place = prepare_place(function, use, "misaligned");
+    if (offset < place->size) {
+      place->at += offset;
+      REFUSED(problem(RWWCE_ERROR_MISALIGNED, argument));
+    } else if (use->how & ARRAY) {
+      move(place, place->at + offset);
+      ACCEPTED();
+    }
   }
 }
 
@@ -60,12 +71,6 @@ static void counts(const Function *function, const Use *use) {
   CHECK(status == RWWCE_OK || status == RWWCE_ERROR_LENGTH || status == RWWCE_ERROR_NO_CLASSES ||
         status == RWWCE_ERROR_LABEL_OUT_OF_RANGE);
   if (status != RWWCE_OK) CHECK(memcmp(before, arena, ARENA) == 0);
-}
-
-/* Puts an array elsewhere in the arena. */
-static void move(Place *place, unsigned char *at) {
-  memmove(at, place->at, place->count * place->size);
-  place->at = at;
 }
 
 static size_t round_up(size_t bytes, size_t multiple) {
@@ -188,6 +193,50 @@ static void sizes_of_structs(const Function *function) {
   }
 }
 
+/* Whether the call is told a type of logits. */
+static int has_logit_type(const Function *function) {
+  return function->options_size == sizeof(rwwce_options) || is_binary(function) ||
+         reads_any_type(function, A(LOGITS));
+}
+
+/* A type, scale and zero point that the call is given in place of good ones. */
+static void types_of_logits(const Function *function) {
+  if (!has_logit_type(function)) return;
+  const rwwce_logit_type unknown[] = {5, 256, UINT32_MAX};
+  for (int i = 0; i < 3; i++) {
+    prepare(function);
+    set_logit_type(unknown[i], 1.0f, 0);
+    REFUSED(problem_found(RWWCE_ERROR_UNKNOWN_VALUE, A(LOGIT_TYPE), 0, unknown[i]));
+  }
+  static const float scales[] = {0.0f, -0.0f, -0.25f, NAN, INFINITY, -INFINITY};
+  static const int32_t zero_points[3][4] = {
+    {0}, {-129, 128, INT32_MIN, INT32_MAX}, {-1, 256, INT32_MIN, INT32_MAX}};
+  for (rwwce_logit_type type = RWWCE_LOGIT_I8; type <= RWWCE_LOGIT_BF16; type++) {
+    prepare(function);
+    set_logit_type(type, 0.25f, 0);
+    if (strcmp(function->name, "rwwce_add_class_sums") == 0) {
+      /* It reads no logits. */
+      ACCEPTED();
+    } else if (!reads_any_type(function, A(LOGITS))) {
+      rwwce_argument with = A(LOG_PROBABILITIES);
+      if (use_of(function, A(PROBABILITIES)) != NULL) with = A(PROBABILITIES);
+      if (use_of(function, A(LOGITS)) != NULL) with = A(NONE);
+      REFUSED(problem_with(RWWCE_ERROR_INCOMPATIBLE, A(LOGIT_TYPE), with));
+    } else if (type <= RWWCE_LOGIT_U8) {
+      for (int i = 0; i < 6; i++) {
+        prepare(function);
+        set_logit_type(type, scales[i], 0);
+        REFUSED(problem(RWWCE_ERROR_OUT_OF_RANGE, A(SCALE)));
+      }
+      for (int i = 0; i < 4; i++) {
+        prepare(function);
+        set_logit_type(type, 0.25f, zero_points[type][i]);
+        REFUSED(problem(RWWCE_ERROR_OUT_OF_RANGE, A(ZERO_POINT)));
+      }
+    }
+  }
+}
+
 /* Tries a number that an enumeration does not have. */
 #define UNKNOWN(argument, place, value)                                         \
   do {                                                                          \
@@ -216,7 +265,7 @@ static void unknown_values(const Function *function) {
     UNKNOWN(REDUCTION, how, 6);
     UNKNOWN(ZERO_DENOMINATOR, if_zero, 3);
   }
-  if (use_of(function, A(LABELS)) != NULL) {
+  if (reads_any_type(function, A(LABELS))) {
     UNKNOWN(LABEL_TYPE, label_type, 6);
     label_type = RWWCE_LABEL_I32;
   }
@@ -253,6 +302,21 @@ static void backends_of(const Function *function) {
     } else {
       CALL();
     }
+  }
+}
+
+/* Logits of any type have the results of the floats that they stand for, in the same bits. */
+static void other_types(const Function *function) {
+  if (!reads_any_type(function, A(LOGITS))) return;
+  for (rwwce_logit_type type = RWWCE_LOGIT_I8; type <= RWWCE_LOGIT_BF16; type++) {
+    call_reference(function);
+    logit_type = type;
+    prepare(function);
+    snprintf(context, sizeof context, "%s, type %lu", function->name, (unsigned long)type);
+    ACCEPTED();
+    walk(function);
+    backends_of(function);
+    logit_type = RWWCE_LOGIT_F32;
   }
 }
 
@@ -305,6 +369,12 @@ static void bad_shapes(void) {
   TRY(binary_loss, b->labels = SIZE_MAX, LENGTH(LOGITS, 0, ELEMENTS));
   TRY(count_labels, COUNT(COUNTS) = 0, NO_CLASSES);
   TRY(count_labels, COUNT(COUNTS) = 2, problem_of_label(1, 3, 2));
+  TRY(weighted_row_losses, classes = 0, NO_CLASSES);
+  TRY(weighted_row_losses, classes = SIZE_MAX / 2, TOO_LARGE(ROWS, SIZE_MAX / 2));
+  TRY(weighted_row_losses, COUNT(LABELS) = 7, LENGTH(LOGITS, 28, ELEMENTS));
+  TRY(weighted_row_losses, COUNT(ROW_LOSSES) = 0, LENGTH(ROW_LOSSES, ROWS, 0));
+  TRY(widen, COUNT(LOGITS) = 20, LENGTH(NUMBERS, 20, ELEMENTS));
+  TRY(widen, COUNT(NUMBERS) = 0, LENGTH(NUMBERS, ELEMENTS, 0));
   TRY(class_weights, COUNT(COUNTS) = 0, NO_CLASSES);
   TRY(class_weights, COUNT(COUNTS) = 3, LENGTH(CLASS_WEIGHTS, 3, C));
   TRY(decision_cost, COUNT(MISS_COSTS) = 0, NO_CLASSES);
@@ -350,6 +420,7 @@ static void bad_numbers(void) {
     TRY(loss, IN(CLASS_BIAS, 1) = bad, problem_at(status, A(CLASS_BIAS), 1));
     TRY(soft_loss, IN(TARGETS, 7) = bad, problem_at(status, A(TARGETS), 7));
     TRY(soft_loss, IN(CLASS_WEIGHTS, 2) = bad, problem_at(status, A(CLASS_WEIGHTS), 2));
+    TRY(weighted_row_losses, IN(CLASS_WEIGHTS, 1) = bad, problem_at(status, A(CLASS_WEIGHTS), 1));
     TRY(loss_gradient, IN(UPSTREAM, 4) = bad, problem_at(status, A(UPSTREAM), 4));
     TRY(loss_gradient, (o->upstream = bad, place_of(A(UPSTREAM))->at = NULL, COUNT(UPSTREAM) = 0),
         problem_at(status, A(UPSTREAM), 0));
@@ -433,6 +504,8 @@ static void empty_batches(void) {
   CHECK(rwwce_loss_gradient_in_place(&options, NULL, 0, NULL, 0, type, NULL, NULL) == RWWCE_OK);
   CHECK(rwwce_soft_loss(&options, NULL, 0, NULL, 0, NULL, 0, NULL, NULL) == RWWCE_OK);
   CHECK(rwwce_log_probabilities(&options, NULL, 0, NULL, 0, NULL) == RWWCE_OK);
+  CHECK(rwwce_weighted_row_losses(C, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL) == RWWCE_OK);
+  CHECK(rwwce_widen(NULL, 0, RWWCE_LOGIT_I8, 1.0f, 0, NULL, 0, NULL) == RWWCE_OK);
   CHECK(rwwce_binary_loss(&binary, NULL, 0, NULL, 0, NULL, 0, &summary, NULL) == RWWCE_OK);
   CHECK(summary.loss != summary.loss && summary.denominator == 0.0);
   uint64_t found[C] = {9, 9, 9, 9}, counted = 9;
@@ -482,6 +555,15 @@ static void sentences(void) {
            "label smoothing: expected a number in [0, 1]");
   sentence(problem_with(RWWCE_ERROR_INCOMPATIBLE, A(FOCAL), A(TARGETS)),
            "focal exponent: means nothing together with targets");
+  sentence(problem(RWWCE_ERROR_INCOMPATIBLE, A(LOGIT_TYPE)),
+           "logit type: means nothing in this call");
+  sentence(problem_with(RWWCE_ERROR_INCOMPATIBLE, A(LOGIT_TYPE), A(PROBABILITIES)),
+           "logit type: means nothing together with probabilities");
+  sentence(problem_found(RWWCE_ERROR_UNKNOWN_VALUE, A(LOGIT_TYPE), 0, 5),
+           "logit type: 5 is not a value that it has");
+  sentence(OUT_OF_RANGE(SCALE), "scale: expected a finite number above 0");
+  sentence(OUT_OF_RANGE(ZERO_POINT), "zero point: expected an integer of the type of the logits");
+  sentence(LENGTH(NUMBERS, 4, 5), "numbers: expected 4 elements, found 5");
   sentence(problem(RWWCE_ERROR_NULL, A(OPTIONS)), "options: the pointer is NULL");
   sentence(problem(RWWCE_ERROR_MISALIGNED, A(PARTIAL)),
            "partial result: the pointer is not aligned");
@@ -558,7 +640,7 @@ int main(void) {
   for (int i = 0; i < FUNCTIONS; i++) {
     const Function *const function = &functions[i];
     for (label_type = RWWCE_LABEL_U8; label_type <= RWWCE_LABEL_I64; label_type++) {
-      if (label_type != RWWCE_LABEL_I32 && use_of(function, A(LABELS)) == NULL) continue;
+      if (label_type != RWWCE_LABEL_I32 && !reads_any_type(function, A(LABELS))) continue;
       walk(function);
       labels_out_of_range(function);
     }
@@ -566,7 +648,9 @@ int main(void) {
     call_reference(function);
     if (function->options_size != 0) sizes_of_structs(function);
     unknown_values(function);
+    types_of_logits(function);
     backends_of(function);
+    other_types(function);
   }
   results_that_overlap();
   bad_shapes();

@@ -19,8 +19,11 @@ static bool macros() {
   const rwwce_class_weights_options c = RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(RWWCE_SCHEME_BALANCED);
   const rwwce_row_partial d = RWWCE_ROW_PARTIAL_INIT;
   return a.struct_size == sizeof a && a.classes == 2 && a.positions == 1 && a.focal == 0.0f &&
-         a.temperature == 1.0f && a.upstream == 1.0f && a.backend == nullptr &&
-         b.struct_size == sizeof b && b.labels == 3 && b.upstream == 1.0f && b.backend == nullptr &&
+         a.temperature == 1.0f && a.upstream == 1.0f && a.logit_type == RWWCE_LOGIT_F32 &&
+         a.logit_scale == 1.0f && a.logit_zero_point == 0 && a.backend == nullptr &&
+         b.struct_size == sizeof b && b.labels == 3 && b.upstream == 1.0f &&
+         b.logit_type == RWWCE_LOGIT_F32 && b.logit_scale == 1.0f && b.logit_zero_point == 0 &&
+         b.backend == nullptr &&
          c.struct_size == sizeof c && c.scheme == RWWCE_SCHEME_BALANCED && c.beta == 0.0 &&
          d.largest == -INFINITY && d.excluded_sum == 0.0 && d.classes == 0 && d.labels == 0;
 }

@@ -360,6 +360,113 @@ static void totals_and_parts(void) {
   }
 }
 
+/* The rows alone have the bits that the loss of D = 1 has. */
+static void rows_alone(void) {
+  for (int weighted = 0; weighted < 2; weighted++) {
+    float row_losses[ROWS];
+    prepare_named("rwwce_loss");
+    set_one(weighted ? CLASS_WEIGHTS : PLAIN, 0);
+    HOME(rwwce_options, OPTIONS)->positions = 1;
+    CALL();
+    memcpy(row_losses, home_of(A(ROW_LOSSES)), sizeof row_losses);
+    prepare_named("rwwce_weighted_row_losses");
+    if (!weighted) leave_out(A(CLASS_WEIGHTS));
+    CALL();
+    CHECK(memcmp(home_of(A(ROW_LOSSES)), row_losses, sizeof row_losses) == 0);
+  }
+}
+
+/* (-1)^s * 2^(e - 15) * (1 + m/1024), and m * 2^-24 for e = 0. */
+static double binary16(unsigned bits) {
+  const int exponent = (int)(bits >> 10 & 31), mantissa = (int)(bits & 1023);
+  double magnitude = exponent == 0 ? ldexp(mantissa, -24) : ldexp(1024 + mantissa, exponent - 25);
+  if (exponent == 31) magnitude = mantissa == 0 ? INFINITY : NAN;
+  return bits >> 15 ? -magnitude : magnitude;
+}
+
+/* Every logit of every type that has fewer than 32 bits. */
+static void widened(void) {
+  enum { HALVES = 65536, BYTES = 256 };
+  static uint16_t halves[HALVES];
+  static float numbers[HALVES], expected[HALVES];
+  uint8_t bytes[BYTES];
+  for (unsigned i = 0; i < HALVES; i++) halves[i] = (uint16_t)i;
+  for (unsigned i = 0; i < BYTES; i++) bytes[i] = (uint8_t)i;
+
+  snprintf(context, sizeof context, "rwwce_widen");
+  for (rwwce_logit_type type = RWWCE_LOGIT_F16; type <= RWWCE_LOGIT_BF16; type++) {
+    int wrong = 0;
+    for (unsigned i = 0; i < HALVES; i++) {
+      const uint32_t bits = (uint32_t)i << 16;
+      memcpy(&expected[i], &bits, sizeof bits);
+      if (type == RWWCE_LOGIT_F16) expected[i] = (float)binary16(i);
+    }
+    CHECK(rwwce_widen(halves, HALVES, type, 0.0f, 0, numbers, HALVES, NULL) == RWWCE_OK);
+    for (unsigned i = 0; i < HALVES; i++) {
+      const int both_nan = numbers[i] != numbers[i] && expected[i] != expected[i];
+      wrong += !both_nan && memcmp(&numbers[i], &expected[i], sizeof numbers[i]) != 0;
+    }
+    CHECK(wrong == 0);
+  }
+  static const float scales[] = {0.1f, 1.0f / 3.0f, 1e-45f, 3e38f};
+  for (int32_t zero = -128; zero < 256; zero++) {
+    const float its_scale = scales[(zero + 128) % 4];
+    int wrong = 0;
+    if (zero < 128) {
+      CHECK(rwwce_widen(bytes, BYTES, RWWCE_LOGIT_I8, its_scale, zero, numbers, BYTES, NULL) ==
+            RWWCE_OK);
+      for (int i = 0; i < BYTES; i++) {
+        wrong += numbers[i] != its_scale * (float)((i < 128 ? i : i - 256) - zero);
+      }
+    }
+    if (zero >= 0) {
+      CHECK(rwwce_widen(bytes, BYTES, RWWCE_LOGIT_U8, its_scale, zero, numbers, BYTES, NULL) ==
+            RWWCE_OK);
+      for (int i = 0; i < BYTES; i++) wrong += numbers[i] != its_scale * (float)(i - zero);
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+/* A long row of bytes, as a whole, and widened part by part. */
+static void rows_of_bytes(void) {
+  enum { CLASSES = 5000, PART = 300, LABEL = 4321 };
+  static int8_t logits[CLASSES];
+  static float floats[CLASSES], gradient[CLASSES], of_floats[CLASSES];
+  snprintf(context, sizeof context, "rows of bytes");
+  const float its_scale = 0.07f;
+  const int32_t zero = -11;
+  const uint16_t row_label = LABEL;
+  for (size_t i = 0; i < CLASSES; i++) {
+    logits[i] = (int8_t)((int)(i * 2654435761u % 251) - 128);
+    floats[i] = its_scale * (float)(logits[i] - zero);
+  }
+  rwwce_options options = RWWCE_OPTIONS_INIT(CLASSES);
+  rwwce_summary whole, of_float_row;
+  CHECK(rwwce_loss_gradient(&options, floats, CLASSES, &row_label, 1, RWWCE_LABEL_U16, of_floats,
+                            CLASSES, &of_float_row, NULL) == RWWCE_OK);
+  options.logit_type = RWWCE_LOGIT_I8;
+  options.logit_scale = its_scale;
+  options.logit_zero_point = zero;
+  CHECK(rwwce_loss_gradient(&options, logits, CLASSES, &row_label, 1, RWWCE_LABEL_U16, gradient,
+                            CLASSES, &whole, NULL) == RWWCE_OK);
+  CHECK(whole.loss == of_float_row.loss && whole.sum == of_float_row.sum);
+  CHECK(memcmp(gradient, of_floats, sizeof gradient) == 0);
+
+  rwwce_row_partial row = RWWCE_ROW_PARTIAL_INIT, part;
+  float numbers[PART], found;
+  for (size_t first = 0; first < CLASSES; first += PART) {
+    const size_t rest = CLASSES - first, count = rest < PART ? rest : (size_t)PART;
+    const size_t own = LABEL >= first && LABEL < first + count ? LABEL - first : RWWCE_NO_LABEL;
+    CHECK(rwwce_widen(logits + first, count, RWWCE_LOGIT_I8, its_scale, zero, numbers, count,
+                      NULL) == RWWCE_OK);
+    CHECK(rwwce_row_partial_of(numbers, count, own, NULL, &part, NULL) == RWWCE_OK);
+    CHECK(rwwce_row_partial_merge(&row, &part, NULL) == RWWCE_OK);
+  }
+  CHECK(rwwce_row_partial_loss(&row, 1.0f, &found, NULL) == RWWCE_OK);
+  CHECK_CLOSE(found, whole.loss);
+}
+
 static void row_with_nan(void) {
   prepare_named("rwwce_loss");
   IN(LOGITS, 1) = NAN;
@@ -427,6 +534,9 @@ void results(void) {
   in_place();
   weights_of_classes();
   totals_and_parts();
+  rows_alone();
+  widened();
+  rows_of_bytes();
   row_with_nan();
   monitoring();
 }

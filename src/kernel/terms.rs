@@ -117,6 +117,9 @@ pub(crate) struct RowInF64<'a> {
     terms: &'a Terms<'a>,
     row: usize,
     label: Option<usize>,
+    /// The label, or no class: to be compared with classes. Of an `Option` compilers compare what is in it before whether
+    /// there is anything, and tools that watch memory report that.
+    own: usize,
     /// The first of the largest logits.
     index: usize,
     largest: f64,
@@ -133,11 +136,12 @@ pub(crate) struct RowInF64<'a> {
 
 impl<'a> RowInF64<'a> {
     pub(crate) fn new(terms: &'a Terms<'a>, row: usize, logits: Logits<'_>) -> Self {
-        let classes = terms.rows.classes();
+        let (classes, label) = (terms.rows.classes(), terms.rows.class(row));
         let mut this = Self {
             terms,
             row,
-            label: terms.rows.class(row),
+            label,
+            own: label.unwrap_or(usize::MAX),
             index: 0,
             largest: f64::NEG_INFINITY,
             second: f64::NEG_INFINITY,
@@ -300,7 +304,7 @@ impl<'a> RowInF64<'a> {
         let largest = class == self.index;
         let (p, q) = (libm::exp(-self.minus_log_p(logit, class)), self.q(logit, class));
         let u = terms.of_class(self.row, class);
-        let own = if self.label == Some(class) { -sums.own * q } else { sums.own * p };
+        let own = if class == self.own { -sums.own * q } else { sums.own * p };
         let spread = if largest { (sums.spread - u) - sums.spread * q } else { sums.spread * p - u };
         let mut value = own + spread - p * sums.odds;
         if sums.cost_of_largest != 0.0 {
