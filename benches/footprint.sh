@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# footprint.sh [--check]
+# footprint.sh [--check | LEVEL]
 # What the library costs a C program on a Cortex-M4F, as tables: the sizes of sections that a call adds, the stack that it
-# takes, and the instructions that it executes, in an emulator, beside the same loss written by hand with `expf`. Fails
-# with --check where the weighted loss is larger, or on long rows slower, than the limits below. What it builds stays below target/.
+# takes, and the instructions that it executes, in an emulator, beside the same loss written by hand with `expf`. The
+# library is built at opt-level LEVEL, "s" unless told otherwise. Fails with --check where the weighted loss is larger, or on
+# long rows slower, than the limits below. What it builds stays below target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+level=s
+[[ ${1:-} = [0-3sz] ]] && level=$1
 most_size=4096 most_stack=512 most_ram=8 least_ratio=1.5
 
 .ci/cross-setup target/cross thumbv7em-none-eabihf > /dev/null
@@ -21,7 +24,7 @@ fail() {
 }
 
 # As .ci/microcontrollers has it.
-RUSTC=$PWD/target/cross/bin/rustc CARGO_TARGET_DIR=$PWD/target/cross-build CARGO_PROFILE_RELEASE_OPT_LEVEL=s \
+RUSTC=$PWD/target/cross/bin/rustc CARGO_TARGET_DIR=$PWD/target/cross-build CARGO_PROFILE_RELEASE_OPT_LEVEL=$level \
   CARGO_TARGET_THUMBV7EM_NONE_EABIHF_RUSTFLAGS='-Ctarget-feature=+vfp2,-fp64 --cfg=rwwce_vfma' \
   cargo build -q --release --locked -p rwwce-capi --target=thumbv7em-none-eabihf 2> "$out/cargo.log" ||
   fail "$(< "$out/cargo.log")"

@@ -11,7 +11,8 @@ use crate::problem::{check_length, class_of};
 ///
 /// Plain data of a fixed size, so that it can be stored and sent: a vocabulary that outgrows one machine is split over
 /// several, each reduces its own classes, and the merged parts give the loss of the whole row. Within one machine it
-/// takes a row that is never in memory whole.
+/// takes a row that is never in memory whole: in chunks, of any of the types of [`Logits`], which are asked for again if
+/// the gradient is wanted.
 ///
 /// A part is kept as its largest logit m and Σ_{k≠m} exp(x_k − x_m) in f64, so that the merged loss has the accuracy of
 /// the loss of a whole row: 3 ulp. NaN and infinite logits follow the table of the crate's documentation.
@@ -28,6 +29,17 @@ use crate::problem::{check_length, class_of};
 /// // Each worker then has the gradient of its own classes.
 /// let mut gradient = [0.0; 3];
 /// whole.gradient(&row[2..], Some(1), 1.0, &mut gradient)?;
+///
+/// // A small memory takes 1000 classes 50 at a time, as some other part of the device has stored them.
+/// let stored = |start: usize| core::array::from_fn::<i8, 50, _>(|i| ((start + i) * 7 % 256) as u8 as i8);
+/// let mut whole = RowPartial::default();
+/// for start in (0..1000).step_by(50) {
+///     let chunk = stored(start);
+///     let logits = rwwce::Logits::I8 { values: &chunk, scale: 0.0625, zero_point: 3 };
+///     let label = 345usize.checked_sub(start).filter(|&label| label < 50);
+///     whole.merge(&RowPartial::new(logits, label)?);
+/// }
+/// assert_eq!(whole.loss(1.0)?, 5.158_595);
 /// # Ok::<(), rwwce::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -92,6 +92,12 @@ pub unsafe extern "C" fn rwwce_weighted_row_losses(
     row_losses_count: usize,
     error: *mut rwwce_error,
 ) -> rwwce_status {
+    struct Read<'a> {
+        weights: Option<&'a [f32]>,
+        logits: &'a [f32],
+        labels: &'a [i32],
+        row_losses: &'a mut [f32],
+    }
     // What the checks need of the stack is free again when the losses are computed.
     #[inline(never)]
     unsafe fn read<'a>(
@@ -99,22 +105,22 @@ pub unsafe extern "C" fn rwwce_weighted_row_losses(
         logits: (*const f32, usize),
         labels: (*const i32, usize),
         row_losses: (*mut f32, usize),
-    ) -> Result<(Option<&'a [f32]>, &'a [f32], &'a [i32], &'a mut [f32]), rwwce_error> {
+    ) -> Result<Read<'a>, rwwce_error> {
         let arrays = &mut Arrays::new();
         // SAFETY: as the caller has promised.
         unsafe {
-            Ok((
-                arrays.optional_input(RWWCE_ARGUMENT_CLASS_WEIGHTS, weights.0, weights.1)?,
-                arrays.input(RWWCE_ARGUMENT_LOGITS, logits.0, logits.1)?,
-                arrays.input(RWWCE_ARGUMENT_LABELS, labels.0, labels.1)?,
-                arrays.output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses.0, row_losses.1)?,
-            ))
+            Ok(Read {
+                weights: arrays.optional_input(RWWCE_ARGUMENT_CLASS_WEIGHTS, weights.0, weights.1)?,
+                logits: arrays.input(RWWCE_ARGUMENT_LOGITS, logits.0, logits.1)?,
+                labels: arrays.input(RWWCE_ARGUMENT_LABELS, labels.0, labels.1)?,
+                row_losses: arrays.output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses.0, row_losses.1)?,
+            })
         }
     }
     // SAFETY: see `arrays`.
     unsafe {
         report(error, || {
-            let (weights, logits, labels, row_losses) = read(
+            let Read { weights, logits, labels, row_losses } = read(
                 (class_weights, class_weights_count),
                 (logits, logits_count),
                 (labels, labels_count),

@@ -84,7 +84,8 @@ fn gap<S: Vector<F = f32>>(s: S, first: f32, second: f32, label: usize) -> Pair<
     let (own, other) = if label == 0 { (first, second) } else { (second, first) };
     let gap = two_sum(s, other, -own);
     // An infinite gap has no low part.
-    Pair { hi: gap.hi, lo: if gap.hi.is_finite() { gap.lo } else { 0.0 } + (own - own) }
+    let lo = if gap.hi.is_finite() { gap.lo } else { 0.0 };
+    Pair { hi: gap.hi, lo: lo + s.sub(own, own) }
 }
 
 /// The logits of a row, one by one.
