@@ -3,6 +3,7 @@
 //! | name | |
 //! |---|---|
 //! | `<loss>/<backend>/<N>x<C>`, `<loss> gradient/…` | rows of C classes that fill L1, L2, L3 or none of them |
+//! | `weighted i8/…`, `weighted f16/…`, `weighted bf16/…` | the same from logits of these types |
 //! | `limit/<backend>/read <N>x<C>` | the largest of the same logits: what reading them costs |
 //! | `limit/<backend>/operations <N>x<C>` | thirteen multiply-adds a vector, on registers: what the exponentials cost |
 //! | `layout/<backend>/…` | an image, `[N, C]` and `[1, C, D]` |
@@ -12,7 +13,8 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rwwce::{Backend, BinaryCrossEntropy, CrossEntropy};
+use half::{bf16, f16};
+use rwwce::{Backend, BinaryCrossEntropy, CrossEntropy, Logits};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -71,6 +73,9 @@ fn losses(criterion: &mut Criterion) {
         let labels: Vec<i64> = (0..rows).map(|_| random.below(classes) as i64).collect();
         let soft = random.numbers(logits.len(), 0.0, 1.0);
         let costs = if classes <= MOST_CLASSES_WITH_COSTS { costs(classes, random) } else { Vec::new() };
+        let integers: Vec<i8> = logits.iter().map(|x| (x * 16.0) as i8).collect();
+        let halves: Vec<f16> = logits.iter().map(|&x| f16::from_f32(x)).collect();
+        let brain_halves: Vec<bf16> = logits.iter().map(|&x| bf16::from_f32(x)).collect();
         let mut gradient = vec![0.0; logits.len()];
         let shape = format!("{rows}x{classes}");
         for backend in backends() {
@@ -91,6 +96,18 @@ fn losses(criterion: &mut Criterion) {
                 });
                 group(criterion, &format!("{name} gradient"), logits.len()).bench_function(id(), |bencher| {
                     bencher.iter(|| loss.gradient(black_box(&logits), black_box(&labels), 1.0, &mut gradient));
+                });
+            }
+            for (name, stored) in [
+                ("i8", Logits::I8 { values: &integers, scale: 0.0625, zero_point: 3 }),
+                ("f16", Logits::F16(&halves)),
+                ("bf16", Logits::Bf16(&brain_halves)),
+            ] {
+                group(criterion, &format!("weighted {name}"), logits.len()).bench_function(id(), |bencher| {
+                    bencher.iter(|| loss.loss(black_box(stored), black_box(&labels)));
+                });
+                group(criterion, &format!("weighted {name} gradient"), logits.len()).bench_function(id(), |bencher| {
+                    bencher.iter(|| loss.gradient(black_box(stored), black_box(&labels), 1.0, &mut gradient));
                 });
             }
             group(criterion, "soft", logits.len()).bench_function(id(), |bencher| {

@@ -164,6 +164,12 @@ impl Widened<'_> {
     }
 }
 
+/// So many rows that no vector but the last has lanes without one.
+#[inline(always)]
+fn full_vectors(rows: usize) -> usize {
+    if rows > VIRTUAL_LANES { rows - rows % VIRTUAL_LANES } else { rows }
+}
+
 /// Rows that are widened together: whole samples, or some positions of one.
 struct Piece {
     /// Of the sample of the first row.
@@ -180,10 +186,12 @@ impl Piece {
         let (classes, start) = (rows.classes(), rows.start(first));
         let of_sample = classes * rows.positions();
         if of_sample <= room {
-            let samples = (room / of_sample.max(1)).min((rows.count() - first) / rows.positions().max(1));
+            let samples = room / of_sample.max(1);
+            let samples = if rows.positions() == 1 { full_vectors(samples) } else { samples };
+            let samples = samples.min((rows.count() - first) / rows.positions().max(1));
             return Self { start, samples, positions: rows.positions(), rows: samples * rows.positions(), classes };
         }
-        let positions = (room / classes.max(1)).min(rows.left_in_sample(first));
+        let positions = full_vectors(room / classes.max(1)).min(rows.left_in_sample(first));
         Self { start, samples: 1, positions, rows: positions, classes }
     }
 
