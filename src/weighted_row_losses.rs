@@ -21,7 +21,7 @@ use crate::problem::{check_finite, check_length, class_of};
 /// ```
 /// let mut rows = [0.0; 2];
 /// rwwce::weighted_row_losses(3, &[17.0, 0.0, 0.0, 0.5, 2.0, -1.0], &[0u8, 2], Some(&[1.0, 1.0, 20.0]), &mut rows)?;
-/// assert_eq!(rows, [8.279_875e-8, 64.832_28]);
+/// assert_eq!(rows, [8.279_875e-8, 64.826_225]);
 /// # Ok::<(), rwwce::Error>(())
 /// ```
 pub fn weighted_row_losses<L: Label>(
