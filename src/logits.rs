@@ -92,6 +92,12 @@ impl<'a> Logits<'a> {
         Some(number[0])
     }
 
+    /// [`Logits::get`], without a call where the elements are f32.
+    #[inline(always)]
+    pub(crate) fn number(&self, index: usize) -> Option<f32> {
+        if let Self::F32(values) = self { values.get(index).copied() } else { self.get(index) }
+    }
+
     /// Refuses a scale or a zero point that is out of range, as every function that returns a [`Result`] does.
     ///
     /// # Errors

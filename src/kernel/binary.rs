@@ -96,6 +96,7 @@ impl BinaryElements<'_> {
         let zeros = [0.0; VIRTUAL_LANES];
         let mut lanes = Lanes { logits: zeros, weights: [zeros; 2], slopes: [zeros; 2] };
         let logits = self.logits.unwrap_or(Logits::F32(self.gradient.as_deref().unwrap_or(&[])));
+        logits.widen(at, 1, part_mut(&mut lanes.logits, 0, count));
         let mut label = at % self.labels;
         for lane in 0..count.min(VIRTUAL_LANES) {
             let index = at + lane;
@@ -110,8 +111,8 @@ impl BinaryElements<'_> {
                 lanes.slopes[side][lane] = if weight == 0.0 { 0.0 } else { (sample * weight * factor) as f32 };
             }
             // Where nothing is at stake the logit does not matter.
-            if lanes.weights[0][lane] != 0.0 || lanes.weights[1][lane] != 0.0 {
-                lanes.logits[lane] = logits.get(index).unwrap_or(0.0);
+            if lanes.weights[0][lane] == 0.0 && lanes.weights[1][lane] == 0.0 {
+                lanes.logits[lane] = 0.0;
             }
             label = if label + 1 == self.labels.get() { 0 } else { label + 1 };
         }

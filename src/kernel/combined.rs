@@ -394,7 +394,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             let label = terms.rows.class(row);
             given.own[lane] = terms.own(label);
             if let Some(label) = label {
-                let logit = self.raw().get(terms.rows.element(row, label)).unwrap_or(0.0);
+                let logit = self.raw().number(terms.rows.element(row, label)).unwrap_or(0.0);
                 given.labels[lane] = label;
                 given.logits[lane] = terms.adjustment.apply(logit, label);
                 given.spread[lane] = if terms.spread() { terms.rows.weight(label) * terms.evenly() } else { 0.0 };

@@ -361,8 +361,13 @@ fn halve<const N: usize, const HALF: usize>(hi: [f32; N], lo: [f32; N]) -> ([f32
 #[inline(always)]
 pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
     let Some(row) = row.slice().filter(|_| S::LANES > 1) else {
-        let larger = |(largest, any_nan), x| (if x > largest { x } else { largest }, any_nan | f32::is_nan(x));
-        return elements(row).fold((f32::NEG_INFINITY, false), larger);
+        let (mut largest, mut any_nan) = (f32::NEG_INFINITY, false);
+        for class in 0..row.len() {
+            let x = row.get(class).unwrap_or(f32::NAN);
+            largest = if x > largest { x } else { largest };
+            any_nan |= x.is_nan();
+        }
+        return (largest, any_nan);
     };
     // Plain loops over virtual lanes, which the compiler turns into vectors.
     let mut largest = [f32::NEG_INFINITY; VIRTUAL_LANES];
@@ -386,7 +391,12 @@ pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
 #[inline(always)]
 pub(crate) fn position<S: Vector, X: Elements>(_: S, row: X, value: f32) -> Option<usize> {
     let Some(row) = row.slice().filter(|_| S::LANES > 1) else {
-        return elements(row).position(|x| x == value);
+        for class in 0..row.len() {
+            if row.get(class) == Some(value) {
+                return Some(class);
+            }
+        }
+        return None;
     };
     // Whole blocks are searched without a branch an element.
     let holds = |block: &[f32]| block.iter().fold(false, |found, &x| found | (x == value));
@@ -395,10 +405,14 @@ pub(crate) fn position<S: Vector, X: Elements>(_: S, row: X, value: f32) -> Opti
     rest.iter().position(|&x| x == value).map(|index| block + index)
 }
 
-/// One after the other.
+/// How many elements equal `value`.
 #[inline(always)]
-pub(crate) fn elements<X: Elements>(row: X) -> impl Iterator<Item = f32> {
-    (0..row.len()).map_while(move |class| row.get(class))
+pub(crate) fn count<X: Elements>(row: X, value: f32) -> usize {
+    let mut found = 0;
+    for class in 0..row.len() {
+        found += usize::from(row.get(class) == Some(value));
+    }
+    found
 }
 
 /// Σ_{k≠r} exp(x_k − x_r)·2^`headroom` for the reference r.

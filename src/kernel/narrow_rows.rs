@@ -252,7 +252,7 @@ impl Elements for NarrowRow<'_> {
 
     #[inline(always)]
     fn get(self, class: usize) -> Option<f32> {
-        if class < self.classes { self.logits.get(self.start + class * self.stride) } else { None }
+        if class < self.classes { self.logits.number(self.start + class * self.stride) } else { None }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::exp::Reference;
 use super::log1p::log1p;
-use super::long_rows::{HEADROOM, UNDO_HEADROOM, elements, excluded_sum, maximum, position};
+use super::long_rows::{HEADROOM, UNDO_HEADROOM, count, excluded_sum, maximum, position};
 use super::one_row::Elements;
 use super::pair::{Pair, fast_two_sum, scaled, two_sum};
 use super::weighted::weighed;
@@ -63,7 +63,7 @@ impl<X: Elements> Operation for RareRow<X> {
             return rare(f32::NAN, nothing, Spread::Undefined);
         };
         if largest == f32::INFINITY {
-            let tied = elements(self.row).filter(|&x| x == largest).count() > 1;
+            let tied = count(self.row, largest) > 1;
             let spread = if tied { Spread::Undefined } else { Spread::Certain(index) };
             let loss = match (of_label == largest, tied) {
                 (true, false) => 0.0,

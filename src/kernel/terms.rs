@@ -170,7 +170,7 @@ impl<'a> RowInF64<'a> {
     }
 
     fn logit(&self, logits: Logits<'_>, class: usize) -> f64 {
-        let x = logits.get(self.terms.rows.element(self.row, class)).unwrap_or(f32::NAN);
+        let x = logits.number(self.terms.rows.element(self.row, class)).unwrap_or(f32::NAN);
         f64::from(self.terms.adjustment.apply(x, class))
     }
 
