@@ -23,6 +23,7 @@
 //! - [`CrossEntropy`]: the losses of logits and class labels or target probabilities, with class and sample weights,
 //!   mislabel costs, label smoothing, focal factor, z-loss, class bias and temperature, over `[N, C]` or `[N, C, D]`; the
 //!   loss of each row, reduced, and its gradient; log-probabilities; the loss of given probabilities.
+//! - [`Logits`]: of i8 and u8 with scale and zero point, and with the feature `half` of f16 and bf16, wherever logits are read.
 //! - [`weighted_row_losses`]: the weighted loss of each row alone, for programs that have to be small.
 //! - [`BinaryCrossEntropy`]: one logit a label, with the costs of misses and of false alarms.
 //! - [`Total`] and [`RowPartial`]: batches, and classes, that are computed apart and merged.
