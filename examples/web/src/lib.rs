@@ -85,7 +85,7 @@ pub unsafe extern "C" fn loss_gradient(
     if !class_weights.is_empty() {
         loss = loss.class_weights(class_weights);
     }
-    let computed = loss.row_losses(logits, labels, row_losses).and_then(|of_rows| {
+    let computed = loss.row_losses(&*logits, labels, row_losses).and_then(|of_rows| {
         loss.gradient_in_place(logits, labels, 1.0)?;
         Ok(of_rows)
     });
