@@ -31,7 +31,8 @@ RUSTC=$PWD/target/cross/bin/rustc CARGO_TARGET_DIR=$PWD/target/cross-build CARGO
 cp target/cross-build/thumbv7em-none-eabihf/release/librwwce.a "$out/"
 gcc -O2 -fPIC -shared -Wall -Wextra -Werror benches/icount.c -o "$out/libicount.so"
 
-# compile IMAGE OPTION...: with the expf of the C library, which Rust has as well; without memcpy and memset in place of the loops of startup.c, so that what brings them is the call.
+# compile IMAGE OPTION...: with the expf of the C library, which the archive of Rust has as well; without memcpy and memset
+# in place of the loops of startup.c, so that what brings them is the call.
 compile() {
   local image=$out/$1
   shift
