@@ -107,8 +107,10 @@ impl BinaryElements<'_> {
             for (side, weight) in
                 [f64::from(miss) * target, f64::from(false_alarm) * (1.0 - target)].into_iter().enumerate()
             {
-                lanes.weights[side][lane] = (sample * weight) as f32;
-                lanes.slopes[side][lane] = if weight == 0.0 { 0.0 } else { (sample * weight * factor) as f32 };
+                let weight = sample * weight;
+                lanes.weights[side][lane] = weight as f32;
+                // Also for the mean over a zero denominator.
+                lanes.slopes[side][lane] = if weight == 0.0 { 0.0 } else { (weight * factor) as f32 };
             }
             // Where nothing is at stake the logit does not matter.
             if lanes.weights[0][lane] == 0.0 && lanes.weights[1][lane] == 0.0 {
@@ -163,6 +165,8 @@ impl<S: Vector> Element<S> {
         let (of_small, of_large) = (s.select(is_positive, miss, false_alarm), s.select(is_positive, false_alarm, miss));
         let all = s.add(one, s.mul(self.e, s.splat(UNDO_HEADROOM)));
         let small = weighed(s, Pair { hi: s.div(self.e, all), lo: zero }, of_small, UNDO_HEADROOM);
-        s.add(s.div(of_large, all), small)
+        // 0·NaN = 0
+        let nothing = s.equal(s.add(magnitude(s, miss), magnitude(s, false_alarm)), zero);
+        s.select(nothing, zero, s.add(s.div(of_large, all), small))
     }
 }

@@ -292,7 +292,11 @@ impl<'a> RowInF64<'a> {
         }
         for class in 0..classes {
             let logit = self.logit(Logits::F32(logits.unwrap_or(gradient)), class);
-            let value = if defined { self.element(&sums, logit, class) * factor } else { f64::NAN };
+            let value = match defined {
+                _ if factor == 0.0 => 0.0,
+                true => self.element(&sums, logit, class) * factor,
+                false => f64::NAN,
+            };
             if let Some(to) = gradient.get_mut(terms.rows.element(self.row, class)) {
                 *to = value as f32;
             }
@@ -316,7 +320,7 @@ impl<'a> RowInF64<'a> {
         if cost != 0.0 && !largest {
             value += cost * p / q;
         }
-        if terms.z_loss != 0.0 && p != 0.0 {
+        if terms.z_loss != 0.0 && sums.whole != 0.0 && p != 0.0 {
             value += 2.0 * f64::from(terms.z_loss) * sums.whole * self.log_sum_exp() * p;
         }
         value

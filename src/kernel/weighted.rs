@@ -406,8 +406,8 @@ impl<S: Vector> Group<S> {
         let share = s.mul(s.div(factor, finished.all), s.splat(UNDO_HEADROOM));
         // Where the sum is large, too little may be left of it.
         let special = s.select(s.less(magnitude(s, share), s.splat(4.0 * f32::MIN_POSITIVE)), one, special);
-        // 0·∞ = 0
-        let infinite = s.select(s.less(finished.sum, s.splat(f32::INFINITY)), zero, one);
+        // 0·∞ = 0; and without a gradient there still is a loss.
+        let infinite = s.select(s.less(finished.sum, s.splat(f32::INFINITY)), finished.special, one);
         let special = s.select(nothing, infinite, special);
         let is_special = s.equal(special, one);
         let miss = s.select(nothing, zero, s.mul(share, finished.sum));
