@@ -1,0 +1,105 @@
+//! The oracle of the fuzz targets: bytes become a case, the case is computed in every way that there is, and what comes
+//! out is held against the contract. A target is one function of bytes here, so that an input can also be replayed
+//! without libFuzzer.
+
+mod batch;
+mod binary;
+mod capi;
+mod combined;
+mod generate;
+mod guarded;
+mod labels_and_shapes;
+mod merge;
+mod nan_inf;
+mod narrow;
+mod options;
+mod real_world;
+mod soft_targets;
+mod textbook;
+mod weighted;
+
+/// The numbers and rows of the tests: f64 references, ulps, regimes.
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use arbitrary::{Result, Unstructured};
+use rwwce::Backend;
+use std::sync::OnceLock;
+
+macro_rules! targets {
+    ($($name:ident),* $(,)?) => {
+        /// Every target by its name.
+        pub const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name)),*];
+
+        $(
+            /// Runs the target of this name on one input; panics with the case where the contract is broken.
+            pub fn $name(bytes: &[u8]) {
+                // Too few bytes for a case are no case.
+                let _: Result<()> = $name::check(&mut Unstructured::new(bytes));
+            }
+        )*
+    };
+}
+targets!(nan_inf, weighted, soft_targets, real_world, binary, labels_and_shapes, merge, narrow, capi);
+
+pub use generate::SPECIAL;
+
+/// The number of seeds of each target.
+pub const SEEDS: u32 = 16;
+
+/// A seed: the first of the random inputs, from short to long.
+pub fn seed(number: u32) -> Vec<u8> {
+    random(0, number)
+}
+
+/// An input of some length from a generator.
+pub fn random(seed: u64, number: u32) -> Vec<u8> {
+    let mut rng = common::Rng(seed.wrapping_mul(0x1_0000_0001) ^ u64::from(number) << 32);
+    let len = 24 << (number % 5);
+    (0..len).map(|_| rng.bits() as u8).collect()
+}
+
+/// Every backend of this processor, and whether it computes FMA in software, for which only a few cases have time.
+fn all_backends() -> &'static [(Backend, bool)] {
+    static BACKENDS: OnceLock<Vec<(Backend, bool)>> = OnceLock::new();
+    BACKENDS.get_or_init(|| Backend::available().map(|backend| (backend, common::is_slow(backend))).collect())
+}
+
+/// The backends for a case: those of a class, which have to agree, or all; the slow one only now and then.
+fn backends(u: &mut Unstructured<'_>) -> Result<impl Iterator<Item = Backend> + use<>> {
+    let choice = u.arbitrary::<u8>()?;
+    let chosen = move |&(backend, slow): &(Backend, bool)| match choice {
+        0xa5 => true,
+        _ if slow => false,
+        0..8 => true,
+        _ => backend.is_fused() == (choice % 2 == 0),
+    };
+    Ok(all_backends().iter().copied().filter(chosen).map(|(backend, _)| backend))
+}
+
+/// The results of each class of backends so far, to hold those of the next one against.
+#[derive(Default)]
+struct SameBits([Option<(Backend, Vec<u32>)>; 2]);
+
+impl SameBits {
+    /// Panics where these numbers are not those of the backends before of the same class; NaN equals NaN.
+    fn check<'n>(
+        &mut self,
+        backend: Backend,
+        numbers: impl IntoIterator<Item = &'n [f32]>,
+        case: &dyn std::fmt::Debug,
+    ) {
+        let found: Vec<u32> = numbers.into_iter().flat_map(common::bits).collect();
+        let class = &mut self.0[usize::from(backend.is_fused())];
+        match class {
+            None => *class = Some((backend, found)),
+            Some((first, expected)) => {
+                if let Some(at) = (0..found.len().max(expected.len())).find(|&at| found.get(at) != expected.get(at)) {
+                    let number = |of: &[u32]| of.get(at).map(|&bits| f32::from_bits(bits));
+                    let (found, expected) = (number(&found), number(expected));
+                    panic!("number {at} of {backend} is {found:?}, of {first} {expected:?}\n{case:?}");
+                }
+            }
+        }
+    }
+}
