@@ -26,7 +26,7 @@ impl Options {
         let mut this = Self {
             smoothing: *u.choose(&[0.0, 0.0, 0.1, 1.0, 1e-40])?,
             focal: *u.choose(&[0.0, 0.0, 0.5, 2.0, 1.0])?,
-            z_loss: *u.choose(&[0.0, 0.0, 1e-3, 1e30])?,
+            z_loss: *u.choose(&[0.0, 0.0, 1e-3, 1e3])?,
             temperature: *u.choose(&[1.0, 1.0, 0.5, 3.0, 1e-30, 1e30])?,
             eps: *u.choose(&[0.0, 1e-10, 1e-40, 1e30])?,
             bias: optional_costs(u, classes, true)?,
