@@ -261,6 +261,17 @@ impl<'a> Rows<'a> {
         self.shape.sample_weights.map_or(1.0, |weights| weights.get(row).copied().unwrap_or(0.0))
     }
 
+    /// w·s of a row of this class, if f32 holds it: the product of two weights may leave its range where what they weigh
+    /// brings it back.
+    #[inline(always)]
+    pub(crate) fn row_weight(&self, row: usize, class: usize) -> Option<f32> {
+        let weight = self.weight(class);
+        let Some(sample) = self.shape.sample_weights.map(|_| self.sample_weight(row)) else { return Some(weight) };
+        let product = weight * sample;
+        let holds = WEIGHTS_OF_ROWS.contains(&product.abs()) || weight == 0.0 || sample == 0.0;
+        if holds { Some(product) } else { None }
+    }
+
     /// `count` rows from `first` on, that stand by themselves, so many positions a sample.
     pub(crate) fn some(&self, first: usize, count: usize, positions: usize) -> Self {
         let positions = NonZero::new(positions).unwrap_or(NonZero::<usize>::MIN);
@@ -295,6 +306,9 @@ impl<'a> Rows<'a> {
         self.start(row) + class * self.positions.get()
     }
 }
+
+/// What f32 holds with all of its digits. A product of weights outside is left to f64.
+pub(crate) const WEIGHTS_OF_ROWS: core::ops::Range<f32> = f32::MIN_POSITIVE..f32::INFINITY;
 
 /// Σ w\[y\]·s and Σ s over the rows that count.
 struct WeightSums<'a>(&'a Rows<'a>);

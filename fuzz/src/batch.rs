@@ -1,6 +1,6 @@
 //! Rows with labels and weights, in any layout.
 
-use crate::generate::{classes, optional_costs, row};
+use crate::generate::{classes, moderate, not_tiny, optional_costs, row};
 use arbitrary::{Result, Unstructured};
 use rwwce::{CrossEntropy, Denominator, Reduction, Upstream, ZeroDenominator};
 
@@ -24,8 +24,10 @@ pub(crate) struct Content {
     pub(crate) mostly_finite: bool,
     pub(crate) negative_weights: bool,
     pub(crate) ignored: bool,
-    /// Class weights may be very large or very small where there are no others.
-    pub(crate) extreme_weights: bool,
+    /// Weights are such that products of them do not overflow or vanish.
+    pub(crate) moderate_weights: bool,
+    /// No weight is so small that a product with another may be less than the library promises to keep.
+    pub(crate) no_tiny_weights: bool,
     /// Not more classes than this.
     pub(crate) most_classes: usize,
 }
@@ -57,12 +59,13 @@ impl Batch {
             class_weights: optional_costs(u, classes, content.negative_weights)?,
             sample_weights: optional_costs(u, rows, false)?,
         };
-        if let (Some(weights), None) = (&mut batch.class_weights, &batch.sample_weights)
-            && content.extreme_weights
-            && u.ratio(1, 8)?
-        {
-            let factor = u.choose(&[1e20, 1e-20])?;
-            weights.iter_mut().for_each(|weight| *weight *= factor);
+        if content.moderate_weights {
+            let weights = [&mut batch.class_weights, &mut batch.sample_weights];
+            weights.into_iter().flatten().flatten().for_each(|weight| *weight = moderate(*weight));
+        }
+        if content.no_tiny_weights {
+            let weights = [&mut batch.class_weights, &mut batch.sample_weights];
+            weights.into_iter().flatten().flatten().for_each(|weight| *weight = not_tiny(*weight));
         }
         let mut last = Vec::new();
         for index in 0..rows {

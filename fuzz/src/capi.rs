@@ -115,7 +115,8 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
         mostly_finite: true,
         negative_weights: true,
         ignored: true,
-        extreme_weights: false,
+        moderate_weights: false,
+        no_tiny_weights: false,
         most_classes: 40,
     };
     let mut batch = Batch::new(u, content)?;

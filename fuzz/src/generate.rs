@@ -77,10 +77,17 @@ pub(crate) fn any(u: &mut Unstructured<'_>) -> Result<f32> {
     })
 }
 
-/// Costs whose products are normal numbers, so that none of them overflows or vanishes on the way.
-const MODERATE: std::ops::Range<f32> = 1e-9..1e9;
+/// The cost, or 1 where products of such might overflow or vanish.
+pub(crate) fn moderate(cost: f32) -> f32 {
+    if cost == 0.0 || (1e-9..1e9).contains(&cost.abs()) { cost } else { 1.0 }
+}
 
-/// 0 or any moderate f32, not below 0 where it must not be.
+/// The number, or 0 where the losses of several terms need not keep its digits.
+pub(crate) fn not_tiny(number: f32) -> f32 {
+    if number.abs() < 1e-15 { 0.0 } else { number }
+}
+
+/// Any finite f32, not below 0 where it must not be.
 pub(crate) fn cost(u: &mut Unstructured<'_>, may_be_negative: bool) -> Result<f32> {
     let number = match u.arbitrary::<u8>()? {
         0..32 => 0.0,
@@ -89,7 +96,7 @@ pub(crate) fn cost(u: &mut Unstructured<'_>, may_be_negative: bool) -> Result<f3
         _ => any(u)?,
     };
     Ok(match number {
-        _ if number != 0.0 && !MODERATE.contains(&number.abs()) => 1.0,
+        _ if !number.is_finite() => 1.0,
         _ if may_be_negative => number,
         _ => number.abs(),
     })

@@ -19,7 +19,8 @@ fn batches(u: &mut Unstructured<'_>) -> Result<()> {
         mostly_finite: true,
         negative_weights: true,
         ignored: true,
-        extreme_weights: false,
+        moderate_weights: true,
+        no_tiny_weights: true,
         most_classes: 300,
     };
     let batch = Batch::new(u, content)?;

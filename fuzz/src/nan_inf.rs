@@ -22,8 +22,14 @@ enum Function {
 pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
     let function = Function::arbitrary(u)?;
     let ignored = !matches!(function, Function::Soft);
-    let content =
-        Content { mostly_finite: false, negative_weights: true, ignored, extreme_weights: false, most_classes: 64 };
+    let content = Content {
+        mostly_finite: false,
+        negative_weights: true,
+        ignored,
+        moderate_weights: true,
+        no_tiny_weights: true,
+        most_classes: 64,
+    };
     let batch = Batch::new(u, content)?;
     let options = Options::new(u, &batch)?;
     let backends = backends(u)?;

@@ -70,8 +70,14 @@ impl Stored {
 pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
     let function = Function::arbitrary(u)?;
     let ignored = !matches!(function, Function::Soft);
-    let content =
-        Content { mostly_finite: true, negative_weights: false, ignored, extreme_weights: false, most_classes: 600 };
+    let content = Content {
+        mostly_finite: true,
+        negative_weights: false,
+        ignored,
+        moderate_weights: false,
+        no_tiny_weights: false,
+        most_classes: 600,
+    };
     let batch = Batch::new(u, content)?;
     let options = Options::mild(u, &batch)?;
     let factors = Factors::new(u, batch.rows())?;

@@ -1,7 +1,7 @@
 //! The options that change the loss of a row, and what they make of its terms.
 
 use crate::batch::Batch;
-use crate::generate::{cost, costs, optional_costs};
+use crate::generate::{cost, costs, moderate, not_tiny, optional_costs};
 use crate::textbook::Terms;
 use arbitrary::{Result, Unstructured};
 use rwwce::CrossEntropy;
@@ -34,11 +34,13 @@ impl Options {
             soft: None,
             cut: u.choose_index(classes + 1)?,
         };
+        this.bias.iter_mut().flatten().for_each(|bias| *bias = moderate(*bias));
         // Each of them is rare, so that most cases are the loss that everyone uses.
         if u.ratio(1, 2)? {
             (this.smoothing, this.focal, this.z_loss, this.temperature, this.bias) = (0.0, 0.0, 0.0, 1.0, None);
         } else if !batch.class_weights.iter().flatten().any(|&weight| weight < 0.0) && classes <= 20 {
             this.costs = optional_costs(u, classes * classes, false)?;
+            this.costs.iter_mut().flatten().for_each(|cost| *cost = moderate(*cost));
             this.costs.iter_mut().for_each(|costs| costs.iter_mut().step_by(classes + 1).for_each(|cost| *cost = 0.0));
         }
         if u.ratio(1, 3)? {
@@ -46,7 +48,7 @@ impl Options {
             let mut soft = vec![0.0; batch.logits.len()];
             for row in 0..batch.rows() {
                 for class in 0..classes {
-                    soft[batch.element(row, class)] = cost(u, true)?;
+                    soft[batch.element(row, class)] = moderate(cost(u, true)?);
                 }
             }
             this.soft = Some(soft);
@@ -61,7 +63,7 @@ impl Options {
         let mut pick = |bit: u8, of: &[f32]| if some & bit != 0 { u.choose(of).copied() } else { Ok(of[0]) };
         let mut this = Self {
             smoothing: pick(1, &[0.0, 0.1, 0.5, 1.0, 1e-6])?,
-            focal: pick(2, &[0.0, 2.0, 0.5, 1.0, 1.5])?,
+            focal: pick(2, &[0.0, 2.0, 0.5, 1.0, 1.5, 5.0])?,
             z_loss: pick(4, &[0.0, 1e-3, 1.0])?,
             temperature: pick(8, &[1.0, 0.5, 1.7, 10.0, 0.07])?,
             eps: 0.0,
@@ -75,12 +77,13 @@ impl Options {
         }
         if some & 32 != 0 {
             let mut costs = costs(u, classes * classes, false)?;
+            costs.iter_mut().for_each(|cost| *cost = not_tiny(*cost));
             costs.iter_mut().step_by(classes + 1).for_each(|cost| *cost = 0.0);
             this.costs = Some(costs);
         }
         if some & 64 != 0 {
             let negative = u.ratio(1, 8)?;
-            this.soft = Some(costs(u, batch.logits.len(), negative)?);
+            this.soft = Some(costs(u, batch.logits.len(), negative)?.into_iter().map(not_tiny).collect());
         } else {
             // Certain targets.
             let mut soft = vec![0.0; batch.logits.len()];

@@ -10,7 +10,8 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
         mostly_finite: true,
         negative_weights: true,
         ignored: false,
-        extreme_weights: false,
+        moderate_weights: false,
+        no_tiny_weights: true,
         most_classes: 300,
     };
     let batch = Batch::new(u, content)?;

@@ -66,6 +66,9 @@ impl Operation for BinaryElements<'_> {
             let element = Element::new(s, &term, &lanes);
             let mut losses = [0.0; VIRTUAL_LANES];
             s.store(element.loss(s), &mut losses, 0);
+            if lanes.any_weight_lost {
+                lanes.losses_in_f64(&mut losses);
+            }
             tally.add(at, part(&losses, 0, count));
             if let Some(out) = self.row_losses.as_deref_mut() {
                 copy(part_mut(out, at, count), &losses);
@@ -73,6 +76,9 @@ impl Operation for BinaryElements<'_> {
             if let Some(gradient) = self.gradient.as_deref_mut() {
                 let mut slopes = [0.0; VIRTUAL_LANES];
                 s.store(element.gradient(s), &mut slopes, 0);
+                if lanes.any_slope_lost {
+                    lanes.slopes_in_f64(&mut slopes);
+                }
                 copy(part_mut(gradient, at, count), &slopes);
             }
             at += count;
@@ -85,16 +91,76 @@ impl Operation for BinaryElements<'_> {
 struct Lanes {
     logits: [f32; VIRTUAL_LANES],
     /// s·fn·t, s·fp·(1 − t)
-    weights: [[f32; VIRTUAL_LANES]; 2],
+    weights: [[f64; VIRTUAL_LANES]; 2],
     /// The same times upstream factor and denominator of the mean.
-    slopes: [[f32; VIRTUAL_LANES]; 2],
+    slopes: [[f64; VIRTUAL_LANES]; 2],
+    /// Whether f32 cannot hold one of the weights, or one of the slopes.
+    any_weight_lost: bool,
+    any_slope_lost: bool,
+}
+
+/// Weights of numbers that f32 holds with all of their digits, thanks to the headroom, wherever the result is a normal
+/// number.
+const HELD: core::ops::RangeInclusive<f64> = f32::MIN_POSITIVE as f64..=1e12;
+
+/// Whether f32 cannot hold a product of weights, although what it weighs may bring it back.
+#[inline(always)]
+fn is_lost(weight: f64) -> bool {
+    weight != 0.0 && !weight.is_nan() && !HELD.contains(&weight.abs())
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn rounded<S: Vector>(s: S, numbers: &[[f64; VIRTUAL_LANES]; 2]) -> [S::F; 2] {
+        let mut rounded = [[0.0; VIRTUAL_LANES]; 2];
+        for (to, from) in rounded.iter_mut().zip(numbers) {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = *from as f32;
+            }
+        }
+        [s.load(&rounded[0], 0), s.load(&rounded[1], 0)]
+    }
+
+    /// The losses that f32 cannot reach.
+    fn losses_in_f64(&self, losses: &mut [f32; VIRTUAL_LANES]) {
+        for (lane, loss) in losses.iter_mut().enumerate() {
+            let [miss, false_alarm] = self.weights.map(|weights| weights[lane]);
+            if is_lost(miss) || is_lost(false_alarm) {
+                let z = f64::from(self.logits[lane]);
+                // 0·∞ = 0
+                let weighed = |weight: f64, z: f64| {
+                    if weight == 0.0 { 0.0 } else { weight * (libm::log1p(libm::exp(-z.abs())) + (-z).max(0.0)) }
+                };
+                let z_is_nan = if z.is_nan() { f64::NAN } else { 0.0 };
+                *loss = (weighed(miss, z) + weighed(false_alarm, -z) + z_is_nan) as f32;
+            }
+        }
+    }
+
+    /// The elements of the gradient that f32 cannot reach.
+    fn slopes_in_f64(&self, slopes: &mut [f32; VIRTUAL_LANES]) {
+        for (lane, slope) in slopes.iter_mut().enumerate() {
+            let [miss, false_alarm] = self.slopes.map(|slopes| slopes[lane]);
+            if is_lost(miss) || is_lost(false_alarm) {
+                let z = f64::from(self.logits[lane]);
+                let sigmoid = |z: f64| 1.0 / (1.0 + libm::exp(-z));
+                *slope = (false_alarm * sigmoid(z) - miss * sigmoid(-z)) as f32;
+            }
+        }
+    }
 }
 
 impl BinaryElements<'_> {
     #[inline(always)]
     fn lanes(&self, at: usize, count: usize) -> Lanes {
         let zeros = [0.0; VIRTUAL_LANES];
-        let mut lanes = Lanes { logits: zeros, weights: [zeros; 2], slopes: [zeros; 2] };
+        let mut lanes = Lanes {
+            logits: [0.0; VIRTUAL_LANES],
+            weights: [zeros; 2],
+            slopes: [zeros; 2],
+            any_weight_lost: false,
+            any_slope_lost: false,
+        };
         let logits = self.logits.unwrap_or(Logits::F32(self.gradient.as_deref().unwrap_or(&[])));
         logits.widen(at, 1, part_mut(&mut lanes.logits, 0, count));
         let mut label = at % self.labels;
@@ -108,9 +174,12 @@ impl BinaryElements<'_> {
                 [f64::from(miss) * target, f64::from(false_alarm) * (1.0 - target)].into_iter().enumerate()
             {
                 let weight = sample * weight;
-                lanes.weights[side][lane] = weight as f32;
                 // Also for the mean over a zero denominator.
-                lanes.slopes[side][lane] = if weight == 0.0 { 0.0 } else { (weight * factor) as f32 };
+                let slope = if weight == 0.0 { 0.0 } else { weight * factor };
+                lanes.weights[side][lane] = weight;
+                lanes.slopes[side][lane] = slope;
+                lanes.any_weight_lost |= is_lost(weight);
+                lanes.any_slope_lost |= is_lost(slope);
             }
             // Where nothing is at stake the logit does not matter.
             if lanes.weights[0][lane] == 0.0 && lanes.weights[1][lane] == 0.0 {
@@ -135,9 +204,8 @@ impl<S: Vector> Element<S> {
     #[inline(always)]
     fn new(s: S, term: &Exp<S::F>, lanes: &Lanes) -> Self {
         let z = s.load(&lanes.logits, 0);
-        let load = |[a, b]: &[[f32; VIRTUAL_LANES]; 2]| [s.load(a, 0), s.load(b, 0)];
         let e = term.of(s, s.sub(s.splat(0.0), magnitude(s, z)));
-        Self { z, weights: load(&lanes.weights), slopes: load(&lanes.slopes), e }
+        Self { z, weights: Lanes::rounded(s, &lanes.weights), slopes: Lanes::rounded(s, &lanes.slopes), e }
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@
 
 use super::from_largest::{Adjusted, FromLargest, SUMS, adjusted};
 use super::log1p::log1p;
-use super::long_rows::{APPLY_HEADROOM, UNDO_HEADROOM};
+use super::long_rows::{APPLY_HEADROOM, HEADROOM, UNDO_HEADROOM};
 use super::narrow_rows::NarrowRow;
 use super::pair::{self, Pair, fast_two_sum, magnitude, scaled, two_sum};
 use super::terms::{RowInF64, Terms};
@@ -102,36 +102,38 @@ struct Spread<S: Vector> {
 }
 
 impl<S: Vector> Spread<S> {
-    /// U·p − u of the largest is (U − u) − U·(1 − p) where p is near 1. Here is what does not depend on u.
+    /// U·p − u of the largest is (U − u) − U·(1 − p) where p is near 1. Here is what depends on u.
     #[inline(always)]
-    fn base(&self, s: S, p: S::F, q: S::F) -> S::F {
-        let zero = s.splat(0.0);
-        s.mul(self.sum.hi, s.select(s.less(q, p), s.sub(zero, q), p))
-    }
-
-    /// And what does.
-    #[inline(always)]
-    fn rest(&self, s: S, u: S::F, p: S::F, q: S::F) -> S::F {
+    fn rest(&self, s: S, u: S::F, p: S::F) -> S::F {
         let others = s.add(s.sub(self.sum.hi, u), self.sum.lo);
-        s.select(s.less(q, p), others, s.sub(s.splat(0.0), u))
+        s.select(s.less(s.splat(NEAR_ONE), p), others, s.sub(s.splat(0.0), u))
     }
 }
+
+/// A p above is near 1.
+const NEAR_ONE: f32 = 0.5;
 
 /// What the mislabel costs of a row add up to.
 struct Costs<S: Vector> {
     /// Σ −fp·log(1 − p)·2^HEADROOM over the others
     others: Pair<S::F>,
     /// Σ fp·p/(1 − p) over the others
-    odds: S::F,
+    odds: Pair<S::F>,
     /// Σ fp of the largest
     of_largest: S::F,
     size: S::F,
+    /// What makes an exponential a probability.
+    of_all: S::F,
 }
 
 /// Beyond these a factor of the gradient could leave the range of f32 on the way.
 const FACTORS: core::ops::RangeInclusive<f64> = 1e-18..=1e12;
 /// The same for the weight of a row.
-const WEIGHTS: core::ops::RangeInclusive<f32> = 1e-18..=1e18;
+const WEIGHTS: core::ops::RangeInclusive<f32> = 1e-12..=1e18;
+/// The same for what an exponential is multiplied by in the gradient.
+const MULTIPLIERS: core::ops::RangeInclusive<f64> = f64::from_bits((1023 - 124) << 52)..=1.0;
+/// What the focal factor leaves of a weight, and a loss before it is weighted, may have lost digits below this.
+const SMALL: f32 = f32::from_bits((127 - 100) << 23);
 
 impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
     /// The logits as they are given.
@@ -176,7 +178,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
     #[inline(always)]
     fn run<S: Vector, V: View<S>>(&mut self, s: S, view: V, place: Option<Place>) -> [f32; VIRTUAL_LANES] {
         let terms = self.whole.terms;
-        let (zero, half, one) = (s.splat(0.0), s.splat(0.5), s.splat(1.0));
+        let (zero, half) = (s.splat(0.0), s.splat(0.5));
         let given = self.given(view.rows());
         if let Some(matrix) = terms.costs.filter(|_| costs_in_tile(s, view)) {
             let classes = terms.rows.classes();
@@ -193,23 +195,14 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         let found = FromLargest::new(s, view, self.logits());
         let spread = self.spread(s, view, found.largest);
 
-        // log(1 + E), and the share of each exponential in the whole.
         let plain = found.plain(s);
         let log = log1p(s, plain);
-        let all = s.add(one, plain.hi);
-        let of_all = s.div(s.mul(found.rest.hi, s.splat(UNDO_HEADROOM)), all);
 
-        // −log p_y in halves, which cannot overflow, and p_y, 1 − p_y.
+        // −log p_y in halves, which cannot overflow.
         let (own, of_label) = (view.of_rows(s, &given.own), view.of_rows(s, &given.logits));
         let gap = two_sum(s, s.mul(found.largest, half), s.sub(zero, s.mul(of_label, half)));
         let half_log = scaled(s, log, 0.5);
         let label_loss = sum(s, gap, half_log);
-        let e_label = found.term.of(s, of_label);
-        let label_is_largest = s.equal(of_label, found.largest);
-        let p_largest = s.div(one, all);
-        let q_largest = s.div(plain.hi, all);
-        let p_label = s.select(label_is_largest, p_largest, s.mul(e_label, of_all));
-        let q_label = s.select(label_is_largest, q_largest, s.sub(one, p_label));
 
         // The weights of the label in loss and gradient.
         let (mut of_loss, mut of_gradient) = (own, own);
@@ -222,19 +215,19 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             let evenly = pair::product(s, spread.sum, half_log);
             loss = sum(s, loss, sum(s, spread.gaps, evenly));
         }
-        let whole = s.add(own, spread.sum.hi);
-        let mut of_p = zero;
+        let mut of_z = zero;
         if terms.z_loss != 0.0 {
             let lse = s.add(found.largest, log.hi);
-            let weight = s.mul(whole, s.splat(terms.z_loss));
+            let weight = s.mul(s.add(own, spread.sum.hi), s.splat(terms.z_loss));
             let z = s.mul(s.mul(weight, lse), s.mul(lse, half));
             loss = sum(s, loss, Pair { hi: s.select(s.equal(weight, zero), zero, z), lo: zero });
-            of_p = s.mul(s.add(weight, weight), lse);
+            of_z = s.mul(s.add(weight, weight), lse);
         }
         let mut size = s.add(magnitude(s, own), spread.size);
-        let mut costs = Costs { others: loss, odds: zero, of_largest: zero, size: zero };
+        let nothing = Pair { hi: zero, lo: zero };
+        let mut costs = Costs { others: nothing, odds: nothing, of_largest: zero, size: zero, of_all: zero };
         if let Some(matrix) = terms.costs {
-            costs = self.costs(s, view, &given, matrix, &found, of_all);
+            costs = self.costs(s, view, &given, matrix, &found);
             size = s.add(size, costs.size);
             let inverse = s.div(s.splat(APPLY_HEADROOM), found.excluded.hi);
             let certainty = log1p(s, Pair { hi: inverse, lo: zero });
@@ -242,8 +235,8 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             let of_largest = s.select(s.equal(costs.of_largest, zero), zero, of_largest);
             loss = sum(s, loss, Pair { hi: of_largest, lo: zero });
             loss = sum(s, loss, scaled(s, costs.others, UNDO_HEADROOM * 0.5));
-            of_p = s.sub(of_p, costs.odds);
         }
+        let small = numbers(s, view, loss.hi);
         let loss = weighed(s, loss, view.of_rows(s, &given.samples), 2.0);
 
         // Which rows the vectors have finished.
@@ -252,113 +245,134 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         let mut kinds = [Kind::Finished; VIRTUAL_LANES];
         let mut all_finished = true;
         for lane in 0..view.rows().min(VIRTUAL_LANES) {
-            let factor = given.factors[lane];
-            kinds[lane] = if given.samples[lane] == 0.0 || sizes[lane] == 0.0 {
+            kinds[lane] = if given.samples[lane] == 0.0 {
                 losses[lane] = 0.0;
                 Kind::Zero
             } else if !SUMS.contains(&sums[lane])
                 || !losses[lane].is_finite()
+                || small[lane].abs() < SMALL
                 || !WEIGHTS.contains(&(sizes[lane] * given.samples[lane]))
-                || GRADIENT && factor != 0.0 && !FACTORS.contains(&factor.abs())
             {
                 Kind::InF64
             } else {
                 Kind::Finished
             };
+            all_finished &= kinds[lane] == Kind::Finished;
+        }
+        if GRADIENT {
+            let of_row = OfRow { found: &found, spread: &spread, of_gradient, of_z, costs: &costs };
+            all_finished &= self.write_gradient(s, view, &given, &of_row, &mut kinds, place);
+        }
+        if !all_finished {
+            self.finish_in_f64(&given, &mut kinds, &mut losses, view.rows());
+        }
+        losses
+    }
+
+    /// Writes the gradient of the rows that the vectors can finish, and returns whether these are all.
+    #[inline(always)]
+    fn write_gradient<S: Vector, V: View<S>>(
+        &mut self,
+        s: S,
+        view: V,
+        given: &Given,
+        of_row: &OfRow<'_, S>,
+        kinds: &mut [Kind; VIRTUAL_LANES],
+        place: Option<Place>,
+    ) -> bool {
+        let terms = self.whole.terms;
+        let one = s.splat(1.0);
+        let OfRow { found, spread, costs, .. } = *of_row;
+        let multipliers = of_row.multipliers(s, view, &given.factors);
+        let own = numbers(s, view, of_row.of_gradient);
+        let mut all_finished = true;
+        for lane in 0..view.rows().min(VIRTUAL_LANES) {
+            let factor = given.factors[lane];
+            let beyond = !FACTORS.contains(&factor.abs()) || own[lane] != 0.0 && own[lane].abs() < SMALL;
+            if factor != 0.0 && kinds[lane] == Kind::Finished && (beyond || !multipliers.are_in_range(lane)) {
+                kinds[lane] = Kind::GradientInF64;
+            }
             all_finished &= kinds[lane] == Kind::Finished && factor != 0.0;
         }
 
-        if GRADIENT {
-            let mut factors = [0.0; VIRTUAL_LANES];
-            for (to, from) in factors.iter_mut().zip(&given.factors) {
-                *to = *from as f32;
-            }
-            let factor = view.of_rows(s, &factors);
-            let inverse = s.div(s.splat(APPLY_HEADROOM), found.excluded.hi);
-            let of_others = s.mul(costs.of_largest, p_largest);
-            let (term, undo) = found.enlarged(s, costs.of_largest);
-            let of_all = s.mul(of_all, undo);
-            let e_label = term.of(s, of_label);
-            // Every element but those of the label and the largest: exp(x)·this − u·factor + fp·p/(1 − p)·factor.
-            let of_row = OfTerm { found: &found, undo, spread: &spread, of_gradient, of_p, costs: &costs };
-            let (of_term, without_own, share) = of_row.times(s, view, &given.factors);
-            // That of the largest, which the label may be: this + (… + p·(fp − (Σ fp of the largest − fp)/E))·factor.
-            let base = s.mul_add(p_largest, of_p, spread.base(s, p_largest, q_largest));
-            let of_largest = s.mul(s.mul_add(p_largest, of_gradient, base), factor);
-            let u = view.of_rows(s, &given.spread);
-            let rest = s.sub(spread.rest(s, u, p_largest, q_largest), s.mul(of_others, inverse));
-            let label_largest = s.mul(s.add(s.sub(base, s.mul(of_gradient, q_label)), rest), factor);
-            let direct = s.mul(s.add(s.mul(of_gradient, q_label), u), factor);
-            let label_other = s.sub(s.mul(e_label, without_own), direct);
-            let of_label = numbers(s, view, s.select(label_is_largest, label_largest, label_other));
+        let rounded = |numbers: &[f64; VIRTUAL_LANES]| view.of_rows(s, &rounded(numbers));
+        let (factor, p_largest) = (rounded(&given.factors), rounded(&multipliers.p));
+        let inverse = s.div(s.splat(APPLY_HEADROOM), found.excluded.hi);
+        let term = found.raised(s, view.of_rows(s, &multipliers.powers));
+        let of_all = s.mul(costs.of_all, view.of_rows(s, &multipliers.undo));
+        // Every element but those of the label and the largest: exp(x)·this − u·factor + fp·p/(1 − p)·factor.
+        let [of_term, share] = [&multipliers.whole, &multipliers.share].map(rounded);
+        // That of the largest: this + (… + p·(fp − (Σ fp of the largest − fp)/E))·factor.
+        let of_largest = rounded(&multipliers.of_largest);
+        let e_label = numbers(s, view, term.of(s, view.of_rows(s, &given.logits)));
+        let at_labels = multipliers.at_labels(s, view, given, of_row, &e_label);
 
-            let keep = if all_finished { None } else { Some(kinds.map(|kind| f32::from(kind == Kind::InF64))) };
-            let keep = keep.map(|keep| s.equal(view.of_rows(s, &keep), one));
-            for i in 0..view.vectors() {
-                let raw = view.load(s, self.seen(), i, f32::NEG_INFINITY);
-                let x = adjusted(s, view, &terms.adjustment, raw, i);
-                let e = term.of(s, x);
-                let is_largest = s.equal(x, found.largest);
-                let mut value = s.mul(e, of_term);
-                let mut at_largest = of_largest;
-                if terms.spread() {
-                    let u = self.spread_of(s, view, i);
-                    value = s.sub(value, s.mul(u, factor));
-                    at_largest = s.mul_add(spread.rest(s, u, p_largest, q_largest), factor, at_largest);
-                }
-                if let Some(matrix) = terms.costs {
-                    let cost = self.cost_of(s, view, matrix, &given, i);
-                    let own = s.mul(e, s.mul(cost, share));
-                    value = s.add(value, s.div(own, s.sub(one, s.mul(e, of_all))));
-                    let of_tied = s.mul(s.sub(costs.of_largest, cost), inverse);
-                    let beyond = s.mul(s.sub(cost, of_tied), p_largest);
-                    at_largest = s.mul_add(beyond, factor, at_largest);
-                }
-                let value = s.select(is_largest, at_largest, value);
-                let value = keep.map_or(value, |keep| s.select(keep, raw, value));
-                let to = if self.turned { self.tiles.logits.numbers_mut() } else { &mut *self.whole.gradient };
-                view.store(s, value, to, i);
+        let keep = if all_finished { None } else { Some(kinds.map(|kind| f32::from(kind.is_in_f64()))) };
+        let keep = keep.map(|keep| s.equal(view.of_rows(s, &keep), one));
+        for i in 0..view.vectors() {
+            let raw = view.load(s, self.seen(), i, f32::NEG_INFINITY);
+            let x = adjusted(s, view, &terms.adjustment, raw, i);
+            let e = term.of(s, x);
+            let is_largest = s.equal(x, found.largest);
+            let mut value = s.mul(e, of_term);
+            let mut at_largest = of_largest;
+            if terms.spread() {
+                let u = self.spread_of(s, view, i);
+                value = s.sub(value, s.mul(u, factor));
+                at_largest = s.mul_add(spread.rest(s, u, p_largest), factor, at_largest);
             }
-            if let Some(place) = place {
-                place.send(s, self.tiles.logits.numbers(), self.whole.gradient);
+            if let Some(matrix) = terms.costs {
+                let cost = self.cost_of(s, view, matrix, given, i);
+                let own = s.mul(e, s.mul(cost, share));
+                value = s.add(value, s.div(own, s.sub(one, s.mul(e, of_all))));
+                let of_tied = s.mul(s.sub(costs.of_largest, cost), inverse);
+                let beyond = s.mul(s.sub(cost, of_tied), p_largest);
+                at_largest = s.mul_add(beyond, factor, at_largest);
             }
-            for lane in 0..view.rows().min(VIRTUAL_LANES) {
-                if kinds[lane] != Kind::Finished || given.factors[lane] == 0.0 {
-                    continue;
-                }
-                let row = self.first + lane;
-                if let Some(label) = terms.rows.class(row)
-                    && let Some(to) = self.whole.gradient.get_mut(terms.rows.element(row, label))
-                {
-                    *to = of_label[lane];
-                }
+            let value = s.select(is_largest, at_largest, value);
+            let value = keep.map_or(value, |keep| s.select(keep, raw, value));
+            let to = if self.turned { self.tiles.logits.numbers_mut() } else { &mut *self.whole.gradient };
+            view.store(s, value, to, i);
+        }
+        if let Some(place) = place {
+            place.send(s, self.tiles.logits.numbers(), self.whole.gradient);
+        }
+        for lane in 0..view.rows().min(VIRTUAL_LANES) {
+            if kinds[lane] != Kind::Finished || given.factors[lane] == 0.0 {
+                continue;
+            }
+            let row = self.first + lane;
+            if let Some(label) = terms.rows.class(row)
+                && let Some(to) = self.whole.gradient.get_mut(terms.rows.element(row, label))
+            {
+                *to = at_labels[lane];
             }
         }
-        if !all_finished {
-            self.finish_in_f64(&given, &kinds, &mut losses, view.rows());
-        }
-        losses
+        all_finished
     }
 
     /// The rows that the vectors have not finished.
     fn finish_in_f64(
         &mut self,
         given: &Given,
-        kinds: &[Kind; VIRTUAL_LANES],
+        kinds: &mut [Kind; VIRTUAL_LANES],
         losses: &mut [f32; VIRTUAL_LANES],
         count: usize,
     ) {
         let terms = self.whole.terms;
         for lane in 0..count.min(VIRTUAL_LANES) {
             let (row, factor) = (self.first + lane, given.factors[lane]);
-            let in_f64 = kinds[lane] == Kind::InF64;
-            if in_f64 {
-                let this = RowInF64::new(terms, row, self.raw());
-                losses[lane] = (this.loss(self.raw()) * f64::from(given.samples[lane])) as f32;
-                if GRADIENT && factor != 0.0 {
-                    let logits = self.whole.logits.and_then(|logits| logits.as_f32());
-                    this.write_gradient(logits, self.whole.gradient, factor);
+            if kinds[lane] == Kind::InF64 {
+                if terms.weigh_nothing(row) {
+                    kinds[lane] = Kind::Zero;
+                    losses[lane] = 0.0;
+                } else {
+                    losses[lane] = RowInF64::loss_of_row(terms, row, self.raw());
                 }
+            }
+            if GRADIENT && kinds[lane].is_in_f64() && factor != 0.0 {
+                let logits = self.whole.logits.and_then(|logits| logits.as_f32());
+                RowInF64::new(terms, row, self.raw()).write_gradient(logits, self.whole.gradient, factor);
             }
             if GRADIENT && (kinds[lane] == Kind::Zero || factor == 0.0) {
                 for class in 0..terms.rows.classes() {
@@ -447,10 +461,11 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         given: &Given,
         matrix: &[f32],
         found: &FromLargest<S>,
-        of_all: S::F,
     ) -> Costs<S> {
         let (zero, one, up) = (s.splat(0.0), s.splat(1.0), s.splat(APPLY_HEADROOM));
         let (mut others, mut odds, mut of_largest, mut size) = (Sums::new(s), Sums::new(s), Sums::new(s), Sums::new(s));
+        let of_all = pair::over_one_plus(s, found.rest, found.plain(s));
+        let of_all = s.mul(s.add(of_all.hi, of_all.lo), s.splat(UNDO_HEADROOM));
         let scaled_share = s.mul(of_all, up);
         for i in 0..view.vectors() {
             let x = self.logits().load(s, view, i);
@@ -469,9 +484,10 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         }
         Costs {
             others: view.total(s, &others),
-            odds: view.total(s, &odds).hi,
+            odds: view.total(s, &odds),
             of_largest: view.total(s, &of_largest).hi,
             size: view.total(s, &size).hi,
+            of_all,
         }
     }
 
@@ -492,40 +508,151 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
     }
 }
 
-/// What the exponential of a class is multiplied by in the gradient, made of these.
-struct OfTerm<'f, S: Vector> {
+/// What the gradients of rows are made of.
+struct OfRow<'f, S: Vector> {
     found: &'f FromLargest<S>,
-    undo: S::F,
     spread: &'f Spread<S>,
+    /// F
     of_gradient: S::F,
-    of_p: S::F,
+    /// 2λ·W·lse
+    of_z: S::F,
     costs: &'f Costs<S>,
 }
 
-impl<S: Vector> OfTerm<'_, S> {
-    /// The whole, the whole without the label's own weight, and what makes the exponential a probability, all times the
-    /// factor of the row. In f64, so that each is rounded once.
+impl<S: Vector> OfRow<'_, S> {
     #[inline(always)]
-    fn times<V: View<S>>(&self, s: S, view: V, factors: &[f64; VIRTUAL_LANES]) -> (S::F, S::F, S::F) {
+    fn multipliers<V: View<S>>(&self, s: S, view: V, factors: &[f64; VIRTUAL_LANES]) -> Multipliers {
         let lanes = |vector| numbers(s, view, vector);
-        let (sum, sum_low) = (lanes(self.found.excluded.hi), lanes(self.found.excluded.lo));
-        let (rest, rest_low) = (lanes(self.found.rest.hi), lanes(self.found.rest.lo));
-        let (spread, spread_low) = (lanes(self.spread.sum.hi), lanes(self.spread.sum.lo));
-        let (undo, own, of_p) = (lanes(self.undo), lanes(self.of_gradient), lanes(self.of_p));
-        let of_largest = lanes(self.costs.of_largest);
-        let mut all = [[0.0; VIRTUAL_LANES]; 3];
+        let both = |pair: Pair<S::F>| (lanes(pair.hi), lanes(pair.lo));
+        let ((sum, sum_low), (rest, rest_low)) = (both(self.found.excluded), both(self.found.rest));
+        let ((spread, spread_low), (odds, odds_low)) = (both(self.spread.sum), both(self.costs.odds));
+        let (own, of_z) = (lanes(self.of_gradient), lanes(self.of_z));
+        let (of_largest, costs) = (lanes(self.costs.of_largest), lanes(self.costs.size));
+        let mut all = Multipliers::NONE;
         for lane in 0..VIRTUAL_LANES {
-            let excluded = (f64::from(sum[lane]) + f64::from(sum_low[lane])) * f64::from(UNDO_HEADROOM);
-            let rest = (f64::from(rest[lane]) + f64::from(rest_low[lane])) * f64::from(UNDO_HEADROOM);
-            let share = rest / (1.0 + excluded) * f64::from(undo[lane]) * factors[lane];
-            let spread = f64::from(spread[lane]) + f64::from(spread_low[lane]);
-            let without_own = spread + f64::from(of_p[lane]) - f64::from(of_largest[lane]) / excluded;
-            all[0][lane] = ((f64::from(own[lane]) + without_own) * share) as f32;
-            all[1][lane] = (without_own * share) as f32;
-            all[2][lane] = share as f32;
+            let both = |hi: &[f32; VIRTUAL_LANES], lo: &[f32; VIRTUAL_LANES]| f64::from(hi[lane]) + f64::from(lo[lane]);
+            let excluded = both(&sum, &sum_low) * f64::from(UNDO_HEADROOM);
+            let p = 1.0 / (1.0 + excluded);
+            let share = both(&rest, &rest_low) * f64::from(UNDO_HEADROOM) * p * factors[lane];
+            let (own, spread) = (f64::from(own[lane]), both(&spread, &spread_low));
+            let of_p = f64::from(of_z[lane]) - both(&odds, &odds_low);
+            let beyond = f64::from(of_largest[lane]) / excluded;
+            let without_own = spread + of_p - beyond;
+            let whole = own + without_own;
+            // Terms are enlarged to those of E = 1 where costs of the largest make what is small beside a small E count;
+            // and need no headroom where none of them is multiplied by more than 1.
+            let most = whole.abs().max(without_own.abs()).max(f64::from(costs[lane])) * share.abs();
+            let power = if of_largest[lane] != 0.0 {
+                enlarging(sum[lane])
+            } else if most <= f64::from(UNDO_HEADROOM) {
+                -HEADROOM
+            } else {
+                0.0
+            };
+            let undo = f32::from_bits(((127.0 - power) as u32) << 23);
+            let share = share * f64::from(undo);
+            (all.powers[lane], all.undo[lane]) = (power, undo);
+            all.whole[lane] = whole * share;
+            all.without_own[lane] = without_own * share;
+            all.share[lane] = share;
+            all.p[lane] = p;
+            let q = excluded * p;
+            let base = p * of_p + spread * if p as f32 > NEAR_ONE { -q } else { p };
+            all.of_largest[lane] = (p * own + base) * factors[lane];
+            // The label costs nothing, but classes that share its logit may. F·p − F is −F·(1 − p).
+            all.of_label[lane] = base - own * q - p * beyond;
         }
-        (view.of_rows(s, &all[0]), view.of_rows(s, &all[1]), view.of_rows(s, &all[2]))
+        all
     }
+}
+
+/// k ≥ 0 such that 2^k·E is nearly 1 for a small E.
+#[inline(always)]
+fn enlarging(sum: f32) -> f32 {
+    let exponent = (sum.to_bits() >> 23 & 0xff) as i32 - 127 - HEADROOM as i32;
+    (-exponent).max(0) as f32
+}
+
+/// Numbers of rows in f64, so that each is rounded once.
+struct Multipliers {
+    powers: [f32; VIRTUAL_LANES],
+    /// 2^−power
+    undo: [f32; VIRTUAL_LANES],
+    /// What exp(x)·2^(HEADROOM + power) of a class is multiplied by in the gradient.
+    whole: [f64; VIRTUAL_LANES],
+    /// The same without the label's own weight.
+    without_own: [f64; VIRTUAL_LANES],
+    /// The same to be its probability times the factor of the row.
+    share: [f64; VIRTUAL_LANES],
+    /// That of the largest.
+    p: [f64; VIRTUAL_LANES],
+    /// What of the gradient of the largest does not depend on its own u and cost.
+    of_largest: [f64; VIRTUAL_LANES],
+    /// The same where it is the label, without the factor of the row.
+    of_label: [f64; VIRTUAL_LANES],
+}
+
+impl Multipliers {
+    const NONE: Self = {
+        let zeros = [0.0; VIRTUAL_LANES];
+        let (powers, undo) = ([0.0; VIRTUAL_LANES], [1.0; VIRTUAL_LANES]);
+        Self {
+            powers,
+            undo,
+            whole: zeros,
+            without_own: zeros,
+            share: zeros,
+            p: zeros,
+            of_largest: zeros,
+            of_label: zeros,
+        }
+    };
+
+    /// Whether none loses digits or has lost them where an exponential is small.
+    #[inline(always)]
+    fn are_in_range(&self, lane: usize) -> bool {
+        let lane = lane % VIRTUAL_LANES;
+        let [whole, without_own, share] = [&self.whole, &self.without_own, &self.share].map(|of| of[lane].abs());
+        // The second counts beside the first only where that is not large, the third once it is multiplied by a cost.
+        (whole == 0.0 || MULTIPLIERS.contains(&whole))
+            && without_own <= *MULTIPLIERS.end()
+            && share >= *MULTIPLIERS.start()
+    }
+
+    /// The elements of the labels, whose exponentials are these.
+    #[inline(always)]
+    fn at_labels<S: Vector, V: View<S>>(
+        &self,
+        s: S,
+        view: V,
+        given: &Given,
+        of_row: &OfRow<'_, S>,
+        e: &[f32; VIRTUAL_LANES],
+    ) -> [f32; VIRTUAL_LANES] {
+        let lanes = |vector| numbers(s, view, vector);
+        let (largest, own) = (lanes(of_row.found.largest), lanes(of_row.of_gradient));
+        let (spread, spread_low) = (lanes(of_row.spread.sum.hi), lanes(of_row.spread.sum.lo));
+        let mut values = [0.0; VIRTUAL_LANES];
+        for lane in 0..VIRTUAL_LANES {
+            let (factor, u, own) = (given.factors[lane], f64::from(given.spread[lane]), f64::from(own[lane]));
+            let e = f64::from(e[lane]);
+            let other = e * self.without_own[lane] - own * (factor - e * self.share[lane]) - u * factor;
+            let others = (f64::from(spread[lane]) - u) + f64::from(spread_low[lane]);
+            let rest = if self.p[lane] as f32 > NEAR_ONE { others } else { -u };
+            let of_largest = (self.of_label[lane] + rest) * factor;
+            values[lane] = if given.logits[lane] == largest[lane] { of_largest as f32 } else { other as f32 };
+        }
+        values
+    }
+}
+
+#[inline(always)]
+fn rounded(numbers: &[f64; VIRTUAL_LANES]) -> [f32; VIRTUAL_LANES] {
+    let mut rounded = [0.0; VIRTUAL_LANES];
+    for (to, from) in rounded.iter_mut().zip(numbers) {
+        *to = *from as f32;
+    }
+    rounded
 }
 
 /// Whether the costs of the rows of a view are turned on their side.
@@ -542,6 +669,15 @@ enum Kind {
     Zero,
     /// To be computed in f64.
     InF64,
+    /// Likewise, but for its loss.
+    GradientInF64,
+}
+
+impl Kind {
+    #[inline(always)]
+    fn is_in_f64(self) -> bool {
+        self == Self::InF64 || self == Self::GradientInF64
+    }
 }
 
 #[inline(always)]

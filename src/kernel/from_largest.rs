@@ -85,17 +85,9 @@ impl<S: Vector> FromLargest<S> {
         scaled(s, self.excluded, UNDO_HEADROOM)
     }
 
-    /// `term` times 2^k, and 2^−k: where `needed` is not 0, k is such that the terms are as large as those of E = 1, so
-    /// that what is small even beside a small E still counts.
+    /// `term` times 2^k.
     #[inline(always)]
-    pub(crate) fn enlarged(&self, s: S, needed: S::F) -> (Exp<S::F>, S::F) {
-        let zero = s.splat(0.0);
-        // An integer in the low bits of 2²³ is that much more than 2²³.
-        const INTEGERS: f32 = 8_388_608.0;
-        let field = s.add_bits(s.shift_right::<23>(s.to_bits(self.excluded.hi)), s.splat_bits(INTEGERS.to_bits()));
-        let k = s.sub(s.splat(INTEGERS + 127.0 + HEADROOM), s.of_bits(field));
-        let k = s.select(s.equal(needed, zero), zero, s.at_least(k, zero));
-        let undo = s.shift_left::<23>(s.to_bits(s.sub(s.splat(INTEGERS + 127.0), k)));
-        (Exp::of_rows(s, self.shift, s.add(self.power, k)), s.of_bits(undo))
+    pub(crate) fn raised(&self, s: S, k: S::F) -> Exp<S::F> {
+        Exp::of_rows(s, self.shift, s.add(self.power, k))
     }
 }

@@ -3,6 +3,7 @@
 use super::from_largest::{Adjusted, FromLargest, SUMS, adjusted};
 use super::log1p::log1p;
 use super::narrow_rows::NarrowRow;
+use super::pair::two_sum;
 use super::terms::{RowInF64, Terms};
 use super::tile::{Place, Tile};
 use super::views::{SHORT_ROW_OF_MANY_SUMS, Seen, View, numbers};
@@ -69,7 +70,8 @@ impl LogProbabilityRows<'_> {
         let logits = Adjusted { numbers: numbers_seen, adjustment: &self.terms.adjustment };
         let found = FromLargest::new(s, view, logits);
         let log = log1p(s, found.plain(s));
-        let mut log_sum_exps = numbers(s, view, s.add(found.largest, s.add(log.hi, log.lo)));
+        let sum = two_sum(s, found.largest, log.hi);
+        let mut log_sum_exps = numbers(s, view, s.add(sum.hi, s.add(sum.lo, log.lo)));
         let sums = numbers(s, view, found.excluded.hi);
         let is_special = sums.map(|sum| !SUMS.contains(&sum));
         if self.log_probabilities.is_some() {

@@ -62,11 +62,12 @@ impl Operation for NarrowRows<'_> {
         let rows = terms.rows;
         for row in 0..rows.count() {
             let label = rows.class(row);
-            let weight = label.map_or(0.0, |label| rows.weight(label) * rows.sample_weight(row));
-            let loss = if rows.positions() == 1 || weight == 0.0 {
-                one_row::loss(s, NarrowRow::new(rows, row, logits), label.unwrap_or(0), weight)
-            } else {
-                across(s, terms, row, logits, weight)
+            let loss = match label.map_or(Some(0.0), |label| rows.row_weight(row, label)) {
+                None => RowInF64::loss_of_row(terms, row, logits),
+                Some(weight) if rows.positions() == 1 || weight == 0.0 => {
+                    one_row::loss(s, NarrowRow::new(rows, row, logits), label.unwrap_or(0), weight)
+                }
+                Some(weight) => across(s, terms, row, logits, weight),
             };
             tally.add(row, &[loss]);
             if let Some(to) = row_losses.as_deref_mut().and_then(|out| out.get_mut(row)) {
@@ -87,7 +88,7 @@ fn across<S: Vector>(s: S, terms: &Terms<'_>, row: usize, logits: Logits<'_>, we
         let log = log1p(lane, scaled(lane, sum, UNDO_HEADROOM));
         return weighed(lane, minus_log_p(lane, sum, log), weight, UNDO_HEADROOM);
     }
-    (RowInF64::new(terms, row, logits).loss(logits) * f64::from(terms.rows.sample_weight(row))) as f32
+    RowInF64::loss_of_row(terms, row, logits)
 }
 
 /// log Σ exp of every row. Everything has been validated.

@@ -55,6 +55,20 @@ pub(crate) fn product<S: Vector>(s: S, a: Pair<S::F>, b: Pair<S::F>) -> Pair<S::
     fast_two_sum(s, p.hi, s.add(p.lo, cross))
 }
 
+/// factor/(1 + sum), to about twice the precision of f32.
+#[inline(always)]
+pub(crate) fn over_one_plus<S: Vector>(s: S, factor: Pair<S::F>, sum: Pair<S::F>) -> Pair<S::F> {
+    let one = s.splat(1.0);
+    let all = two_sum(s, one, sum.hi);
+    let all = Pair { hi: all.hi, lo: s.add(all.lo, sum.lo) };
+    let inverse = s.div(one, all.hi);
+    let hi = s.mul(factor.hi, inverse);
+    let back = two_prod(s, hi, all.hi);
+    let left = s.sub(s.sub(factor.hi, back.hi), back.lo);
+    let left = s.add(s.sub(left, s.mul(hi, all.lo)), factor.lo);
+    Pair { hi, lo: s.mul(left, inverse) }
+}
+
 /// a · factor, exactly, for a power of two.
 #[inline(always)]
 pub(crate) fn scaled<S: Vector>(s: S, a: Pair<S::F>, factor: f32) -> Pair<S::F> {

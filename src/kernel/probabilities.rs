@@ -29,12 +29,14 @@ impl Operation for ProbabilityRows<'_> {
         while first < count {
             let at_once = S::LANES.min(count - first);
             // A row that does not count is certain of its label.
-            let (mut weights, mut p) = ([0.0; VIRTUAL_LANES], [1.0; VIRTUAL_LANES]);
+            let (mut weights, mut p, mut any_lost) = ([0.0; VIRTUAL_LANES], [1.0; VIRTUAL_LANES], false);
             for (row, (weight, p)) in (first..).zip(weights.iter_mut().zip(&mut p)).take(at_once) {
                 let Some(class) = self.rows.class(row) else { continue };
-                *weight = self.rows.weight(class) * self.rows.sample_weight(row);
-                if *weight != 0.0 {
-                    *p = self.probabilities.get(self.rows.element(row, class)).copied().unwrap_or(f32::NAN);
+                let of_label = self.probabilities.get(self.rows.element(row, class)).copied().unwrap_or(f32::NAN);
+                match self.rows.row_weight(row, class) {
+                    Some(0.0) => {}
+                    Some(held) => (*weight, *p) = (held, of_label),
+                    None => any_lost = true,
                 }
             }
             let mut losses = [0.0; VIRTUAL_LANES];
@@ -46,6 +48,15 @@ impl Operation for ProbabilityRows<'_> {
                     *loss = 0.0;
                 } else if sum.is_nan() || sum <= 0.0 || sum == f32::INFINITY {
                     *loss = weight * at_the_edge(sum);
+                }
+            }
+            if any_lost {
+                for (row, loss) in (first..).zip(&mut losses).take(at_once) {
+                    if let Some(class) =
+                        self.rows.class(row).filter(|&class| self.rows.row_weight(row, class).is_none())
+                    {
+                        *loss = self.loss_in_f64(row, class);
+                    }
                 }
             }
             if let Some(costs) = self.costs {
@@ -64,6 +75,13 @@ impl Operation for ProbabilityRows<'_> {
 }
 
 impl ProbabilityRows<'_> {
+    /// The loss of a row whose weight f32 cannot hold.
+    fn loss_in_f64(&self, row: usize, class: usize) -> f32 {
+        let weight = f64::from(self.rows.weight(class)) * f64::from(self.rows.sample_weight(row));
+        let p = self.probabilities.get(self.rows.element(row, class)).copied().unwrap_or(f32::NAN);
+        (-weight * libm::log(f64::from(p) + f64::from(self.eps))) as f32
+    }
+
     /// Adds the cost of naming a wrong class, which is computed in f64: 1 − p_j leaves nothing of a small p_j in f32.
     fn add_costs_in_f64(&self, costs: &[f32], row: usize, loss: f32) -> f32 {
         let (sample, classes) = (f64::from(self.rows.sample_weight(row)), self.rows.classes());

@@ -18,7 +18,7 @@ pub(crate) enum Share {
         /// The power of two of the reference.
         exponent: f32,
         /// What remains of the reference, over 1 + E.
-        share: f32,
+        share: f64,
     },
     /// One class has it all.
     Certain(usize),
@@ -87,7 +87,8 @@ impl Rare {
         match self.spread {
             Spread::From(largest) => {
                 let reference = Reference::new(s.lane(), row.get(largest).copied().unwrap_or(0.0));
-                let share = reference.rest.hi / (1.0 + self.sum.hi);
+                let in_f64 = |of: Pair<f32>| f64::from(of.hi) + f64::from(of.lo);
+                let share = in_f64(reference.rest) / (1.0 + in_f64(self.sum));
                 Share::Spread { shift: reference.shift, exponent: reference.exponent, share }
             }
             Spread::Certain(class) => Share::Certain(class),

@@ -92,6 +92,14 @@ impl Terms<'_> {
         f64::from(self.rows.weight(class)) * (self.kept() * f64::from(q) + f64::from(self.evenly()))
     }
 
+    /// Whether every weight of the row is 0, so that its logits do not matter.
+    pub(crate) fn weigh_nothing(&self, row: usize) -> bool {
+        let label = self.rows.class(row);
+        let mut classes = 0..self.rows.classes();
+        self.own(label) == 0.0
+            && classes.all(|class| self.of_class(row, class) == 0.0 && self.cost(label, class) == 0.0)
+    }
+
     /// fp[y, c]
     #[inline(always)]
     fn cost(&self, label: Option<usize>, class: usize) -> f64 {
@@ -221,6 +229,12 @@ impl<'a> RowInF64<'a> {
         } else {
             1.0 - libm::exp(-self.minus_log_p(logit, class))
         }
+    }
+
+    /// The loss of a row, the weight of its sample included.
+    pub(crate) fn loss_of_row(terms: &'a Terms<'a>, row: usize, logits: Logits<'_>) -> f32 {
+        let sample = f64::from(terms.rows.sample_weight(row));
+        if sample == 0.0 { 0.0 } else { (Self::new(terms, row, logits).loss(logits) * sample) as f32 }
     }
 
     /// The loss of the row without the weight of its sample.

@@ -20,7 +20,7 @@ use super::views::{Across, SHORT_ROW, View};
 use super::{VIRTUAL_LANES, copy, one_row, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::logits::Logits;
-use crate::problem::{NO_CLASS, Rows};
+use crate::problem::{NO_CLASS, Rows, WEIGHTS_OF_ROWS};
 use crate::reduction::{GradientScale, Tally};
 
 /// Rows longer than this are finished one by one, so that their gradient is computed while they are in cache.
@@ -102,9 +102,13 @@ impl<B: Buffers> WeightedRows<'_, B> {
         let mut tally = Tally::new();
         for row in 0..rows.count() {
             let label = rows.class(row);
-            let weight = label.map_or(0.0, |label| rows.weight(label) * rows.sample_weight(row));
-            let logits = part(self.buffers.logits(), rows.start(row), rows.classes());
-            let loss = one_row::loss(s, logits, label.unwrap_or(0), weight);
+            let loss = match label.map_or(Some(0.0), |label| rows.row_weight(row, label)) {
+                None => RowInF64::loss_of_row(self.terms, row, Logits::F32(self.buffers.logits())),
+                Some(weight) => {
+                    let logits = part(self.buffers.logits(), rows.start(row), rows.classes());
+                    one_row::loss(s, logits, label.unwrap_or(0), weight)
+                }
+            };
             tally.add(row, &[loss]);
             if let Some(to) = self.row_losses.as_deref_mut().and_then(|out| out.get_mut(row)) {
                 *to = loss;
@@ -121,7 +125,7 @@ impl<B: Buffers> WeightedRows<'_, B> {
         let mut groups = [Group::none(s); BATCH];
         let mut references = [Reference::none(s); BATCH];
         let mut sums = [Pair { hi: zero, lo: zero }; BATCH];
-        let mut finished = [Finished { sum: zero, all: zero, losses: zero, special: zero }; BATCH];
+        let mut finished = [Finished { sum: sums[0], losses: zero, special: zero }; BATCH];
         let rows = self.terms.rows.count();
         let mut first = 0;
         while first < rows {
@@ -179,6 +183,8 @@ struct Group<S: Vector> {
     labels: S::U,
     /// 0 for rows that do not count.
     weights: S::F,
+    /// 1 where f32 cannot hold the weight, as [`Rows::row_weight`] says, else 0.
+    lost: S::F,
     of_labels: S::F,
     first: usize,
     count: usize,
@@ -191,9 +197,7 @@ struct Group<S: Vector> {
 #[repr(align(64))]
 struct Finished<S: Vector> {
     /// E·2^HEADROOM
-    sum: S::F,
-    /// 1 + E
-    all: S::F,
+    sum: Pair<S::F>,
     losses: S::F,
     /// 1 for rows that vectors cannot finish, else 0.
     special: S::F,
@@ -203,10 +207,11 @@ struct Finished<S: Vector> {
 struct Numbers {
     labels: [usize; VIRTUAL_LANES],
     weights: [f32; VIRTUAL_LANES],
-    sums: [f32; VIRTUAL_LANES],
-    /// rest/(1 + E), and E·2^HEADROOM/(1 + E)
-    shares: [f32; VIRTUAL_LANES],
-    misses: [f32; VIRTUAL_LANES],
+    lost: [f32; VIRTUAL_LANES],
+    /// E·2^HEADROOM
+    sums: Pair<[f32; VIRTUAL_LANES]>,
+    /// What remains of the references.
+    rests: Pair<[f32; VIRTUAL_LANES]>,
     shifts: [f32; VIRTUAL_LANES],
     exponents: [f32; VIRTUAL_LANES],
 }
@@ -215,7 +220,7 @@ impl<S: Vector> Group<S> {
     #[inline(always)]
     fn none(s: S) -> Self {
         let zero = s.splat(0.0);
-        Self { first: 0, count: 0, start: 0, labels: s.splat_bits(0), weights: zero, of_labels: zero }
+        Self { first: 0, count: 0, start: 0, labels: s.splat_bits(0), weights: zero, lost: zero, of_labels: zero }
     }
 
     /// Reads what belongs to the rows from `first` on.
@@ -231,9 +236,12 @@ impl<S: Vector> Group<S> {
         };
         let labels = rows.classes_of(first, count, S::LANES);
         let codes = s.to_bits(s.load(&labels.map(|label| f32::from_bits(label as u32)), 0));
-        let mut weights = if W::TURNED { s.splat(1.0) } else { rows.weights_of(s, &labels) };
+        let (mut weights, mut lost) = (s.splat(1.0), s.splat(0.0));
         if let Some(samples) = rows.sample_weights() {
-            weights = s.mul(weights, load_padded(s, part(samples, first, count), 0, 0.0));
+            weights = load_padded(s, part(samples, first, count), 0, 0.0);
+        }
+        if !W::TURNED {
+            (weights, lost) = row_weights(s, rows, rows.weights_of(s, &labels), weights);
         }
         let mut of_labels = [0.0; VIRTUAL_LANES];
         if !W::TURNED {
@@ -244,7 +252,7 @@ impl<S: Vector> Group<S> {
                 }
             }
         }
-        Self { first, count, start: rows.start(first), labels: codes, weights, of_labels: s.load(&of_labels, 0) }
+        Self { first, count, start: rows.start(first), labels: codes, weights, lost, of_labels: s.load(&of_labels, 0) }
     }
 
     /// The rows as vectors see them, in a tile if they are turned.
@@ -273,7 +281,7 @@ impl<S: Vector> Group<S> {
             let short = ShortRows::<S, true> { view: self.view::<W>(s, rows), labels: self.labels };
             let (of_labels, weights) = short.find_labels(s, tile, rows.class_weights());
             self.of_labels = of_labels;
-            self.weights = s.mul(self.weights, weights);
+            (self.weights, self.lost) = row_weights(s, rows, weights, self.weights);
         }
     }
 
@@ -341,15 +349,10 @@ impl<S: Vector> Group<S> {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let log = log1p(s, pair::scaled(s, sum, UNDO_HEADROOM));
         let loss = weighed(s, minus_log_p(s, sum, log), self.weights, UNDO_HEADROOM);
-        let nothing = s.equal(self.weights, zero);
-        let special = s.select(s.less(sum.hi, s.splat(f32::INFINITY)), zero, one);
+        let nothing = s.equal(s.add(magnitude(s, self.weights), self.lost), zero);
+        let special = s.select(s.less(sum.hi, s.splat(f32::INFINITY)), self.lost, one);
         let special = s.select(s.less(sum.hi, s.splat(TINY_SUM)), one, special);
-        Finished {
-            sum: sum.hi,
-            all: s.add(one, s.mul(sum.hi, s.splat(UNDO_HEADROOM))),
-            losses: s.select(nothing, zero, loss),
-            special: s.select(nothing, zero, special),
-        }
+        Finished { sum, losses: s.select(nothing, zero, loss), special: s.select(nothing, zero, special) }
     }
 
     /// Writes the gradient and finishes what vectors cannot.
@@ -379,7 +382,7 @@ impl<S: Vector> Group<S> {
                 if whole.terms.rows.positions() == 1 {
                     self.finish_row(s, whole, lane, &numbers, &mut losses[lane]);
                 } else {
-                    let known = (TINY_SUM..f32::INFINITY).contains(&numbers.sums[lane]);
+                    let known = numbers.loss_is_known(lane);
                     self.finish_row_in_f64(whole, lane, (!known).then_some(&mut losses[lane]));
                 }
             }
@@ -399,20 +402,23 @@ impl<S: Vector> Group<S> {
     ) -> S::F {
         let view = self.view::<W>(s, whole.terms.rows);
         let rows = ShortRows::<S, false> { view, labels: self.labels };
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let (zero, one, undo) = (s.splat(0.0), s.splat(1.0), s.splat(UNDO_HEADROOM));
         let (factor, out_of_range) = self.factors(s, whole);
         let special = s.select(s.equal(out_of_range, one), one, finished.special);
-        let nothing = s.equal(factor, zero);
-        let share = s.mul(s.div(factor, finished.all), s.splat(UNDO_HEADROOM));
+        let nothing = s.equal(s.add(magnitude(s, factor.hi), out_of_range), zero);
+        let sum = finished.sum;
+        let share = pair::over_one_plus(s, factor, pair::scaled(s, sum, UNDO_HEADROOM));
         // Where the sum is large, too little may be left of it.
-        let special = s.select(s.less(magnitude(s, share), s.splat(4.0 * f32::MIN_POSITIVE)), one, special);
+        let least = s.splat(4.0 * f32::MIN_POSITIVE * APPLY_HEADROOM);
+        let special = s.select(s.less(magnitude(s, share.hi), least), one, special);
         // 0·∞ = 0; and without a gradient there still is a loss.
-        let infinite = s.select(s.less(finished.sum, s.splat(f32::INFINITY)), finished.special, one);
+        let infinite = s.select(s.less(sum.hi, s.splat(f32::INFINITY)), finished.special, one);
         let special = s.select(nothing, infinite, special);
         let is_special = s.equal(special, one);
-        let miss = s.select(nothing, zero, s.mul(share, finished.sum));
+        let miss = s.mul_add(share.hi, sum.hi, s.mul_add(share.lo, sum.hi, s.mul(share.hi, sum.lo)));
+        let miss = s.select(nothing, zero, s.mul(miss, undo));
         let at_label = s.select(nothing, zero, s.sub(zero, miss));
-        let of_term = s.select(nothing, zero, s.mul(share, reference.rest.hi));
+        let of_term = s.select(nothing, zero, s.mul(pair::product(s, share, reference.rest).hi, undo));
         let term = reference.term(s);
         for class in 0..view.classes {
             let own = if view.classes == 2 {
@@ -445,11 +451,13 @@ impl<S: Vector> Group<S> {
 
     /// What the gradient of each row is multiplied by, and 1 where that could leave the range of f32 on the way.
     #[inline(always)]
-    fn factors<B: Buffers>(&self, s: S, whole: &WeightedRows<'_, B>) -> (S::F, S::F) {
+    fn factors<B: Buffers>(&self, s: S, whole: &WeightedRows<'_, B>) -> (Pair<S::F>, S::F) {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let mut held = true;
         let scale = match whole.scale {
             GradientScale::Same(scale) => {
                 let hi = scale as f32;
+                held = HELD_IN_TWO.contains(&hi.abs());
                 Pair { hi: s.splat(hi), lo: s.splat((scale - f64::from(hi)) as f32) }
             }
             GradientScale::Rows(factors) => {
@@ -457,18 +465,20 @@ impl<S: Vector> Group<S> {
             }
         };
         let product = two_prod(s, self.weights, scale.hi);
-        let factor = s.add(product.hi, s.mul_add(self.weights, scale.lo, product.lo));
-        let size = magnitude(s, factor);
-        let outside = s.select(s.less(size, s.splat(1e18)), zero, one);
+        let factor = Pair { hi: product.hi, lo: s.mul_add(self.weights, scale.lo, product.lo) };
+        let size = magnitude(s, factor.hi);
+        // A term that has become 0 in spite of its headroom is to be nothing times the factor too.
+        let outside = s.select(s.less(size, s.splat(1e12)), if held { self.lost } else { one }, one);
         let outside = s.select(s.less(size, s.splat(1e-18)), one, outside);
         // A product that underflows is not 0, nor is a scale that f32 cannot hold.
         let nothing = match whole.scale {
             GradientScale::Same(scale) => s.splat(if scale == 0.0 { 0.0 } else { 1.0 }),
             GradientScale::Rows(_) => scale.hi,
         };
-        let nothing = s.select(s.equal(self.weights, zero), zero, nothing);
+        let at_stake = s.add(magnitude(s, self.weights), self.lost);
+        let nothing = s.select(s.equal(at_stake, zero), zero, nothing);
         let nothing = s.equal(nothing, zero);
-        (s.select(nothing, zero, factor), s.select(nothing, zero, outside))
+        (pair::select(s, nothing, Pair { hi: zero, lo: zero }, factor), s.select(nothing, zero, outside))
     }
 
     #[inline(always)]
@@ -483,16 +493,18 @@ impl<S: Vector> Group<S> {
         let mut numbers = Numbers {
             labels: whole.terms.rows.classes_of(self.first, self.count, S::LANES),
             weights: zeros,
-            sums: zeros,
-            shares: zeros,
-            misses: zeros,
+            lost: zeros,
+            sums: Pair { hi: zeros, lo: zeros },
+            rests: Pair { hi: zeros, lo: zeros },
             shifts: zeros,
             exponents: zeros,
         };
         s.store(self.weights, &mut numbers.weights, 0);
-        s.store(finished.sum, &mut numbers.sums, 0);
-        s.store(s.div(reference.rest.hi, finished.all), &mut numbers.shares, 0);
-        s.store(s.div(finished.sum, finished.all), &mut numbers.misses, 0);
+        s.store(self.lost, &mut numbers.lost, 0);
+        s.store(finished.sum.hi, &mut numbers.sums.hi, 0);
+        s.store(finished.sum.lo, &mut numbers.sums.lo, 0);
+        s.store(reference.rest.hi, &mut numbers.rests.hi, 0);
+        s.store(reference.rest.lo, &mut numbers.rests.lo, 0);
         s.store(reference.shift, &mut numbers.shifts, 0);
         s.store(reference.exponent, &mut numbers.exponents, 0);
         numbers
@@ -509,18 +521,25 @@ impl<S: Vector> Group<S> {
         loss: &mut f32,
     ) {
         let (start, classes) = (whole.terms.rows.start(self.first + lane), whole.terms.rows.classes());
-        let (label, weight, sum) = (numbers.labels[lane], numbers.weights[lane], numbers.sums[lane]);
+        let (label, weight, sum) = (numbers.labels[lane], numbers.weights[lane], numbers.sums.hi[lane]);
         let mut gradient = RowGradient { share: Share::Undefined, label, factor: 0.0, miss: 0.0 };
+        if B::GRADIENT && weight != 0.0 {
+            gradient.factor = whole.scale.of_row(self.first + lane) * f64::from(weight);
+        }
+        if numbers.lost[lane] == 1.0 {
+            return self.finish_row_in_f64(whole, lane, Some(loss));
+        }
         if weight != 0.0 {
             if B::GRADIENT {
-                gradient.factor = whole.scale.of_row(self.first + lane) * f64::from(weight);
+                let in_f64 = |of: &Pair<[f32; VIRTUAL_LANES]>| f64::from(of.hi[lane]) + f64::from(of.lo[lane]);
+                let plain = in_f64(&numbers.sums) * f64::from(UNDO_HEADROOM);
+                gradient.share = Share::Spread {
+                    shift: numbers.shifts[lane],
+                    exponent: numbers.exponents[lane],
+                    share: in_f64(&numbers.rests) / (1.0 + plain),
+                };
+                gradient.miss = plain / (1.0 + plain);
             }
-            gradient.share = Share::Spread {
-                shift: numbers.shifts[lane],
-                exponent: numbers.exponents[lane],
-                share: numbers.shares[lane],
-            };
-            gradient.miss = f64::from(numbers.misses[lane]) * f64::from(UNDO_HEADROOM);
             let row = part(whole.buffers.logits(), start, classes);
             if sum < TINY_SUM {
                 let tiny = s.run(TinyRow { row, label });
@@ -536,7 +555,9 @@ impl<S: Vector> Group<S> {
                 gradient.miss = 1.0;
             }
         }
-        if B::GRADIENT {
+        if B::GRADIENT && gradient.factor.abs() > LARGEST_FACTOR {
+            self.finish_row_in_f64(whole, lane, None);
+        } else if B::GRADIENT {
             write_gradient(s, &mut whole.buffers, start, classes, &gradient);
         }
     }
@@ -544,7 +565,8 @@ impl<S: Vector> Group<S> {
     /// The same for a row whose classes do not stand side by side, its loss where vectors have none.
     fn finish_row_in_f64<B: Buffers>(&self, whole: &mut WeightedRows<'_, B>, lane: usize, loss: Option<&mut f32>) {
         let (terms, row) = (whole.terms, self.first + lane);
-        if terms.own(terms.rows.class(row)) * terms.rows.sample_weight(row) == 0.0 {
+        let sample = f64::from(terms.rows.sample_weight(row));
+        if f64::from(terms.own(terms.rows.class(row))) * sample == 0.0 {
             for class in 0..terms.rows.classes() {
                 if let Some(to) = whole.buffers.gradients().get_mut(terms.rows.element(row, class)) {
                     *to = 0.0;
@@ -553,16 +575,45 @@ impl<S: Vector> Group<S> {
             return;
         }
         let logits = Logits::F32(whole.buffers.logits());
-        let in_f64 = RowInF64::new(terms, row, logits);
-        let sample = f64::from(terms.rows.sample_weight(row));
         if let Some(loss) = loss {
-            *loss = (in_f64.loss(logits) * sample) as f32;
+            *loss = RowInF64::loss_of_row(terms, row, logits);
         }
         if B::GRADIENT {
+            let in_f64 = RowInF64::new(terms, row, logits);
             let (logits, gradient) = whole.buffers.split();
             in_f64.write_gradient(logits, gradient, whole.scale.of_row(row) * sample);
         }
     }
+}
+
+impl Numbers {
+    /// Whether vectors have the loss of a row, which may still lack its gradient.
+    #[inline(always)]
+    fn loss_is_known(&self, lane: usize) -> bool {
+        self.lost[lane] == 0.0 && (TINY_SUM..f32::INFINITY).contains(&self.sums.hi[lane])
+    }
+}
+
+/// What a pair of f32 holds, with room for what the second lacks.
+const HELD_IN_TWO: core::ops::Range<f32> = 1e-30..f32::INFINITY;
+
+/// A gradient with a factor beyond this could overflow on the way, where a probability brings it back.
+const LARGEST_FACTOR: f64 = f64::from_bits((1023 + 125) << 52);
+
+/// The whole weights of rows from those of class and sample, and 1 where f32 cannot hold them, as [`Rows::row_weight`] has
+/// them one by one.
+#[inline(always)]
+fn row_weights<S: Vector>(s: S, rows: &Rows<'_>, of_class: S::F, of_sample: S::F) -> (S::F, S::F) {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    if rows.sample_weights().is_none() {
+        return (of_class, zero);
+    }
+    let product = s.mul(of_class, of_sample);
+    let size = magnitude(s, product);
+    let lost = s.select(s.less(size, s.splat(WEIGHTS_OF_ROWS.end)), zero, one);
+    let lost = s.select(s.less(size, s.splat(WEIGHTS_OF_ROWS.start)), one, lost);
+    let lost = s.select(s.equal(of_class, zero), zero, lost);
+    (product, s.select(s.equal(of_sample, zero), zero, lost))
 }
 
 /// log(1 + E)·2^HEADROOM, from E·2^HEADROOM and log(1 + E).
@@ -577,10 +628,10 @@ pub(crate) fn minus_log_p<S: Vector>(s: S, sum: Pair<S::F>, log1p: Pair<S::F>) -
 /// leaves the normal range on the way out.
 #[inline(always)]
 pub(crate) fn weighed<S: Vector>(s: S, value: Pair<S::F>, weight: S::F, unit: f32) -> S::F {
-    // The unit goes to the factor that has room for it.
+    // The unit goes to the factor that has room for it: where it is above 1 that is the product.
     let one = s.splat(1.0);
+    let light = s.less(magnitude(s, weight), s.splat(if unit > 1.0 { f32::INFINITY } else { 1.0 }));
     let unit = s.splat(unit);
-    let light = s.less(magnitude(s, weight), one);
     let weight = s.mul(weight, s.select(light, one, unit));
     let p = two_prod(s, weight, value.hi);
     let rounded = s.add(p.hi, s.mul_add(weight, value.lo, p.lo));
@@ -610,7 +661,7 @@ fn write_gradient<S: Vector, B: Buffers>(s: S, buffers: &mut B, start: usize, cl
     let share = if row.factor.is_nan() { Share::Undefined } else { row.share };
     match share {
         Share::Spread { shift, exponent, share } => {
-            let (mantissa, power) = mantissa_and_power(f64::from(share) * row.factor);
+            let (mantissa, power) = mantissa_and_power(share * row.factor);
             let term = Exp::new(s, Scale { shift, power: power - exponent });
             let mantissa = s.splat(mantissa);
             buffers.map(
