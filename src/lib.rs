@@ -96,7 +96,9 @@
 //! | exp, every f32 whose result is a normal number below 2^127.5 | 1 ulp | 0.89 ulp fused, 0.99 unfused |
 //! | log of every positive f32, log1p of every f32 from −½, with a normal result | 1 ulp | 0.89 ulp fused, 0.90 unfused |
 //!
-//! A probability below 2⁻²⁵⁰ of the upstream factor may become 0 in the gradient.
+//! A probability below 2⁻²⁵⁰ of the upstream factor may become 0 in the gradient. Weights may be any number of f32, and
+//! products of several may leave its range on the way; but of several terms those whose own weights, or the products of
+//! their weights, are below 1e-30 may count as 0.
 //!
 //! # Same bits
 //!
