@@ -304,6 +304,19 @@ fn a_weight_beyond_f32_leaves_what_f32_can_hold_in_every_loss() {
             let close = if tiny { f64::from(losses[0]) <= 2e-45 } else { error_in_ulps(losses[0], expected) <= 3.0 };
             assert!(close, "{backend}: {:e} for {expected:e}", losses[0]);
         }
+        {
+            // The term of the miss is 7e-7 of that of the false alarm.
+            let (miss, false_alarm, sample) = (4.745e14, 2.407e-35, 0.004_245_839);
+            let (z, target) = (122.101_56f32, 0.324_324_3f32);
+            let (misses, false_alarms, samples) = ([miss], [false_alarm], [sample]);
+            let loss = BinaryCrossEntropy::new(1).miss_costs(&misses).false_alarm_costs(&false_alarms).backend(backend);
+            let mut losses = [7.0];
+            loss.sample_weights(&samples).row_losses(&[z], &[target], &mut losses).unwrap();
+            let (t, x, s) = (f64::from(target), f64::from(z), f64::from(sample));
+            let of_miss = s * f64::from(miss) * t * (-x).exp();
+            let expected = of_miss + s * f64::from(false_alarm) * (1.0 - t) * (x + (-x).exp());
+            assert!(error_in_ulps(losses[0], expected) <= 6.0, "{backend}: {:e} for {expected:e}", losses[0]);
+        }
         for (miss, sample, z) in
             [(1e30, 1e15, 60.0f32), (1e-30, 1e-20, -1e30), (3e38, 1.0, 100.0), (1e30, 1.0, 122.625)]
         {

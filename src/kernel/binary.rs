@@ -99,9 +99,9 @@ struct Lanes {
     any_slope_lost: bool,
 }
 
-/// Weights of numbers that f32 holds with all of their digits, thanks to the headroom, wherever the result is a normal
-/// number.
-const HELD: core::ops::RangeInclusive<f64> = f32::MIN_POSITIVE as f64..=1e12;
+/// Weights that leave f32 enough: times them, an exponential that vanishes in spite of its headroom is nothing beside what
+/// the other side weighs, or beside the smallest normal number.
+const HELD: core::ops::RangeInclusive<f64> = 1e-30..=1e12;
 
 /// Whether f32 cannot hold a product of weights, although what it weighs may bring it back.
 #[inline(always)]
