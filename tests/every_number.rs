@@ -1,5 +1,5 @@
-//! Functions of one number through the entry points, over all f32: as many bit patterns as one likes on demand, some and those
-//! near the edges always. (`exp`, `log1p` and `log` underneath have scans of their own in `src/kernel`.)
+//! Functions of one number through the entry points, over all f32: as many bit patterns as one likes on demand, some
+//! and those near the edges always. (`exp`, `log1p` and `log` underneath have scans of their own in `src/kernel`.)
 
 mod common;
 

@@ -1,9 +1,9 @@
 //! What is left of the results where the host program has set the processor's floating-point mode otherwise: subnormal
 //! numbers taken for zero, or rounding that is not to nearest.
 //!
-//! Rust takes the default mode for granted, and so does the accuracy that the crate promises. What must hold in any mode:
-//! nothing panics or hangs, errors are found, NaN and infinity stay what they are, and the numbers are near those of the
-//! textbook. How near was measured; `BOUNDS` holds it.
+//! Rust takes the default mode for granted, and so does the accuracy that the crate promises. What must hold in any
+//! mode: nothing panics or hangs, errors are found, NaN and infinity stay what they are, and the numbers are near
+//! those of the textbook. How near was measured; `BOUNDS` holds it.
 #![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
 mod common;
@@ -50,9 +50,9 @@ mod control {
 
     pub(crate) fn set(bits: u64) {
         let register = bits as u32;
-        // SAFETY: `ldmxcsr` reads these four bytes; the reserved bits are zero, as `get` has found them. Rust assumes the
-        // default mode: what runs in another is called through a pointer that the compiler does not know, and no number is
-        // computed on this side of the call.
+        // SAFETY: `ldmxcsr` reads these four bytes; the reserved bits are zero, as `get` has found them. Rust assumes
+        // the default mode: what runs in another is called through a pointer that the compiler does not know, and no
+        // number is computed on this side of the call.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &register, options(nostack)) };
     }
 
@@ -92,9 +92,9 @@ mod control {
     }
 
     pub(crate) fn set(bits: u64) {
-        // SAFETY: every program may write FPCR, and only bits that `get` has found or that are named below are set. Rust
-        // assumes the default mode: what runs in another is called through a pointer that the compiler does not know, and
-        // no number is computed on this side of the call.
+        // SAFETY: every program may write FPCR, and only bits that `get` has found or that are named below are set.
+        // Rust assumes the default mode: what runs in another is called through a pointer that the compiler does not
+        // know, and no number is computed on this side of the call.
         unsafe { asm!("msr fpcr, {}", in(reg) bits, options(nostack)) };
     }
 
@@ -560,8 +560,8 @@ enum Distance {
     Smallest(f64),
 }
 
-/// Ulps of the size of what a number is made of, or what is wrong with it: NaN and infinity must be what they are in the
-/// default mode. A number near the largest, which some modes do not round to infinity, may be on either side.
+/// Ulps of the size of what a number is made of, or what is wrong with it: NaN and infinity must be what they are in
+/// the default mode. A number near the largest, which some modes do not round to infinity, may be on either side.
 fn distance(found: f32, default: f32, expected: Option<Sum>) -> Result<Distance, String> {
     let wrong = || Err(format!("{found:e}, {default:e} in the default mode, expected {expected:?}"));
     let none = Ok(Distance::Ulps(0.0));
@@ -607,9 +607,9 @@ struct Bound {
     smallest: f64,
 }
 
-/// The default bounds where all that is lost are subnormal numbers, and some units of what is below the normal range. Where
-/// numbers are not rounded to nearest, x·log2 e is not either, and the polynomial of exp, which is made for |f| ≤ 0.35, has
-/// to do for |f| ≤ 0.7: measured up to 499 ulp.
+/// The default bounds where all that is lost are subnormal numbers, and some units of what is below the normal range.
+/// Where numbers are not rounded to nearest, x·log2 e is not either, and the polynomial of exp, which is made for |f|
+/// ≤ 0.35, has to do for |f| ≤ 0.7: measured up to 499 ulp.
 fn bound(mode: Option<Mode>, kind: Kind) -> Bound {
     let exact = matches!(kind, Kind::Probabilities | Kind::ClassWeights);
     match mode.filter(|mode| mode.rounds) {
@@ -797,8 +797,8 @@ fn errors_are_the_same_in_every_mode() {
     }
 }
 
-/// An option that is a subnormal number is taken for what it is or for 0: with denormals that are zero a cost of −1e-40 is
-/// not refused. (A temperature of 1e-40 turns logits into infinities either way, and 0/0 into NaN.)
+/// An option that is a subnormal number is taken for what it is or for 0: with denormals that are zero a cost of
+/// −1e-40 is not refused. (A temperature of 1e-40 turns logits into infinities either way, and 0/0 into NaN.)
 #[test]
 fn a_subnormal_option_is_itself_or_zero() {
     type Call = (&'static str, fn(f32, &mut [f32]) -> Result<(), Error>);

@@ -29,7 +29,8 @@ enum Expected {
     NearOr(f64, f32),
     /// This in its bits; any NaN for NaN.
     Exactly(f32),
-    /// Nothing: the callers never have such a number, or replace what comes of it. It only must not depend on the backend.
+    /// Nothing: the callers never have such a number, or replace what comes of it. It only must not depend on the
+    /// backend.
     Unstated,
 }
 
@@ -62,8 +63,8 @@ impl Function {
 }
 
 impl Expected {
-    /// The error in ulps where there is one to be measured, or what is wrong. A result below the normal range (log1p of a
-    /// subnormal number) counts as right where it is exact to half a unit of what is left there.
+    /// The error in ulps where there is one to be measured, or what is wrong. A result below the normal range (log1p
+    /// of a subnormal number) counts as right where it is exact to half a unit of what is left there.
     fn error_of(self, found: f32) -> Result<Option<f64>, String> {
         let (value, limit) = match self {
             Self::Unstated => return Ok(None),
@@ -124,7 +125,8 @@ struct Seen {
     stated: u64,
 }
 
-/// Where functions change what they say, zeros and the ends of the numbers: these and their neighbours are always tried.
+/// Where functions change what they say, zeros and the ends of the numbers: these and their neighbours are always
+/// tried.
 const EDGES: [f32; 20] = [
     0.0,
     -0.0,
