@@ -481,10 +481,10 @@ impl Batch {
                 Ok(all)
             };
             let mut expected = Vec::new();
-            for row in 0..self.rows {
+            for (row, known) in known.iter().enumerate() {
                 let terms = Terms { own: 1.0, ..own(row) };
-                expected.push(Some(terms.loss(&known[row])));
-                expected.extend(terms.gradient(&known[row]).into_iter().take(cut));
+                expected.push(Some(terms.loss(known)));
+                expected.extend(terms.gradient(known).into_iter().take(cut));
             }
             jobs.push(Job::new("row parts", Parts, run, expected));
         }
