@@ -132,7 +132,7 @@ fn scan(function: &Function, step: u64, slow: bool) {
 #[test]
 fn functions_of_one_number_are_within_their_bounds() {
     for function in &FUNCTIONS {
-        scan(function, 99_991, true);
+        scan(function, 499_979, true);
     }
 }
 
