@@ -94,7 +94,7 @@
 //! | elements of their gradients, likewise | 6 ulp | 5.5 ulp |
 //! | log-probability | 3 ulp | 1.4 ulp |
 //! | exp, every f32 whose result is a normal number below 2^127.5 | 1 ulp | 0.89 ulp fused, 0.99 unfused |
-//! | log of every positive f32, log1p of every f32 from −½, with a normal result | 1 ulp | 0.89 ulp fused, 0.90 unfused |
+//! | log of every positive normal f32, log1p of every f32 above −1 | 1 ulp | 0.89 ulp fused, 0.90 unfused |
 //!
 //! A probability below 2⁻²⁵⁰ of the upstream factor may become 0 in the gradient. Weights may be any number of f32, and
 //! products of several may leave its range on the way; but of several terms those whose own weights, or the products of
@@ -105,6 +105,17 @@
 //! Backends are *fused* (a multiply-add rounds once) or *unfused* (it rounds twice); [`Backend::is_fused`] tells. Within
 //! a class every backend returns the same bits for the same input: a row is summed in 16 virtual lanes whatever the
 //! width of the hardware, in a fixed tree. Every machine of a class agrees with every other.
+//!
+//! # Floating-point modes
+//!
+//! All of this is about the mode that Rust takes for granted: rounding to nearest, subnormal numbers as they are. A host
+//! program may have set another; the functions here compute in it and leave it as it is. In every mode nothing panics, and
+//! what is wrong with the arguments is an error. Where subnormal numbers are zero (FTZ and DAZ of x86, FZ of Arm) accuracy,
+//! NaN, infinity and the same bits are as above, but for results of terms that add up to less than 2⁻¹⁰⁰: these may be off
+//! by some 2⁻¹²³. An option that is subnormal may be taken for 0. Where numbers are rounded up, down or toward zero the
+//! errors grow to some 500 ulp, and some rows are beyond that: the loss may be too small and the gradient anything where
+//! a logit is infinite or next to the largest f32 or, when rounding down or toward zero, the label trails another class by
+//! more than 57. Set the default rounding for the time of a call.
 //!
 //! # Errors
 //!

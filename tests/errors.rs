@@ -796,8 +796,26 @@ fn every_argument_has_its_name() {
         (Argument::WeightSums, "weight sums"),
         (Argument::LossSums, "loss sums"),
         (Argument::Confusion, "confusion matrix"),
+        (Argument::Scale, "scale"),
+        (Argument::ZeroPoint, "zero point"),
     ];
     for (argument, name) in names {
         assert_eq!(argument.to_string(), name);
+    }
+}
+
+#[test]
+fn an_argument_that_is_out_of_range_is_told_its_range() {
+    for (argument, words) in [
+        (Argument::Scale, "scale: expected a finite number above 0"),
+        (Argument::ZeroPoint, "zero point: expected an integer of the type of the logits"),
+        (Argument::Beta, "beta: expected at least 0 and below 1"),
+        (Argument::Eps, "eps: expected a finite number of at least 0"),
+        (Argument::LabelSmoothing, "label smoothing: expected a number in [0, 1]"),
+    ] {
+        assert_eq!(Error::OutOfRange { argument }.to_string(), words);
+    }
+    for argument in [Argument::Logits, Argument::Labels, Argument::Gradient, Argument::Confusion] {
+        assert_eq!(argument.range(), "", "{argument} is no single number");
     }
 }

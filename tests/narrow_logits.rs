@@ -4,7 +4,9 @@ mod common;
 
 use common::{Rng, backends, bits, is_slow};
 use half::{bf16, f16};
-use rwwce::{Argument, Backend, BinaryCrossEntropy, CrossEntropy, Error, Logits, RowPartial, Upstream, log_sum_exp};
+use rwwce::{
+    Argument, Backend, BinaryCrossEntropy, CrossEntropy, Error, Label, Logits, RowPartial, Upstream, log_sum_exp,
+};
 
 /// Logits of one of the types.
 enum Stored {
@@ -283,4 +285,30 @@ fn scales_and_zero_points_are_checked() {
     assert_eq!(Logits::I8 { values: &[-128, 127], scale: 0.5, zero_point: 127 }.get(0), Some(-127.5));
     assert_eq!(Logits::Bf16(&[]).get(0), None);
     assert!(Logits::Bf16(&[]).is_empty());
+}
+
+/// Logits are widened some rows at a time, and the labels of these rows are taken with them: those of every type.
+#[test]
+fn labels_of_every_type_stay_with_their_rows() {
+    fn losses<L: Label>(loss: CrossEntropy<'_>, logits: Logits<'_>, labels: &[L]) -> Vec<u32> {
+        let mut losses = vec![7.0; labels.len()];
+        loss.row_losses(logits, labels, &mut losses).unwrap();
+        bits(&losses)
+    }
+    let mut rng = Rng(71);
+    // Several pieces of some 2000 logits.
+    let (classes, rows) = (10, 1500);
+    let values: Vec<i8> = (0..classes * rows).map(|_| rng.bits() as i8).collect();
+    let labels: Vec<u8> = (0..rows).map(|_| rng.below(classes) as u8).collect();
+    let widened: Vec<f32> = values.iter().map(|&q| f32::from(q) * 0.0625).collect();
+    let (narrow, wide) = (Logits::I8 { values: &values, scale: 0.0625, zero_point: 0 }, Logits::F32(&widened));
+    for backend in backends() {
+        let loss = CrossEntropy::new(classes).backend(backend).ignore_index(3);
+        let expected = losses(loss, wide, &labels);
+        assert_eq!(losses(loss, narrow, &labels), expected, "{backend}");
+        assert_eq!(losses(loss, narrow, &labels.iter().map(|&y| y.into()).collect::<Vec<u16>>()), expected);
+        assert_eq!(losses(loss, narrow, &labels.iter().map(|&y| y.into()).collect::<Vec<u32>>()), expected);
+        assert_eq!(losses(loss, narrow, &labels.iter().map(|&y| y.into()).collect::<Vec<i32>>()), expected);
+        assert_eq!(losses(loss, narrow, &labels.iter().map(|&y| y.into()).collect::<Vec<i64>>()), expected);
+    }
 }

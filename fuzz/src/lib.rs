@@ -15,12 +15,13 @@ mod narrow;
 mod options;
 mod real_world;
 mod soft_targets;
-mod textbook;
 mod weighted;
 
 /// The numbers and rows of the tests: f64 references, ulps, regimes.
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../../tests/common/textbook.rs"]
+mod textbook;
 
 use arbitrary::{Result, Unstructured};
 use rwwce::Backend;

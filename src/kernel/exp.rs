@@ -21,6 +21,11 @@ const ROUND: f32 = 12_582_912.0;
 /// The exponent bias of f32.
 const EXPONENT_BIAS: f32 = 127.0;
 
+/// What is rounded to −127 and to 128, the powers 0 and ∞. Not these integers: where the host program has the processor
+/// round up or down, a hair beside them would become −128 or 129, whose fields are those of other numbers.
+const LOWEST: f32 = -126.75;
+const HIGHEST: f32 = 127.75;
+
 /// Where the reference is at least this far from zero, subtracting first is exact for every difference that matters:
 /// f32 subtraction is exact within a factor of 2, and exp(−192) is below the range of the results, weights included.
 const FAR: f32 = 384.0;
@@ -78,7 +83,7 @@ impl Scale {
     /// A logit whose exponential is 0, in range.
     #[inline(always)]
     pub(crate) fn logit_of_zero(self) -> f32 {
-        (-EXPONENT_BIAS - self.power) * core::f32::consts::LN_2 + self.shift
+        (LOWEST - self.power) * core::f32::consts::LN_2 + self.shift
     }
 }
 
@@ -104,8 +109,8 @@ impl<F: Copy> Exp<F> {
         Self {
             shift,
             round: s.add(s.add(power, s.splat(EXPONENT_BIAS)), s.splat(ROUND)),
-            floor: s.mul(s.sub(s.splat(-EXPONENT_BIAS), power), ln_2),
-            ceiling: s.mul(s.sub(s.splat(128.0), power), ln_2),
+            floor: s.mul(s.sub(s.splat(LOWEST), power), ln_2),
+            ceiling: s.mul(s.sub(s.splat(HIGHEST), power), ln_2),
         }
     }
 
