@@ -66,20 +66,20 @@ impl Operation for BinaryElements<'_> {
             let element = Element::new(s, &term, &lanes);
             let mut losses = [0.0; VIRTUAL_LANES];
             s.store(element.loss(s), &mut losses, 0);
-            if lanes.any_weight_lost {
-                lanes.losses_in_f64(&mut losses);
+            if lanes.any_weight_vanishes || any_lost(s, &element.weights) {
+                losses = self.stakes().losses_in_f64(at, lanes.logits, losses);
             }
             tally.add(at, part(&losses, 0, count));
             if let Some(out) = self.row_losses.as_deref_mut() {
                 copy(part_mut(out, at, count), &losses);
             }
-            if let Some(gradient) = self.gradient.as_deref_mut() {
+            if self.gradient.is_some() {
                 let mut slopes = [0.0; VIRTUAL_LANES];
                 s.store(element.gradient(s), &mut slopes, 0);
-                if lanes.any_slope_lost {
-                    lanes.slopes_in_f64(&mut slopes);
+                if lanes.any_slope_vanishes || any_lost(s, &element.slopes) {
+                    slopes = self.stakes().slopes_in_f64(at, lanes.logits, slopes);
                 }
-                copy(part_mut(gradient, at, count), &slopes);
+                copy(part_mut(self.gradient.as_deref_mut().unwrap_or(&mut []), at, count), &slopes);
             }
             at += count;
         }
@@ -91,102 +91,148 @@ impl Operation for BinaryElements<'_> {
 struct Lanes {
     logits: [f32; VIRTUAL_LANES],
     /// s·fn·t, s·fp·(1 − t)
-    weights: [[f64; VIRTUAL_LANES]; 2],
+    weights: [[f32; VIRTUAL_LANES]; 2],
     /// The same times upstream factor and denominator of the mean.
-    slopes: [[f64; VIRTUAL_LANES]; 2],
-    /// Whether f32 cannot hold one of the weights, or one of the slopes.
-    any_weight_lost: bool,
-    any_slope_lost: bool,
+    slopes: [[f32; VIRTUAL_LANES]; 2],
+    /// Whether one of the weights, or of the slopes, is too small for f32.
+    any_weight_vanishes: bool,
+    any_slope_vanishes: bool,
 }
 
 /// Weights that leave f32 enough: times them, an exponential that vanishes in spite of its headroom is nothing beside what
 /// the other side weighs, or beside the smallest normal number.
 const HELD: core::ops::RangeInclusive<f64> = 1e-30..=1e12;
 
-/// Whether f32 cannot hold a product of weights, although what it weighs may bring it back.
+/// Whether f32 cannot work with a product of weights, although what it weighs may bring it back.
 #[inline(always)]
 fn is_lost(weight: f64) -> bool {
-    weight != 0.0 && !weight.is_nan() && !HELD.contains(&weight.abs())
+    (weight != 0.0) & !HELD.contains(&weight.abs())
 }
 
-impl Lanes {
+/// [`is_lost`] of any, but for those that have become 0.
+#[inline(always)]
+fn any_lost<S: Vector>(s: S, weights: &[S::F; 2]) -> bool {
+    s.any_bit(s.or_bits(s.to_bits(lost(s, weights[0])), s.to_bits(lost(s, weights[1]))))
+}
+
+/// 1 where [`is_lost`].
+#[inline(always)]
+fn lost<S: Vector>(s: S, weight: S::F) -> S::F {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    let size = magnitude(s, weight);
+    let lost = s.select(s.less(size, s.splat(*HELD.end() as f32)), zero, one);
+    let lost = s.select(s.less(s.splat(*HELD.start() as f32), size), lost, one);
+    s.select(s.equal(size, zero), zero, lost)
+}
+
+/// What is at stake at each logit.
+#[derive(Clone, Copy)]
+struct Stakes<'a> {
+    costs: BinaryCosts<'a>,
+    targets: &'a [f32],
+    labels: NonZero<usize>,
+    scale: GradientScale<'a>,
+}
+
+impl Stakes<'_> {
+    /// s·fn·t and s·fp·(1 − t)
     #[inline(always)]
-    fn rounded<S: Vector>(s: S, numbers: &[[f64; VIRTUAL_LANES]; 2]) -> [S::F; 2] {
-        let mut rounded = [[0.0; VIRTUAL_LANES]; 2];
-        for (to, from) in rounded.iter_mut().zip(numbers) {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = *from as f32;
-            }
-        }
-        [s.load(&rounded[0], 0), s.load(&rounded[1], 0)]
+    fn weights(&self, index: usize, label: usize) -> [f64; 2] {
+        let (miss, false_alarm) = self.costs.of_label(label);
+        let target = f64::from(self.targets.get(index).copied().unwrap_or(0.0));
+        let sample = f64::from(self.costs.sample(index));
+        [sample * (f64::from(miss) * target), sample * (f64::from(false_alarm) * (1.0 - target))]
     }
 
-    /// The losses that f32 cannot reach.
-    fn losses_in_f64(&self, losses: &mut [f32; VIRTUAL_LANES]) {
-        for (lane, loss) in losses.iter_mut().enumerate() {
-            let [miss, false_alarm] = self.weights.map(|weights| weights[lane]);
-            if is_lost(miss) || is_lost(false_alarm) {
-                let z = f64::from(self.logits[lane]);
+    /// The same times upstream factor and denominator of the mean, which may be zero.
+    #[inline(always)]
+    fn slopes(&self, index: usize, weights: [f64; 2]) -> [f64; 2] {
+        let factor = self.scale.of_row(index);
+        let [miss, false_alarm] = weights;
+        [if miss == 0.0 { 0.0 } else { miss * factor }, if false_alarm == 0.0 { 0.0 } else { false_alarm * factor }]
+    }
+
+    /// The losses from `at` on that f32 cannot reach. With all of its arguments by value, since what something else may
+    /// refer to stays in memory.
+    #[cold]
+    fn losses_in_f64(
+        self,
+        at: usize,
+        logits: [f32; VIRTUAL_LANES],
+        mut losses: [f32; VIRTUAL_LANES],
+    ) -> [f32; VIRTUAL_LANES] {
+        for (index, (loss, z)) in (at..).zip(losses.iter_mut().zip(logits)) {
+            let weights = self.weights(index, index % self.labels);
+            if weights.into_iter().any(is_lost) {
+                let z = f64::from(z);
                 // 0·∞ = 0
                 let weighed = |weight: f64, z: f64| {
                     if weight == 0.0 { 0.0 } else { weight * (libm::log1p(libm::exp(-z.abs())) + (-z).max(0.0)) }
                 };
-                let z_is_nan = if z.is_nan() { f64::NAN } else { 0.0 };
-                *loss = (weighed(miss, z) + weighed(false_alarm, -z) + z_is_nan) as f32;
+                let sum = weighed(weights[0], z) + weighed(weights[1], -z);
+                *loss = if z.is_nan() { f32::NAN } else { sum as f32 };
             }
         }
+        losses
     }
 
-    /// The elements of the gradient that f32 cannot reach.
-    fn slopes_in_f64(&self, slopes: &mut [f32; VIRTUAL_LANES]) {
-        for (lane, slope) in slopes.iter_mut().enumerate() {
-            let [miss, false_alarm] = self.slopes.map(|slopes| slopes[lane]);
+    /// The elements of the gradient from `at` on that f32 cannot reach.
+    #[cold]
+    fn slopes_in_f64(
+        self,
+        at: usize,
+        logits: [f32; VIRTUAL_LANES],
+        mut slopes: [f32; VIRTUAL_LANES],
+    ) -> [f32; VIRTUAL_LANES] {
+        for (index, (slope, z)) in (at..).zip(slopes.iter_mut().zip(logits)) {
+            let [miss, false_alarm] = self.slopes(index, self.weights(index, index % self.labels));
             if is_lost(miss) || is_lost(false_alarm) {
-                let z = f64::from(self.logits[lane]);
+                let z = f64::from(z);
                 let sigmoid = |z: f64| 1.0 / (1.0 + libm::exp(-z));
                 *slope = (false_alarm * sigmoid(z) - miss * sigmoid(-z)) as f32;
             }
         }
+        slopes
     }
 }
 
 impl BinaryElements<'_> {
     #[inline(always)]
+    fn stakes(&self) -> Stakes<'_> {
+        Stakes { costs: *self.costs, targets: self.targets, labels: self.labels, scale: self.scale }
+    }
+
+    #[inline(always)]
     fn lanes(&self, at: usize, count: usize) -> Lanes {
         let zeros = [0.0; VIRTUAL_LANES];
         let mut lanes = Lanes {
-            logits: [0.0; VIRTUAL_LANES],
+            logits: zeros,
             weights: [zeros; 2],
             slopes: [zeros; 2],
-            any_weight_lost: false,
-            any_slope_lost: false,
+            any_weight_vanishes: false,
+            any_slope_vanishes: false,
         };
         let logits = self.logits.unwrap_or(Logits::F32(self.gradient.as_deref().unwrap_or(&[])));
         logits.widen(at, 1, part_mut(&mut lanes.logits, 0, count));
-        let mut label = at % self.labels;
+        let (mut label, stakes) = (at % self.labels, self.stakes());
+        // In registers, which fields are not.
+        let (mut weight_vanishes, mut slope_vanishes) = (false, false);
         for lane in 0..count.min(VIRTUAL_LANES) {
-            let index = at + lane;
-            let (miss, false_alarm) = self.costs.of_label(label);
-            let target = f64::from(self.targets.get(index).copied().unwrap_or(0.0));
-            let sample = f64::from(self.costs.sample(index));
-            let factor = self.scale.of_row(index);
-            for (side, weight) in
-                [f64::from(miss) * target, f64::from(false_alarm) * (1.0 - target)].into_iter().enumerate()
-            {
-                let weight = sample * weight;
-                // Also for the mean over a zero denominator.
-                let slope = if weight == 0.0 { 0.0 } else { weight * factor };
-                lanes.weights[side][lane] = weight;
-                lanes.slopes[side][lane] = slope;
-                lanes.any_weight_lost |= is_lost(weight);
-                lanes.any_slope_lost |= is_lost(slope);
+            let weights = stakes.weights(at + lane, label);
+            let slopes = stakes.slopes(at + lane, weights);
+            for (side, (weight, slope)) in weights.into_iter().zip(slopes).enumerate() {
+                let rounded = [weight as f32, slope as f32];
+                [lanes.weights[side][lane], lanes.slopes[side][lane]] = rounded;
+                weight_vanishes |= (rounded[0] == 0.0) & (weight != 0.0);
+                slope_vanishes |= (rounded[1] == 0.0) & (slope != 0.0);
             }
             // Where nothing is at stake the logit does not matter.
-            if lanes.weights[0][lane] == 0.0 && lanes.weights[1][lane] == 0.0 {
+            if weights == [0.0; 2] {
                 lanes.logits[lane] = 0.0;
             }
             label = if label + 1 == self.labels.get() { 0 } else { label + 1 };
         }
+        (lanes.any_weight_vanishes, lanes.any_slope_vanishes) = (weight_vanishes, slope_vanishes);
         lanes
     }
 }
@@ -205,7 +251,8 @@ impl<S: Vector> Element<S> {
     fn new(s: S, term: &Exp<S::F>, lanes: &Lanes) -> Self {
         let z = s.load(&lanes.logits, 0);
         let e = term.of(s, s.sub(s.splat(0.0), magnitude(s, z)));
-        Self { z, weights: Lanes::rounded(s, &lanes.weights), slopes: Lanes::rounded(s, &lanes.slopes), e }
+        let load = |[a, b]: &[[f32; VIRTUAL_LANES]; 2]| [s.load(a, 0), s.load(b, 0)];
+        Self { z, weights: load(&lanes.weights), slopes: load(&lanes.slopes), e }
     }
 
     #[inline(always)]

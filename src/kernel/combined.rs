@@ -283,7 +283,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         let terms = self.whole.terms;
         let one = s.splat(1.0);
         let OfRow { found, spread, costs, .. } = *of_row;
-        let multipliers = of_row.multipliers(s, view, &given.factors);
+        let multipliers = of_row.multipliers(s, view, &given.factors, terms.costs.is_some());
         let own = numbers(s, view, of_row.of_gradient);
         let mut all_finished = true;
         for lane in 0..view.rows().min(VIRTUAL_LANES) {
@@ -295,13 +295,13 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
             all_finished &= kinds[lane] == Kind::Finished && factor != 0.0;
         }
 
-        let rounded = |numbers: &[f64; VIRTUAL_LANES]| view.of_rows(s, &rounded(numbers));
+        let rounded = |numbers: &[f64; VIRTUAL_LANES]| view.of_rows(s, &rounded(s, numbers));
         let (factor, p_largest) = (rounded(&given.factors), rounded(&multipliers.p));
         let inverse = s.div(s.splat(APPLY_HEADROOM), found.excluded.hi);
         let term = found.raised(s, view.of_rows(s, &multipliers.powers));
         let of_all = s.mul(costs.of_all, view.of_rows(s, &multipliers.undo));
         // Every element but those of the label and the largest: exp(x)·this − u·factor + fp·p/(1 − p)·factor.
-        let [of_term, share] = [&multipliers.whole, &multipliers.share].map(rounded);
+        let (of_term, share) = (rounded(&multipliers.whole), rounded(&multipliers.share));
         // That of the largest: this + (… + p·(fp − (Σ fp of the largest − fp)/E))·factor.
         let of_largest = rounded(&multipliers.of_largest);
         let e_label = numbers(s, view, term.of(s, view.of_rows(s, &given.logits)));
@@ -521,7 +521,7 @@ struct OfRow<'f, S: Vector> {
 
 impl<S: Vector> OfRow<'_, S> {
     #[inline(always)]
-    fn multipliers<V: View<S>>(&self, s: S, view: V, factors: &[f64; VIRTUAL_LANES]) -> Multipliers {
+    fn multipliers<V: View<S>>(&self, s: S, view: V, factors: &[f64; VIRTUAL_LANES], has_costs: bool) -> Multipliers {
         let lanes = |vector| numbers(s, view, vector);
         let both = |pair: Pair<S::F>| (lanes(pair.hi), lanes(pair.lo));
         let ((sum, sum_low), (rest, rest_low)) = (both(self.found.excluded), both(self.found.rest));
@@ -529,20 +529,20 @@ impl<S: Vector> OfRow<'_, S> {
         let (own, of_z) = (lanes(self.of_gradient), lanes(self.of_z));
         let (of_largest, costs) = (lanes(self.costs.of_largest), lanes(self.costs.size));
         let mut all = Multipliers::NONE;
-        for lane in 0..VIRTUAL_LANES {
+        for lane in 0..S::LANES.min(VIRTUAL_LANES) {
             let both = |hi: &[f32; VIRTUAL_LANES], lo: &[f32; VIRTUAL_LANES]| f64::from(hi[lane]) + f64::from(lo[lane]);
             let excluded = both(&sum, &sum_low) * f64::from(UNDO_HEADROOM);
             let p = 1.0 / (1.0 + excluded);
             let share = both(&rest, &rest_low) * f64::from(UNDO_HEADROOM) * p * factors[lane];
             let (own, spread) = (f64::from(own[lane]), both(&spread, &spread_low));
             let of_p = f64::from(of_z[lane]) - both(&odds, &odds_low);
-            let beyond = f64::from(of_largest[lane]) / excluded;
+            let beyond = if has_costs { f64::from(of_largest[lane]) / excluded } else { 0.0 };
             let without_own = spread + of_p - beyond;
             let whole = own + without_own;
             // Terms are enlarged to those of E = 1 where costs of the largest make what is small beside a small E count;
             // and need no headroom where none of them is multiplied by more than 1.
             let most = whole.abs().max(without_own.abs()).max(f64::from(costs[lane])) * share.abs();
-            let power = if of_largest[lane] != 0.0 {
+            let power = if has_costs && of_largest[lane] != 0.0 {
                 enlarging(sum[lane])
             } else if most <= f64::from(UNDO_HEADROOM) {
                 -HEADROOM
@@ -612,7 +612,8 @@ impl Multipliers {
     #[inline(always)]
     fn are_in_range(&self, lane: usize) -> bool {
         let lane = lane % VIRTUAL_LANES;
-        let [whole, without_own, share] = [&self.whole, &self.without_own, &self.share].map(|of| of[lane].abs());
+        let (whole, without_own, share) =
+            (self.whole[lane].abs(), self.without_own[lane].abs(), self.share[lane].abs());
         // The second counts beside the first only where that is not large, the third once it is multiplied by a cost.
         (whole == 0.0 || MULTIPLIERS.contains(&whole))
             && without_own <= *MULTIPLIERS.end()
@@ -633,7 +634,7 @@ impl Multipliers {
         let (largest, own) = (lanes(of_row.found.largest), lanes(of_row.of_gradient));
         let (spread, spread_low) = (lanes(of_row.spread.sum.hi), lanes(of_row.spread.sum.lo));
         let mut values = [0.0; VIRTUAL_LANES];
-        for lane in 0..VIRTUAL_LANES {
+        for lane in 0..S::LANES.min(VIRTUAL_LANES) {
             let (factor, u, own) = (given.factors[lane], f64::from(given.spread[lane]), f64::from(own[lane]));
             let e = f64::from(e[lane]);
             let other = e * self.without_own[lane] - own * (factor - e * self.share[lane]) - u * factor;
@@ -647,9 +648,9 @@ impl Multipliers {
 }
 
 #[inline(always)]
-fn rounded(numbers: &[f64; VIRTUAL_LANES]) -> [f32; VIRTUAL_LANES] {
+fn rounded<S: Vector>(_: S, numbers: &[f64; VIRTUAL_LANES]) -> [f32; VIRTUAL_LANES] {
     let mut rounded = [0.0; VIRTUAL_LANES];
-    for (to, from) in rounded.iter_mut().zip(numbers) {
+    for (to, from) in rounded.iter_mut().zip(numbers).take(S::LANES) {
         *to = *from as f32;
     }
     rounded
