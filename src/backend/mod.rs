@@ -66,17 +66,22 @@ impl Kind {
     fn is_supported(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => cpu::detect() >= cpu::Level::V4,
+            Self::Avx512 => !FEW && cpu::detect() >= cpu::Level::V4,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => cpu::detect() >= cpu::Level::V3,
+            Self::Avx2 => !cfg!(rwwce_no_avx2) && cpu::detect() >= cpu::Level::V3,
             #[cfg(target_arch = "aarch64")]
             Self::Neon => cfg!(target_feature = "neon"),
             #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
-            Self::Baseline => cfg!(any(target_feature = "sse2", target_feature = "simd128")),
-            Self::ScalarFused | Self::Scalar => true,
+            Self::Baseline => !FEW && cfg!(any(target_feature = "sse2", target_feature = "simd128")),
+            Self::ScalarFused => !FEW,
+            Self::Scalar => true,
         }
     }
 }
+
+/// Whether only AVX2 and `scalar` are compiled, with one more `cfg` `scalar` alone: together they run every generic kernel,
+/// in both classes, and tools that compile this crate a thousand times have no time for more.
+const FEW: bool = cfg!(rwwce_few_backends);
 
 /// The position in `KINDS` of the best backend plus 1; 0 while it is not known.
 static BEST: AtomicU8 = AtomicU8::new(0);
@@ -160,12 +165,12 @@ impl Backend {
     #[inline]
     pub(crate) fn run<O: Operation>(self, operation: O) -> O::Output {
         match self.0 {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(rwwce_few_backends)))]
             Kind::Avx512 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V4.
                 wide_registers::Pulp(unsafe { pulp::x86::V4::new_unchecked() }).run(operation)
             }
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(rwwce_no_avx2)))]
             Kind::Avx2 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V3.
                 wide_registers::Pulp(unsafe { pulp::x86::V3::new_unchecked() }).run(operation)
@@ -175,10 +180,17 @@ impl Backend {
                 // SAFETY: this kind is only given out where the compilation target includes NEON.
                 wide_registers::Pulp(unsafe { pulp::aarch64::Neon::new_unchecked() }).run(operation)
             }
-            #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
+            #[cfg(all(
+                any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"),
+                not(rwwce_few_backends)
+            ))]
             Kind::Baseline => baseline::Baseline.run(operation),
+            #[cfg(not(rwwce_few_backends))]
             Kind::ScalarFused => scalar::Scalar(scalar::Fused).run(operation),
             Kind::Scalar => scalar::Scalar(scalar::Unfused).run(operation),
+            // What is not compiled is not given out either.
+            #[cfg(any(rwwce_few_backends, rwwce_no_avx2))]
+            _ => scalar::Scalar(scalar::Unfused).run(operation),
         }
     }
 }
