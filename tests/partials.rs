@@ -212,6 +212,19 @@ fn sums_of_classes_add_up_to_the_total() {
     assert_eq!((counts, sums, losses), before);
 }
 
+/// Rows and labels say all that the sums need; where the logits of the rows are does not matter.
+#[test]
+fn sums_of_classes_do_not_depend_on_the_layout_of_the_logits() {
+    let (labels, losses, weights) = ([2u8, 0, 1, 2, 2, 0], [1.0, 2.0, 4.0, 8.0, 16.0, 32.0], [0.5, 1.0, 2.0]);
+    let plain = CrossEntropy::new(3).class_weights(&weights);
+    for loss in [plain, plain.row_stride(4), plain.positions(2), plain.positions(3).row_stride(11)] {
+        let (mut counts, mut weight_sums, mut sums) = ([0; 3], [0.0; 3], [0.0; 3]);
+        let all = ClassSums { counts: &mut counts, weights: &mut weight_sums, losses: &mut sums };
+        loss.add_class_sums(&labels, &losses, all).unwrap();
+        assert_eq!((counts, weight_sums, sums), ([2, 1, 3], [1.0, 1.0, 6.0], [34.0, 4.0, 25.0]));
+    }
+}
+
 #[test]
 fn confusion_counts_the_largest_and_costs_what_it_says() {
     let nan = f32::NAN;

@@ -65,23 +65,24 @@ const KINDS: &[Kind] = &[
 impl Kind {
     fn is_supported(self) -> bool {
         match self {
+            // Of x86-64, for tools that compile this crate a thousand times: AVX2 and `scalar` run every generic kernel, in
+            // both classes, and `scalar` alone most of their lines.
+            #[cfg(rwwce_few_backends)]
+            Self::Avx512 | Self::Baseline | Self::ScalarFused => false,
+            #[cfg(rwwce_no_avx2)]
+            Self::Avx2 => false,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => !FEW && cpu::detect() >= cpu::Level::V4,
+            Self::Avx512 => cpu::detect() >= cpu::Level::V4,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => !cfg!(rwwce_no_avx2) && cpu::detect() >= cpu::Level::V3,
+            Self::Avx2 => cpu::detect() >= cpu::Level::V3,
             #[cfg(target_arch = "aarch64")]
             Self::Neon => cfg!(target_feature = "neon"),
             #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
-            Self::Baseline => !FEW && cfg!(any(target_feature = "sse2", target_feature = "simd128")),
-            Self::ScalarFused => !FEW,
-            Self::Scalar => true,
+            Self::Baseline => cfg!(any(target_feature = "sse2", target_feature = "simd128")),
+            Self::ScalarFused | Self::Scalar => true,
         }
     }
 }
-
-/// Whether only AVX2 and `scalar` are compiled, with one more `cfg` `scalar` alone: together they run every generic kernel,
-/// in both classes, and tools that compile this crate a thousand times have no time for more.
-const FEW: bool = cfg!(rwwce_few_backends);
 
 /// The position in `KINDS` of the best backend plus 1; 0 while it is not known.
 static BEST: AtomicU8 = AtomicU8::new(0);
@@ -189,8 +190,10 @@ impl Backend {
             Kind::ScalarFused => scalar::Scalar(scalar::Fused).run(operation),
             Kind::Scalar => scalar::Scalar(scalar::Unfused).run(operation),
             // What is not compiled is not given out either.
-            #[cfg(any(rwwce_few_backends, rwwce_no_avx2))]
-            _ => scalar::Scalar(scalar::Unfused).run(operation),
+            #[cfg(rwwce_few_backends)]
+            Kind::Avx512 | Kind::Baseline | Kind::ScalarFused => scalar::Scalar(scalar::Unfused).run(operation),
+            #[cfg(rwwce_no_avx2)]
+            Kind::Avx2 => scalar::Scalar(scalar::Unfused).run(operation),
         }
     }
 }
