@@ -129,6 +129,19 @@ fn a_label_must_have_one_owner() {
 }
 
 #[test]
+fn merging_nothing_changes_nothing() {
+    let nothing = RowPartial::default();
+    let inf = f32::INFINITY;
+    for row in [&[][..], &[1.5], &[0.0, 3.0, -2.0], &[-inf], &[-inf, -inf], &[inf, 0.0], &[inf, inf]] {
+        let part = RowPartial::new(row, None).unwrap();
+        let (mut before, mut after) = (nothing, part);
+        before.merge(&part);
+        after.merge(&nothing);
+        assert_eq!((before, after), (part, part), "{row:?}");
+    }
+}
+
+#[test]
 fn totals_of_batches_merge_to_the_whole() {
     let mut rng = Rng(24);
     let (classes, count) = (5, 60);
