@@ -90,6 +90,38 @@ fn loss_and_gradient_of_a_row_are_within_the_bounds() {
     }
 }
 
+/// Logits of an ordinary size beside a label so far from them that it is subtracted first, also where they fill whole
+/// blocks without it.
+#[test]
+fn a_label_far_from_all_others_is_within_the_bounds() {
+    for backend in backends() {
+        let mut rng = Rng(8);
+        for classes in [2, 3, 10, 40, 300, 600, 1100] {
+            if is_slow(backend) && classes > 300 {
+                continue;
+            }
+            for far in [300.0, 383.0, 384.0, 400.0, 1e4, 3e38] {
+                for of_label in [far, -far] {
+                    let mut row: Vec<f32> = (0..classes).map(|_| rng.between(-10.0, 10.0)).collect();
+                    let label = rng.below(classes);
+                    row[label] = of_label;
+                    let loss = CrossEntropy::new(classes).reduction(Reduction::Sum).backend(backend);
+                    let (mut found, mut gradient, labels) = ([0.0], vec![f32::NAN; classes], [label as u16]);
+                    loss.row_losses(&row, &labels, &mut found).unwrap();
+                    loss.gradient(&row, &labels, 1.0, &mut gradient).unwrap();
+                    let case = format!("{backend}, C = {classes}, label {label} at {of_label:e}");
+                    let error = error_in_ulps(found[0], reference::loss(&row, label));
+                    assert!(error <= LOSS_ULPS, "{case}: {:e}, {error} ulp", found[0]);
+                    for (&found, expected) in gradient.iter().zip(reference::gradient(&row, label)) {
+                        let error = error_in_ulps(found, expected);
+                        assert!(error <= GRADIENT_ULPS, "{case}: {found:e} for {expected:e}, {error} ulp");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// log Σ exp(x − max) + max − x_y in f32, as it is usually written.
 fn usual_form(row: &[f32], label: usize) -> f32 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

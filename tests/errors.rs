@@ -497,6 +497,21 @@ fn the_largest_label_of_a_type_can_be_a_class() {
     assert_eq!(CrossEntropy::new(65_535).loss(&input[1..], &[u16::MAX]), Err(error));
 }
 
+/// Labels are checked some at a time; the row that is named is that of the whole batch.
+#[test]
+fn a_bad_label_is_found_anywhere_in_a_long_batch() {
+    const MANY: usize = 5000;
+    let logits = vec![0.0; 2 * MANY];
+    for row in [0, 1, 1000, 1023, 1024, 1025, 3071, 3072, MANY - 1] {
+        for ignored in [None, Some(IGNORED)] {
+            let mut labels = vec![1i64; MANY];
+            labels[row] = 2;
+            let loss = ignored.map_or(CrossEntropy::new(2), |label| CrossEntropy::new(2).ignore_index(label));
+            assert_eq!(loss.loss(&logits, &labels), Err(Error::LabelOutOfRange { row, label: 2, classes: 2 }));
+        }
+    }
+}
+
 #[test]
 fn the_ignored_index_may_be_a_class_or_not_and_excuses_nothing_else() {
     let ignoring = |labels: [i64; ROWS], ignored: i64| {
@@ -801,6 +816,28 @@ fn every_argument_has_its_name() {
     ];
     for (argument, name) in names {
         assert_eq!(argument.to_string(), name);
+    }
+    assert_eq!(names.len(), Argument::ALL.len());
+}
+
+#[test]
+fn every_argument_that_can_be_out_of_range_says_what_was_expected() {
+    let ranges = [
+        (Argument::Positions, "at least 1"),
+        (Argument::RowStride, "at least the number of classes times that of positions"),
+        (Argument::LabelSmoothing, "a number in [0, 1]"),
+        (Argument::Focal, "a finite number of at least 0"),
+        (Argument::ZLoss, "a finite number of at least 0"),
+        (Argument::Eps, "a finite number of at least 0"),
+        (Argument::Temperature, "a finite number above 0"),
+        (Argument::Scale, "a finite number above 0"),
+        (Argument::ZeroPoint, "an integer of the type of the logits"),
+        (Argument::Beta, "at least 0 and below 1"),
+    ];
+    for &argument in Argument::ALL {
+        let of_this = ranges.iter().find(|(ranged, _)| *ranged == argument).map_or("", |(_, range)| range);
+        assert_eq!(argument.range(), of_this, "{argument}");
+        assert_eq!(Error::OutOfRange { argument }.to_string(), format!("{argument}: expected {of_this}"));
     }
 }
 

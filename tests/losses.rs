@@ -333,6 +333,83 @@ fn error_of(found: f32, expected: Sum, factor: f64) -> f64 {
     if error.is_nan() { f64::INFINITY } else { error / ulp(size) }
 }
 
+/// The bound is relative: numbers near either end of the range of f32 on the way cost no digits, whichever factor they
+/// come from.
+#[test]
+fn weights_and_factors_of_any_size_keep_the_bound() {
+    // Of classes and costs, of samples, from upstream.
+    const SIZES: [[f32; 3]; 12] = [
+        [1e-30, 1.0, 1.0],
+        [1e30, 1.0, 1.0],
+        [1.0, 1e-30, 1.0],
+        [1.0, 1e30, 1.0],
+        [1.0, 1.0, 1e-30],
+        [1.0, 1.0, 1e30],
+        [1e-12, 1e12, 1.0],
+        [1e12, 1e-12, 1.0],
+        [1e-25, 1.0, 1e25],
+        [1e25, 1.0, 1e-25],
+        [1.0, 1e-25, 1e25],
+        [1.0, 1e25, 1e-25],
+    ];
+    for backend in backends() {
+        let (mut rng, mut compared) = (Rng(41), 0);
+        for (classes, rows) in [(2, 9), (7, 5), (130, 2)] {
+            if is_slow(backend) && classes > 50 {
+                continue;
+            }
+            for across in [false, true] {
+                let batch = Batch::new(Regime::Ordinary, classes, rows, across, &mut rng);
+                for plain in all_options(classes, rows, &mut rng) {
+                    for [of_class, of_sample, upstream] in SIZES {
+                        let times = |numbers: Option<&Vec<f32>>, count: usize, factor: f32| {
+                            Some((0..count).map(|at| numbers.map_or(1.0, |numbers| numbers[at]) * factor).collect())
+                        };
+                        let options = Options {
+                            weights: times(plain.weights.as_ref(), classes, of_class),
+                            samples: times(plain.samples.as_ref(), rows, of_sample),
+                            costs: plain
+                                .costs
+                                .as_ref()
+                                .and_then(|costs| times(Some(costs), classes * classes, of_class)),
+                            ..plain.clone()
+                        };
+                        let loss = options.loss(classes).positions(batch.positions).backend(backend);
+                        let (mut losses, mut gradient) = (vec![7.0; rows], vec![7.0; batch.logits.len()]);
+                        let (x, y, q) = (&batch.logits, &batch.labels, &batch.soft);
+                        if options.soft {
+                            loss.soft_row_losses(x, q, &mut losses).unwrap();
+                            loss.soft_gradient(x, q, upstream, &mut gradient).unwrap();
+                        } else {
+                            loss.row_losses(x, y, &mut losses).unwrap();
+                            loss.gradient(x, y, upstream, &mut gradient).unwrap();
+                        }
+                        for row in 0..rows {
+                            let adjusted = options.adjusted(&batch.row(x, row));
+                            let (expected, slopes) =
+                                reference(&options, &adjusted, y[row] as usize, &batch.row(q, row));
+                            let sample = options.samples.as_ref().map_or(1.0, |samples| f64::from(samples[row]));
+                            let factor = sample * f64::from(upstream) / f64::from(options.temperature);
+                            let case = || {
+                                let sizes = [of_class, of_sample, upstream];
+                                format!("{backend} {} {sizes:?} C = {classes} across {across}", options.name)
+                            };
+                            let error = error_of(losses[row], expected, sample);
+                            assert!(error <= ULPS, "{}: {:e}, {expected:?}, {error} ulp", case(), losses[row]);
+                            for (found, expected) in batch.row(&gradient, row).into_iter().zip(slopes) {
+                                let error = error_of(found, expected, factor);
+                                assert!(error <= ULPS, "{}: {found:e}, {expected:?}, {error} ulp", case());
+                                compared += 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(compared > 20_000, "{compared}");
+    }
+}
+
 /// −log p and −log(1 − p) of each class of a row with infinities, as limits; NaN where there is none.
 fn limits(x: &[f64]) -> Vec<(f64, f64)> {
     let infinite = x.iter().filter(|&&x| x == f64::INFINITY).count();

@@ -214,6 +214,39 @@ fn layouts_hold_the_same_rows() {
     }
 }
 
+/// Each by itself as well: what is done to the logits first may as well be done by the caller.
+#[test]
+fn temperature_and_class_bias_are_applied_to_the_logits() {
+    let mut rng = Rng(35);
+    let (rows, classes) = (20, 6);
+    let logits: Vec<f32> = (0..rows * classes).map(|_| rng.between(-10.0, 10.0)).collect();
+    let labels: Vec<u8> = (0..rows).map(|_| rng.below(classes) as u8).collect();
+    let bias: Vec<f32> = (0..classes).map(|_| rng.between(-3.0, 3.0)).collect();
+    let plain = CrossEntropy::new(classes).reduction(Reduction::Sum);
+    for backend in backends() {
+        let plain = plain.backend(backend);
+        for (temperature, biased) in [(2.0, false), (1.0, true), (0.75, true)] {
+            let mut loss = plain.temperature(temperature);
+            if biased {
+                loss = loss.class_bias(&bias);
+            }
+            let of = |class: usize| if biased { bias[class] } else { 0.0 };
+            let adjusted: Vec<f32> =
+                logits.iter().enumerate().map(|(at, x)| x / temperature + of(at % classes)).collect();
+            let (mut found, mut expected) = (vec![0.0; logits.len()], vec![0.0; logits.len()]);
+            let (of_loss, of_plain) = (
+                loss.gradient(&logits, &labels, 1.0, &mut found).unwrap(),
+                plain.gradient(&adjusted, &labels, 1.0, &mut expected).unwrap(),
+            );
+            assert!((of_loss.sum / of_plain.sum - 1.0).abs() < 1e-6, "{backend} T = {temperature}, bias: {biased}");
+            for (found, expected) in found.iter().zip(&expected) {
+                let expected = expected / temperature;
+                assert!((found - expected).abs() <= 2e-6 * expected.abs(), "{backend} {found:e} {expected:e}");
+            }
+        }
+    }
+}
+
 #[test]
 fn one_hot_targets_are_labels() {
     let mut rng = Rng(33);

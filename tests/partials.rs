@@ -129,6 +129,19 @@ fn a_label_must_have_one_owner() {
 }
 
 #[test]
+fn merging_nothing_changes_nothing() {
+    let nothing = RowPartial::default();
+    let inf = f32::INFINITY;
+    for row in [&[][..], &[1.5], &[0.0, 3.0, -2.0], &[-inf], &[-inf, -inf], &[inf, 0.0], &[inf, inf]] {
+        let part = RowPartial::new(row, None).unwrap();
+        let (mut before, mut after) = (nothing, part);
+        before.merge(&part);
+        after.merge(&nothing);
+        assert_eq!((before, after), (part, part), "{row:?}");
+    }
+}
+
+#[test]
 fn totals_of_batches_merge_to_the_whole() {
     let mut rng = Rng(24);
     let (classes, count) = (5, 60);
@@ -210,6 +223,19 @@ fn sums_of_classes_add_up_to_the_total() {
         assert_eq!(call(&[0, 1], &[1.0; 2], short), length(argument, 4, 3));
     }
     assert_eq!((counts, sums, losses), before);
+}
+
+/// Rows and labels say all that the sums need; where the logits of the rows are does not matter.
+#[test]
+fn sums_of_classes_do_not_depend_on_the_layout_of_the_logits() {
+    let (labels, losses, weights) = ([2u8, 0, 1, 2, 2, 0], [1.0, 2.0, 4.0, 8.0, 16.0, 32.0], [0.5, 1.0, 2.0]);
+    let plain = CrossEntropy::new(3).class_weights(&weights);
+    for loss in [plain, plain.row_stride(4), plain.positions(2), plain.positions(3).row_stride(11)] {
+        let (mut counts, mut weight_sums, mut sums) = ([0; 3], [0.0; 3], [0.0; 3]);
+        let all = ClassSums { counts: &mut counts, weights: &mut weight_sums, losses: &mut sums };
+        loss.add_class_sums(&labels, &losses, all).unwrap();
+        assert_eq!((counts, weight_sums, sums), ([2, 1, 3], [1.0, 1.0, 6.0], [34.0, 4.0, 25.0]));
+    }
 }
 
 #[test]
