@@ -363,7 +363,7 @@ impl<const GRADIENT: bool> Group<'_, '_, GRADIENT> {
         for lane in 0..count.min(VIRTUAL_LANES) {
             let (row, factor) = (self.first + lane, given.factors[lane]);
             if kinds[lane] == Kind::InF64 {
-                if terms.weigh_nothing(row) {
+                if terms.weigh_nothing_in_f64(row) {
                     kinds[lane] = Kind::Zero;
                     losses[lane] = 0.0;
                 } else {

@@ -93,7 +93,7 @@ impl Terms<'_> {
     }
 
     /// Whether every weight of the row is 0, so that its logits do not matter.
-    pub(crate) fn weigh_nothing(&self, row: usize) -> bool {
+    pub(crate) fn weigh_nothing_in_f64(&self, row: usize) -> bool {
         let label = self.rows.class(row);
         let mut classes = 0..self.rows.classes();
         self.own(label) == 0.0
