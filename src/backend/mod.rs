@@ -65,8 +65,8 @@ const KINDS: &[Kind] = &[
 impl Kind {
     fn is_supported(self) -> bool {
         match self {
-            // Of x86-64, for tools that compile this crate a thousand times: AVX2 and `scalar` run every generic kernel, in
-            // both classes, and `scalar` alone most of their lines.
+            // Of x86-64, for tools that compile this crate a thousand times: AVX2 and `scalar` run every generic kernel,
+            // in both classes, and `scalar` alone most of their lines.
             #[cfg(rwwce_few_backends)]
             Self::Avx512 | Self::Baseline | Self::ScalarFused => false,
             #[cfg(rwwce_no_avx2)]
