@@ -355,3 +355,25 @@ fn a_gradient_beyond_f32_leaves_the_loss_as_it_is() {
         }
     }
 }
+
+/// A tiny class weight of a huge sample weight, made smaller still by the focal factor.
+#[test]
+fn a_focal_weight_that_a_sample_brings_back_keeps_its_digits() {
+    let logits = [14.0, 0.25, -1.5f32];
+    let (weights, samples) = ([1e-25, 1.0, 1.0], [1e25]);
+    let (slopes, loss) = (reference::gradient(&logits, 0), reference::loss(&logits, 0));
+    let miss = -slopes[0];
+    let whole = f64::from(weights[0]) * f64::from(samples[0]);
+    let factor = (miss.powi(2) + 2.0 * miss * (1.0 - miss) * loss) * whole;
+    for backend in backends() {
+        let focal = CrossEntropy::new(3).class_weights(&weights).sample_weights(&samples).focal(2.0).backend(backend);
+        let (mut losses, mut gradient) = ([7.0], [7.0; 3]);
+        focal.row_losses(&logits, &[0u8], &mut losses).unwrap();
+        focal.reduction(Reduction::Sum).gradient(&logits, &[0u8], 1.0, &mut gradient).unwrap();
+        let expected = loss * miss.powi(2) * whole;
+        assert!(error_in_ulps(losses[0], expected) <= 6.0, "{backend}: {:e} for {expected:e}", losses[0]);
+        for (found, slope) in gradient.into_iter().zip(&slopes) {
+            assert!(error_in_ulps(found, slope * factor) <= 6.0, "{backend}: {found:e} for {:e}", slope * factor);
+        }
+    }
+}
