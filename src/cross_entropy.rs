@@ -31,7 +31,7 @@ use crate::reduction::{Denominator, Divisor, GradientScale, Reduction, Summary, 
 /// # Accuracy
 ///
 /// The weighted loss of a row has a relative error of at most 3 ulp, an element of its gradient of at most 5 ulp (2.2 and
-/// 4.2 measured; see the crate's documentation), down to the smallest normal f32: a confident prediction has a small loss, never a loss
+/// 3.4 measured; see the crate's documentation), down to the smallest normal f32: a confident prediction has a small loss, never a loss
 /// of 0 by rounding. Loss and gradient with other options have at most 6 ulp of the sum of the magnitudes of their terms.
 /// NaN and infinite logits follow the table in the crate's documentation.
 ///
