@@ -1,20 +1,15 @@
 //! Logits that are no f32: everything is what it is for the f32 that they stand for, bit by bit.
 
 mod common;
+#[path = "common/stored.rs"]
+mod stored;
 
 use common::{Rng, backends, bits, is_slow};
 use half::{bf16, f16};
 use rwwce::{
     Argument, Backend, BinaryCrossEntropy, CrossEntropy, Error, Label, Logits, RowPartial, Upstream, log_sum_exp,
 };
-
-/// Logits of one of the types.
-enum Stored {
-    I8(Vec<i8>, f32, i32),
-    U8(Vec<u8>, f32, i32),
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
-}
+use stored::Stored;
 
 impl Stored {
     /// Every type, with its special values where it has any.
@@ -32,26 +27,6 @@ impl Stored {
             Self::F16(halves.iter().map(|&x| f16::from_f32(x)).collect()),
             Self::Bf16(halves.iter().map(|&x| bf16::from_f32(x)).collect()),
         ]
-    }
-
-    fn logits(&self) -> Logits<'_> {
-        match self {
-            Self::I8(values, scale, zero_point) => Logits::I8 { values, scale: *scale, zero_point: *zero_point },
-            Self::U8(values, scale, zero_point) => Logits::U8 { values, scale: *scale, zero_point: *zero_point },
-            Self::F16(values) => Logits::F16(values),
-            Self::Bf16(values) => Logits::Bf16(values),
-        }
-    }
-
-    /// What they stand for, by the crate that has the types.
-    fn widened(&self) -> Vec<f32> {
-        let dequantised = |q: i32, scale: f32, zero_point: i32| scale * (q - zero_point) as f32;
-        match self {
-            Self::I8(values, scale, zero) => values.iter().map(|&q| dequantised(q.into(), *scale, *zero)).collect(),
-            Self::U8(values, scale, zero) => values.iter().map(|&q| dequantised(q.into(), *scale, *zero)).collect(),
-            Self::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
-            Self::Bf16(values) => values.iter().map(|x| x.to_f32()).collect(),
-        }
     }
 }
 

@@ -20,6 +20,8 @@ mod weighted;
 /// The numbers and rows of the tests: f64 references, ulps, regimes.
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../../tests/common/stored.rs"]
+mod stored;
 #[path = "../../tests/common/textbook.rs"]
 mod textbook;
 

@@ -3,19 +3,11 @@
 use crate::backends;
 use crate::batch::{Batch, Content, Factors};
 use crate::options::Options;
+use crate::stored::Stored;
 use crate::weighted::same_numbers;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use half::{bf16, f16};
 use rwwce::{Backend, BinaryCrossEntropy, Logits, RowPartial};
-
-/// Logits of one of the types.
-#[derive(Debug)]
-enum Stored {
-    I8(Vec<i8>, f32, i32),
-    U8(Vec<u8>, f32, i32),
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
-}
 
 /// What is computed, of which an input chooses one.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -44,26 +36,6 @@ impl Stored {
             2 => Self::F16(bits.map(f16::from_bits).collect()),
             _ => Self::Bf16(bits.map(bf16::from_bits).collect()),
         })
-    }
-
-    fn logits(&self) -> Logits<'_> {
-        match self {
-            Self::I8(values, scale, zero_point) => Logits::I8 { values, scale: *scale, zero_point: *zero_point },
-            Self::U8(values, scale, zero_point) => Logits::U8 { values, scale: *scale, zero_point: *zero_point },
-            Self::F16(values) => Logits::F16(values),
-            Self::Bf16(values) => Logits::Bf16(values),
-        }
-    }
-
-    /// What they stand for, by the crate that has the types.
-    fn widened(&self) -> Vec<f32> {
-        let dequantised = |q: i32, scale: f32, zero_point: i32| scale * (q - zero_point) as f32;
-        match self {
-            Self::I8(values, scale, zero) => values.iter().map(|&q| dequantised(q.into(), *scale, *zero)).collect(),
-            Self::U8(values, scale, zero) => values.iter().map(|&q| dequantised(q.into(), *scale, *zero)).collect(),
-            Self::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
-            Self::Bf16(values) => values.iter().map(|x| x.to_f32()).collect(),
-        }
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod one_row;
 pub(crate) mod pair;
 pub(crate) mod probabilities;
 pub(crate) mod rare_rows;
+mod row_gradient;
 pub(crate) mod row_part;
 mod short_rows;
 pub(crate) mod terms;

@@ -6,13 +6,14 @@
 //! rows at once as a vector has lanes.
 
 use super::buffers::Buffers;
-use super::exp::{Exp, Reference, Scale, refined};
+use super::exp::{Reference, Scale, refined};
 use super::log1p::log1p;
 use super::long_rows::{
     APPLY_HEADROOM, ExcludedSum, HEADROOM, UNDO_HEADROOM, across_lanes_of_rows, excluded_sum, load_padded,
 };
 use super::pair::{self, Pair, magnitude, two_prod};
 use super::rare_rows::{RareRow, Share, TINY_SUM, TinyRow, rare_loss, tiny_parts, tiny_sum_in_f64};
+use super::row_gradient::{LARGEST_FACTOR, RowGradient, write_gradient};
 use super::short_rows::ShortRows;
 use super::terms::{RowInF64, Terms};
 use super::tile::{Place, Tile};
@@ -597,9 +598,6 @@ impl Numbers {
 /// What a pair of f32 holds, with room for what the second lacks.
 const HELD_IN_TWO: core::ops::Range<f32> = 1e-30..f32::INFINITY;
 
-/// A gradient with a factor beyond this could overflow on the way, where a probability brings it back.
-const LARGEST_FACTOR: f64 = f64::from_bits((1023 + 125) << 52);
-
 /// The whole weights of rows from those of class and sample, and 1 where f32 cannot hold them, as [`Rows::row_weight`] has
 /// them one by one.
 #[inline(always)]
@@ -638,73 +636,4 @@ pub(crate) fn weighed<S: Vector>(s: S, value: Pair<S::F>, weight: S::F, unit: f3
     // An overflow has no error term.
     let finite = s.less(magnitude(s, p.hi), s.splat(f32::INFINITY));
     s.mul(s.select(finite, rounded, p.hi), s.select(light, unit, one))
-}
-
-#[derive(Clone, Copy)]
-struct RowGradient {
-    share: Share,
-    label: usize,
-    /// Weight, upstream factor and denominator of the mean.
-    factor: f64,
-    /// 1 − p_y
-    miss: f64,
-}
-
-#[inline(always)]
-fn write_gradient<S: Vector, B: Buffers>(s: S, buffers: &mut B, start: usize, classes: usize, row: &RowGradient) {
-    if row.factor == 0.0 {
-        buffers.gradient(start, classes).fill(0.0);
-        return;
-    }
-    let at_label = 0.0 - (row.factor * row.miss) as f32;
-    // The mean over a zero denominator.
-    let share = if row.factor.is_nan() { Share::Undefined } else { row.share };
-    match share {
-        Share::Spread { shift, exponent, share } => {
-            let (mantissa, power) = mantissa_and_power(share * row.factor);
-            let term = Exp::new(s, Scale { shift, power: power - exponent });
-            let mantissa = s.splat(mantissa);
-            buffers.map(
-                s,
-                start,
-                classes,
-                #[inline(always)]
-                |x| term.times(s, x, mantissa),
-            );
-        }
-        Share::Certain(class) if class == row.label => {
-            buffers.gradient(start, classes).fill(0.0);
-            return;
-        }
-        Share::Certain(class) => {
-            let gradient = buffers.gradient(start, classes);
-            gradient.fill(0.0);
-            if let Some(certain) = gradient.get_mut(class) {
-                *certain = row.factor as f32;
-            }
-        }
-        Share::Undefined => {
-            buffers.gradient(start, classes).fill(f32::NAN);
-            return;
-        }
-    }
-    if let Some(gradient) = buffers.gradient(start, classes).get_mut(row.label) {
-        *gradient = at_label;
-    }
-}
-
-/// factor = mantissa·2^power with |mantissa| in [√½, √2) where the power allows, and |power| at most 300: beyond, every
-/// product with a probability is 0 or ±∞ either way.
-#[inline(always)]
-fn mantissa_and_power(factor: f64) -> (f32, f32) {
-    if factor == 0.0 {
-        return (0.0, 0.0);
-    }
-    let bits = factor.to_bits();
-    let exponent = ((bits >> 52) & 0x7ff) as i32 - 1023;
-    let mantissa = f64::from_bits(bits & 0x800f_ffff_ffff_ffff | 1023 << 52);
-    // 2^127 is the largest power that an f32 holds.
-    let halve = mantissa.abs() >= core::f64::consts::SQRT_2 && exponent != 127;
-    let (mantissa, exponent) = if halve { (mantissa * 0.5, exponent + 1) } else { (mantissa, exponent) };
-    (mantissa as f32, exponent.clamp(-300, 300) as f32)
 }
