@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{backends, pattern, raw_bits};
+use common::{available, backends, pattern, raw_bits};
 use rwwce::{
     Argument, Backend, ClassWeights, CrossEntropy, Denominator, EmptyClass, Error, Label, Normalisation, Reduction,
     Scheme, Summary, Upstream, ZeroDenominator, count_labels,
@@ -124,7 +124,7 @@ impl<L: Label> Call<'_, L> {
     #[track_caller]
     fn refused(&self, entry: Entry) -> Error {
         let mut errors = Vec::new();
-        for backend in Backend::available() {
+        for backend in available() {
             let outcome = self.run(entry, backend);
             let Err(error) = outcome.result else { panic!("{entry:?} on {backend} accepts what it must refuse") };
             let untouched = raw_bits(&outcome.row_losses) == raw_bits(&pattern(self.row_losses))
@@ -149,7 +149,7 @@ impl<L: Label> Call<'_, L> {
     /// Every entry point accepts the call, which counts so many rows.
     #[track_caller]
     fn accepted_by_all(&self, rows: usize) {
-        for backend in Backend::available() {
+        for backend in available() {
             for entry in ENTRIES {
                 match self.run(entry, backend).result {
                     Ok(summary) => assert_eq!(summary.rows, rows, "{entry:?} on {backend}"),

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    Batch, GRADIENT_ULPS, LOSS_ULPS, REGIMES, Rng, backends, bits, error_in_ulps, pattern, raw_bits, reference, ulp,
-    within,
+    Batch, GRADIENT_ULPS, LOSS_ULPS, REGIMES, Rng, available, backends, bits, error_in_ulps, pattern, raw_bits,
+    reference, ulp, within,
 };
 use quickcheck::{Arbitrary, Gen, QuickCheck, Testable};
 use rwwce::{Backend, CrossEntropy, Denominator, Reduction, Upstream, ZeroDenominator};
@@ -205,7 +205,7 @@ fn within_the_bounds(results: &Results, losses: &[f64], gradient: &[f64]) -> Out
 
 /// Calls `property` for every backend, and names the one that fails.
 fn on_every_backend(mut property: impl FnMut(Backend) -> Outcome) -> Outcome {
-    Backend::available().try_for_each(|backend| property(backend).map_err(|e| format!("{backend}: {e}")))
+    available().try_for_each(|backend| property(backend).map_err(|e| format!("{backend}: {e}")))
 }
 
 fn holds(condition: bool, otherwise: impl FnOnce() -> String) -> Outcome {
@@ -481,7 +481,7 @@ fn backends_of_a_class_return_the_same_bits() {
             (numbers.map(|numbers| bits(&numbers)), sums, non_finite, of_probabilities.non_finite)
         };
         for fused in [true, false] {
-            let mut class = Backend::available().filter(|backend| backend.is_fused() == fused);
+            let mut class = available().filter(|backend| backend.is_fused() == fused);
             // The scalar backends are there whatever the processor.
             let first = class.next().ok_or("no backend of a class")?;
             let expected = everything(first);

@@ -65,12 +65,6 @@ const KINDS: &[Kind] = &[
 impl Kind {
     fn is_supported(self) -> bool {
         match self {
-            // Of x86-64, for tools that compile this crate a thousand times: AVX2 and `scalar` run every generic kernel,
-            // in both classes, and `scalar` alone most of their lines.
-            #[cfg(rwwce_few_backends)]
-            Self::Avx512 | Self::Baseline | Self::ScalarFused => false,
-            #[cfg(rwwce_no_avx2)]
-            Self::Avx2 => false,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => cpu::detect() >= cpu::Level::V4,
             #[cfg(target_arch = "x86_64")]
@@ -166,12 +160,12 @@ impl Backend {
     #[inline]
     pub(crate) fn run<O: Operation>(self, operation: O) -> O::Output {
         match self.0 {
-            #[cfg(all(target_arch = "x86_64", not(rwwce_few_backends)))]
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V4.
                 wide_registers::Pulp(unsafe { pulp::x86::V4::new_unchecked() }).run(operation)
             }
-            #[cfg(all(target_arch = "x86_64", not(rwwce_no_avx2)))]
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V3.
                 wide_registers::Pulp(unsafe { pulp::x86::V3::new_unchecked() }).run(operation)
@@ -181,19 +175,10 @@ impl Backend {
                 // SAFETY: this kind is only given out where the compilation target includes NEON.
                 wide_registers::Pulp(unsafe { pulp::aarch64::Neon::new_unchecked() }).run(operation)
             }
-            #[cfg(all(
-                any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"),
-                not(rwwce_few_backends)
-            ))]
+            #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
             Kind::Baseline => baseline::Baseline.run(operation),
-            #[cfg(not(rwwce_few_backends))]
             Kind::ScalarFused => scalar::Scalar(scalar::Fused).run(operation),
             Kind::Scalar => scalar::Scalar(scalar::Unfused).run(operation),
-            // What is not compiled is not given out either.
-            #[cfg(rwwce_few_backends)]
-            Kind::Avx512 | Kind::Baseline | Kind::ScalarFused => scalar::Scalar(scalar::Unfused).run(operation),
-            #[cfg(rwwce_no_avx2)]
-            Kind::Avx2 => scalar::Scalar(scalar::Unfused).run(operation),
         }
     }
 }
