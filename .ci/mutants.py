@@ -1,0 +1,515 @@
+"""Which changes to the library does no test notice?
+
+cargo-mutants lists the changes (mutants). To compile each by itself takes hours, so that all are compiled into one
+program, each behind a question whether it is the one that the environment names. Those for which that is not possible
+(in constants, which the compiler computes, and some patterns) are compiled one by one.
+
+What does not compile is left out. What the quick tests miss, on two backends and without optimisation, is compiled once
+more as the tests otherwise have it, and every test runs on every backend.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import queue
+import re
+import shutil
+import signal
+import subprocess
+
+import tree_sitter
+import tree_sitter_rust
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+OUT = ROOT / "target" / "mutants"
+PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language()))
+
+# `Pair` has none of the functions by which cargo-mutants would make values of it, and there are hundreds of them.
+LEFT_OUT = r"Pair::(new|from|from_iter)\b"
+
+# AVX2 and one lane run every kernel in both classes. Except in src/backend, that is enough for a first look.
+TWO_BACKENDS = {"RWWCE_TEST_BACKENDS": "avx2 scalar"}
+# Tests that take seconds without optimisation, or compare backends of a class, of which two have one each.
+SLOW = """every_reduction_follows_the_model every_entry_point_returns upstream_factors_of_rows_are_not
+the_sum_of_many_rows_is every_scheme_follows_its_formula the_median_of_many_classes has_the_bits_of_the_function
+backends_of_a_class_agree""".split()
+
+# What the mutants ask. The variable is read before `main`.
+SWITCH = """
+static ACTIVE: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
+#[inline(always)]
+pub(crate) fn mutant(number: u32) -> bool {
+    ACTIVE.load(core::sync::atomic::Ordering::Relaxed) == number
+}
+extern "C" fn read_variable() {
+    if let Ok(number) = std::env::var("RWWCE_MUTANT") {
+        ACTIVE.store(number.parse().unwrap(), core::sync::atomic::Ordering::Relaxed);
+    }
+}
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = read_variable;
+"""
+
+
+class Mutant:
+    def __init__(self, number, listed):
+        self.number = number
+        self.file = listed["file"]
+        self.name = listed["name"]
+        self.genre = listed["genre"]
+        self.replacement = listed["replacement"]
+        self.start = listed["span"]["start"]
+        self.diff = listed["diff"]
+
+    @staticmethod
+    def none():
+        nowhere = {"file": "", "name": "", "genre": "", "replacement": "", "span": {"start": None}, "diff": ""}
+        return Mutant(0, nowhere)
+
+    def is_active(self):
+        return f"crate::mutant({self.number})"
+
+
+def list_mutants():
+    command = ["cargo", "mutants", "--list", "--json", "--package", "rwwce", "--exclude-re", LEFT_OUT]
+    listed = json.loads(subprocess.check_output(command + ["--file", "src/**/*.rs"], cwd=ROOT))
+    return [Mutant(number, mutant) for number, mutant in enumerate(listed, 1)]
+
+
+def copy_tree(to):
+    """The files that git knows, as they are in the work tree."""
+    shutil.rmtree(to, ignore_errors=True)
+    for name in subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")[:-1]:
+        if (ROOT / name).exists():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+
+
+class File:
+    """A source file with all of its mutants in it."""
+
+    def __init__(self, path, mutants):
+        self.source = (ROOT / path).read_bytes()
+        lines = self.source.split(b"\n")
+        starts = [0]
+        for line in lines:
+            starts.append(starts[-1] + len(line) + 1)
+        self.at = collections.defaultdict(list)
+        for mutant in mutants:
+            line, column = mutant.start["line"] - 1, mutant.start["column"] - 1
+            offset = starts[line] + len(lines[line].decode()[:column].encode())
+            self.at[mutant.genre, offset].append(mutant)
+        self.placed = set()
+        self.called_in_constants = set()
+        root = PARSER.parse(self.source).root_node
+        self.constants = self.functions_of_constants(root)
+        self.text = self.source[: root.start_byte].decode() + self.rewritten(root)
+
+    def take(self, genre, node):
+        mutants = self.at.get((genre, node.start_byte), [])
+        self.placed.update(mutants)
+        return mutants
+
+    def raw(self, node):
+        return node.text.decode()
+
+    @staticmethod
+    def is_const(function):
+        return any(c.type == "function_modifiers" and b"const" in c.text for c in function.children)
+
+    def functions_of_constants(self, root):
+        """`const` functions that a constant of this file calls, or that another such function does: they stay so."""
+        calls, found = collections.defaultdict(set), set()
+
+        def walk(node, function, constant):
+            if node.type == "function_item":
+                function = self.raw(node.child_by_field_name("name"))
+            constant = constant or node.type in ("const_item", "static_item", "const_block", "array_type")
+            if node.type == "call_expression":
+                name = re.split(r"::|\.", self.raw(node.child_by_field_name("function")))[-1]
+                (found if constant else calls[function]).add(name)
+            for child in node.children:
+                walk(child, function, constant)
+
+        walk(root, None, False)
+        while more := set().union(*(calls[name] for name in found)) - found:
+            found |= more
+        return found
+
+    def is_constant(self, node):
+        """Whether the compiler evaluates this: it cannot ask the environment."""
+        while node is not None:
+            if node.type in ("const_item", "static_item", "const_block", "array_type"):
+                return True
+            if node.type == "function_item" and self.is_const(node):
+                return self.raw(node.child_by_field_name("name")) in self.constants
+            node = node.parent
+        return False
+
+    def pieces(self, node, start, end):
+        """The text from `start` to `end` with the children in it rewritten."""
+        out, at = [], start
+        for child in node.children:
+            if start <= child.start_byte and child.end_byte <= end:
+                out += [self.source[at : child.start_byte].decode(), self.rewritten(child)]
+                at = child.end_byte
+        return "".join(out) + self.source[at:end].decode()
+
+    def rewritten(self, node):
+        # Each question starts a line, and the mutants of what follows `else` are named there: an error of the compiler
+        # then has the number of its mutant before it.
+        rewrite = getattr(self, node.type, None)
+        text = rewrite(node) if rewrite and not self.is_constant(node) else None
+        if text is not None:
+            return text
+        if node.type == "function_modifiers" and not self.is_constant(node):
+            return self.raw(node).replace("const", "")
+        return self.pieces(node, node.start_byte, node.end_byte) if node.children else self.raw(node)
+
+    @staticmethod
+    def mark(mutants):
+        return "/*@" + ",".join(str(mutant.number) for mutant in mutants) + "@*/"
+
+    def choose(self, mutants, mutated, original):
+        questions = "".join(f"\nif {m.is_active()} {{ {mutated(m)} }} else" for m in mutants)
+        return f"{self.mark(mutants)}{questions}\n{self.mark(mutants)}{{ {original} }}"
+
+    def token_tree(self, node):
+        return self.raw(node)
+
+    def binary_expression(self, node):
+        operator = node.child_by_field_name("operator")
+        if ("BinaryOperator", operator.start_byte) not in self.at:
+            return None
+        lazy = operator.type in ("&&", "||")
+        if lazy and "let " in self.raw(node):
+            return None
+        mutants = self.take("BinaryOperator", operator)
+        left = self.rewritten(node.child_by_field_name("left"))
+        right = self.rewritten(node.child_by_field_name("right"))
+        if lazy:
+            chosen = self.choose(mutants, lambda m: f"{left} {m.replacement} {right}", f"{left} {operator.type} {right}")
+            return f"({chosen})"
+        chosen = self.choose(mutants, lambda m: f"l__ {m.replacement} r__", f"l__ {operator.type} r__")
+        return f"({{ let (l__, r__) = ({left}, {right}); {chosen} }})"
+
+    def compound_assignment_expr(self, node):
+        operator = node.child_by_field_name("operator")
+        mutants = self.take("BinaryOperator", operator)
+        if not mutants:
+            return None
+        left = self.rewritten(node.child_by_field_name("left"))
+        right = self.rewritten(node.child_by_field_name("right"))
+        chosen = self.choose(mutants, lambda m: f"{left} {m.replacement} {right}", f"{left} {operator.type} {right}")
+        return f"{{ {chosen} }}"
+
+    def unary_expression(self, node):
+        mutants = self.take("UnaryOperator", node)
+        if not mutants:
+            return None
+        operand = self.rewritten(node.children[1])
+        return f"({self.choose(mutants, lambda _: operand, self.raw(node.children[0]) + operand)})"
+
+    def match_arm(self, node):
+        pattern = node.child_by_field_name("pattern")
+        guard = pattern.child_by_field_name("condition")
+        is_let = guard is not None and guard.type in ("let_condition", "let_chain")
+        deleted = self.take("MatchArm", node) or self.take("MatchArm", pattern)
+        replaced = self.take("MatchArmGuard", guard) if guard is not None and not is_let else []
+        if not deleted and not replaced:
+            return None
+        end = pattern.end_byte
+        conditions = [f"\n!{m.is_active()}" for m in deleted]
+        if guard is not None:
+            end = next(c for c in pattern.children if c.type == "if").start_byte
+            condition = self.rewritten(guard)
+            for mutant in replaced:
+                question = f"{mutant.is_active()} ||" if mutant.replacement == "true" else f"!{mutant.is_active()} &&"
+                condition = f"\n({question} ({condition}))"
+            conditions.append(condition if is_let else f"({condition})")
+        before = self.source[node.start_byte : end].decode()
+        return f"{before} if {' && '.join(conditions)}{self.pieces(node, pattern.end_byte, node.end_byte)}"
+
+    def field_initializer(self, node):
+        mutants = self.take("StructField", node)
+        if not mutants:
+            return None
+        base = next(c for c in node.parent.children if c.type == "base_field_initializer")
+        base = self.rewritten(base).removeprefix("..")
+        if node.type == "shorthand_field_initializer":
+            name = value = self.raw(node)
+        else:
+            name = self.raw(node.child_by_field_name("field"))
+            value = self.rewritten(node.child_by_field_name("value"))
+        return f"{name}: {self.choose(mutants, lambda _: f'({base}).{name}', value)}"
+
+    shorthand_field_initializer = field_initializer
+
+    def block(self, node):
+        if node.parent is None or node.parent.type != "function_item":
+            return None
+        # A body is listed by where its first statement starts.
+        mutants = [mutant for child in node.children for mutant in self.take("FnValue", child)]
+        if not mutants:
+            return None
+        returns = "".join(f"\nif {m.is_active()} {{ return {m.replacement}; }}" for m in mutants)
+        return f"{{ {returns}\n{self.pieces(node, node.start_byte + 1, node.end_byte)}"
+
+
+class Program:
+    """The tests with mutants in the library."""
+
+    def __init__(self, name, mutants, profile):
+        self.folder = OUT / name
+        self.tree = self.folder / "tree"
+        self.profile = profile
+        self.mutants = mutants
+        self.environment = {
+            **os.environ,
+            **profile,
+            "CARGO_TARGET_DIR": str(self.folder / "target"),
+            "RUSTFLAGS": "--cap-lints=allow",
+            "CARGO_INCREMENTAL": "0",
+            "CARGO_PROFILE_DEV_DEBUG": "0",
+            # `--fail-fast` of the test harness is not stable yet. Mutants in loops can nest deeply.
+            "RUSTC_BOOTSTRAP": "1",
+            "RUST_MIN_STACK": str(1 << 28),
+            "RUST_BACKTRACE": "0",
+        }
+
+    def cargo(self, *arguments):
+        return subprocess.run(["cargo", *arguments], cwd=self.tree, env=self.environment, capture_output=True, text=True)
+
+    def build(self, tests):
+        """The test programs by name, or None where something does not compile."""
+        done = self.cargo("test", "--no-run", "--message-format=json", *tests)
+        if done.returncode != 0:
+            return None
+        programs = {}
+        for line in done.stdout.splitlines():
+            message = json.loads(line)
+            if message.get("executable") and message.get("profile", {}).get("test"):
+                programs[message["target"]["name"]] = message["executable"]
+        return programs
+
+    def place_all(self):
+        """Puts in what compiles. Returns the mutants that cannot be put in, and those that do not compile."""
+        copy_tree(self.tree)
+        library = self.tree / "src" / "lib.rs"
+        switch = library.read_text().replace("#[cfg(test)]\nextern crate std;", "extern crate std;") + SWITCH
+        unviable = set()
+        while True:
+            placed = set()
+            for path in sorted({m.file for m in self.mutants}):
+                chosen = [m for m in self.mutants if m.file == path and m.number not in unviable]
+                file = File(path, chosen)
+                placed |= {m.number for m in file.placed}
+                (self.tree / path).write_text(file.text)
+            library.write_text(switch)
+            done = self.cargo("check", "--lib", "--features", "half", "--message-format=json")
+            if done.returncode == 0:
+                return {m.number for m in self.mutants} - placed - unviable, unviable
+            found = set()
+            for line in done.stdout.splitlines():
+                message = json.loads(line).get("message") or {}
+                if isinstance(message, dict) and message.get("level") == "error":
+                    for span in message["spans"]:
+                        found |= self.mutants_at(span) if span["is_primary"] else set()
+            if not found - unviable:
+                raise SystemExit(done.stderr)
+            unviable |= found
+
+    def mutants_at(self, span):
+        lines = (self.tree / span["file_name"]).read_text().split("\n")
+        for line in reversed(lines[max(0, span["line_start"] - 6) : span["line_start"]]):
+            marks = [n for mark in re.findall(r"/\*@([\d,]+)@\*/", line) for n in mark.split(",")]
+            numbers = re.findall(r"crate::mutant\((\d+)\)", line) or marks
+            if numbers:
+                return set(map(int, numbers))
+        # A pattern that is needed: all arms of the `match`.
+        arms = lines[span["line_start"] - 1 : span["line_start"] + 40]
+        numbers = re.findall(r"^!crate::mutant\((\d+)\)", "\n".join(arms), re.MULTILINE)
+        return set(map(int, numbers))
+
+
+def run(command, environment, seconds):
+    """`caught` if the command fails, `did not end`, or None."""
+    process = subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        return "caught" if process.wait(seconds) != 0 else None
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return "did not end"
+
+
+def harness(program, skipped=(), only=()):
+    arguments = ["-Zunstable-options", "--fail-fast", "--test-threads=1", *only]
+    return [program, *arguments, *(word for name in skipped for word in ("--skip", name))]
+
+
+class Results:
+    """What came of each mutant, kept in a file, so that a run can go on where another was stopped."""
+
+    def __init__(self, name):
+        self.path = OUT / f"{name}.jsonl"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.of = {entry["mutant"]: entry["outcome"] for entry in map(json.loads, lines)}
+
+    def put(self, mutant, outcome):
+        self.of[mutant.name] = outcome
+        with self.path.open("a") as file:
+            file.write(json.dumps({"mutant": mutant.name, "outcome": outcome}) + "\n")
+
+    def all(self, mutants, jobs, outcome_of):
+        """Asks for the outcome of each mutant that has none."""
+        left = [m for m in mutants if m.name not in self.of]
+        print(f"{len(mutants)} mutants, {len(left)} to be run", flush=True)
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            future = {pool.submit(outcome_of, m): m for m in left}
+            for number, done in enumerate(concurrent.futures.as_completed(future), 1):
+                self.put(future[done], done.result())
+                if number % 100 == 0:
+                    print(f"{number} run", flush=True)
+
+
+def first_look(program, programs):
+    """The quick tests."""
+
+    def outcome(mutant):
+        in_backend = mutant.file.startswith("src/backend/")
+        # Which backends there are does not depend on the tests' choice, and each backend has code of its own.
+        environment = {**program.environment, "RWWCE_MUTANT": str(mutant.number), **({} if in_backend else TWO_BACKENDS)}
+        everywhere = {k: v for k, v in environment.items() if k not in TWO_BACKENDS}
+        return (
+            run(harness(programs["findings"]), environment, 6)
+            or run(harness(programs["mutants"], SLOW), environment, 30)
+            or run(harness(programs["cpu_features"]), everywhere, 10)
+            or (in_backend and run(harness(programs["rwwce"]), everywhere, 60))
+            or "missed"
+        )
+
+    return outcome
+
+
+def second_look(program, programs):
+    """All tests."""
+
+    def outcome(mutant):
+        environment = {**program.environment, "RWWCE_MUTANT": str(mutant.number)}
+        # What is quick and notices much comes first.
+        first = ["rwwce", "findings", "mutants", "memory", "accuracy", "properties", "narrow_logits", "losses"]
+        for name in first + sorted(set(programs) - set(first)):
+            if outcome := run(harness(programs[name]), environment, 120):
+                return outcome
+        return "missed"
+
+    return outcome
+
+
+def outcome_apart(program, mutant):
+    """The mutant is patched into a tree of its own and compiled by itself; all tests if the quick ones miss it."""
+    copy_tree(program.tree)
+    subprocess.run(["patch", "--silent", "-p0", mutant.file], input=mutant.diff, text=True, check=True, cwd=program.tree)
+    if program.cargo("check", "--lib", "--features", "half").returncode != 0:
+        return "does not compile"
+    programs = program.build(tests_named(["findings", "mutants", "cpu_features"]) + ["--lib"])
+    if programs is None:
+        # What is wrong already while tests are compiled.
+        return "caught"
+    outcome = first_look(program, programs)(mutant)
+    if outcome != "missed":
+        return outcome
+    programs = program.build(tests_named(ALL_TESTS) + ["--lib"])
+    return second_look(program, programs)(mutant)
+
+
+# Those of the examples start other programs, and those of the mutants' program have each a file of its own as well.
+ALL_TESTS = sorted({path.stem for path in (ROOT / "tests").glob("*.rs")} - {"examples"} | {"mutants"})
+
+
+def tests_named(names):
+    return [word for name in names for word in ("--test", name)]
+
+
+def report(mutants, outcomes):
+    """A line for each file, the whole, and what is missed, in Markdown."""
+    ended = ["caught", "did not end", "missed"]
+    files = collections.defaultdict(collections.Counter)
+    for mutant in mutants:
+        files[mutant.file.removeprefix("src/")][outcomes[mutant.name]] += 1
+    lines = ["| file | " + " | ".join(ended) + " |", "|---|" + "---|" * len(ended)]
+    for file, count in sorted(files.items()):
+        if any(count[outcome] for outcome in ended):
+            lines.append(f"| {file} | " + " | ".join(str(count[outcome]) for outcome in ended) + " |")
+    whole = sum(files.values(), collections.Counter())
+    lines.append("| all | " + " | ".join(str(whole[outcome]) for outcome in ended) + " |")
+    run = sum(whole[outcome] for outcome in ended)
+    share = 100 * (run - whole["missed"]) / max(1, run)
+    lines += ["", f"{share:.1f} % of {run} are caught; {whole['does not compile']} more do not compile.", ""]
+    lines += [mutant.name for mutant in mutants if outcomes[mutant.name] == "missed"]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("shard", nargs="?", default="0/1", help="K/N: every N-th mutant, from the K-th on")
+    arguments.add_argument("--again", action="store_true", help="try again what was missed: there are other tests")
+    arguments.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = arguments.parse_args()
+    first, step = map(int, options.shard.split("/"))
+    mutants = list_mutants()[first::step]
+
+    # The same sources have the same results.
+    sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "src").rglob("*.rs")))).hexdigest()
+    quick, whole = Results(f"{sources[:12]}-quick"), Results(f"{sources[:12]}-whole")
+    if options.again:
+        whole.of = {name: outcome for name, outcome in whole.of.items() if outcome != "missed"}
+
+    print("=== all in one", flush=True)
+    together = Program("together", mutants, {"CARGO_PROFILE_DEV_OPT_LEVEL": "0"})
+    apart, unviable = together.place_all()
+    programs = together.build(tests_named(["findings", "mutants", "cpu_features"]) + ["--lib"])
+    if first_look(together, programs)(Mutant.none()) != "missed":
+        raise SystemExit("the tests fail without any mutant")
+    placed = [m for m in mutants if m.number not in apart | unviable]
+    quick.all(placed, options.jobs, first_look(together, programs))
+
+    print("=== what the quick tests missed", flush=True)
+    missed = [m for m in placed if quick.of[m.name] == "missed" and m.name not in whole.of]
+    if missed:
+        optimised = Program("missed", missed, {})
+        optimised.place_all()
+        programs = optimised.build(tests_named(ALL_TESTS) + ["--lib"])
+        if second_look(optimised, programs)(Mutant.none()) != "missed":
+            raise SystemExit("the tests fail without any mutant")
+        whole.all(missed, options.jobs, second_look(optimised, programs))
+
+    print("=== one by one", flush=True)
+    trees = queue.SimpleQueue()
+    for job in range(options.jobs):
+        trees.put(Program(f"apart-{job}", [], {"CARGO_PROFILE_DEV_OPT_LEVEL": "0", "CARGO_BUILD_JOBS": "1"}))
+
+    def in_a_free_tree(mutant):
+        program = trees.get()
+        try:
+            return outcome_apart(program, mutant)
+        finally:
+            trees.put(program)
+
+    whole.all([m for m in mutants if m.number in apart], options.jobs, in_a_free_tree)
+
+    outcomes = {m.name: "does not compile" for m in mutants if m.number in unviable}
+    outcomes |= {name: outcome for name, outcome in quick.of.items() if outcome != "missed"} | whole.of
+    print(report(mutants, outcomes))
+
+
+main()
