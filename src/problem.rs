@@ -214,7 +214,7 @@ impl<'a> Rows<'a> {
         match self.shape.class_weights {
             None => s.select(s.equal_bits(codes, s.splat_bits(NO_CLASS as u32)), zero, one),
             // Numbers that are looked up one by one cannot be loaded together at once.
-            Some(weights) if S::LANES > 1 && weights.len() <= SHORT_ROW => {
+            Some(weights) if S::WIDE && weights.len() <= SHORT_ROW => {
                 let mut found = zero;
                 for (class, &weight) in weights.iter().enumerate() {
                     found = s.select(s.equal_bits(codes, s.splat_bits(class as u32)), s.splat(weight), found);

@@ -18,6 +18,8 @@ pub(crate) trait Operation {
 pub(crate) trait Vector: Copy {
     /// Number of f32 in a vector: a divisor of [`crate::kernel::VIRTUAL_LANES`].
     const LANES: usize;
+    /// Whether there are several. What one lane does otherwise is a matter of speed and size.
+    const WIDE: bool = Self::LANES > 1;
     /// Whether [`Vector::mul_add`] rounds once.
     const FUSED: bool;
     /// A vector of f32.

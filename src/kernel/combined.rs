@@ -659,7 +659,7 @@ fn rounded<S: Vector>(_: S, numbers: &[f64; VIRTUAL_LANES]) -> [f32; VIRTUAL_LAN
 /// Whether the costs of the rows of a view are turned on their side.
 #[inline(always)]
 fn costs_in_tile<S: Vector, V: View<S>>(_: S, view: V) -> bool {
-    S::LANES > 1 && view.rows() == S::LANES && view.vectors() <= SHORT_ROW_OF_MANY_SUMS
+    S::WIDE && view.rows() == S::LANES && view.vectors() <= SHORT_ROW_OF_MANY_SUMS
 }
 
 /// How far the vectors have come with a row.

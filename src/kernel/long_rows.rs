@@ -80,6 +80,7 @@ impl Operation for ExcludedSum<'_> {
             let from = self.from.get(at..).unwrap_or(&[]);
             let piece = Piece { from, end: left, skip: self.skip.wrapping_sub(at) };
             let vectors = left.div_ceil(VIRTUAL_LANES).min(QUARTER);
+            let is_whole = left >= QUARTER * VIRTUAL_LANES;
             let mut sums = [zero; VIRTUAL_LANES];
             let mut in_range = self.scale.is_near();
             if in_range {
@@ -92,10 +93,8 @@ impl Operation for ExcludedSum<'_> {
                         1 => piece.quarter::<S, 1, true, true, false>(s, lane, &term),
                         2 => piece.quarter::<S, 2, true, true, false>(s, lane, &term),
                         3 => piece.quarter::<S, 3, true, true, false>(s, lane, &term),
-                        4 if left < (QUARTER - 1) * VIRTUAL_LANES + S::LANES => {
-                            piece.quarter::<S, 4, true, true, false>(s, lane, &term)
-                        }
-                        _ => piece.quarter::<S, 4, true, false, false>(s, lane, &term),
+                        _ if is_whole => piece.quarter::<S, 4, true, false, false>(s, lane, &term),
+                        _ => piece.quarter::<S, 4, true, true, false>(s, lane, &term),
                     };
                     *sum = terms;
                     in_range &= seen.all_in_range(s);
@@ -360,7 +359,7 @@ fn halve<const N: usize, const HALF: usize>(hi: [f32; N], lo: [f32; N]) -> ([f32
 /// The largest element of a row, and whether any is NaN.
 #[inline(always)]
 pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
-    let Some(row) = row.slice().filter(|_| S::LANES > 1) else {
+    let Some(row) = row.slice().filter(|_| S::WIDE) else {
         let (mut largest, mut any_nan) = (f32::NEG_INFINITY, false);
         for class in 0..row.len() {
             let x = row.get(class).unwrap_or(f32::NAN);
@@ -390,7 +389,7 @@ pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
 /// The index of the first element that equals `value`.
 #[inline(always)]
 pub(crate) fn position<S: Vector, X: Elements>(_: S, row: X, value: f32) -> Option<usize> {
-    let Some(row) = row.slice().filter(|_| S::LANES > 1) else {
+    let Some(row) = row.slice().filter(|_| S::WIDE) else {
         for class in 0..row.len() {
             if row.get(class) == Some(value) {
                 return Some(class);
@@ -418,9 +417,15 @@ pub(crate) fn count<X: Elements>(row: X, value: f32) -> usize {
 /// Σ_{k≠r} exp(x_k − x_r)·2^`headroom` for the reference r.
 #[inline(always)]
 pub(crate) fn excluded_sum<S: Vector, X: Elements>(s: S, row: X, reference: usize, headroom: f32) -> Pair<f32> {
-    if S::LANES == 1 {
-        return s.run(InOneLane { row, reference, headroom, order: Order::ByLane });
+    if S::WIDE {
+        excluded_sum_of_lanes(s, row, reference, headroom)
+    } else {
+        s.run(InOneLane { row, reference, headroom, order: Order::ByLane })
     }
+}
+
+#[inline(always)]
+fn excluded_sum_of_lanes<S: Vector, X: Elements>(s: S, row: X, reference: usize, headroom: f32) -> Pair<f32> {
     let (lane, skip) = (s.lane(), reference);
     let reference = Reference::new(lane, row.get(skip).unwrap_or(0.0));
     let scale = Scale { shift: reference.shift, power: headroom - reference.exponent };

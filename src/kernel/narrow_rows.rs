@@ -83,7 +83,7 @@ impl Operation for NarrowRows<'_> {
 fn across<S: Vector>(s: S, terms: &Terms<'_>, row: usize, logits: Logits<'_>, weight: f32) -> f32 {
     let (elements, reference) = (NarrowRow::new(terms.rows, row, logits), terms.rows.class(row).unwrap_or(0));
     let sum = InOneLane { row: elements, reference, headroom: HEADROOM, order: Order::ByClass };
-    let (lane, sum) = (s.lane(), if S::LANES == 1 { s.run(sum) } else { sum.run(s.lane()) });
+    let (lane, sum) = (s.lane(), if S::WIDE { sum.run(s.lane()) } else { s.run(sum) });
     if (TINY_SUM..f32::INFINITY).contains(&sum.hi) {
         let log = log1p(lane, scaled(lane, sum, UNDO_HEADROOM));
         return weighed(lane, minus_log_p(lane, sum, log), weight, UNDO_HEADROOM);
@@ -136,7 +136,7 @@ impl Widened<'_> {
     /// Calls `take` with the first row, the terms, the numbers and room for a result a row; whether a row fits at all.
     #[inline(always)]
     fn each<S: Vector>(self, _: S, take: impl FnMut(usize, &Terms<'_>, &[f32], &mut [f32])) -> bool {
-        if S::LANES > 1 { self.each_in::<ROOM>(take) } else { self.each_in::<ROOM_OF_ONE_LANE>(take) }
+        if S::WIDE { self.each_in::<ROOM>(take) } else { self.each_in::<ROOM_OF_ONE_LANE>(take) }
     }
 
     #[inline(always)]

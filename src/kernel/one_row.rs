@@ -39,7 +39,7 @@ pub(crate) fn loss<S: Vector, X: Elements>(s: S, row: X, label: usize, weight: f
 /// stack has no room for both.
 #[inline(always)]
 fn by<S: Vector, O: Operation>(s: S, operation: O) -> O::Output {
-    if S::LANES == 1 { operation.run(s) } else { s.run(operation) }
+    if S::WIDE { s.run(operation) } else { operation.run(s) }
 }
 
 /// [`loss`] as a function.
@@ -67,7 +67,7 @@ fn sum<S: Vector, X: Elements>(s: S, row: X, label: usize) -> Pair<f32> {
     let (row, reference) = gap.as_ref().map_or((row, label), |gap| (from_ref(&gap.hi), usize::MAX));
     let order = if row.len() <= SHORT_ROW { Order::ByClass } else { Order::ByLane };
     let sum = InOneLane { row, reference, headroom: HEADROOM, order };
-    let sum = if S::LANES == 1 {
+    let sum = if !S::WIDE {
         s.run(sum)
     } else if order == Order::ByClass {
         // One lane of vectors has their instructions already.

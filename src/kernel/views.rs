@@ -70,7 +70,7 @@ impl Seen {
             Self::Across(Across { start, class_stride: positions, classes, rows })
         } else if classes > SHORT_ROW_OF_MANY_SUMS {
             Self::Along(Along { start, classes })
-        } else if S::LANES == 1 {
+        } else if !S::WIDE {
             Self::Across(Across { start, class_stride: 1, classes, rows: 1 })
         } else {
             let (row_stride, rows) = (rows.start(1), S::LANES.min(rows.count() - first));

@@ -50,11 +50,11 @@ impl<B: Buffers> Operation for WeightedRows<'_, B> {
     fn run<S: Vector>(self, s: S) -> Tally {
         let rows = self.terms.rows;
         let few = rows.count() <= FEW_ROWS && rows.classes() <= SHORT_ROW;
-        if !B::GRADIENT && rows.positions() == 1 && (S::LANES == 1 || few) {
+        if !B::GRADIENT && rows.positions() == 1 && (!S::WIDE || few) {
             self.one_by_one(s)
-        } else if S::LANES > 1 && few {
+        } else if few {
             self.run_as::<S::Lane, SideBySide>(s.lane())
-        } else if rows.positions() > 1 || S::LANES == 1 && rows.classes() <= SHORT_ROW {
+        } else if rows.positions() > 1 || !S::WIDE && rows.classes() <= SHORT_ROW {
             self.run_as::<S, SideBySide>(s)
         } else if rows.classes() > SHORT_ROW {
             self.run_as::<S, OneByOne>(s)
@@ -329,7 +329,7 @@ impl<S: Vector> Group<S> {
             let Some(skip) = rows.class(self.first + lane).filter(|_| weights[lane] != 0.0) else { continue };
             let from = whole.buffers.logits().get(rows.start(self.first + lane)..).unwrap_or(&[]);
             let scale = Scale { shift: shifts[lane], power: HEADROOM - exponents[lane] };
-            if S::LANES == 1 {
+            if !S::WIDE {
                 // There is one row, and a lane has its own way.
                 let sum = excluded_sum(s, part(from, 0, rows.classes()), skip, HEADROOM);
                 return Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) };
