@@ -114,8 +114,8 @@
 //! NaN, infinity and the same bits are as above, but for results of terms that add up to less than 2⁻¹⁰⁰: these may be off
 //! by some 2⁻¹²³. An option that is subnormal may be taken for 0. Where numbers are rounded up, down or toward zero the
 //! errors grow to some 500 ulp, and some rows are beyond that: the loss may be too small and the gradient anything where
-//! a logit is infinite or next to the largest f32 or, when rounding down or toward zero, the label trails another class by
-//! more than 57. Set the default rounding for the time of a call.
+//! a logit is infinite or next to the largest f32 or, when rounding down or toward zero, the label's probability is below
+//! e⁻⁵⁷. Set the default rounding for the time of a call.
 //!
 //! # Errors
 //!
