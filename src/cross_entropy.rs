@@ -463,18 +463,16 @@ impl<'a> CrossEntropy<'a> {
             (true, Some(Logits::F32(logits)), None) => {
                 backend.run(WeightedRows { terms, buffers: LossOnly(logits), row_losses, scale })
             }
-            (_, Some(logits), None) if logits.as_f32().is_none() => {
-                backend.run(NarrowRows { terms, logits, row_losses })
+            (false, logits @ (None | Some(Logits::F32(_))), None) => {
+                backend.run(CombinedRows::<false> { terms, logits, gradient: &mut [], row_losses, scale })
             }
+            (_, Some(logits), None) => backend.run(NarrowRows { terms, logits, row_losses }),
             (true, Some(Logits::F32(logits)), Some(gradient)) if !Backend::ONLY_SCALAR => {
                 backend.run(WeightedRows { terms, buffers: Separate { logits, gradient }, row_losses, scale })
             }
             (true, _, gradient) => {
                 let buffers = InPlace(gradient.unwrap_or_default());
                 backend.run(WeightedRows { terms, buffers, row_losses, scale })
-            }
-            (false, logits, None) => {
-                backend.run(CombinedRows::<false> { terms, logits, gradient: &mut [], row_losses, scale })
             }
             (false, logits, Some(gradient)) => {
                 backend.run(CombinedRows::<true> { terms, logits, gradient, row_losses, scale })

@@ -57,18 +57,18 @@ impl CrossEntropy<'_> {
         }
         let terms = self.terms(&rows, Targets::None);
         let backend = self.chosen_backend();
-        let (is_f32, logits) = (logits.as_f32().is_some(), Some(logits));
-        match (logits, log_probabilities, log_sum_exps) {
-            (Some(logits), None, Some(log_sum_exps)) if !is_f32 => {
+        match (logits.as_f32(), log_probabilities, log_sum_exps) {
+            (None, None, Some(log_sum_exps)) => {
                 backend.run(NarrowLogSumExps { terms: &terms, logits, log_sum_exps });
             }
-            (Some(logits), Some(out), log_sum_exps) if !is_f32 => {
+            (None, Some(out), log_sum_exps) => {
                 // There is room for the numbers, and the log-probabilities are then computed in their place.
                 rows.widen(logits, out);
                 let (logits, log_probabilities) = (None, Some(out));
                 backend.run(LogProbabilityRows { terms: &terms, logits, log_probabilities, log_sum_exps });
             }
-            (logits, log_probabilities, log_sum_exps) => {
+            (_, log_probabilities, log_sum_exps) => {
+                let logits = Some(logits);
                 backend.run(LogProbabilityRows { terms: &terms, logits, log_probabilities, log_sum_exps });
             }
         }

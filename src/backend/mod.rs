@@ -6,6 +6,8 @@ mod baseline;
 mod cpu;
 mod scalar;
 pub(crate) mod vector;
+#[cfg(test)]
+mod vector_tests;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod wide_registers;
 
@@ -103,7 +105,7 @@ impl Backend {
             return Self(kind);
         }
         // Several threads may come here at once; they find the same.
-        let position = KINDS.iter().position(|kind| kind.is_supported()).unwrap_or(KINDS.len() - 1);
+        let Some(position) = KINDS.iter().position(|kind| kind.is_supported()) else { return Self(Kind::Scalar) };
         BEST.store(position as u8 + 1, Ordering::Relaxed);
         KINDS.get(position).map_or(Self(Kind::Scalar), |&kind| Self(kind))
     }

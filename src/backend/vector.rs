@@ -70,8 +70,8 @@ pub(crate) trait Vector: Copy {
     /// `yes` where `mask` is set, else `no`
     fn select(self, mask: Self::M, yes: Self::F, no: Self::F) -> Self::F;
 
-    /// The lanes of both in turn, a first: those of the lower halves, and those of the upper halves. Not for vectors of
-    /// one lane.
+    /// The lanes of both in turn, a first: those of the lower halves, and those of the upper halves; of one lane each,
+    /// the two as they are.
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
     /// The bits of each lane.

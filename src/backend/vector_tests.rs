@@ -1,0 +1,165 @@
+//! What a backend promises, operation by operation, against plain numbers; of one lane with its instructions as well.
+
+use super::Backend;
+use super::vector::{Operation, Vector};
+use crate::kernel::VIRTUAL_LANES;
+use std::println;
+use std::vec::Vec;
+
+/// Numbers that comparisons, extremes and rounding tell apart.
+const NUMBERS: [f32; 12] = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.5,
+    f32::MIN_POSITIVE,
+    1e-42,
+    -3e38,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::NAN,
+    1.0 + f32::EPSILON,
+    12_345.678,
+];
+const BITS: [u32; 8] = [0, 1, 0x8000_0000, 0xffff_ffff, 0x7f80_0000, 0x1234_5678, 12, 0x0000_ff00];
+
+/// The same bits, or NaN both.
+fn same(found: f32, expected: f32) -> bool {
+    found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan()
+}
+
+/// Checks everything for the vectors that it runs with, and returns how many lanes they have.
+struct Contract;
+
+impl Operation for Contract {
+    type Output = Vec<usize>;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> Vec<usize> {
+        arithmetic(s);
+        comparisons(s);
+        bits(s);
+        memory(s);
+        if S::WIDE {
+            let mut lanes = Contract.run(s.lane());
+            lanes.insert(0, S::LANES);
+            return lanes;
+        }
+        [S::LANES].into()
+    }
+}
+
+/// The lanes of a vector.
+fn lanes<S: Vector>(s: S, vector: S::F) -> Vec<f32> {
+    let mut lanes = [0.0; VIRTUAL_LANES];
+    s.store(vector, &mut lanes, 0);
+    lanes[..S::LANES].into()
+}
+
+/// A vector with `numbers[first]` in its first lane, and so on.
+fn vector<S: Vector>(s: S, numbers: &[f32], first: usize) -> (S::F, Vec<f32>) {
+    let lanes: Vec<f32> = (first..).map(|i| numbers[i % numbers.len()]).take(S::LANES).collect();
+    (s.load(&lanes, 0), lanes)
+}
+
+fn each(found: &[f32], expected: impl Fn(usize) -> f32) {
+    for (lane, &found) in found.iter().enumerate() {
+        let expected = expected(lane);
+        assert!(same(found, expected), "lane {lane}: {found:e} instead of {expected:e}");
+    }
+}
+
+fn arithmetic<S: Vector>(s: S) {
+    let count = NUMBERS.len();
+    for (i, j) in (0..count).flat_map(|i| (0..count).map(move |j| (i, j))) {
+        let ((x, a), (y, b), (z, c)) = (vector(s, &NUMBERS, i), vector(s, &NUMBERS, j), vector(s, &NUMBERS, i * j));
+        each(&lanes(s, s.add(x, y)), |lane| a[lane] + b[lane]);
+        each(&lanes(s, s.sub(x, y)), |lane| a[lane] - b[lane]);
+        each(&lanes(s, s.mul(x, y)), |lane| a[lane] * b[lane]);
+        each(&lanes(s, s.div(x, y)), |lane| a[lane] / b[lane]);
+        each(&lanes(s, s.mul_add(x, y, z)), |lane| {
+            if S::FUSED { a[lane].mul_add(b[lane], c[lane]) } else { a[lane] * b[lane] + c[lane] }
+        });
+    }
+}
+
+fn comparisons<S: Vector>(s: S) {
+    for (i, &limit) in NUMBERS.iter().enumerate().filter(|(_, limit)| !limit.is_nan()) {
+        for j in 0..NUMBERS.len() {
+            let (x, a) = vector(s, &NUMBERS, j);
+            let (y, one, two) = (s.splat(limit), s.splat(1.0), s.splat(2.0));
+            each(&lanes(s, s.select(s.equal(x, y), one, two)), |lane| if a[lane] == limit { 1.0 } else { 2.0 });
+            each(&lanes(s, s.select(s.less(x, y), one, two)), |lane| if a[lane] < limit { 1.0 } else { 2.0 });
+            let (least, most) = (lanes(s, s.at_least(x, y)), lanes(s, s.at_most(x, y)));
+            for (lane, &a) in a.iter().enumerate() {
+                // Which of two zeros it is nobody asks.
+                let equals = |found: f32, expected: f32| found == expected || found.is_nan() && expected.is_nan();
+                let (floor, ceiling) = if a.is_nan() { (a, a) } else { (a.max(limit), a.min(limit)) };
+                assert!(equals(least[lane], floor), "{i}: at least {limit:e} of {a:e} is {:e}", least[lane]);
+                assert!(equals(most[lane], ceiling), "{i}: at most {limit:e} of {a:e} is {:e}", most[lane]);
+            }
+        }
+    }
+}
+
+fn bits<S: Vector>(s: S) {
+    let of = |first: usize| -> (S::U, Vec<u32>) {
+        let bits: Vec<u32> = (first..).map(|i| BITS[i % BITS.len()]).take(S::LANES).collect();
+        let floats: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
+        (s.to_bits(s.load(&floats, 0)), bits)
+    };
+    let holds = |found: S::U, expected: &dyn Fn(usize) -> u32| {
+        for (lane, found) in lanes(s, s.of_bits(found)).into_iter().enumerate() {
+            assert_eq!(found.to_bits(), expected(lane), "lane {lane}");
+        }
+    };
+    for (i, &number) in BITS.iter().enumerate() {
+        holds(s.splat_bits(number), &|_| number);
+        for j in 0..BITS.len() {
+            let ((x, a), (y, b)) = (of(i), of(j));
+            holds(x, &|lane| a[lane]);
+            holds(s.add_bits(x, y), &|lane| a[lane].wrapping_add(b[lane]));
+            holds(s.sub_bits(x, y), &|lane| a[lane].wrapping_sub(b[lane]));
+            holds(s.and_bits(x, y), &|lane| a[lane] & b[lane]);
+            holds(s.or_bits(x, y), &|lane| a[lane] | b[lane]);
+            holds(s.shift_left::<7>(x), &|lane| a[lane] << 7);
+            holds(s.shift_right::<9>(x), &|lane| a[lane] >> 9);
+            let (one, two) = (s.splat(1.0), s.splat(2.0));
+            each(&lanes(s, s.select(s.equal_bits(x, y), one, two)), |lane| if a[lane] == b[lane] { 1.0 } else { 2.0 });
+        }
+    }
+    assert!(!s.any_bit(s.splat_bits(0)));
+    for (lane, bit) in (0..S::LANES).flat_map(|lane| (0..32).map(move |bit| (lane, bit))) {
+        let mut numbers = [0.0; VIRTUAL_LANES];
+        numbers[lane] = f32::from_bits(1 << bit);
+        assert!(s.any_bit(s.to_bits(s.load(&numbers, 0))), "bit {bit} of lane {lane}");
+    }
+}
+
+fn memory<S: Vector>(s: S) {
+    let count = 3 * VIRTUAL_LANES + 1;
+    let numbers: Vec<f32> = (0..count).map(|i| i as f32 + 1.0).collect();
+    for at in 0..=count + 1 {
+        let inside = at + S::LANES <= count;
+        let found = lanes(s, s.load(&numbers, at));
+        each(&found, |lane| if inside { numbers[at + lane] } else { 0.0 });
+        let found = s.load_inside(&numbers, at).map(|vector| lanes(s, vector));
+        assert_eq!(found, inside.then(|| numbers[at..at + S::LANES].into()), "at {at} of {count}");
+        let mut written = numbers.clone();
+        s.store(s.splat(-1.0), &mut written, at);
+        each(&written, |i| if inside && (at..at + S::LANES).contains(&i) { -1.0 } else { numbers[i] });
+    }
+    let (a, b) = (s.load(&numbers, 0), s.load(&numbers, S::LANES));
+    let (low, high) = s.zip(a, b);
+    // The lanes of both in turn. Of one lane each there is nothing to mix.
+    let in_turn = |i: usize| numbers[i / 2 + i % 2 * S::LANES];
+    each(&lanes(s, low), in_turn);
+    each(&lanes(s, high), |lane| in_turn(S::LANES + lane));
+}
+
+#[test]
+fn every_backend_keeps_the_contract() {
+    for backend in Backend::available() {
+        println!("{backend}: {:?} lanes", backend.run(Contract));
+    }
+}
