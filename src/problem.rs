@@ -276,7 +276,8 @@ impl<'a> Rows<'a> {
     pub(crate) fn some(&self, first: usize, count: usize, positions: usize) -> Self {
         let positions = NonZero::new(positions).unwrap_or(NonZero::<usize>::MIN);
         let sample_weights = self.shape.sample_weights.map(|weights| part(weights, first, count));
-        let shape = Shape { positions: positions.get(), row_stride: None, sample_weights, ..self.shape };
+        // Positions and stride of the shape are for the checks alone.
+        let shape = Shape { sample_weights, ..self.shape };
         let labels = self.labels.map(|labels| labels.some(first, count));
         let sample_stride = shape.classes * positions.get();
         Self { shape, labels, count, positions, sample_stride, counts: Total::default() }

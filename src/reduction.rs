@@ -273,13 +273,13 @@ impl LaneSum {
     #[inline(always)]
     pub(crate) fn total(&self) -> f64 {
         let mut lanes = self.0;
-        let mut width = VIRTUAL_LANES;
-        while width > 1 {
-            width /= 2;
+        let mut width = VIRTUAL_LANES / 2;
+        while width > 0 {
             let (low, high) = lanes.split_at_mut(width);
             for (a, b) in low.iter_mut().zip(high) {
                 *a += *b;
             }
+            width /= 2;
         }
         lanes[0]
     }

@@ -191,9 +191,12 @@ fn denominators_and_upstream_factors() {
             sample * (miss * t + alarm * (1.0 - t))
         })
         .sum();
-    for (denominator, expected) in
-        [(Denominator::Rows, 15.0), (Denominator::SampleWeightSum, samples), (Denominator::WeightSum, weights)]
-    {
+    for (denominator, expected) in [
+        (Denominator::Rows, 15.0),
+        (Denominator::RowsTimesClasses, 15.0),
+        (Denominator::SampleWeightSum, samples),
+        (Denominator::WeightSum, weights),
+    ] {
         let loss = batch.loss().reduction(Reduction::Mean(denominator));
         let mut scaled = vec![0.0; 15];
         let summary = loss.gradient(&batch.logits, &batch.targets, 2.0, &mut scaled).unwrap();

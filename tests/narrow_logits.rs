@@ -259,7 +259,7 @@ fn scales_and_zero_points_are_checked() {
     assert_eq!(log_sum_exp(Logits::U8 { values: &[5], scale: 2.0, zero_point: 255 }), -500.0);
     assert_eq!(Logits::I8 { values: &[-128, 127], scale: 0.5, zero_point: 127 }.get(0), Some(-127.5));
     assert_eq!(Logits::Bf16(&[]).get(0), None);
-    assert!(Logits::Bf16(&[]).is_empty());
+    assert!(Logits::Bf16(&[]).is_empty() && !Logits::U8 { values: &[5], scale: 1.0, zero_point: 0 }.is_empty());
 }
 
 /// Logits are widened some rows at a time, and the labels of these rows are taken with them: those of every type.

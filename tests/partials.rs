@@ -128,6 +128,16 @@ fn a_label_must_have_one_owner() {
     assert_eq!(part.loss(0.0), Ok(0.0));
 }
 
+/// The logits of the gradient may be others than those of the sum. Beside +∞ a NaN still has no probability.
+#[test]
+fn a_nan_that_is_new_has_no_gradient() {
+    let row = RowPartial::new(&[f32::INFINITY, 0.0], Some(0)).unwrap();
+    let mut gradient = [7.0; 3];
+    row.gradient(&[f32::INFINITY, 0.0, f32::NAN], Some(0), 1.0, &mut gradient).unwrap();
+    assert_eq!(gradient[..2], [0.0; 2]);
+    assert!(gradient[2].is_nan());
+}
+
 #[test]
 fn merging_nothing_changes_nothing() {
     let nothing = RowPartial::default();
@@ -180,6 +190,17 @@ fn totals_of_batches_merge_to_the_whole() {
     assert_eq!(empty.reduce(Reduction::default(), ZeroDenominator::Error), Err(Error::ZeroDenominator));
 }
 
+/// What is not finite is counted in the total as well.
+#[test]
+fn totals_count_what_is_not_finite() {
+    let logits = [0.0, 1.0, f32::NAN, 0.0, f32::INFINITY, 0.0];
+    let summary = CrossEntropy::new(2).loss(&logits, &[0u8, 1, 1]).unwrap();
+    assert_eq!((summary.non_finite, summary.total.non_finite), (2, 2));
+    let mut total = summary.total;
+    total.merge(&summary.total);
+    assert_eq!(total.non_finite, 4);
+}
+
 #[test]
 fn sums_of_classes_add_up_to_the_total() {
     let mut rng = Rng(25);
@@ -225,12 +246,14 @@ fn sums_of_classes_add_up_to_the_total() {
     assert_eq!((counts, sums, losses), before);
 }
 
-/// Rows and labels say all that the sums need; where the logits of the rows are does not matter.
+/// Rows and labels say all that the sums need; where the logits of the rows are does not matter, nor whether these are
+/// whole samples.
 #[test]
 fn sums_of_classes_do_not_depend_on_the_layout_of_the_logits() {
     let (labels, losses, weights) = ([2u8, 0, 1, 2, 2, 0], [1.0, 2.0, 4.0, 8.0, 16.0, 32.0], [0.5, 1.0, 2.0]);
     let plain = CrossEntropy::new(3).class_weights(&weights);
-    for loss in [plain, plain.row_stride(4), plain.positions(2), plain.positions(3).row_stride(11)] {
+    for loss in [plain, plain.row_stride(4), plain.positions(2), plain.positions(3).row_stride(11), plain.positions(4)]
+    {
         let (mut counts, mut weight_sums, mut sums) = ([0; 3], [0.0; 3], [0.0; 3]);
         let all = ClassSums { counts: &mut counts, weights: &mut weight_sums, losses: &mut sums };
         loss.add_class_sums(&labels, &losses, all).unwrap();

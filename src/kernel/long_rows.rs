@@ -314,10 +314,9 @@ pub(super) fn across_lanes_of_rows<S: Vector>(
     mut hi: [S::F; VIRTUAL_LANES],
     mut lo: [S::F; VIRTUAL_LANES],
 ) -> Pair<S::F> {
-    let mut width = VIRTUAL_LANES / S::LANES;
-    while width > 1 {
+    let mut width = VIRTUAL_LANES / S::LANES / 2;
+    while width > 0 {
         // Two vectors of the same row, half of the virtual lanes apart.
-        width /= 2;
         for i in 0..S::LANES * width {
             let a = i / width * 2 * width + i % width;
             // Within the array either way; only so can every compiler see it.
@@ -325,17 +324,18 @@ pub(super) fn across_lanes_of_rows<S: Vector>(
             let sum = two_sum(s, hi[a], hi[b]);
             (hi[i], lo[i]) = (sum.hi, s.add(sum.lo, s.add(lo[a], lo[b])));
         }
+        width /= 2;
     }
-    let mut rows = S::LANES;
-    while rows > 1 {
+    let mut rows = S::LANES / 2;
+    while rows > 0 {
         // Two rows, whose lanes come to stand in turn.
-        rows /= 2;
         for i in 0..rows {
             let (i, other) = (i % VIRTUAL_LANES, (i + rows) % VIRTUAL_LANES);
             let ((a, b), (c, d)) = (s.zip(hi[i], hi[other]), s.zip(lo[i], lo[other]));
             let sum = two_sum(s, a, b);
             (hi[i], lo[i]) = (sum.hi, s.add(sum.lo, s.add(c, d)));
         }
+        rows /= 2;
     }
     fast_two_sum(s, hi[0], lo[0])
 }
