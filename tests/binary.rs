@@ -106,6 +106,46 @@ fn losses_and_gradients_are_within_the_bound() {
     }
 }
 
+/// Costs, weights and upstream factors whose products f32 cannot hold, and logits that may bring them back.
+#[test]
+fn products_beyond_f32_keep_their_digits() {
+    let (misses, false_alarms) = ([1e-30, 1e25, 1.0], [1.0, 1e-30, 1e25]);
+    for (backend, factor) in
+        backends().into_iter().flat_map(|backend| [1e-25, 1.0, 1e20].map(|factor| (backend, factor)))
+    {
+        let mut rng = Rng(3);
+        let mut any = |choice: &[f32]| -> Vec<f32> { (0..180).map(|_| choice[rng.below(choice.len())]).collect() };
+        let (logits, targets) = (any(&[-1e35, 1e35, -60.0, -1.0, 0.5, 70.0]), any(&[0.0, 0.5, 1.0]));
+        let samples = any(&[1e-20, 1.0, 1e15]);
+        let loss = BinaryCrossEntropy::new(3).miss_costs(&misses).false_alarm_costs(&false_alarms).backend(backend);
+        let loss = loss.sample_weights(&samples).reduction(Reduction::Sum);
+        let (mut losses, mut gradient) = (vec![7.0; 180], vec![7.0; 180]);
+        loss.row_losses(&logits, &targets, &mut losses).unwrap();
+        loss.gradient(&logits, &targets, factor, &mut gradient).unwrap();
+        for (index, &z) in logits.iter().enumerate() {
+            let costs = (misses[index % 3], false_alarms[index % 3]);
+            let [of_loss, of_slope] = reference(z, targets[index], costs.0, costs.1, samples[index]);
+            let of_slope = (of_slope.0 * f64::from(factor), of_slope.1 * f64::from(factor));
+            for (found, (value, size)) in [(losses[index], of_loss), (gradient[index], of_slope)] {
+                let good = if value.abs() > f64::from(f32::MAX) {
+                    f64::from(found) == value.signum() * f64::INFINITY
+                } else {
+                    // Below the normal range only the size is promised.
+                    let unit = ulp(size).max(f64::from(f32::MIN_POSITIVE));
+                    (f64::from(found) - value).abs() <= ULPS * unit
+                };
+                assert!(good, "{backend} {z} {costs:?}: {found:e} instead of {value:e}");
+            }
+        }
+        // What weighs a little is not nothing.
+        let tiny = [1e-30];
+        let loss = BinaryCrossEntropy::new(1).miss_costs(&tiny).sample_weights(&tiny).backend(backend);
+        let mut gradient = [7.0];
+        assert!(loss.gradient(&[NAN], &[1.0], 1.0, &mut gradient).unwrap().loss.is_nan());
+        assert!(gradient[0].is_nan());
+    }
+}
+
 #[test]
 fn backends_of_a_class_agree() {
     let mut rng = Rng(8);
