@@ -338,7 +338,7 @@ fn error_of(found: f32, expected: Sum, factor: f64) -> f64 {
 #[test]
 fn weights_and_factors_of_any_size_keep_the_bound() {
     // Of classes and costs, of samples, from upstream.
-    const SIZES: [[f32; 3]; 12] = [
+    const SIZES: [[f32; 3]; 15] = [
         [1e-30, 1.0, 1.0],
         [1e30, 1.0, 1.0],
         [1.0, 1e-30, 1.0],
@@ -351,15 +351,20 @@ fn weights_and_factors_of_any_size_keep_the_bound() {
         [1e25, 1.0, 1e-25],
         [1.0, 1e-25, 1e25],
         [1.0, 1e25, 1e-25],
+        [1.0, 1.0, 1e-15],
+        [1.0, 1e-9, 1e-8],
+        [1e-4, 1.0, 1e10],
     ];
     for backend in backends() {
         let (mut rng, mut compared) = (Rng(41), 0);
-        for (classes, rows) in [(2, 9), (7, 5), (130, 2)] {
+        for (regime, classes, rows) in
+            [(Regime::Ordinary, 2, 9), (Regime::Ordinary, 7, 5), (Regime::Wrong, 3, 9), (Regime::Ordinary, 130, 2)]
+        {
             if is_slow(backend) && classes > 50 {
                 continue;
             }
             for across in [false, true] {
-                let batch = Batch::new(Regime::Ordinary, classes, rows, across, &mut rng);
+                let batch = Batch::new(regime, classes, rows, across, &mut rng);
                 for plain in all_options(classes, rows, &mut rng) {
                     for [of_class, of_sample, upstream] in SIZES {
                         let times = |numbers: Option<&Vec<f32>>, count: usize, factor: f32| {

@@ -1,5 +1,7 @@
 //! What a backend must offer: a vector of f32 and a dozen operations on it.
 
+use crate::kernel::VIRTUAL_LANES;
+
 /// A computation that is written once, over any [`Vector`].
 ///
 /// Its body must be `#[inline(always)]`, with everything that it calls on a vector: only what is inlined into
@@ -16,10 +18,12 @@ pub(crate) trait Operation {
 /// Everything here is exact or correctly rounded, so that two backends with the same [`Vector::FUSED`] return the same
 /// bits. Lanes meet in [`Vector::zip`] alone, which only moves numbers: the kernels reduce in a fixed order of their own.
 pub(crate) trait Vector: Copy {
-    /// Number of f32 in a vector: a divisor of [`crate::kernel::VIRTUAL_LANES`].
+    /// Number of f32 in a vector: a divisor of [`VIRTUAL_LANES`].
     const LANES: usize;
     /// Whether there are several. What one lane does otherwise is a matter of speed and size.
     const WIDE: bool = Self::LANES > 1;
+    /// Number of vectors that hold one number for each virtual lane.
+    const GROUPS: usize = VIRTUAL_LANES / Self::LANES;
     /// Whether [`Vector::mul_add`] rounds once.
     const FUSED: bool;
     /// A vector of f32.

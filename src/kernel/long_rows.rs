@@ -39,7 +39,6 @@ impl Operation for ExcludedSum<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Lanes {
         let zero = s.splat(0.0);
-        let groups = VIRTUAL_LANES / S::LANES;
         let mut total = [Pair { hi: zero, lo: zero }; VIRTUAL_LANES];
         let exp = Exp::new(s, self.scale);
         let missing = s.splat(self.scale.logit_of_zero());
@@ -53,7 +52,7 @@ impl Operation for ExcludedSum<'_> {
             let mut sums = [zero; VIRTUAL_LANES];
             let mut in_range = self.scale.is_near();
             if in_range {
-                for (group, sum) in sums.iter_mut().enumerate().take(groups) {
+                for (group, sum) in sums.iter_mut().enumerate().take(S::GROUPS) {
                     let (terms, seen) = if index == skip_block {
                         piece.whole::<S, true, false>(s, group * S::LANES, &term)
                     } else {
@@ -65,11 +64,11 @@ impl Operation for ExcludedSum<'_> {
             }
             if !in_range {
                 let lanes = s.run(AnyLogits { piece, vectors: DEPTH, scale: self.scale });
-                for (group, sum) in sums.iter_mut().enumerate().take(groups) {
+                for (group, sum) in sums.iter_mut().enumerate().take(S::GROUPS) {
                     *sum = s.load(&lanes, group * S::LANES);
                 }
             }
-            for (total, sum) in total.iter_mut().zip(sums).take(groups) {
+            for (total, sum) in total.iter_mut().zip(sums).take(S::GROUPS) {
                 *total = accumulate(s, *total, sum);
             }
         }
@@ -84,7 +83,7 @@ impl Operation for ExcludedSum<'_> {
             let mut sums = [zero; VIRTUAL_LANES];
             let mut in_range = self.scale.is_near();
             if in_range {
-                for (group, sum) in sums.iter_mut().enumerate().take(groups) {
+                for (group, sum) in sums.iter_mut().enumerate().take(S::GROUPS) {
                     let lane = group * S::LANES;
                     // Narrow vectors may have less to do than the widest.
                     let left = left.saturating_sub(lane);
@@ -102,17 +101,17 @@ impl Operation for ExcludedSum<'_> {
             }
             if !in_range {
                 let lanes = s.run(AnyLogits { piece, vectors, scale: self.scale });
-                for (group, sum) in sums.iter_mut().enumerate().take(groups) {
+                for (group, sum) in sums.iter_mut().enumerate().take(S::GROUPS) {
                     *sum = s.load(&lanes, group * S::LANES);
                 }
             }
-            for (total, sum) in total.iter_mut().zip(sums).take(groups) {
+            for (total, sum) in total.iter_mut().zip(sums).take(S::GROUPS) {
                 *total = if at == 0 { Pair { hi: sum, lo: zero } } else { accumulate(s, *total, sum) };
             }
             at += QUARTER * VIRTUAL_LANES;
         }
         let mut lanes = Lanes { hi: [0.0; VIRTUAL_LANES], lo: [0.0; VIRTUAL_LANES] };
-        for (group, pair) in total.iter().enumerate().take(groups) {
+        for (group, pair) in total.iter().enumerate().take(S::GROUPS) {
             s.store(pair.hi, &mut lanes.hi, group * S::LANES);
             s.store(pair.lo, &mut lanes.lo, group * S::LANES);
         }
@@ -314,7 +313,7 @@ pub(super) fn across_lanes_of_rows<S: Vector>(
     mut hi: [S::F; VIRTUAL_LANES],
     mut lo: [S::F; VIRTUAL_LANES],
 ) -> Pair<S::F> {
-    let mut width = VIRTUAL_LANES / S::LANES / 2;
+    let mut width = S::GROUPS / 2;
     while width > 0 {
         // Two vectors of the same row, half of the virtual lanes apart.
         for i in 0..S::LANES * width {
@@ -356,6 +355,12 @@ fn halve<const N: usize, const HALF: usize>(hi: [f32; N], lo: [f32; N]) -> ([f32
     (sum, rest)
 }
 
+/// The larger of two numbers; the first where the second is NaN.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
 /// The largest element of a row, and whether any is NaN.
 #[inline(always)]
 pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
@@ -363,7 +368,7 @@ pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
         let (mut largest, mut any_nan) = (f32::NEG_INFINITY, false);
         for class in 0..row.len() {
             let x = row.get(class).unwrap_or(f32::NAN);
-            largest = if x > largest { x } else { largest };
+            largest = larger(largest, x);
             any_nan |= x.is_nan();
         }
         return (largest, any_nan);
@@ -373,7 +378,7 @@ pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
     let mut any_nan = [false; VIRTUAL_LANES];
     let mut take = |values: &[f32]| {
         for ((largest, nan), &x) in largest.iter_mut().zip(&mut any_nan).zip(values) {
-            *largest = if x > *largest { x } else { *largest };
+            *largest = larger(*largest, x);
             *nan |= x.is_nan();
         }
     };
@@ -382,7 +387,7 @@ pub(crate) fn maximum<S: Vector, X: Elements>(_: S, row: X) -> (f32, bool) {
         take(chunk);
     }
     take(tail);
-    let largest = largest.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    let largest = largest.into_iter().fold(f32::NEG_INFINITY, larger);
     (largest, any_nan.iter().any(|&nan| nan))
 }
 

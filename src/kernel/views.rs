@@ -4,7 +4,7 @@
 //! lane in the one case, and with one number a row in the other. Short rows of classes side by side are first turned on
 //! their side, into a [`Tile`](super::tile::Tile).
 
-use super::long_rows::{Lanes, across_lanes, first, load_padded};
+use super::long_rows::{Lanes, across_lanes, first, larger, load_padded};
 use super::narrow_rows::NarrowRow;
 use super::pair::{Pair, fast_two_sum, two_sum};
 use super::tile::Place;
@@ -151,18 +151,18 @@ impl<S: Vector> View<S> for Along {
     fn largest(&self, s: S, largest: S::F) -> S::F {
         let mut lanes = [f32::NEG_INFINITY; VIRTUAL_LANES];
         s.store(largest, &mut lanes, 0);
-        s.splat(lanes.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a }))
+        s.splat(lanes.into_iter().fold(f32::NEG_INFINITY, larger))
     }
 
     #[inline(always)]
     fn group(&self, i: usize) -> usize {
-        i % (VIRTUAL_LANES / S::LANES)
+        i % S::GROUPS
     }
 
     #[inline(always)]
     fn total(&self, s: S, sums: &Sums<S>) -> Pair<S::F> {
         let mut lanes = Lanes { hi: [0.0; VIRTUAL_LANES], lo: [0.0; VIRTUAL_LANES] };
-        for (group, sum) in sums.0.iter().enumerate().take(VIRTUAL_LANES / S::LANES) {
+        for (group, sum) in sums.0.iter().enumerate().take(S::GROUPS) {
             s.store(sum.hi, &mut lanes.hi, group * S::LANES);
             s.store(sum.lo, &mut lanes.lo, group * S::LANES);
         }

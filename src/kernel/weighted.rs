@@ -324,7 +324,6 @@ impl<S: Vector> Group<S> {
         s.store(self.weights, &mut weights, 0);
         let zero = s.splat(0.0);
         let (mut hi, mut lo) = ([zero; VIRTUAL_LANES], [zero; VIRTUAL_LANES]);
-        let vectors = VIRTUAL_LANES / S::LANES;
         for lane in 0..self.count.min(S::LANES) {
             let Some(skip) = rows.class(self.first + lane).filter(|_| weights[lane] != 0.0) else { continue };
             let from = whole.buffers.logits().get(rows.start(self.first + lane)..).unwrap_or(&[]);
@@ -335,9 +334,9 @@ impl<S: Vector> Group<S> {
                 return Pair { hi: s.splat(sum.hi), lo: s.splat(sum.lo) };
             }
             let sums = s.run(ExcludedSum { from, len: rows.classes(), skip, scale });
-            for vector in 0..vectors {
-                hi[lane * vectors + vector] = s.load(&sums.hi, vector * S::LANES);
-                lo[lane * vectors + vector] = s.load(&sums.lo, vector * S::LANES);
+            for vector in 0..S::GROUPS {
+                hi[lane * S::GROUPS + vector] = s.load(&sums.hi, vector * S::LANES);
+                lo[lane * S::GROUPS + vector] = s.load(&sums.lo, vector * S::LANES);
             }
         }
         let sum = refined(s, across_lanes_of_rows(s, hi, lo), reference.exponent, HEADROOM);
