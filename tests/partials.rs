@@ -128,6 +128,21 @@ fn a_label_must_have_one_owner() {
     assert_eq!(part.loss(0.0), Ok(0.0));
 }
 
+/// A share that f32 does not hold is held all the same, until it is weighed.
+#[test]
+fn a_tiny_loss_of_parts_counts_where_its_weight_is_large() {
+    for lead in [60.0f32, 118.0, 130.0, 160.0] {
+        let (mut whole, other) =
+            (RowPartial::new(&[lead, 0.5], Some(0)).unwrap(), RowPartial::new(&[0.25], None).unwrap());
+        whole.merge(&other);
+        for weight in [1e20, 3e38] {
+            let others = (0.5 - f64::from(lead)).exp() + (0.25 - f64::from(lead)).exp();
+            let (found, expected) = (whole.loss(weight).unwrap(), f64::from(weight) * others);
+            assert!(error_in_ulps(found, expected) <= LOSS_ULPS, "{lead} {weight:e}: {found:e}, {expected:e}");
+        }
+    }
+}
+
 /// The logits of the gradient may be others than those of the sum. Beside +∞ a NaN still has no probability.
 #[test]
 fn a_nan_that_is_new_has_no_gradient() {
