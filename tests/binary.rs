@@ -139,10 +139,12 @@ fn products_beyond_f32_keep_their_digits() {
         }
         // What weighs a little is not nothing.
         let tiny = [1e-30];
-        let loss = BinaryCrossEntropy::new(1).miss_costs(&tiny).sample_weights(&tiny).backend(backend);
+        let loss = BinaryCrossEntropy::new(1).miss_costs(&tiny).false_alarm_costs(&tiny).sample_weights(&tiny);
         let mut gradient = [7.0];
-        assert!(loss.gradient(&[NAN], &[1.0], 1.0, &mut gradient).unwrap().loss.is_nan());
-        assert!(gradient[0].is_nan());
+        for target in [0.0, 0.5, 1.0] {
+            assert!(loss.backend(backend).gradient(&[NAN], &[target], 1.0, &mut gradient).unwrap().loss.is_nan());
+            assert!(gradient[0].is_nan());
+        }
     }
 }
 
