@@ -402,13 +402,17 @@ def first_look(program, programs):
 
 def second_look(program, programs):
     """All tests."""
+    # What is quick and notices much comes first, and before it what has noticed most in the same file.
+    first = ["rwwce", "findings", "mutants", "memory", "accuracy", "properties", "narrow_logits", "losses"]
+    order = first + sorted(set(programs) - set(first))
+    noticed = collections.defaultdict(collections.Counter)
 
     def outcome(mutant):
         environment = {**program.environment, "RWWCE_MUTANT": str(mutant.number)}
-        # What is quick and notices much comes first.
-        first = ["rwwce", "findings", "mutants", "memory", "accuracy", "properties", "narrow_logits", "losses"]
-        for name in first + sorted(set(programs) - set(first)):
+        times = noticed[mutant.file]
+        for name in sorted(order, key=lambda name: -times[name]):
             if outcome := run(harness(programs[name]), environment, 120):
+                times[name] += 1
                 return outcome
         return "missed"
 
@@ -432,8 +436,9 @@ def outcome_apart(program, mutant):
     return second_look(program, programs)(mutant)
 
 
-# Those of the examples start other programs, and those of the mutants' program have each a file of its own as well.
-ALL_TESTS = sorted({path.stem for path in (ROOT / "tests").glob("*.rs")} - {"examples"} | {"mutants"})
+# Those of the examples start other programs, and those of the quick tests are in the program `mutants`.
+QUICK_TESTS = set(re.findall(r"(?m)^mod (\w+);", (ROOT / "tests" / "mutants" / "main.rs").read_text()))
+ALL_TESTS = sorted({path.stem for path in (ROOT / "tests").glob("*.rs")} - {"examples"} - QUICK_TESTS | {"mutants"})
 
 
 def tests_named(names):
