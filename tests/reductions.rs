@@ -580,6 +580,56 @@ fn the_sum_of_many_rows_is_exact_in_f64() {
     }
 }
 
+/// Row i belongs to lane i % 16, and lanes are added in halves: the same rounding on every backend, in every layout.
+#[test]
+fn the_sum_over_rows_has_a_fixed_shape() {
+    let fixed = |losses: &[f32]| {
+        let mut lanes = [0.0f64; 16];
+        for (row, &loss) in losses.iter().enumerate() {
+            lanes[row % 16] += f64::from(loss);
+        }
+        for width in [8, 4, 2, 1] {
+            for lane in 0..width {
+                lanes[lane] += lanes[lane + width];
+            }
+        }
+        lanes[0]
+    };
+    let mut rng = Rng(59);
+    let mut other_order_differs = 0;
+    for (classes, rows, positions) in
+        [(2, 250, 1), (3, 210, 1), (10, 97, 1), (2, 210, 7), (10, 114, 38), (40, 90, 1), (40, 90, 3), (300, 70, 1)]
+    {
+        let logits: Vec<f32> = (0..classes * rows).map(|_| rng.between(-3.0, 3.0)).collect();
+        let probabilities: Vec<f32> = (0..classes * rows).map(|_| rng.between(0.01, 0.99)).collect();
+        let labels: Vec<u16> = (0..rows).map(|_| rng.below(classes) as u16).collect();
+        // So different that every addition is rounded.
+        let samples: Vec<f32> =
+            (0..rows).map(|_| rng.between(1.0, 2.0) * 2f32.powi(rng.below(61) as i32 - 30)).collect();
+        for backend in backends() {
+            let plain = CrossEntropy::new(classes).positions(positions).sample_weights(&samples).backend(backend);
+            for loss in [plain, plain.label_smoothing(0.1)] {
+                let mut losses = vec![7.0; rows];
+                let mut gradient = vec![7.0; logits.len()];
+                let summary = loss.row_losses(&logits, &labels, &mut losses).unwrap();
+                let sums = [summary, loss.gradient(&logits, &labels, 1.0, &mut gradient).unwrap()];
+                let expected = fixed(&losses);
+                assert!(expected.is_finite() && expected > 0.0);
+                for (entry, found) in ["losses", "gradient"].into_iter().zip(sums) {
+                    let case = || format!("{backend} C = {classes} N = {rows} D = {positions}, {entry}, {loss:?}");
+                    assert_eq!(found.sum.to_bits(), expected.to_bits(), "{}", case());
+                }
+                let in_turn: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
+                other_order_differs += usize::from(in_turn.to_bits() != expected.to_bits());
+            }
+            let mut losses = vec![7.0; rows];
+            let summary = plain.row_losses_from_probabilities(&probabilities, &labels, 0.0, &mut losses).unwrap();
+            assert_eq!(summary.sum.to_bits(), fixed(&losses).to_bits(), "{backend} {classes} {rows} {positions}");
+        }
+    }
+    assert!(other_order_differs > 0, "any order gives these sums");
+}
+
 #[test]
 fn the_defaults_are_those_that_are_documented() {
     assert_eq!(Reduction::default(), Reduction::Mean(Denominator::WeightSum));
