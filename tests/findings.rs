@@ -3,7 +3,7 @@
 mod common;
 
 use common::{backends, bits, error_in_ulps, reference};
-use rwwce::{BinaryCrossEntropy, CrossEntropy, Denominator, Reduction, Upstream};
+use rwwce::{BinaryCrossEntropy, CrossEntropy, Denominator, Logits, Reduction, Upstream};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -184,20 +184,46 @@ fn a_small_focal_factor_keeps_its_digits() {
 #[test]
 fn a_weight_beyond_f32_leaves_what_f32_can_hold() {
     for backend in backends() {
-        for positions in [1, 2] {
+        // One row, two that stand across, and as many side by side as are computed together.
+        for (positions, rows) in [(1, 1), (2, 2), (1, 5)] {
             // A loss of 9.4e26 that weighs 1e40 times 9.4e-14; one of 1e-20 that weighs 1e-50 times 1e30.
             for (weight, sample, logits) in [(1e30, 1e10, [30.0, 0.0]), (1e-30, 1e-20, [0.0, 1e30f32])] {
-                let (weights, samples) = ([weight, 1.0], vec![sample; positions]);
-                let mut x = vec![logits[0]; 2 * positions];
-                x[positions..].fill(logits[1]);
+                let (weights, samples) = ([weight, 1.0], vec![sample; rows]);
+                let mut x: Vec<f32> = (0..2 * rows).map(|i| logits[i / positions % 2]).collect();
                 let loss = CrossEntropy::new(2).positions(positions).class_weights(&weights).sample_weights(&samples);
-                let mut losses = vec![7.0; positions];
-                loss.backend(backend).row_losses(&x, &vec![0u8; positions], &mut losses).unwrap();
-                let expected = reference::loss(&logits, 0) * f64::from(weight) * f64::from(sample);
-                let error = error_in_ulps(losses[0], expected);
-                assert!(error <= 3.0, "{backend} D = {positions}: {:e} for {expected:e}", losses[0]);
+                let loss = loss.reduction(Reduction::Sum).backend(backend);
+                let mut losses = vec![7.0; rows];
+                loss.row_losses(&x, &vec![0u8; rows], &mut losses).unwrap();
+                let whole = f64::from(weight) * f64::from(sample);
+                let expected = reference::loss(&logits, 0) * whole;
+                for found in losses {
+                    let error = error_in_ulps(found, expected);
+                    assert!(error <= 3.0, "{backend} N = {rows} D = {positions}: {found:e} for {expected:e}");
+                }
+                loss.gradient_in_place(&mut x, &vec![0u8; rows], 1.0).unwrap();
+                let slopes = reference::gradient(&logits, 0);
+                for (i, found) in x.into_iter().enumerate() {
+                    let expected = slopes[i / positions % 2] * whole;
+                    let close = if expected.abs() < f64::from(f32::MIN_POSITIVE) {
+                        found.abs() < f32::MIN_POSITIVE
+                    } else {
+                        error_in_ulps(found, expected) <= 5.0
+                    };
+                    assert!(close, "{backend} N = {rows} D = {positions}: {found:e} for {expected:e}");
+                }
             }
         }
+        // More classes than are widened at once.
+        let mut values = [0i8; 3000];
+        values[7] = 127;
+        let mut weights = [1.0; 3000];
+        weights[7] = 1e30;
+        let logits = Logits::I8 { values: &values, scale: 0.5, zero_point: 0 };
+        let loss = CrossEntropy::new(3000).class_weights(&weights).sample_weights(&[1e10]).backend(backend);
+        let mut losses = [7.0];
+        loss.row_losses(logits, &[7u16], &mut losses).unwrap();
+        let expected = (2999.0 * (-63.5f64).exp()).ln_1p() * f64::from(1e30f32) * f64::from(1e10f32);
+        assert!(error_in_ulps(losses[0], expected) <= 3.0, "{backend}: {:e} for {expected:e}", losses[0]);
     }
 }
 
