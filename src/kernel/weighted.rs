@@ -52,7 +52,7 @@ impl<B: Buffers> Operation for WeightedRows<'_, B> {
         let few = rows.count() <= FEW_ROWS && rows.classes() <= SHORT_ROW;
         if !B::GRADIENT && rows.positions() == 1 && (!S::WIDE || few) {
             self.one_by_one(s)
-        } else if few {
+        } else if S::WIDE && few {
             self.run_as::<S::Lane, SideBySide>(s.lane())
         } else if rows.positions() > 1 || !S::WIDE && rows.classes() <= SHORT_ROW {
             self.run_as::<S, SideBySide>(s)
