@@ -1,0 +1,5 @@
+//! What every program has.
+
+fn main() {
+    std::hint::black_box([0.0f32; 10]);
+}
