@@ -3,10 +3,9 @@
 use core::num::NonZero;
 
 use crate::backend::Backend;
-use crate::error::{Argument, Error};
+use crate::error::{Argument, Error, check_cost, check_finite, check_length};
 use crate::kernel::binary::{BinaryCosts, BinaryElements};
 use crate::logits::Logits;
-use crate::problem::{check_cost, check_length};
 use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Tally, Total, Upstream, ZeroDenominator};
 
 /// Binary and multi-label cross-entropy with the real-world costs of a miss and of a false alarm: one logit z a label,
@@ -18,7 +17,7 @@ use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Tall
 /// | logits z | `[N, L]`, flat | f32, any value; or [other types](Logits) |
 /// | targets t | `[N, L]` | f32 in [0, 1] |
 /// | miss costs fn, false-alarm costs fp | `[L]`; all ones when absent | f32, finite, ≥ 0 |
-/// | sample weights s | `[N, L]`; all ones when absent | f32, finite, ≥ 0 |
+/// | sample weights s | `[N, L]`; all ones when absent | f32, finite |
 ///
 /// L is the number of labels of a sample, 1 for a binary classifier. Each logit is a row of its own: the mean is over all
 /// N·L unless told otherwise, as in PyTorch's `binary_cross_entropy_with_logits`, of which miss costs are the
@@ -183,25 +182,32 @@ impl<'a> BinaryCrossEntropy<'a> {
         check_length(Argument::Logits, len / labels * labels.get(), len)?;
         check_length(Argument::Targets, len, targets.len())?;
         let costs = &self.costs;
-        for (argument, numbers, expected) in [
-            (Argument::MissCosts, costs.misses, self.labels),
-            (Argument::FalseAlarmCosts, costs.false_alarms, self.labels),
-            (Argument::SampleWeights, costs.samples, len),
-        ] {
+        for (argument, numbers) in
+            [(Argument::MissCosts, costs.misses), (Argument::FalseAlarmCosts, costs.false_alarms)]
+        {
             if let Some(numbers) = numbers {
-                check_length(argument, expected, numbers.len())?;
+                check_length(argument, self.labels, numbers.len())?;
                 check_cost(argument, numbers)?;
             }
         }
-        if let Some(index) = targets.iter().position(|target| !(0.0..=1.0).contains(target)) {
+        if let Some(samples) = costs.samples {
+            check_length(Argument::SampleWeights, len, samples.len())?;
+            check_finite(Argument::SampleWeights, samples)?;
+        }
+        // What weighs nothing may have any target.
+        let weighs = |index: usize| {
+            let (miss, false_alarm) = costs.of_label(index % labels);
+            costs.sample(index) != 0.0 && (miss != 0.0 || false_alarm != 0.0)
+        };
+        let wrong = |&(index, target): &(usize, &f32)| !(0.0..=1.0).contains(target) && weighs(index);
+        if let Some((index, _)) = targets.iter().enumerate().find(wrong) {
             return Err(Error::TargetOutOfRange { index });
         }
         let (mut weights, mut samples) = (LaneSum::new(), LaneSum::new());
         for (index, &target) in targets.iter().enumerate() {
-            let (miss, false_alarm) = costs.of_label(index % labels);
-            let (sample, target) = (f64::from(costs.sample(index)), f64::from(target));
-            weights.add(index, sample * (f64::from(miss) * target + f64::from(false_alarm) * (1.0 - target)));
-            samples.add(index, sample);
+            let (miss, false_alarm) = costs.weights(index, index % labels, target);
+            weights.add(index, miss + false_alarm);
+            samples.add(index, f64::from(costs.sample(index)));
         }
         let rows = len as u64;
         let counts = Total {
@@ -215,6 +221,6 @@ impl<'a> BinaryCrossEntropy<'a> {
     }
 
     fn run(&self, elements: BinaryElements<'_>) -> Tally {
-        self.backend.unwrap_or_else(Backend::active).run(elements)
+        self.backend.unwrap_or_else(Backend::active).drive(elements)
     }
 }

@@ -1,8 +1,9 @@
 //! Class weights from the labels of a data set: count, then weigh.
 
+use crate::error::check_length;
 use crate::error::{Argument, Error};
 use crate::label::{Label, Labels};
-use crate::problem::{check_length, class_of};
+use crate::rows::class_of;
 
 /// Counts the rows of each class into `counts`, `[C]`, and returns how many rows were counted: all whose label is not
 /// `ignore_index`.

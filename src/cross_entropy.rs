@@ -1,16 +1,19 @@
 //! The options of the softmax losses, and their entry points for class labels.
 
 use crate::backend::Backend;
-use crate::error::{Argument, Error};
-use crate::kernel::buffers::{InPlace, LossOnly, Separate};
-use crate::kernel::combined::CombinedRows;
-use crate::kernel::narrow_rows::NarrowRows;
-use crate::kernel::terms::{Adjustment, Terms};
+use crate::error::{Argument, Error, check_cost, check_finite, check_length, check_row_losses};
+use crate::kernel::classes::{WeighRows, Weights};
+use crate::kernel::label_terms::{LabelTerms, Plain};
+use crate::kernel::spread::WeighSoftRows;
+use crate::kernel::terms::{TermRows, Terms};
+use crate::kernel::tile::Batch;
 use crate::kernel::weighted::WeightedRows;
 use crate::label::Label;
-use crate::logits::Logits;
-use crate::problem::{Rows, Shape, Targets, check_cost, check_finite, check_length};
-use crate::reduction::{Denominator, Divisor, GradientScale, Reduction, Summary, Tally, Upstream, ZeroDenominator};
+use crate::logits::{Adjustment, Logits};
+use crate::reduction::{
+    Denominator, Divisor, GradientScale, Reduction, Summary, Tally, Total, Upstream, ZeroDenominator,
+};
+use crate::rows::{Rows, Shape, Targets};
 
 /// Softmax cross-entropy, −w\[y\]·log p_y with p = softmax(x), and all options that change it.
 ///
@@ -19,7 +22,7 @@ use crate::reduction::{Denominator, Divisor, GradientScale, Reduction, Summary, 
 /// | logits x | `[N, C, D]`, flat; D, the [positions](Self::positions), is 1 unless told otherwise | f32, any value; or [other types](Logits) |
 /// | labels y | `[N, D]` | `u8`, `u16`, `u32`, `i32` or `i64`, in `[0, C)` or equal to the ignored index |
 /// | class weights w | `[C]`; all ones when absent | f32, finite |
-/// | sample weights s | `[N, D]`; all ones when absent | f32, finite, ≥ 0 |
+/// | sample weights s | `[N, D]`; all ones when absent | f32, finite |
 ///
 /// A *row* is one (n, d): C logits and a label. N·D is the number of labels. The options are the methods that return the
 /// loss itself; the others compute it. A row whose label is the ignored index does not count. A row whose whole weight is
@@ -65,6 +68,9 @@ pub struct CrossEntropy<'a> {
     label_smoothing: f32,
     focal: f32,
     z_loss: f32,
+    /// What computes the terms of these options; nothing where none of them was set, so that programs that set none do not
+    /// carry it.
+    kernel: Option<TermKernel>,
     /// `None` for the default, which depends on the other options.
     reduction: Option<Reduction>,
     zero_denominator: ZeroDenominator,
@@ -89,6 +95,7 @@ impl<'a> CrossEntropy<'a> {
             label_smoothing: 0.0,
             focal: 0.0,
             z_loss: 0.0,
+            kernel: None,
             reduction: None,
             zero_denominator: ZeroDenominator::NaN,
             backend: None,
@@ -136,6 +143,7 @@ impl<'a> CrossEntropy<'a> {
     /// Vision", CVPR 2016).
     pub const fn label_smoothing(mut self, share: f32) -> Self {
         self.label_smoothing = share;
+        self.kernel = Some(TermKernel::NEW);
         self
     }
 
@@ -165,6 +173,7 @@ impl<'a> CrossEntropy<'a> {
     /// ```
     pub const fn mislabel_costs(mut self, costs: &'a [f32]) -> Self {
         self.mislabel_costs = Some(costs);
+        self.kernel = Some(TermKernel::NEW);
         self
     }
 
@@ -172,6 +181,7 @@ impl<'a> CrossEntropy<'a> {
     /// Goyal, Girshick, He & Dollár, "Focal Loss for Dense Object Detection", ICCV 2017). Other terms do not get it.
     pub const fn focal(mut self, exponent: f32) -> Self {
         self.focal = exponent;
+        self.kernel = Some(TermKernel::NEW);
         self
     }
 
@@ -179,6 +189,7 @@ impl<'a> CrossEntropy<'a> {
     /// al., "PaLM: Scaling Language Modeling with Pathways", 2022). W is the weight of the row: w\[y\], or Σ_c w\[c\]·q_c.
     pub const fn z_loss(mut self, factor: f32) -> Self {
         self.z_loss = factor;
+        self.kernel = Some(TermKernel::NEW);
         self
     }
 
@@ -286,12 +297,24 @@ impl<'a> CrossEntropy<'a> {
         row_losses: Option<&mut [f32]>,
     ) -> Result<Summary, Error> {
         logits.check()?;
-        let mut rows = Rows::unchecked(self.shape);
-        let divisor = self.check(&mut rows, Argument::Logits, logits.len(), targets)?;
-        check_row_losses(&rows, row_losses.as_deref())?;
-        let scale = GradientScale::Same(0.0);
-        let space = Space { logits: Some(logits), gradient: None, row_losses, scale };
-        Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
+        let rows = Rows::new(self.shape, Argument::Logits, logits.len(), targets)?;
+        // Without anything to write, labels are checked where they are read.
+        let is_soft = matches!(targets, Targets::Soft(_));
+        let checked = if is_soft || row_losses.is_some() { Some(self.check_targets(&rows, targets)?) } else { None };
+        self.check_options(Argument::Logits, targets)?;
+        checked.map_or(Ok(()), |total| self.divisor(targets, &total).map(drop))?;
+        check_row_losses(rows.count(), row_losses.as_deref())?;
+        let (adjustment, scale) = (self.adjustment, GradientScale::Same(0.0));
+        let batch = Batch { rows: &rows, logits: Some(logits), adjustment, gradient: None, scale };
+        let (mut tally, mut weights) = (Tally::new(), Weights::new());
+        let (backend, terms) = (self.chosen_backend(), self.terms(targets));
+        let sums = (&mut tally, &mut weights);
+        match self.kernel.filter(|_| !terms.are_plain()) {
+            Some(kernel) => (kernel.losses)(backend, batch, terms, row_losses, sums)?,
+            None => weighted::<Plain, false>(backend, batch, Plain, row_losses, sums)?,
+        }
+        let total = checked.unwrap_or_else(|| weights.total(&rows));
+        Ok(self.divisor(targets, &total)?.summary(&total, &tally))
     }
 
     pub(crate) fn separate_gradient(
@@ -302,18 +325,7 @@ impl<'a> CrossEntropy<'a> {
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
         given.check()?;
-        let mut rows = Rows::unchecked(self.shape);
-        let divisor = self.check(&mut rows, Argument::Logits, given.len(), targets)?;
-        check_length(Argument::Gradient, given.len(), gradient.len())?;
-        let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        // The gradient has room for the numbers. Computed in their place it needs a kernel less, which is what matters
-        // where memory is small.
-        let logits = Some(given).filter(|logits| logits.as_f32().is_some() && !Backend::ONLY_SCALAR);
-        if logits.is_none() {
-            rows.widen(given, gradient);
-        }
-        let space = Space { logits, gradient: Some(gradient), row_losses: None, scale };
-        Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
+        self.gradients(Some(given), given.len(), targets, upstream, gradient)
     }
 
     pub(crate) fn gradient_over_logits(
@@ -322,53 +334,116 @@ impl<'a> CrossEntropy<'a> {
         targets: Targets<'_>,
         upstream: Upstream<'_>,
     ) -> Result<Summary, Error> {
-        let mut rows = Rows::unchecked(self.shape);
-        let divisor = self.check(&mut rows, Argument::Logits, logits.len(), targets)?;
-        let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        let space = Space { logits: None, gradient: Some(logits), row_losses: None, scale };
-        Ok(divisor.summary(&rows.counts, &self.run(&rows, targets, space)))
+        self.gradients(None, logits.len(), targets, upstream, logits)
     }
 
-    /// Checks everything but the slices that are written.
+    fn gradients(
+        &self,
+        logits: Option<Logits<'_>>,
+        len: usize,
+        targets: Targets<'_>,
+        upstream: Upstream<'_>,
+        gradient: &mut [f32],
+    ) -> Result<Summary, Error> {
+        let (rows, total) = self.check(Argument::Logits, len, targets)?;
+        let divisor = self.divisor(targets, &total)?;
+        check_length(Argument::Gradient, len, gradient.len())?;
+        let scale = GradientScale::check(upstream, &divisor, rows.count())?;
+        let batch = Batch { rows: &rows, logits, adjustment: self.adjustment, gradient: Some(gradient), scale };
+        let (mut tally, mut weights) = (Tally::new(), Weights::new());
+        let (backend, terms) = (self.chosen_backend(), self.terms(targets));
+        let sums = (&mut tally, &mut weights);
+        match self.kernel.filter(|_| !terms.are_plain()) {
+            Some(kernel) => (kernel.gradients)(backend, batch, terms, sums)?,
+            None => weighted::<Plain, true>(backend, batch, Plain, None, sums)?,
+        }
+        Ok(divisor.summary(&total, &tally))
+    }
+
+    /// Checks every label, or every target probability, and adds up what the rows that count weigh.
+    fn check_targets(&self, rows: &Rows<'_>, targets: Targets<'_>) -> Result<Total, Error> {
+        match targets {
+            Targets::Labels(_) => {
+                let mut weights = Weights::new();
+                self.chosen_backend().drive(WeighRows { rows, weights: &mut weights })?;
+                Ok(weights.total(rows))
+            }
+            Targets::Soft(probabilities) => {
+                let mut weights = Weights::new();
+                if let Some(kernel) = self.kernel {
+                    (kernel.weigh_soft)(self.chosen_backend(), rows, probabilities, &mut weights);
+                }
+                // A sum of finite numbers of f32 is finite in f64.
+                if !weights.weights.total().is_finite() || !rows.are_dense() {
+                    check_finite(Argument::Targets, probabilities)?;
+                }
+                Ok(weights.total(rows))
+            }
+            Targets::None => Ok(Total::default()),
+        }
+    }
+
+    /// What a call checks that has no losses to compute.
     pub(crate) fn check<'l>(
         &self,
-        rows: &mut Rows<'l>,
         argument: Argument,
         len: usize,
         targets: Targets<'l>,
-    ) -> Result<Divisor, Error> {
-        rows.check(argument, len, targets, self.chosen_backend())?;
-        self.check_options(argument, targets)?;
-        let by_rows = self.mislabel_costs.is_some() || matches!(targets, Targets::Soft(_));
-        let default = if by_rows { Reduction::Mean(Denominator::Rows) } else { Reduction::default() };
-        Divisor::new(self.reduction.unwrap_or(default), self.zero_denominator, &rows.counts)
-    }
-
-    pub(crate) fn check_rows<'l>(&self, argument: Argument, len: usize, targets: Targets<'l>) -> Result<Rows<'l>, Error>
+    ) -> Result<(Rows<'l>, Total), Error>
     where
         'a: 'l,
     {
-        let mut rows = Rows::unchecked(self.shape);
-        rows.check(argument, len, targets, self.chosen_backend())?;
+        let rows = Rows::new(self.shape, argument, len, targets)?;
+        let total = self.check_targets(&rows, targets)?;
         self.check_options(argument, targets)?;
-        Ok(rows)
+        Ok((rows, total))
     }
 
     /// Checks rows of which only labels and weights matter.
-    pub(crate) fn check_rows_alone<'l>(&self, count: usize, targets: Targets<'l>) -> Result<Rows<'l>, Error>
+    pub(crate) fn check_labels_and_weights<'l>(&self, count: usize, targets: Targets<'l>) -> Result<Rows<'l>, Error>
     where
         'a: 'l,
     {
         let shape = Shape { positions: 1, row_stride: None, ..self.shape };
         let too_long = Error::SizeOverflow { rows: count, row_stride: shape.classes };
         let len = count.checked_mul(shape.classes).ok_or(too_long)?;
-        let mut rows = Rows::unchecked(shape);
-        rows.check(Argument::Logits, len, targets, self.chosen_backend())?;
+        let rows = Rows::new(shape, Argument::Logits, len, targets)?;
+        self.check_targets(&rows, targets)?;
         Ok(rows)
     }
 
     pub(crate) fn adjustment(&self) -> Adjustment<'a> {
         self.adjustment
+    }
+
+    fn terms<'t>(&self, targets: Targets<'t>) -> Terms<'t>
+    where
+        'a: 't,
+    {
+        Terms {
+            soft: if let Targets::Soft(probabilities) = targets { Some(probabilities) } else { None },
+            smoothing: self.label_smoothing,
+            costs: self.costs(),
+            focal: self.focal,
+            z_loss: self.z_loss,
+        }
+    }
+
+    /// The mislabel costs, unless all are zero.
+    pub(crate) fn costs(&self) -> Option<&'a [f32]> {
+        self.mislabel_costs.filter(|costs| costs.iter().any(|&cost| cost != 0.0))
+    }
+
+    /// The same loss, which has to compute terms.
+    pub(crate) const fn with_terms(mut self) -> Self {
+        self.kernel = Some(TermKernel::NEW);
+        self
+    }
+
+    pub(crate) fn divisor(&self, targets: Targets<'_>, total: &Total) -> Result<Divisor, Error> {
+        let by_rows = self.mislabel_costs.is_some() || matches!(targets, Targets::Soft(_));
+        let default = if by_rows { Reduction::Mean(Denominator::Rows) } else { Reduction::default() };
+        Divisor::new(self.reduction.unwrap_or(default), self.zero_denominator, total)
     }
 
     fn check_options(&self, argument: Argument, targets: Targets<'_>) -> Result<(), Error> {
@@ -429,67 +504,50 @@ impl<'a> CrossEntropy<'a> {
         Ok(())
     }
 
-    pub(crate) fn terms<'t>(&self, rows: &'t Rows<'t>, targets: Targets<'t>) -> Terms<'t>
-    where
-        'a: 't,
-    {
-        Terms {
-            rows,
-            adjustment: self.adjustment,
-            soft: if let Targets::Soft(probabilities) = targets { Some(probabilities) } else { None },
-            smoothing: self.label_smoothing,
-            costs: self.costs(),
-            focal: self.focal,
-            z_loss: self.z_loss,
-        }
-    }
-
-    /// The mislabel costs, unless all are zero.
-    pub(crate) fn costs(&self) -> Option<&'a [f32]> {
-        self.mislabel_costs.filter(|costs| costs.iter().any(|&cost| cost != 0.0))
-    }
-
     pub(crate) fn chosen_backend(&self) -> Backend {
         self.backend.unwrap_or_else(Backend::active)
     }
-
-    fn run<'t>(&self, rows: &'t Rows<'t>, targets: Targets<'t>, space: Space<'_>) -> Tally
-    where
-        'a: 't,
-    {
-        let (backend, terms) = (self.chosen_backend(), &self.terms(rows, targets));
-        let Space { logits, gradient, row_losses, scale } = space;
-        match (terms.are_plain(), logits, gradient) {
-            (true, Some(Logits::F32(logits)), None) => {
-                backend.run(WeightedRows { terms, buffers: LossOnly(logits), row_losses, scale })
-            }
-            (false, logits @ (None | Some(Logits::F32(_))), None) => {
-                backend.run(CombinedRows::<false> { terms, logits, gradient: &mut [], row_losses, scale })
-            }
-            (_, Some(logits), None) => backend.run(NarrowRows { terms, logits, row_losses }),
-            (true, Some(Logits::F32(logits)), Some(gradient)) if !Backend::ONLY_SCALAR => {
-                backend.run(WeightedRows { terms, buffers: Separate { logits, gradient }, row_losses, scale })
-            }
-            (true, _, gradient) => {
-                let buffers = InPlace(gradient.unwrap_or_default());
-                backend.run(WeightedRows { terms, buffers, row_losses, scale })
-            }
-            (false, logits, Some(gradient)) => {
-                backend.run(CombinedRows::<true> { terms, logits, gradient, row_losses, scale })
-            }
-        }
-    }
 }
 
-/// What is read and written.
-struct Space<'a> {
-    /// The logits, f32 where there is a gradient, unless they are where it goes.
-    logits: Option<Logits<'a>>,
-    gradient: Option<&'a mut [f32]>,
-    row_losses: Option<&'a mut [f32]>,
-    scale: GradientScale<'a>,
+/// What the rows add up to.
+type Sums<'a> = (&'a mut Tally, &'a mut Weights);
+type Losses = fn(Backend, Batch<'_>, Terms<'_>, Option<&mut [f32]>, Sums<'_>) -> Result<(), Error>;
+type Gradients = fn(Backend, Batch<'_>, Terms<'_>, Sums<'_>) -> Result<(), Error>;
+
+/// The kernel of the losses with terms, as functions that are called where an option asks for them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TermKernel {
+    losses: Losses,
+    gradients: Gradients,
+    weigh_soft: fn(Backend, &Rows<'_>, &[f32], &mut Weights),
 }
 
-pub(crate) fn check_row_losses(rows: &Rows<'_>, row_losses: Option<&[f32]>) -> Result<(), Error> {
-    row_losses.map_or(Ok(()), |row_losses| check_length(Argument::RowLosses, rows.count(), row_losses.len()))
+impl TermKernel {
+    pub(crate) const NEW: Self = Self {
+        losses: |backend, batch, terms, row_losses, sums| match terms.of_label_alone() {
+            Some(terms) => weighted::<_, false>(backend, batch, terms, row_losses, sums),
+            None => {
+                let (tally, weights) = sums;
+                backend.drive(TermRows::<false> { batch, terms, row_losses, tally, weights })
+            }
+        },
+        gradients: |backend, batch, terms, sums| match terms.of_label_alone() {
+            Some(terms) => weighted::<_, true>(backend, batch, terms, None, sums),
+            None => {
+                let (tally, weights) = sums;
+                backend.drive(TermRows::<true> { batch, terms, row_losses: None, tally, weights })
+            }
+        },
+        weigh_soft: |backend, rows, targets, weights| backend.drive(WeighSoftRows { rows, targets, weights }),
+    };
+}
+
+fn weighted<L: LabelTerms, const GRADIENT: bool>(
+    backend: Backend,
+    batch: Batch<'_>,
+    terms: L,
+    row_losses: Option<&mut [f32]>,
+    (tally, weights): Sums<'_>,
+) -> Result<(), Error> {
+    backend.drive(WeightedRows::<L, GRADIENT> { batch, terms, row_losses, tally, weights })
 }

@@ -300,3 +300,32 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+pub(crate) fn check_length(argument: Argument, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Length { argument, expected, found }) }
+}
+
+pub(crate) fn check_finite(argument: Argument, numbers: &[f32]) -> Result<(), Error> {
+    let first = first_not(numbers, f32::is_finite);
+    first.map_or(Ok(()), |index| Err(Error::NotFinite { argument, index }))
+}
+
+/// The first number that is not as it should be.
+fn first_not(numbers: &[f32], valid: impl Fn(f32) -> bool) -> Option<usize> {
+    // Without a branch a number, so that the compiler may use vectors; a wrong one is looked for only where there is one.
+    if numbers.iter().fold(true, |all, &number| all & valid(number)) {
+        return None;
+    }
+    numbers.iter().position(|&number| !valid(number))
+}
+
+/// Finite and at least 0.
+pub(crate) fn check_cost(argument: Argument, numbers: &[f32]) -> Result<(), Error> {
+    check_finite(argument, numbers)?;
+    let first = first_not(numbers, |number| number >= 0.0);
+    first.map_or(Ok(()), |index| Err(Error::Negative { argument, index }))
+}
+
+pub(crate) fn check_row_losses(rows: usize, row_losses: Option<&[f32]>) -> Result<(), Error> {
+    row_losses.map_or(Ok(()), |row_losses| check_length(Argument::RowLosses, rows, row_losses.len()))
+}

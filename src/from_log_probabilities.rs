@@ -1,10 +1,10 @@
 //! The loss of log-probabilities that somebody else has computed: nothing but a choice and a weight.
 
-use crate::cross_entropy::{CrossEntropy, check_row_losses};
-use crate::error::{Argument, Error};
+use crate::cross_entropy::CrossEntropy;
+use crate::error::{Argument, Error, check_row_losses};
 use crate::label::Label;
-use crate::problem::{Rows, Targets};
 use crate::reduction::{GradientScale, Summary, Tally, Upstream};
+use crate::rows::{Rows, Targets};
 
 /// The negative log-likelihood −w\[y\]·s·log p_y of *log-probabilities* `[N, C, D]`, as
 /// [`CrossEntropy::log_probabilities`] writes them: PyTorch's `nll_loss`.
@@ -81,9 +81,9 @@ impl CrossEntropy<'_> {
         targets: Targets<'_>,
         mut row_losses: Option<&mut [f32]>,
     ) -> Result<Summary, Error> {
-        let mut rows = Rows::unchecked(self.shape);
-        let divisor = self.check(&mut rows, Argument::LogProbabilities, log_probabilities.len(), targets)?;
-        check_row_losses(&rows, row_losses.as_deref())?;
+        let (rows, total) = self.check(Argument::LogProbabilities, log_probabilities.len(), targets)?;
+        let divisor = self.divisor(targets, &total)?;
+        check_row_losses(rows.count(), row_losses.as_deref())?;
         let mut tally = Tally::new();
         for row in 0..rows.count() {
             let (weight, class) = whole_weight(&rows, row);
@@ -92,12 +92,12 @@ impl CrossEntropy<'_> {
                 let log_p = log_probabilities.get(rows.element(row, class)).copied().unwrap_or(f32::NAN);
                 loss = (0.0 - weight * f64::from(log_p)) as f32;
             }
-            tally.add(row, &[loss]);
+            tally.add(row, loss);
             if let Some(to) = row_losses.as_deref_mut().and_then(|out| out.get_mut(row)) {
                 *to = loss;
             }
         }
-        Ok(divisor.summary(&rows.counts, &tally))
+        Ok(divisor.summary(&total, &tally))
     }
 
     fn log_probability_gradient(
@@ -106,8 +106,8 @@ impl CrossEntropy<'_> {
         upstream: Upstream<'_>,
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        let mut rows = Rows::unchecked(self.shape);
-        let divisor = self.check(&mut rows, Argument::Gradient, gradient.len(), targets)?;
+        let (rows, total) = self.check(Argument::Gradient, gradient.len(), targets)?;
+        let divisor = self.divisor(targets, &total)?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
         for row in 0..rows.count() {
             for class in 0..rows.classes() {

@@ -1,11 +1,11 @@
 //! The loss of probabilities that somebody else has computed.
 
-use crate::cross_entropy::{CrossEntropy, check_row_losses};
-use crate::error::{Argument, Error};
-use crate::kernel::probabilities::ProbabilityRows;
+use crate::cross_entropy::CrossEntropy;
+use crate::error::{Argument, Error, check_row_losses};
+use crate::kernel::given::ProbabilityRows;
 use crate::label::Label;
-use crate::problem::{Rows, Targets};
 use crate::reduction::Summary;
+use crate::rows::Targets;
 
 impl CrossEntropy<'_> {
     /// The reduced loss of *probabilities* `[N, C, D]` instead of logits: −w\[y\]·log(p_y + `eps`), `eps` ≥ 0, and with
@@ -73,11 +73,11 @@ impl CrossEntropy<'_> {
         if !(eps.is_finite() && eps >= 0.0) {
             return Err(Error::OutOfRange { argument: Argument::Eps });
         }
-        let mut rows = Rows::unchecked(self.shape);
-        let divisor = self.check(&mut rows, Argument::Probabilities, probabilities.len(), targets)?;
-        check_row_losses(&rows, row_losses.as_deref())?;
+        let (rows, total) = self.check(Argument::Probabilities, probabilities.len(), targets)?;
+        let divisor = self.divisor(targets, &total)?;
+        check_row_losses(rows.count(), row_losses.as_deref())?;
         let costs = self.costs();
-        let tally = self.chosen_backend().run(ProbabilityRows { rows: &rows, probabilities, eps, costs, row_losses });
-        Ok(divisor.summary(&rows.counts, &tally))
+        let tally = ProbabilityRows { rows: &rows, probabilities, eps, costs }.losses(row_losses);
+        Ok(divisor.summary(&total, &tally))
     }
 }

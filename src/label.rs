@@ -1,6 +1,6 @@
 //! The integer types that a label may have.
 
-use crate::kernel::{VIRTUAL_LANES, part};
+use crate::backend::vector::VIRTUAL_LANES;
 
 /// Labels of any of the types, so that the kernels are compiled once and not once for each.
 #[derive(Clone, Copy)]
@@ -24,37 +24,20 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// The number of rows that count; or the first label that is neither a class nor ignored, and its row.
-    pub(crate) fn check(&self, classes: usize, ignored: Option<i64>) -> Result<usize, (usize, i64)> {
-        match self {
-            Self::U8(labels) => check(labels, classes, ignored),
-            Self::U16(labels) => check(labels, classes, ignored),
-            Self::U32(labels) => check(labels, classes, ignored),
-            Self::I32(labels) => check(labels, classes, ignored),
-            Self::I64(labels) => check(labels, classes, ignored),
-        }
-    }
-
-    /// Those of `count` rows from `first` on.
-    pub(crate) fn some(&self, first: usize, count: usize) -> Self {
-        match self {
-            Self::U8(labels) => Self::U8(part(labels, first, count)),
-            Self::U16(labels) => Self::U16(part(labels, first, count)),
-            Self::U32(labels) => Self::U32(part(labels, first, count)),
-            Self::I32(labels) => Self::I32(part(labels, first, count)),
-            Self::I64(labels) => Self::I64(part(labels, first, count)),
-        }
-    }
-
-    /// The labels of `lanes` rows from `first` on, all of which there are.
+    /// Hands the labels from `first` on to `take`, as many as there are blocks at a time, and zeros after the last.
     #[inline(always)]
-    pub(crate) fn read(&self, first: usize, lanes: usize, to: &mut [i64; VIRTUAL_LANES]) {
+    pub(crate) fn read<B>(
+        &self,
+        first: usize,
+        blocks: impl Iterator<Item = B>,
+        take: impl FnMut(B, &[i64; VIRTUAL_LANES]),
+    ) {
         match self {
-            Self::U8(labels) => read(part(labels, first, lanes), to),
-            Self::U16(labels) => read(part(labels, first, lanes), to),
-            Self::U32(labels) => read(part(labels, first, lanes), to),
-            Self::I32(labels) => read(part(labels, first, lanes), to),
-            Self::I64(labels) => read(part(labels, first, lanes), to),
+            Self::U8(labels) => read(labels, first, blocks, take),
+            Self::U16(labels) => read(labels, first, blocks, take),
+            Self::U32(labels) => read(labels, first, blocks, take),
+            Self::I32(labels) => read(labels, first, blocks, take),
+            Self::I64(labels) => read(labels, first, blocks, take),
         }
     }
 
@@ -71,43 +54,42 @@ impl<'a> Labels<'a> {
     }
 }
 
-fn check<L: Label>(labels: &[L], classes: usize, ignored: Option<i64>) -> Result<usize, (usize, i64)> {
-    // A negative number is a large one without its sign.
-    let is_class = |label: &L| (label.value() as u64) < classes as u64;
-    let is_ignored = |label: &L| Some(label.value()) == ignored;
-    let mut counted = 0;
-    // Without a branch a label, so that the compiler may use vectors.
-    for (chunk, labels) in labels.chunks(CHUNK).enumerate() {
-        let (mut valid, mut counts) = (true, 0);
-        match ignored {
-            None => {
-                valid = labels.iter().fold(true, |valid, label| valid & is_class(label));
-                counts = labels.len();
-            }
-            Some(_) => {
-                for label in labels {
-                    valid &= is_class(label) | is_ignored(label);
-                    counts += usize::from(!is_ignored(label));
-                }
-            }
+#[inline(always)]
+fn read<L: Label, B>(
+    labels: &[L],
+    first: usize,
+    blocks: impl Iterator<Item = B>,
+    mut take: impl FnMut(B, &[i64; VIRTUAL_LANES]),
+) {
+    let mut labels = labels.get(first..).unwrap_or(&[]);
+    for block in blocks {
+        if let Some((given, rest)) = labels.split_first_chunk() {
+            take(block, &values(given));
+            labels = rest;
+        } else {
+            take(block, &last_values(labels));
+            labels = &[];
         }
-        if !valid {
-            let bad = labels.iter().position(|label| !is_class(label) && !is_ignored(label)).unwrap_or(0);
-            return Err((chunk * CHUNK + bad, labels.get(bad).map_or(0, |label| label.value())));
-        }
-        counted += counts;
     }
-    Ok(counted)
 }
 
-/// The number of labels between two looks at what was found.
-const CHUNK: usize = 1024;
-
 #[inline(always)]
-fn read<L: Label>(from: &[L], to: &mut [i64; VIRTUAL_LANES]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = from.value();
+fn values<L: Label>(labels: &[L; VIRTUAL_LANES]) -> [i64; VIRTUAL_LANES] {
+    let mut values = [0; VIRTUAL_LANES];
+    for i in 0..VIRTUAL_LANES {
+        values[i] = labels[i].value();
     }
+    values
+}
+
+/// Those of less than a block.
+#[inline(never)]
+fn last_values<L: Label>(labels: &[L]) -> [i64; VIRTUAL_LANES] {
+    let mut values = [0; VIRTUAL_LANES];
+    for (value, label) in values.iter_mut().zip(labels) {
+        *value = label.value();
+    }
+    values
 }
 
 mod sealed {

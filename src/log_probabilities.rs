@@ -1,11 +1,12 @@
 //! log p of every class, and log Σ exp of every row.
 
 use crate::cross_entropy::CrossEntropy;
-use crate::error::{Argument, Error};
-use crate::kernel::log_probabilities::LogProbabilityRows;
-use crate::kernel::narrow_rows::NarrowLogSumExps;
+use crate::error::{Argument, Error, check_length};
+use crate::kernel::log_softmax::LogProbabilityRows;
+use crate::kernel::tile::Batch;
 use crate::logits::Logits;
-use crate::problem::{Targets, check_length};
+use crate::reduction::GradientScale;
+use crate::rows::Targets;
 
 impl CrossEntropy<'_> {
     /// log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: the second output of
@@ -48,30 +49,16 @@ impl CrossEntropy<'_> {
         log_sum_exps: Option<&mut [f32]>,
     ) -> Result<(), Error> {
         logits.check()?;
-        let rows = self.check_rows(Argument::Logits, logits.len(), Targets::None)?;
+        let (rows, _) = self.check(Argument::Logits, logits.len(), Targets::None)?;
         if let Some(out) = &log_probabilities {
             check_length(Argument::LogProbabilities, logits.len(), out.len())?;
         }
         if let Some(out) = &log_sum_exps {
             check_length(Argument::LogSumExps, rows.count(), out.len())?;
         }
-        let terms = self.terms(&rows, Targets::None);
-        let backend = self.chosen_backend();
-        match (logits.as_f32(), log_probabilities, log_sum_exps) {
-            (None, None, Some(log_sum_exps)) => {
-                backend.run(NarrowLogSumExps { terms: &terms, logits, log_sum_exps });
-            }
-            (None, Some(out), log_sum_exps) => {
-                // There is room for the numbers, and the log-probabilities are then computed in their place.
-                rows.widen(logits, out);
-                let (logits, log_probabilities) = (None, Some(out));
-                backend.run(LogProbabilityRows { terms: &terms, logits, log_probabilities, log_sum_exps });
-            }
-            (_, log_probabilities, log_sum_exps) => {
-                let logits = Some(logits);
-                backend.run(LogProbabilityRows { terms: &terms, logits, log_probabilities, log_sum_exps });
-            }
-        }
+        let (adjustment, scale) = (self.adjustment(), GradientScale::Same(0.0));
+        let batch = Batch { rows: &rows, logits: Some(logits), adjustment, gradient: log_probabilities, scale };
+        self.chosen_backend().drive(LogProbabilityRows { batch, log_sum_exps });
         Ok(())
     }
 }

@@ -145,6 +145,29 @@ impl<'a> Logits<'a> {
     }
 }
 
+/// What the caller adds to or divides the logits by, before anything else: x/T + b.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adjustment<'a> {
+    pub(crate) temperature: f32,
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+impl Adjustment<'_> {
+    pub(crate) const NONE: Self = Self { temperature: 1.0, bias: None };
+
+    #[inline(always)]
+    pub(crate) fn is_none(&self) -> bool {
+        self.temperature == 1.0 && self.bias.is_none()
+    }
+
+    /// The adjusted logit of a class.
+    #[inline(always)]
+    pub(crate) fn apply(&self, logit: f32, class: usize) -> f32 {
+        let scaled = if self.temperature == 1.0 { logit } else { logit / self.temperature };
+        self.bias.map_or(scaled, |bias| scaled + bias.get(class).copied().unwrap_or(0.0))
+    }
+}
+
 #[inline(always)]
 fn each<T: Copy>(values: &[T], start: usize, stride: usize, to: &mut [f32], number: impl Fn(T) -> f32) {
     let from = values.get(start..).unwrap_or(&[]);

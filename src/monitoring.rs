@@ -1,10 +1,10 @@
 //! What to watch while a model is in use: the loss of each class, and what its decisions cost.
 
 use crate::cross_entropy::CrossEntropy;
-use crate::error::{Argument, Error};
+use crate::error::{Argument, Error, check_cost, check_length};
 use crate::label::Label;
 use crate::logits::Logits;
-use crate::problem::{Targets, check_cost, check_length};
+use crate::rows::Targets;
 
 /// Sums of each class, `[C]` each, to which [`CrossEntropy::add_class_sums`] adds.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl CrossEntropy<'_> {
     /// ```
     pub fn add_class_sums<L: Label>(&self, labels: &[L], row_losses: &[f32], sums: ClassSums<'_>) -> Result<(), Error> {
         let targets = Targets::Labels(L::labels(labels));
-        let rows = self.check_rows_alone(labels.len(), targets)?;
+        let rows = self.check_labels_and_weights(labels.len(), targets)?;
         check_length(Argument::RowLosses, rows.count(), row_losses.len())?;
         let classes = rows.classes();
         check_length(Argument::Counts, classes, sums.counts.len())?;
@@ -85,7 +85,7 @@ impl CrossEntropy<'_> {
     ) -> Result<usize, Error> {
         let logits = logits.into();
         logits.check()?;
-        let rows = self.check_rows(Argument::Logits, logits.len(), Targets::Labels(L::labels(labels)))?;
+        let (rows, _) = self.check(Argument::Logits, logits.len(), Targets::Labels(L::labels(labels)))?;
         let classes = rows.classes();
         check_length(Argument::Confusion, square(classes)?, confusion.len())?;
         let adjustment = self.adjustment();

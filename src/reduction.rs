@@ -1,8 +1,7 @@
 //! From the losses of the rows to one number: sums in a fixed shape, named denominators.
 
-use crate::error::{Argument, Error};
-use crate::kernel::VIRTUAL_LANES;
-use crate::problem::{check_finite, check_length};
+use crate::backend::vector::VIRTUAL_LANES;
+use crate::error::{Argument, Error, check_finite, check_length};
 
 /// How the losses of the rows become one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -240,7 +239,7 @@ impl<'a> GradientScale<'a> {
     }
 }
 
-/// A sum of f64 whose shape is fixed: number i belongs to lane i % `VIRTUAL_LANES`; lanes are halved at the end.
+/// A sum of f64 whose shape is fixed: number i belongs to lane i % [`VIRTUAL_LANES`]; lanes are halved at the end.
 pub(crate) struct LaneSum([f64; VIRTUAL_LANES]);
 
 impl LaneSum {
@@ -255,19 +254,37 @@ impl LaneSum {
         }
     }
 
-    /// Adds the numbers from `first` on.
+    /// Adds the numbers of blocks from `first` on, which are 0 after the last.
     #[inline(always)]
-    pub(crate) fn add_all(&mut self, first: usize, numbers: &[f32]) {
-        let lane = first % VIRTUAL_LANES;
-        if let Some(lanes) = self.0.get_mut(lane..lane + numbers.len()) {
-            for (lane, &number) in lanes.iter_mut().zip(numbers) {
-                *lane += f64::from(number);
-            }
-        } else {
-            for (index, &number) in (first..).zip(numbers) {
-                self.add(index, f64::from(number));
+    pub(crate) fn add_blocks<B>(
+        &mut self,
+        first: usize,
+        blocks: &mut [B],
+        numbers_of: impl Fn(&mut B) -> [f64; VIRTUAL_LANES],
+    ) {
+        // Where the first number is not for the first lane, the lanes are turned.
+        let turn = first % VIRTUAL_LANES;
+        if turn > 0 {
+            turn_left(&mut self.0, turn);
+        }
+        // A copy, which stays in registers.
+        let mut lanes = self.0;
+        for block in blocks {
+            let numbers = numbers_of(block);
+            for i in 0..VIRTUAL_LANES {
+                lanes[i] += numbers[i];
             }
         }
+        self.0 = lanes;
+        if turn > 0 {
+            turn_left(&mut self.0, VIRTUAL_LANES - turn);
+        }
+    }
+
+    /// Whether all numbers were finite.
+    #[inline(always)]
+    pub(crate) fn is_finite(&self) -> bool {
+        self.0.iter().fold(true, |all, lane| all & lane.is_finite())
     }
 
     #[inline(always)]
@@ -285,10 +302,19 @@ impl LaneSum {
     }
 }
 
-/// What the rows add up to.
+/// Lane `by` becomes the first, and so on, round.
+#[inline(never)]
+fn turn_left(lanes: &mut [f64; VIRTUAL_LANES], by: usize) {
+    let given = *lanes;
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        *lane = given[(i + by) % VIRTUAL_LANES];
+    }
+}
+
+/// What the losses of the rows add up to.
 pub(crate) struct Tally {
-    sum: LaneSum,
-    non_finite: usize,
+    pub(crate) sum: LaneSum,
+    pub(crate) non_finite: usize,
 }
 
 impl Tally {
@@ -296,10 +322,10 @@ impl Tally {
         Self { sum: LaneSum::new(), non_finite: 0 }
     }
 
-    /// Adds the losses of the rows from `first` on.
+    /// Adds the loss of a row.
     #[inline(always)]
-    pub(crate) fn add(&mut self, first: usize, losses: &[f32]) {
-        self.sum.add_all(first, losses);
-        self.non_finite += losses.iter().filter(|loss| !loss.is_finite()).count();
+    pub(crate) fn add(&mut self, row: usize, loss: f32) {
+        self.sum.add(row, f64::from(loss));
+        self.non_finite += usize::from(!loss.is_finite());
     }
 }

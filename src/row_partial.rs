@@ -1,11 +1,12 @@
 //! A row whose classes are split: over workers, or over chunks that fit a small memory.
 
 use crate::backend::Backend;
-use crate::error::{Argument, Error};
-use crate::kernel::narrow_rows::NarrowRow;
-use crate::kernel::row_part::RowPart;
-use crate::logits::Logits;
-use crate::problem::{check_length, class_of};
+use crate::error::{Argument, Error, check_length};
+use crate::kernel::log_softmax::RowPart;
+use crate::kernel::tile::Batch;
+use crate::logits::{Adjustment, Logits};
+use crate::reduction::GradientScale;
+use crate::rows::{Rows, Shape, Targets, class_of};
 
 /// What is known of a row of logits after some of its classes, enough to merge it with the rest of them.
 ///
@@ -88,10 +89,7 @@ impl RowPartial {
         let logits = logits.into();
         logits.check()?;
         check_label(logits, label)?;
-        let (largest, excluded_sum) = match logits {
-            Logits::F32(logits) => backend.run(RowPart(logits)),
-            logits => backend.run(RowPart(NarrowRow::of_all(logits))),
-        };
+        let (largest, excluded_sum) = row_part(logits, backend);
         let label_logit = label.and_then(|label| logits.get(label));
         Ok(Self {
             largest,
@@ -220,4 +218,22 @@ fn check_label(logits: Logits<'_>, label: Option<usize>) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// The largest of some logits and Σ exp(x_k − largest) over the others.
+pub(crate) fn row_part(logits: Logits<'_>, backend: Backend) -> (f32, f64) {
+    let shape = Shape {
+        classes: logits.len(),
+        positions: 1,
+        row_stride: None,
+        class_weights: None,
+        sample_weights: None,
+        ignore_index: None,
+    };
+    // No classes, no row.
+    let Ok(rows) = Rows::new(shape, Argument::Logits, logits.len(), Targets::None) else {
+        return (f32::NEG_INFINITY, 0.0);
+    };
+    let (adjustment, scale) = (Adjustment::NONE, GradientScale::Same(0.0));
+    backend.drive(RowPart { batch: Batch { rows: &rows, logits: Some(logits), adjustment, gradient: None, scale } })
 }

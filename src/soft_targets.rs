@@ -3,8 +3,8 @@
 use crate::cross_entropy::CrossEntropy;
 use crate::error::Error;
 use crate::logits::Logits;
-use crate::problem::Targets;
 use crate::reduction::{Summary, Upstream};
+use crate::rows::Targets;
 
 /// Targets q are probabilities, one a class, shaped and padded as the logits: finite, not required to sum to 1. The loss
 /// of a row is −Σ_c w\[c\]·q_c·log p_c; a term whose q_c is 0 is 0, also where p_c is. Its gradient is Σ_c w\[c\]·q_c·p_i −
@@ -25,7 +25,7 @@ impl CrossEntropy<'_> {
     /// # Ok::<(), rwwce::Error>(())
     /// ```
     pub fn soft_loss<'l>(&self, logits: impl Into<Logits<'l>>, targets: &[f32]) -> Result<Summary, Error> {
-        self.losses(logits.into(), Targets::Soft(targets), None)
+        self.with_terms().losses(logits.into(), Targets::Soft(targets), None)
     }
 
     /// The loss of each row into `row_losses`, `[N, D]`. The reduced loss beside it.
@@ -39,7 +39,7 @@ impl CrossEntropy<'_> {
         targets: &[f32],
         row_losses: &mut [f32],
     ) -> Result<Summary, Error> {
-        self.losses(logits.into(), Targets::Soft(targets), Some(row_losses))
+        self.with_terms().losses(logits.into(), Targets::Soft(targets), Some(row_losses))
     }
 
     /// The gradient with respect to the logits into `gradient`, as [`CrossEntropy::gradient`] has it.
@@ -57,7 +57,7 @@ impl CrossEntropy<'_> {
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        self.separate_gradient(logits.into(), Targets::Soft(targets), upstream.into(), gradient)
+        self.with_terms().separate_gradient(logits.into(), Targets::Soft(targets), upstream.into(), gradient)
     }
 
     /// The gradient written over the logits.
@@ -71,6 +71,6 @@ impl CrossEntropy<'_> {
         targets: &[f32],
         upstream: impl Into<Upstream<'u>>,
     ) -> Result<Summary, Error> {
-        self.gradient_over_logits(logits, Targets::Soft(targets), upstream.into())
+        self.with_terms().gradient_over_logits(logits, Targets::Soft(targets), upstream.into())
     }
 }

@@ -1,15 +1,16 @@
 //! The weighted loss of each row and nothing else: what a small memory has room for.
 
+use crate::CrossEntropy;
 use crate::backend::Backend;
-use crate::error::{Argument, Error};
-use crate::kernel::one_row::OneRow;
+use crate::backend::vector::{Driver, Vector};
+use crate::error::{Argument, Error, check_finite, check_length};
+use crate::kernel::one_lane;
 use crate::label::Label;
-use crate::problem::{check_finite, check_length, class_of};
+use crate::rows::class_of;
 
-/// −w\[y\]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as
+/// −w\[y\]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, with the best backend, in the same bits as
 /// [`CrossEntropy::row_losses`](crate::CrossEntropy::row_losses) and with its accuracy, for programs that have no room for
-/// other options, reductions and their arithmetic in f64. Rows are computed one after the other, which for many rows of
-/// few classes is slower.
+/// other options, reductions and their arithmetic in f64.
 ///
 /// Class weights w, `[C]`, are finite, and all ones when absent.
 ///
@@ -31,16 +32,41 @@ pub fn weighted_row_losses<L: Label>(
     class_weights: Option<&[f32]>,
     row_losses: &mut [f32],
 ) -> Result<(), Error> {
-    check(classes, logits, labels, class_weights, row_losses)?;
-    let backend = Backend::active();
-    // As many of each, and no class is empty.
-    let rows = logits.chunks_exact(classes.max(1)).zip(labels);
-    for (to, (row, label)) in row_losses.iter_mut().zip(rows) {
-        let label = label.value() as usize;
-        let weight = class_weights.map_or(1.0, |weights| weights.get(label).copied().unwrap_or(0.0));
-        *to = backend.run(OneRow { row, label, weight });
+    if !Backend::ONLY_SCALAR {
+        let loss = CrossEntropy::new(classes);
+        let loss = if let Some(weights) = class_weights { loss.class_weights(weights) } else { loss };
+        return loss.row_losses(logits, labels, row_losses).map(|_| ());
     }
+    check(classes, logits, labels, class_weights, row_losses)?;
+    Backend::active().drive(EachRow { classes, logits, labels, class_weights, row_losses });
     Ok(())
+}
+
+/// The losses of rows that have been checked, one after the other, in one lane.
+struct EachRow<'a, L> {
+    classes: usize,
+    logits: &'a [f32],
+    labels: &'a [L],
+    class_weights: Option<&'a [f32]>,
+    row_losses: &'a mut [f32],
+}
+
+impl<L: Label> Driver for EachRow<'_, L> {
+    type Output = ();
+
+    // A function, so that its stack and that of the checks are not taken at once.
+    #[inline(never)]
+    fn drive<S: Vector>(self, s: S) {
+        let mut logits = self.logits;
+        // As many of each.
+        for (to, label) in self.row_losses.iter_mut().zip(self.labels) {
+            let (row, rest) = logits.split_at_checked(self.classes).unwrap_or_default();
+            logits = rest;
+            let label = label.value() as usize;
+            let weight = self.class_weights.map_or(1.0, |weights| weights.get(label).copied().unwrap_or(0.0));
+            *to = one_lane::loss(s.lane(), row, label, weight);
+        }
+    }
 }
 
 // A function, so that its stack is free again when the losses are computed.

@@ -122,6 +122,116 @@ fn a_label_far_from_all_others_is_within_the_bounds() {
     }
 }
 
+/// Logits, label and the weight of its class: rows of which every rounding is in the same direction, found among some
+/// hundred million. All are confident, so that the loss is about its largest exponential, and the weights bring it to
+/// where an ulp is the least part of a number.
+const UNLUCKY_ROWS: [(&[f32], usize, f32); 13] = [
+    (&[9.924838, -3.9771228, -2.4536257, 3.4666367], 0, 1.2096679),
+    (&[9.038905, 2.5036478, -6.5264153, 54.64809], 3, 0.86217654),
+    (&[5.7347765, -3.5260022, 2.0842588, -7.651285], 0, 1.2062764),
+    (&[-9.486836, 82.37891, -4.5708013, -8.818388], 1, 1.3024942),
+    (&[-0.7088733, 2.0830107, -9.664044, 89.16924], 3, 1.4400698),
+    (&[-4.336897, 5.5454803, -3.2360578, -9.23966, 13.358465], 4, 1.2067391),
+    (&[87.75288, -8.89122, -9.477636, 1.4647496, -7.7190247], 0, 1.3579545),
+    (&[9.03224, 0.92038274, -2.796886, 12.71309, 1.3891554], 3, 1.233899),
+    (&[-0.688776, -3.2841654, 4.185809, -7.8398247, -8.749979, 27.26873], 5, 1.2197843),
+    (
+        &[
+            7.634963,
+            -4.231559,
+            -2.2844458,
+            -0.23153663,
+            -3.9339495,
+            -4.74625,
+            10.885696,
+            -2.4512005,
+            0.045746565,
+            -0.647527,
+        ],
+        6,
+        0.8141714,
+    ),
+    (
+        &[
+            -1.8815529, -4.2474794, 0.84092736, -9.88461, -5.487958, -3.3936381, 7.65915, -8.996313, -0.8357036,
+            30.929699,
+        ],
+        9,
+        1.469089,
+    ),
+    (
+        &[
+            -9.36757, -3.4970844, -2.6763153, -2.1723866, -7.961929, 2.2350705, -4.4422064, -9.465206, 75.17766,
+            5.7985506, 9.722015, 2.207464,
+        ],
+        8,
+        1.3104414,
+    ),
+    (
+        &[
+            0.54487824,
+            62.04486,
+            -4.410858,
+            4.3949137,
+            0.46202898,
+            -6.6484365,
+            1.2915599,
+            -7.9965773,
+            -0.07315159,
+            8.336105,
+            1.076622,
+            -9.595339,
+            -7.249728,
+            -2.1316767,
+            1.0162079,
+            -0.71401834,
+        ],
+        1,
+        1.3301594,
+    ),
+];
+
+/// Thousands of random rows do not show what these do: alone, and as many as fill vectors.
+#[test]
+fn confident_rows_whose_roundings_add_up_are_within_the_bounds() {
+    let mut beyond = String::new();
+    for backend in backends() {
+        for (row, label, weight) in UNLUCKY_ROWS {
+            let classes = row.len();
+            let mut weights = vec![1.0; classes];
+            weights[label] = weight;
+            let loss = CrossEntropy::new(classes).class_weights(&weights).reduction(Reduction::Sum).backend(backend);
+            // E = Σ_{k≠y} exp(x_k − x_y), the loss is w·log(1 + E)
+            let power = |k: usize| (f64::from(row[k]) - f64::from(row[label])).exp();
+            let others: f64 = (0..classes).filter(|&k| k != label).map(power).sum();
+            let expected = f64::from(weight) * others.ln_1p();
+            let factor = f64::from(weight) / (1.0 + others);
+            let expected_gradient = |k: usize| if k == label { -others * factor } else { power(k) * factor };
+            for count in [1, 33] {
+                let (logits, labels) = (row.repeat(count), vec![label as u8; count]);
+                let (mut found, mut gradient) = (vec![f32::NAN; count], vec![f32::NAN; count * classes]);
+                loss.row_losses(&logits, &labels, &mut found).unwrap();
+                loss.gradient(&logits, &labels, 1.0, &mut gradient).unwrap();
+                let mut check = |what: &str, found: f32, expected: f64, ulps: f64| {
+                    let error = error_in_ulps(found, expected);
+                    if error > ulps {
+                        let case = format!("{backend}, {count} of {row:?}, label {label}, weight {weight}");
+                        beyond += &format!("{case}: {what} {found:e} for {expected:e}, {error:.2} ulp\n");
+                    }
+                };
+                // The first, and one of those that no whole vector holds.
+                for of in (0..count).step_by(32) {
+                    check("loss", found[of], expected, LOSS_ULPS);
+                    for k in 0..classes {
+                        check("gradient", gradient[of * classes + k], expected_gradient(k), GRADIENT_ULPS);
+                    }
+                }
+            }
+        }
+    }
+    assert!(beyond.is_empty(), "\n{beyond}");
+}
+
 /// log Σ exp(x − max) + max − x_y in f32, as it is usually written.
 fn usual_form(row: &[f32], label: usize) -> f32 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

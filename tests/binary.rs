@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{Rng, backends, bits, raw_bits, ulp};
+use common::{Rng, backends, bits, class_of, raw_bits, same_bits_classes, ulp};
 use rwwce::{Argument, Backend, BinaryCrossEntropy, Denominator, Error, Reduction, ZeroDenominator};
+use std::collections::BTreeMap;
 
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
@@ -110,7 +111,7 @@ fn losses_and_gradients_are_within_the_bound() {
 #[test]
 fn products_beyond_f32_keep_their_digits() {
     let (misses, false_alarms) = ([1e-30, 1e25, 1.0], [1.0, 1e-30, 1e25]);
-    let mut of_class: [Option<Vec<u32>>; 2] = [None, None];
+    let mut of_class: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for backend in backends() {
         let mut found_bits = Vec::new();
         for factor in [1e-25, 1.0, 1e20] {
@@ -141,7 +142,7 @@ fn products_beyond_f32_keep_their_digits() {
             found_bits.extend(bits(&losses).into_iter().chain(bits(&gradient)));
         }
         // Which of them need more than f32 does not depend on those beside them.
-        let expected = of_class[usize::from(backend.is_fused())].get_or_insert_with(|| found_bits.clone());
+        let expected = of_class.entry(class_of(backend)).or_insert_with(|| found_bits.clone());
         assert!(*expected == found_bits, "{backend}: other bits than the first backend of its class");
     }
 }
@@ -175,11 +176,10 @@ fn backends_of_a_class_agree() {
     for _ in 0..20 {
         let mut batch = Batch::new(1 + rng.below(20), 1 + rng.below(40), &mut rng);
         batch.logits[0] = [NAN, INF, -INF, 0.0][rng.below(4)];
-        for fused in [true, false] {
-            let all: Vec<_> = backends
-                .iter()
-                .filter(|backend| backend.is_fused() == fused)
-                .map(|&backend| batch.evaluate(backend))
+        for class in same_bits_classes(backends.iter().copied()) {
+            let all: Vec<_> = class
+                .into_iter()
+                .map(|backend| batch.evaluate(backend))
                 .map(|(losses, gradient)| (bits(&losses), bits(&gradient)))
                 .collect();
             assert!(all.iter().all(|found| *found == all[0]));
@@ -303,8 +303,11 @@ fn bad_arguments_are_errors_and_leave_the_outputs() {
     for (argument, expected, with) in with {
         let mut costs = vec![1.0; expected];
         refuse(with(loss, &[1.0]), &z, &t, Error::Length { argument, expected, found: 1 });
-        costs[1] = -1.0;
-        refuse(with(loss, &costs), &z, &t, Error::Negative { argument, index: 1 });
+        // Event generators have negative sample weights.
+        if argument != Argument::SampleWeights {
+            costs[1] = -1.0;
+            refuse(with(loss, &costs), &z, &t, Error::Negative { argument, index: 1 });
+        }
         costs[1] = NAN;
         refuse(with(loss, &costs), &z, &t, Error::NotFinite { argument, index: 1 });
     }
@@ -316,4 +319,42 @@ fn bad_arguments_are_errors_and_leave_the_outputs() {
     let upstream = Error::NotFinite { argument: Argument::Upstream, index: 0 };
     assert_eq!(loss.gradient(&z, &t, NAN, &mut gradient), Err(upstream));
     assert_eq!((short, gradient), ([7.0; 3], [7.0; 4]));
+}
+
+#[test]
+fn a_target_of_no_weight_may_be_anything() {
+    let (z, weights) = ([0.5, -1.0, 2.0, NAN], [1.0, 0.0, 1.0, 0.0]);
+    for backend in backends() {
+        let loss = BinaryCrossEntropy::new(1).backend(backend);
+        let (mut rows, mut gradient) = ([7.0; 4], [7.0; 4]);
+        let of = |targets: &[f32; 4], rows: &mut [f32], gradient: &mut [f32]| {
+            let loss = loss.sample_weights(&weights);
+            loss.gradient(&z, targets, 1.0, gradient).unwrap();
+            loss.row_losses(&z, targets, rows).unwrap()
+        };
+        let summary = of(&[1.0, NAN, 0.0, INF], &mut rows, &mut gradient);
+        assert_eq!((rows[1], rows[3], gradient[1], gradient[3]), (0.0, 0.0, 0.0, 0.0));
+        let (mut same_rows, mut same_gradient) = ([7.0; 4], [7.0; 4]);
+        assert_eq!(of(&[1.0, 0.5, 0.0, 0.5], &mut same_rows, &mut same_gradient).total, summary.total);
+        assert_eq!((rows, gradient), (same_rows, same_gradient));
+        // The costs of its label count for nothing as well.
+        let free = BinaryCrossEntropy::new(2).miss_costs(&[1.0, 0.0]).false_alarm_costs(&[1.0, 0.0]);
+        assert_eq!(free.loss(&[0.0, 0.0], &[1.0, NAN]).unwrap().sum, f64::from(core::f32::consts::LN_2));
+        let index = 1;
+        assert_eq!(loss.loss(&z, &[1.0, NAN, 0.0, 0.0]), Err(Error::TargetOutOfRange { index }));
+    }
+}
+
+#[test]
+fn negative_sample_weights_turn_losses_and_gradients_round() {
+    let (z, t) = ([0.5, -1.0, 2.0], [1.0, 0.0, 0.25]);
+    for backend in backends() {
+        let loss = BinaryCrossEntropy::new(1).reduction(Reduction::Sum).backend(backend);
+        let (mut rows, mut turned, mut gradient, mut turned_gradient) = ([0.0; 3], [0.0; 3], [0.0; 3], [0.0; 3]);
+        loss.sample_weights(&[2.0; 3]).row_losses(&z, &t, &mut rows).unwrap();
+        loss.sample_weights(&[-2.0; 3]).row_losses(&z, &t, &mut turned).unwrap();
+        loss.sample_weights(&[2.0; 3]).gradient(&z, &t, 1.0, &mut gradient).unwrap();
+        loss.sample_weights(&[-2.0; 3]).gradient(&z, &t, 1.0, &mut turned_gradient).unwrap();
+        assert_eq!((rows.map(|x| -x), gradient.map(|x| -x)), (turned, turned_gradient));
+    }
 }

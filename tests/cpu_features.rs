@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::backends;
+use common::{backends, class_of};
 use rwwce::{Backend, BinaryCrossEntropy, CrossEntropy};
 
 /// Vector instructions by the names of the backends, the fastest first, and whether the standard library finds them.
@@ -115,6 +115,9 @@ fn a_backend_is_found_and_shown_by_its_name() {
             (backend.name().into(), format!("Backend({backend})"))
         );
         assert_eq!(backend.is_fused(), !["sse2", "simd128", "scalar"].contains(&backend.name()));
+        for other in Backend::available() {
+            assert_eq!(backend.has_same_bits_as(other), class_of(backend) == class_of(other), "{backend} {other}");
+        }
     }
     assert_eq!(Backend::by_name(""), None);
 }

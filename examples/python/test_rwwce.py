@@ -463,9 +463,11 @@ class Backends(unittest.TestCase):
             seen[name.decode()] = rwwce.cross_entropy(x, y).item()
             index += 1
         print("backends:", *seen)
-        self.assertGreaterEqual(len(seen), 2)
-        self.assertEqual(len({seen[name] for name in seen if name in ("avx512", "avx2", "neon", "scalar-fma")}), 1)
-        self.assertEqual(len({seen[name] for name in seen if name in ("sse2", "scalar")}), 1)
+        self.assertIn(best, seen)
+        # Those with FMA return the same bits; of every other kind a processor has one. All are close.
+        self.assertLessEqual(len({seen[name] for name in seen if name in ("avx512", "avx2", "neon")}), 1)
+        for loss in seen.values():
+            self.assertAlmostEqual(loss, seen[best], places=5)
         rwwce.force_backend(None)
         self.assertEqual(rwwce.backend(), best)
         with self.assertRaises(ValueError):

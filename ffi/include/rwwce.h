@@ -604,8 +604,8 @@ rwwce_status rwwce_loss(const struct rwwce_options *options,
                         struct rwwce_summary *summary,
                         struct rwwce_error *error);
 
-// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as `rwwce_loss`: for programs that
-// have no room for other options. What else this library can do is not linked with it.
+// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, with the best backend, in the same bits as
+// `rwwce_loss`: for programs that have no room for other options. What else this library can do is not linked with it.
 //
 // `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are made float by
 // `rwwce_widen`, of as many rows at a time as there is room for.
@@ -955,7 +955,8 @@ RWWCE_API
 const char *rwwce_version(void);
 
 // The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
-// roundings in a multiply-add) or "scalar-fma" (one). The processor is asked once. Never NULL.
+// roundings in a multiply-add) or "scalar-fma" (one). Where there are vectors, a library has the last two only if it was
+// built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never NULL.
 RWWCE_API
 const char *rwwce_backend_name(void);
 
@@ -964,7 +965,8 @@ RWWCE_API
 const char *rwwce_backend_available(size_t index);
 
 // 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if it is not supported. NULL is the best one.
-// Backends with the same answer return the same bits.
+// Backends with the same answer return the same bits, but for "scalar" and "scalar-fma", which compute in one lane: each of
+// these has bits of its own, the same on every machine, microcontrollers among them.
 RWWCE_API
 int32_t rwwce_backend_is_fused(const char *name);
 

@@ -72,8 +72,8 @@ pub unsafe extern "C" fn rwwce_loss(
     }
 }
 
-/// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, in the same bits as `rwwce_loss`: for programs that
-/// have no room for other options. What else this library can do is not linked with it.
+/// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, with the best backend, in the same bits as
+/// `rwwce_loss`: for programs that have no room for other options. What else this library can do is not linked with it.
 ///
 /// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are made float by
 /// `rwwce_widen`, of as many rows at a time as there is room for.

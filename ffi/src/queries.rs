@@ -17,7 +17,8 @@ pub extern "C" fn rwwce_version() -> *const c_char {
 }
 
 /// The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
-/// roundings in a multiply-add) or "scalar-fma" (one). The processor is asked once. Never NULL.
+/// roundings in a multiply-add) or "scalar-fma" (one). Where there are vectors, a library has the last two only if it was
+/// built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn rwwce_backend_name() -> *const c_char {
     name_of(Backend::active()).as_ptr()
@@ -30,7 +31,8 @@ pub extern "C" fn rwwce_backend_available(index: usize) -> *const c_char {
 }
 
 /// 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if it is not supported. NULL is the best one.
-/// Backends with the same answer return the same bits.
+/// Backends with the same answer return the same bits, but for "scalar" and "scalar-fma", which compute in one lane: each of
+/// these has bits of its own, the same on every machine, microcontrollers among them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_backend_is_fused(name: *const c_char) -> i32 {
     // SAFETY: NULL or a string that ends with NUL, as the caller of a C function promises.

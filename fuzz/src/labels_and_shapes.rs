@@ -443,7 +443,7 @@ impl Case {
         if let Some(weights) = &self.sample_weights {
             let argument = Argument::SampleWeights;
             other.check(weights.len() != rows, own(argument, rows, weights.len()));
-            other.numbers(argument, weights, false);
+            other.numbers(argument, weights, true);
         }
         if function == Function::ClassSums {
             rules.broken.append(&mut other.broken);

@@ -68,7 +68,7 @@ fn all_backends() -> &'static [(Backend, bool)] {
     BACKENDS.get_or_init(|| Backend::available().map(|backend| (backend, common::is_slow(backend))).collect())
 }
 
-/// The backends for a case: those of a class, which have to agree, or all; the slow one only now and then.
+/// The backends for a case: those that are fused, those that are not, or all; the slow one only now and then.
 fn backends(u: &mut Unstructured<'_>) -> Result<impl Iterator<Item = Backend> + use<>> {
     let choice = u.arbitrary::<u8>()?;
     let chosen = move |&(backend, slow): &(Backend, bool)| match choice {
@@ -80,9 +80,9 @@ fn backends(u: &mut Unstructured<'_>) -> Result<impl Iterator<Item = Backend> + 
     Ok(all_backends().iter().copied().filter(chosen).map(|(backend, _)| backend))
 }
 
-/// The results of each class of backends so far, to hold those of the next one against.
+/// The results of the first backend of each class of same bits, to hold those of the next one against.
 #[derive(Default)]
-struct SameBits([Option<(Backend, Vec<u32>)>; 2]);
+struct SameBits(Vec<(Backend, Vec<u32>)>);
 
 impl SameBits {
     /// Panics where these numbers are not those of the backends before of the same class; NaN equals NaN.
@@ -93,9 +93,8 @@ impl SameBits {
         case: &dyn std::fmt::Debug,
     ) {
         let found: Vec<u32> = numbers.into_iter().flat_map(common::bits).collect();
-        let class = &mut self.0[usize::from(backend.is_fused())];
-        match class {
-            None => *class = Some((backend, found)),
+        match self.0.iter().find(|(first, _)| first.has_same_bits_as(backend)) {
+            None => self.0.push((backend, found)),
             Some((first, expected)) => {
                 if let Some(at) = (0..found.len().max(expected.len())).find(|&at| found.get(at) != expected.get(at)) {
                     let number = |of: &[u32]| of.get(at).map(|&bits| f32::from_bits(bits));

@@ -1,19 +1,30 @@
 //! Which instructions compute: the one place that chooses.
 
-#[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
-mod baseline;
 #[cfg(target_arch = "x86_64")]
 mod cpu;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod pulp;
+#[cfg_attr(
+    not(any(
+        feature = "scalar",
+        not(any(
+            target_feature = "sse2",
+            target_feature = "simd128",
+            all(target_arch = "aarch64", target_feature = "neon")
+        ))
+    )),
+    allow(dead_code, reason = "one lane is not asked for")
+)]
 mod scalar;
 pub(crate) mod vector;
 #[cfg(test)]
 mod vector_tests;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod wide_registers;
+#[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
+mod wide;
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
-use vector::{Operation, Vector};
+use vector::Driver;
 
 /// The instructions that a loss is computed with.
 ///
@@ -21,7 +32,7 @@ use vector::{Operation, Vector};
 /// proof that it may run. The best one is found once and remembered ([`Backend::active`]); every loss can be asked to
 /// use another.
 ///
-/// Backends of the same class ([`Backend::is_fused`]) return the same bits for the same input.
+/// Backends of the same class ([`Backend::has_same_bits_as`]) return the same bits for the same input.
 ///
 /// ```
 /// use rwwce::Backend;
@@ -35,32 +46,53 @@ use vector::{Operation, Vector};
 pub struct Backend(Kind);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
+#[allow(dead_code, reason = "which of them are compiled is for `KINDS` to say")]
 enum Kind {
-    #[cfg(target_arch = "x86_64")]
-    Avx512 = 1,
-    #[cfg(target_arch = "x86_64")]
+    Avx512,
     Avx2,
-    #[cfg(target_arch = "aarch64")]
     Neon,
-    #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
+    /// SSE2 or simd128.
     Baseline,
     ScalarFused,
     Scalar,
 }
 
-/// From the fastest to the slowest.
+/// The kinds that are compiled, from the fastest to the slowest. Where there are always vectors, one lane is compiled only
+/// where the feature `scalar` asks for it.
+///
+/// For development one kind can be compiled alone: `--cfg rwwce_only --cfg 'rwwce_only="avx2"'`.
 const KINDS: &[Kind] = &[
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx512")))]
     Kind::Avx512,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx2")))]
     Kind::Avx2,
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon", any(not(rwwce_only), rwwce_only = "neon")))]
     Kind::Neon,
-    #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
+    #[cfg(all(
+        any(target_feature = "sse2", target_feature = "simd128"),
+        any(not(rwwce_only), rwwce_only = "baseline")
+    ))]
     Kind::Baseline,
     // FMA in software is slower than two roundings.
+    #[cfg(any(
+        all(feature = "scalar", not(rwwce_only)),
+        rwwce_only = "scalar",
+        not(any(
+            target_feature = "sse2",
+            target_feature = "simd128",
+            all(target_arch = "aarch64", target_feature = "neon")
+        ))
+    ))]
     if scalar::HARDWARE_FMA { Kind::ScalarFused } else { Kind::Scalar },
+    #[cfg(any(
+        all(feature = "scalar", not(rwwce_only)),
+        rwwce_only = "scalar",
+        not(any(
+            target_feature = "sse2",
+            target_feature = "simd128",
+            all(target_arch = "aarch64", target_feature = "neon")
+        ))
+    ))]
     if scalar::HARDWARE_FMA { Kind::Scalar } else { Kind::ScalarFused },
 ];
 
@@ -71,11 +103,8 @@ impl Kind {
             Self::Avx512 => cpu::detect() >= cpu::Level::V4,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => cpu::detect() >= cpu::Level::V3,
-            #[cfg(target_arch = "aarch64")]
-            Self::Neon => cfg!(target_feature = "neon"),
-            #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
-            Self::Baseline => cfg!(any(target_feature = "sse2", target_feature = "simd128")),
-            Self::ScalarFused | Self::Scalar => true,
+            // The compilation target decides.
+            _ => true,
         }
     }
 }
@@ -105,9 +134,9 @@ impl Backend {
             return Self(kind);
         }
         // Several threads may come here at once; they find the same.
-        let Some(position) = KINDS.iter().position(|kind| kind.is_supported()) else { return Self(Kind::Scalar) };
+        let Some(position) = KINDS.iter().position(|kind| kind.is_supported()) else { return Self(Kind::Baseline) };
         BEST.store(position as u8 + 1, Ordering::Relaxed);
-        KINDS.get(position).map_or(Self(Kind::Scalar), |&kind| Self(kind))
+        KINDS.get(position).map_or(Self(Kind::Baseline), |&kind| Self(kind))
     }
 
     /// Every backend that this processor supports, the fastest first.
@@ -126,61 +155,82 @@ impl Backend {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self.0 {
-            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
-            #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
-            #[cfg(target_arch = "aarch64")]
             Kind::Neon => "neon",
-            #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+            Kind::Baseline if cfg!(target_arch = "wasm32") => "simd128",
             Kind::Baseline => "sse2",
-            #[cfg(target_arch = "wasm32")]
-            Kind::Baseline => "simd128",
             Kind::ScalarFused => "scalar-fma",
             Kind::Scalar => "scalar",
         }
     }
 
     /// Whether a multiply-add rounds once (AVX-512, AVX2, NEON, `scalar-fma`) or twice (SSE2, simd128, `scalar`).
-    ///
-    /// Backends with the same answer return the same bits.
     #[must_use]
     pub const fn is_fused(self) -> bool {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 | Kind::Avx2 => true,
-            #[cfg(target_arch = "aarch64")]
-            Kind::Neon => true,
-            #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
-            Kind::Baseline => false,
-            Kind::ScalarFused => true,
-            Kind::Scalar => false,
-        }
+        matches!(self.0, Kind::Avx512 | Kind::Avx2 | Kind::Neon | Kind::ScalarFused)
     }
 
-    /// Runs a computation with the instructions of this backend.
+    /// Whether two backends return the same bits for the same input: both compute with vectors, or neither does, and a
+    /// multiply-add [rounds once](Self::is_fused) on both, or on neither.
+    ///
+    /// One lane is a class of its own, since it computes the weighted loss without f64, which microcontrollers do not have
+    /// in hardware. Every machine can compute as they do, with the feature `scalar`.
+    #[must_use]
+    pub const fn has_same_bits_as(self, other: Self) -> bool {
+        self.is_fused() == other.is_fused() && self.is_scalar() == other.is_scalar()
+    }
+
+    const fn is_scalar(self) -> bool {
+        matches!(self.0, Kind::ScalarFused | Kind::Scalar)
+    }
+
+    /// Drives a computation with the vectors of this backend.
     #[inline]
-    pub(crate) fn run<O: Operation>(self, operation: O) -> O::Output {
+    pub(crate) fn drive<D: Driver>(self, driver: D) -> D::Output {
         match self.0 {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx512")))]
             Kind::Avx512 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V4.
-                wide_registers::Pulp(unsafe { pulp::x86::V4::new_unchecked() }).run(operation)
+                driver.drive(pulp::Pulp(unsafe { ::pulp::x86::V4::new_unchecked() }))
             }
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx2")))]
             Kind::Avx2 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V3.
-                wide_registers::Pulp(unsafe { pulp::x86::V3::new_unchecked() }).run(operation)
+                driver.drive(pulp::Pulp(unsafe { ::pulp::x86::V3::new_unchecked() }))
             }
-            #[cfg(target_arch = "aarch64")]
-            Kind::Neon => {
-                // SAFETY: this kind is only given out where the compilation target includes NEON.
-                wide_registers::Pulp(unsafe { pulp::aarch64::Neon::new_unchecked() }).run(operation)
+            #[cfg(any(
+                all(feature = "scalar", not(rwwce_only)),
+                rwwce_only = "scalar",
+                not(any(
+                    target_feature = "sse2",
+                    target_feature = "simd128",
+                    all(target_arch = "aarch64", target_feature = "neon")
+                ))
+            ))]
+            Kind::ScalarFused => driver.drive(scalar::Scalar(scalar::Fused)),
+            #[cfg(any(all(feature = "scalar", not(rwwce_only)), rwwce_only = "scalar"))]
+            Kind::Scalar => driver.drive(scalar::Scalar(scalar::Unfused)),
+            // What the compilation target always has.
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon", any(not(rwwce_only), rwwce_only = "neon")))]
+            _ => {
+                // SAFETY: the compilation target includes NEON.
+                driver.drive(pulp::Pulp(unsafe { ::pulp::aarch64::Neon::new_unchecked() }))
             }
-            #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
-            Kind::Baseline => baseline::Baseline.run(operation),
-            Kind::ScalarFused => scalar::Scalar(scalar::Fused).run(operation),
-            Kind::Scalar => scalar::Scalar(scalar::Unfused).run(operation),
+            #[cfg(all(
+                any(target_feature = "sse2", target_feature = "simd128"),
+                any(not(rwwce_only), rwwce_only = "baseline")
+            ))]
+            _ => driver.drive(wide::Baseline),
+            #[cfg(not(any(
+                target_feature = "sse2",
+                target_feature = "simd128",
+                all(target_arch = "aarch64", target_feature = "neon")
+            )))]
+            _ => driver.drive(scalar::Scalar(scalar::Unfused)),
+            #[cfg(all(rwwce_only, any(target_feature = "sse2", target_feature = "simd128", target_feature = "neon")))]
+            #[allow(unreachable_patterns, reason = "where the one backend is what the target always has")]
+            _ => panic!("only one backend has been compiled, and this processor lacks it"),
         }
     }
 }

@@ -77,12 +77,13 @@ impl<A: MulAdd> Vector for Scalar<A> {
     type Lane = Self;
 
     #[inline(always)]
-    fn run<O: Operation>(self, operation: O) -> O::Output {
-        self.0.run(operation)
-    }
-    #[inline(always)]
     fn lane(self) -> Self {
         self
+    }
+
+    #[inline(always)]
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        self.0.run(operation)
     }
     #[inline(always)]
     fn splat(self, value: f32) -> f32 {
@@ -151,6 +152,10 @@ impl<A: MulAdd> Vector for Scalar<A> {
         (a, b)
     }
     #[inline(always)]
+    fn unzip(self, a: f32, b: f32) -> (f32, f32) {
+        (a, b)
+    }
+    #[inline(always)]
     fn to_bits(self, a: f32) -> u32 {
         a.to_bits()
     }
@@ -175,8 +180,8 @@ impl<A: MulAdd> Vector for Scalar<A> {
         a | b
     }
     #[inline(always)]
-    fn equal_bits(self, a: u32, b: u32) -> bool {
-        a == b
+    fn xor_bits(self, a: u32, b: u32) -> u32 {
+        a ^ b
     }
     #[inline(always)]
     fn any_bit(self, a: u32) -> bool {

@@ -1,6 +1,7 @@
-//! What a backend must offer: a vector of f32 and a dozen operations on it.
+//! What a backend must offer: a vector of f32, its masks, and some thirty operations on them.
 
-use crate::kernel::VIRTUAL_LANES;
+/// The number of partial sums of a row, the same on every backend.
+pub(crate) const VIRTUAL_LANES: usize = 16;
 
 /// A computation that is written once, over any [`Vector`].
 ///
@@ -13,14 +14,29 @@ pub(crate) trait Operation {
     fn run<S: Vector>(self, s: S) -> Self::Output;
 }
 
+/// A computation in several operations. What stands between them, and what is rare, is compiled without the instructions
+/// of the backend, and is for the compiler to inline or not.
+pub(crate) trait Driver {
+    /// What it computes.
+    type Output;
+    /// Computes it, each operation by [`Vector::run`].
+    fn drive<S: Vector>(self, s: S) -> Self::Output;
+}
+
+/// A [`Vector`] of one lane.
+pub(crate) trait OneLane: Vector<F = f32, U = u32, M = bool> {}
+
+impl<S: Vector<F = f32, U = u32, M = bool>> OneLane for S {}
+
 /// The instructions of one backend. A value is a proof that the processor has them.
 ///
 /// Everything here is exact or correctly rounded, so that two backends with the same [`Vector::FUSED`] return the same
-/// bits. Lanes meet in [`Vector::zip`] alone, which only moves numbers: the kernels reduce in a fixed order of their own.
+/// bits. Lanes meet in [`Vector::zip`] and [`Vector::unzip`], which only move numbers, and in [`Vector::sums_to_four`],
+/// whose order is fixed.
 pub(crate) trait Vector: Copy {
     /// Number of f32 in a vector: a divisor of [`VIRTUAL_LANES`].
     const LANES: usize;
-    /// Whether there are several. What one lane does otherwise is a matter of speed and size.
+    /// Whether there are several.
     const WIDE: bool = Self::LANES > 1;
     /// Number of vectors that hold one number for each virtual lane.
     const GROUPS: usize = VIRTUAL_LANES / Self::LANES;
@@ -30,16 +46,16 @@ pub(crate) trait Vector: Copy {
     type F: Copy;
     /// A vector of the same number of u32.
     type U: Copy;
-    /// The result of a comparison, lane by lane.
+    /// A mask: the result of a comparison, lane by lane.
     type M: Copy;
-    /// One lane with the same instructions, for rows too few to fill a vector.
-    type Lane: Vector<F = f32, U = u32, M = bool>;
+    /// One lane, whose multiply-add rounds as often.
+    type Lane: OneLane;
+
+    /// One lane.
+    fn lane(self) -> Self::Lane;
 
     /// Runs `operation` with the instructions of this backend enabled.
     fn run<O: Operation>(self, operation: O) -> O::Output;
-
-    /// One lane with the same instructions.
-    fn lane(self) -> Self::Lane;
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::F;
@@ -77,6 +93,8 @@ pub(crate) trait Vector: Copy {
     /// The lanes of both in turn, a first: those of the lower halves, and those of the upper halves; of one lane each,
     /// the two as they are.
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
+    /// The inverse of [`Vector::zip`]: the even lanes of a and then of b, and the odd ones.
+    fn unzip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
     /// The bits of each lane.
     fn to_bits(self, a: Self::F) -> Self::U;
@@ -90,12 +108,79 @@ pub(crate) trait Vector: Copy {
     fn and_bits(self, a: Self::U, b: Self::U) -> Self::U;
     /// a | b
     fn or_bits(self, a: Self::U, b: Self::U) -> Self::U;
-    /// a = b
-    fn equal_bits(self, a: Self::U, b: Self::U) -> Self::M;
+    /// a ^ b
+    fn xor_bits(self, a: Self::U, b: Self::U) -> Self::U;
     /// Whether any bit of any lane is set.
     fn any_bit(self, a: Self::U) -> bool;
     /// a << N
     fn shift_left<const N: u32>(self, a: Self::U) -> Self::U;
     /// a >> N, zeros coming in
     fn shift_right<const N: u32>(self, a: Self::U) -> Self::U;
+
+    /// Bit i: whether lane i of a mask is set.
+    #[inline(always)]
+    fn bits_of_mask(self, mask: Self::M) -> u32 {
+        let lanes = self.to_array(self.select(mask, self.splat(1.0), self.splat(0.0)));
+        lanes.iter().rev().fold(0, |bits, &lane| bits << 1 | u32::from(lane != 0.0))
+    }
+
+    /// The mask of the first `count` lanes.
+    #[inline(always)]
+    fn first_lanes(self, count: usize) -> Self::M {
+        self.less(self.lanes(), self.splat(count.min(VIRTUAL_LANES) as f32))
+    }
+
+    /// The number of each lane.
+    #[inline(always)]
+    fn lanes(self) -> Self::F {
+        self.load(&INDICES, 0)
+    }
+
+    /// The first `LANES` elements of `from`; `fill` in lanes for which there is none.
+    #[inline(always)]
+    fn load_some(self, from: &[f32], fill: f32) -> Self::F {
+        self.load_inside(from, 0).unwrap_or_else(|| {
+            let mut lanes = [fill; VIRTUAL_LANES];
+            for (lane, &element) in lanes.iter_mut().zip(from) {
+                *lane = element;
+            }
+            self.load(&lanes, 0)
+        })
+    }
+
+    /// Writes as many lanes as `to` has room for.
+    #[inline(always)]
+    fn store_some(self, values: Self::F, to: &mut [f32]) {
+        if to.len() >= Self::LANES {
+            return self.store(values, to, 0);
+        }
+        for (element, lane) in to.iter_mut().zip(self.to_array(values)) {
+            *element = lane;
+        }
+    }
+
+    /// The lanes, and zeros.
+    #[inline(always)]
+    fn to_array(self, values: Self::F) -> [f32; VIRTUAL_LANES] {
+        let mut lanes = [0.0; VIRTUAL_LANES];
+        self.store(values, &mut lanes, 0);
+        lanes
+    }
+
+    /// Of `LANES` vectors, the first of these, the sums of the lanes j, j + 4, j + 8 and j + 12, as many as there are: (j and
+    /// j + 8) and (j + 4 and j + 12), for j from 0 to 3. Vector j of the result has the sums j of each; its partner is what
+    /// the rounding of their last addition loses. Not for one lane.
+    #[inline(always)]
+    fn sums_to_four(self, of: &[Self::F; VIRTUAL_LANES]) -> Four<Self::F> {
+        // Of four lanes, as every backend that has no other way.
+        let (even, odd) = (self.zip(of[0], of[2]), self.zip(of[1], of[3]));
+        let (first, second) = (self.zip(even.0, odd.0), self.zip(even.1, odd.1));
+        ([first.0, first.1, second.0, second.1], [self.splat(0.0); 4])
+    }
 }
+
+/// Four sums of as many rows as a vector has lanes, and what they lack.
+pub(crate) type Four<F> = ([F; 4], [F; 4]);
+
+/// The numbers of the lanes.
+const INDICES: [f32; VIRTUAL_LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];

@@ -1,8 +1,7 @@
 //! What a backend promises, operation by operation, against plain numbers; of one lane with its instructions as well.
 
 use super::Backend;
-use super::vector::{Operation, Vector};
-use crate::kernel::VIRTUAL_LANES;
+use super::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use std::println;
 use std::vec::Vec;
 
@@ -31,21 +30,25 @@ fn same(found: f32, expected: f32) -> bool {
 /// Checks everything for the vectors that it runs with, and returns how many lanes they have.
 struct Contract;
 
+impl Driver for Contract {
+    type Output = usize;
+
+    fn drive<S: Vector>(self, s: S) -> usize {
+        s.run(self)
+    }
+}
+
 impl Operation for Contract {
-    type Output = Vec<usize>;
+    type Output = usize;
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> Vec<usize> {
+    fn run<S: Vector>(self, s: S) -> usize {
         arithmetic(s);
         comparisons(s);
         bits(s);
         memory(s);
-        if S::WIDE {
-            let mut lanes = Contract.run(s.lane());
-            lanes.insert(0, S::LANES);
-            return lanes;
-        }
-        [S::LANES].into()
+        masks_and_sums(s);
+        S::LANES
     }
 }
 
@@ -124,8 +127,7 @@ fn bits<S: Vector>(s: S) {
             holds(s.or_bits(x, y), &|lane| a[lane] | b[lane]);
             holds(s.shift_left::<7>(x), &|lane| a[lane] << 7);
             holds(s.shift_right::<9>(x), &|lane| a[lane] >> 9);
-            let (one, two) = (s.splat(1.0), s.splat(2.0));
-            each(&lanes(s, s.select(s.equal_bits(x, y), one, two)), |lane| if a[lane] == b[lane] { 1.0 } else { 2.0 });
+            holds(s.xor_bits(x, y), &|lane| a[lane] ^ b[lane]);
         }
     }
     assert!(!s.any_bit(s.splat_bits(0)));
@@ -155,11 +157,54 @@ fn memory<S: Vector>(s: S) {
     let in_turn = |i: usize| numbers[i / 2 + i % 2 * S::LANES];
     each(&lanes(s, low), in_turn);
     each(&lanes(s, high), |lane| in_turn(S::LANES + lane));
+    let (even, odd) = s.unzip(low, high);
+    each(&lanes(s, even), |lane| numbers[lane]);
+    each(&lanes(s, odd), |lane| numbers[S::LANES + lane]);
+    for len in 0..=VIRTUAL_LANES + 1 {
+        let some = lanes(s, s.load_some(&numbers[..len], -1.0));
+        each(&some, |lane| if lane < len { numbers[lane] } else { -1.0 });
+        let mut written = numbers[..len].to_vec();
+        s.store_some(s.splat(-1.0), &mut written);
+        each(&written, |i| if i < S::LANES { -1.0 } else { numbers[i] });
+    }
+}
+
+fn masks_and_sums<S: Vector>(s: S) {
+    let (one, two) = (s.splat(1.0), s.splat(2.0));
+    for count in 0..=VIRTUAL_LANES {
+        each(&lanes(s, s.select(s.first_lanes(count), one, two)), |lane| if lane < count { 1.0 } else { 2.0 });
+        let ones = [1.0; VIRTUAL_LANES];
+        let mut numbers = [0.0; VIRTUAL_LANES + 1];
+        numbers[count] = 1.0;
+        let mask = s.equal(s.load(&numbers, 0), s.load(&ones, 0));
+        assert_eq!(s.bits_of_mask(mask), if count < S::LANES { 1 << count } else { 0 });
+        assert_eq!(s.bits_of_mask(s.first_lanes(count)), (1 << count.min(S::LANES)) - 1);
+    }
+    // Sums that tell the order of addition.
+    let (x, a) = vector(s, &[1.0, 3e7, -3e7, 0.1, 1e-3, 7e7, 0.3, 5.0, -1.1, 2e7, 3.3, -2e7], 3);
+    if S::LANES >= 4 {
+        let mut rows = [x; VIRTUAL_LANES];
+        for (row, of) in rows.iter_mut().enumerate() {
+            *of = s.mul(x, s.splat(1.0 + row as f32));
+        }
+        let (sums, lost) = s.sums_to_four(&rows);
+        for j in 0..4 {
+            let pair = |row: usize| {
+                let lane = |lane: usize| if lane < S::LANES { a[lane] * (1.0 + row as f32) } else { 0.0 };
+                (lane(j) + lane(j + 8), lane(j + 4) + lane(j + 12))
+            };
+            each(&lanes(s, sums[j]), |row| pair(row).0 + pair(row).1);
+            each(&lanes(s, lost[j]), |row| {
+                let (a, b) = pair(row);
+                (f64::from(a) + f64::from(b) - f64::from(a + b)) as f32
+            });
+        }
+    }
 }
 
 #[test]
 fn every_backend_keeps_the_contract() {
     for backend in Backend::available() {
-        println!("{backend}: {:?} lanes", backend.run(Contract));
+        println!("{backend}: {} lanes", backend.drive(Contract));
     }
 }

@@ -1,59 +1,176 @@
-//! exp, without the subtraction that loses what matters.
+//! exp of logits, in f32.
 //!
-//! x = k·ln 2 + f with |f| ≤ ln 2 / 2 (a hair more after rounding), so eˣ = 2ᵏ·eᶠ. A row needs exp(xₖ − xᵣ) for its
-//! reference class r. Subtracting in f32 first would lose up to half an ulp of the larger logit, which for (17, 0, 0)
-//! is already 10⁻⁶ of the result. Instead the reference is reduced as well, its integer joins the integers of the row,
-//! and its factor e^(−fᵣ) is applied once, to the sum.
+//! x = k·ln 2 + f with |f| ≤ ln 2 / 2 (a hair more after rounding), so eˣ = 2ᵏ·eᶠ. What is subtracted from the logits of
+//! a row to keep them in range joins the integers k, and so changes no digit of the result: a row has the same mantissas
+//! whatever its reference is.
 
-use super::long_rows::HEADROOM;
-use super::pair::{Pair, fast_two_sum};
-use crate::backend::vector::Vector;
+use super::limits::{FAR, FAST_BIAS};
+use crate::backend::vector::{OneLane, Operation, Vector};
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
-/// The first 15 bits of ln 2: its product with an integer below 738 is exact.
-const LN2_HI: f32 = 0.693_145_75;
+/// The first 12 bits of ln 2: its product with an integer of 12 bits is exact.
+pub(crate) const LN2_HI: f32 = 0.693_115_25;
 /// ln 2 − `LN2_HI`
-const LN2_LO: f32 = 1.428_606_8e-6;
-/// ln 2 − the nearest f32
-const LN2_REST: f32 = -1.904_654_3e-9;
+pub(crate) const LN2_LO: f32 = 3.194_618_5e-5;
 /// 1.5 · 2²³: adding it rounds to an integer, which then stands in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 /// The exponent bias of f32.
 const EXPONENT_BIAS: f32 = 127.0;
 
-/// What is rounded to −127 and to 128, the powers 0 and ∞. Not these integers: where the host program has the processor
-/// round up or down, a hair beside them would become −128 or 129, whose fields are those of other numbers.
+/// Clamp limits a quarter inside the last representable exponents, −127 (the power 0) and 128 (∞), so that directed
+/// rounding cannot step past them.
 const LOWEST: f32 = -126.75;
 const HIGHEST: f32 = 127.75;
 
-/// Where the reference is at least this far from zero, subtracting first is exact for every difference that matters:
-/// f32 subtraction is exact within a factor of 2, and exp(−192) is below the range of the results, weights included.
-const FAR: f32 = 384.0;
+/// (eᶠ − 1 − f)/f²
+#[inline(always)]
+pub(crate) fn exp_rest<S: Vector>(s: S, f: S::F) -> S::F {
+    let c = |bits| s.splat(f32::from_bits(bits));
+    let p = c(0x3ab5_24ae);
+    let p = s.mul_add(p, f, c(0x3c09_1cd0));
+    let p = s.mul_add(p, f, c(0x3d2a_ac5a));
+    let p = s.mul_add(p, f, c(0x3e2a_aa49));
+    s.mul_add(p, f, c(0x3eff_fffe))
+}
 
-/// eᶠ for |f| ≤ 0.3469: minimax in relative error with f32 coefficients, 2^−28.2 before rounding.
+/// eᶠ for |f| ≤ 0.3469: minimax in relative error with f32 coefficients, 2^−28.2 before rounding. The 1 is added last, so
+/// that what is rounded before is small.
 #[inline(always)]
 fn exp_reduced<S: Vector>(s: S, f: S::F) -> S::F {
-    let one = s.splat(1.0);
-    let q = exp_tail(s, f);
-    if S::FUSED {
-        s.mul_add(s.mul_add(q, f, one), f, one)
-    } else {
-        // As many operations, but the products are small when they are rounded.
-        s.add(s.add(s.mul(s.mul(f, f), q), f), one)
+    s.add(s.mul_add(s.mul(f, f), exp_rest(s, f), f), s.splat(1.0))
+}
+
+/// x − k·ln 2
+#[inline(always)]
+fn reduced<S: Vector>(s: S, x: S::F, k: S::F) -> S::F {
+    s.mul_add(k, s.splat(-LN2_LO), s.mul_add(k, s.splat(-LN2_HI), x))
+}
+
+/// The exponential of a logit in range, and k + [`FAST_BIAS`] in bits, of which only the low seven are set if it was.
+#[inline(always)]
+pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
+    let round = s.splat(ROUND);
+    let t = s.mul_add(x, s.splat(LOG2_E), round);
+    let k = s.sub(t, round);
+    let bits = s.to_bits(t);
+    let mantissa = s.to_bits(exp_reduced(s, reduced(s, x, k)));
+    let e = s.of_bits(s.add_bits(mantissa, s.shift_left::<23>(bits)));
+    (e, s.sub_bits(bits, s.splat_bits(ROUND.to_bits() - FAST_BIAS)))
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// Nothing is in range, so that all rows go the general way.
+    pub(crate) static GENERAL_WAY_ONLY: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+}
+
+/// Whether all logits whose bits are in this union were in range.
+#[inline(always)]
+pub(crate) fn all_in_range<S: Vector>(s: S, union: S::U) -> bool {
+    #[cfg(test)]
+    if GENERAL_WAY_ONLY.get() {
+        return false;
+    }
+    !s.any_bit(s.shift_right::<7>(union))
+}
+
+/// The exponentials of logits side by side, whatever rows they belong to; whether all were in range.
+pub(crate) struct Exponentials<'a> {
+    /// `None`: they stand where the exponentials go.
+    pub(crate) logits: Option<&'a [f32]>,
+    /// As many, at least.
+    pub(crate) to: &'a mut [f32],
+    pub(crate) count: usize,
+}
+
+impl Operation for Exponentials<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> bool {
+        let Self { logits, to, count } = self;
+        let mut union = s.splat_bits(0);
+        let (to, _) = to.split_at_mut_checked(count).unwrap_or_default();
+        if let Some(logits) = logits {
+            // Two vectors at a time: the union is kept on the stack, for want of registers, and waits for itself.
+            let (mut pairs, mut from) = (to.chunks_exact_mut(2 * S::LANES), logits.chunks_exact(2 * S::LANES));
+            for (to, from) in pairs.by_ref().zip(from.by_ref()) {
+                let (a, first) = exp_in_range(s, s.load(from, 0));
+                let (b, second) = exp_in_range(s, s.load(from, S::LANES));
+                union = s.or_bits(union, s.or_bits(first, second));
+                s.store(a, to, 0);
+                s.store(b, to, S::LANES);
+            }
+            let rest = pairs.into_remainder().chunks_mut(S::LANES);
+            for (to, from) in rest.zip(from.remainder().chunks(S::LANES)) {
+                let (e, bits) = exp_in_range(s, s.load_some(from, 0.0));
+                union = s.or_bits(union, bits);
+                s.store_some(e, to);
+            }
+        } else {
+            for to in to.chunks_mut(S::LANES) {
+                let (e, bits) = exp_in_range(s, s.load_some(to, 0.0));
+                union = s.or_bits(union, bits);
+                s.store_some(e, to);
+            }
+        }
+        all_in_range(s, union)
     }
 }
 
-/// (eᶠ − 1 − f) / f²
+/// e^(x + low) for x in [−87, 0] and a low part of it.
 #[inline(always)]
-fn exp_tail<S: Vector>(s: S, f: S::F) -> S::F {
-    let p = s.splat(f32::from_bits(0x3ab5_24ae));
-    let p = s.mul_add(p, f, s.splat(f32::from_bits(0x3c09_1cd0)));
-    let p = s.mul_add(p, f, s.splat(f32::from_bits(0x3d2a_ac5a)));
-    let p = s.mul_add(p, f, s.splat(f32::from_bits(0x3e2a_aa49)));
-    s.mul_add(p, f, s.splat(f32::from_bits(0x3eff_fffe)))
+pub(crate) fn exp_of_pair<S: Vector>(s: S, x: S::F, low: S::F) -> S::F {
+    let round = s.splat(ROUND);
+    let t = s.mul_add(x, s.splat(LOG2_E), round);
+    let k = s.sub(t, round);
+    let f = s.add(s.mul_add(k, s.splat(-LN2_HI), x), s.mul_add(k, s.splat(-LN2_LO), low));
+    s.of_bits(s.add_bits(s.to_bits(exp_reduced(s, f)), s.shift_left::<23>(s.to_bits(t))))
 }
 
-/// exp(x − `shift`)·2^`power` for the elements x of a row.
+/// e^(x + low) = 2ᵏ·(1 + f + rest), for those who add the parts in f64.
+pub(crate) struct ExpInParts<F> {
+    pub(crate) f: F,
+    pub(crate) rest: F,
+    pub(crate) k: F,
+    /// 2ᵏ, if that is a normal number.
+    pub(crate) power: F,
+}
+
+impl<F: Copy> ExpInParts<F> {
+    #[inline(always)]
+    pub(crate) fn new<S: Vector<F = F>>(s: S, x: F, low: F) -> Self {
+        let round = s.splat(ROUND + EXPONENT_BIAS);
+        let t = s.mul_add(x, s.splat(LOG2_E), round);
+        let k = s.sub(t, round);
+        let (high, low) = (s.mul_add(k, s.splat(-LN2_HI), x), s.mul_add(k, s.splat(-LN2_LO), low));
+        let f = s.add(high, low);
+        let lost = s.add(s.sub(high, f), low);
+        let rest = s.mul_add(s.mul(f, f), exp_rest(s, f), lost);
+        Self { f, rest, k, power: s.of_bits(s.shift_left::<23>(s.to_bits(t))) }
+    }
+}
+
+/// What is taken from the logits of a row before exp: exp(x − shift)·2^power.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reference {
+    pub(crate) shift: f32,
+    /// An odd integer, so that halves are rounded to the same side with any: |power| ≤ 800.
+    pub(crate) power: f32,
+}
+
+impl Reference {
+    /// That of a row whose largest logit this is: it becomes a number near 1.
+    pub(crate) fn new(largest: f32) -> Self {
+        if largest.abs() < FAR {
+            let half = (largest * (0.5 * LOG2_E) + ROUND) - ROUND;
+            return Self { shift: 0.0, power: 1.0 - 2.0 * half };
+        }
+        Self { shift: if largest == f32::NEG_INFINITY { 0.0 } else { largest }, power: 1.0 }
+    }
+}
+
+/// exp(x − shift)·2^power for one [`Reference`].
 ///
 /// Results below about 2⁻¹²⁶ become 0, those above 2^127.5 become +∞; −∞ gives 0, NaN gives NaN. Otherwise within 1 ulp.
 #[derive(Clone, Copy)]
@@ -64,210 +181,47 @@ pub(crate) struct Exp<F> {
     ceiling: F,
 }
 
-/// What an [`Exp`] is made from.
-#[derive(Clone, Copy)]
-pub(crate) struct Scale {
-    /// 0 unless the reference is far from zero.
-    pub(crate) shift: f32,
-    /// An integer with |power| ≤ 800.
-    pub(crate) power: f32,
-}
-
-impl Scale {
-    /// Whether there is no shift, so that terms may be tried without a clamp.
-    #[inline(always)]
-    pub(crate) fn is_near(self) -> bool {
-        self.shift == 0.0
-    }
-
-    /// A logit whose exponential is 0, in range.
-    #[inline(always)]
-    pub(crate) fn logit_of_zero(self) -> f32 {
-        (LOWEST - self.power) * core::f32::consts::LN_2 + self.shift
-    }
-}
-
-/// An exponential in two factors: eᶠ, and 2ᵏ.
-pub(crate) struct Factors<S: Vector> {
-    pub(crate) mantissa: S::F,
-    pub(crate) power: S::F,
-    /// The exponent field of the power, and above it bits that are set where it does not fit.
-    pub(crate) field: S::U,
-}
-
 impl<F: Copy> Exp<F> {
     #[inline(always)]
-    pub(crate) fn new<S: Vector<F = F>>(s: S, scale: Scale) -> Self {
-        Self::of_rows(s, s.splat(scale.shift), s.splat(scale.power))
-    }
-
-    /// One [`Scale`] a lane.
-    #[inline(always)]
-    pub(crate) fn of_rows<S: Vector<F = F>>(s: S, shift: F, power: F) -> Self {
+    pub(crate) fn new<S: Vector<F = F>>(s: S, of: Reference) -> Self {
         // At the floor the exponent field of 2ᵏ is 0, at the ceiling all ones: the powers 0 and ∞.
-        let ln_2 = s.splat(core::f32::consts::LN_2);
-        Self {
-            shift,
-            round: s.add(s.add(power, s.splat(EXPONENT_BIAS)), s.splat(ROUND)),
-            floor: s.mul(s.sub(s.splat(LOWEST), power), ln_2),
-            ceiling: s.mul(s.sub(s.splat(HIGHEST), power), ln_2),
-        }
+        let limit = |exponent: f32| s.splat((exponent - of.power) * core::f32::consts::LN_2);
+        let round = s.splat((of.power + EXPONENT_BIAS) + ROUND);
+        Self { shift: s.splat(of.shift), round, floor: limit(LOWEST), ceiling: limit(HIGHEST) }
     }
 
-    /// `factor`·exp(x − shift)·2^power, with one more rounding; |`factor`| in [√½, 2).
     #[inline(always)]
-    pub(crate) fn times<S: Vector<F = F>>(&self, s: S, x: F, factor: F) -> F {
-        let e = self.factors(s, self.clamped(s, x));
-        s.mul(s.mul(e.mantissa, factor), e.power)
+    pub(crate) fn of<S: Vector<F = F>>(&self, s: S, x: F) -> F {
+        let (mantissa, power) = self.in_parts(s, self.clamped(s, x));
+        s.mul(mantissa, power)
     }
 
-    /// x − shift, kept where its exponential is in range.
+    /// `mantissa`·exp(x − shift)·2^power, with one more rounding; |`mantissa`| in [√½, 4·√2].
     #[inline(always)]
-    pub(crate) fn clamped<S: Vector<F = F>>(&self, s: S, x: F) -> F {
+    pub(crate) fn times<S: Vector<F = F>>(&self, s: S, x: F, mantissa: F) -> F {
+        let (of_x, power) = self.in_parts(s, self.clamped(s, x));
+        s.mul(s.mul(of_x, mantissa), power)
+    }
+
+    #[inline(always)]
+    fn clamped<S: Vector<F = F>>(&self, s: S, x: F) -> F {
         s.at_most(s.at_least(s.sub(x, self.shift), self.floor), self.ceiling)
     }
 
-    /// The factors of exp(x − shift)·2^power, where x − shift is clamped, or in range as [`Range`] tells of many at once.
     #[inline(always)]
-    pub(crate) fn of_any<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
-        self.factors(s, x)
-    }
-
-    /// [`Exp::of_any`], or [`Exp::term`], which then is the same but for the constants.
-    #[inline(always)]
-    pub(crate) fn of_either<S: Vector<F = F>>(&self, s: S, x: F, is_term: bool) -> Factors<S> {
-        let (hi, lo) = if S::FUSED && is_term { (core::f32::consts::LN_2, 0.0) } else { (LN2_HI, LN2_LO) };
-        let (t, k) = self.rounded(s, x);
-        let f = s.mul_add(k, s.splat(-hi), x);
-        factors(s, t, s.mul_add(k, s.splat(-lo), f))
-    }
-
-    /// exp(x − shift)·2^power.
-    #[inline(always)]
-    pub(crate) fn of<S: Vector<F = F>>(&self, s: S, x: F) -> F {
-        let e = self.factors(s, self.clamped(s, x));
-        s.mul(e.mantissa, e.power)
-    }
-
-    #[inline(always)]
-    fn factors<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
-        let (t, k) = self.rounded(s, x);
-        let f = s.mul_add(k, s.splat(-LN2_HI), x);
-        factors(s, t, s.mul_add(k, s.splat(-LN2_LO), f))
-    }
-
-    /// The factors of a term of a sum: exp(x)·2^power, where x is clamped, or in range as [`Range`] tells of many at once.
-    ///
-    /// With a fused multiply-add one constant for ln 2 serves: what it lacks is a factor that hardly varies among the
-    /// terms that count, and [`refined`] applies it to their sum.
-    #[inline(always)]
-    pub(crate) fn term<S: Vector<F = F>>(&self, s: S, x: F) -> Factors<S> {
-        if !S::FUSED {
-            return self.factors(s, x);
-        }
-        let (t, k) = self.rounded(s, x);
-        factors(s, t, s.mul_add(k, s.splat(-core::f32::consts::LN_2), x))
-    }
-
-    /// x·log2 e rounded to an integer k, in the low bits of t.
-    #[inline(always)]
-    fn rounded<S: Vector<F = F>>(&self, s: S, x: F) -> (F, F) {
+    fn in_parts<S: Vector<F = F>>(&self, s: S, x: F) -> (F, F) {
         let t = s.mul_add(x, s.splat(LOG2_E), self.round);
-        (t, s.sub(t, self.round))
+        let k = s.sub(t, self.round);
+        let power = s.of_bits(s.shift_left::<23>(s.to_bits(t)));
+        (exp_reduced(s, reduced(s, x, k)), power)
     }
 }
 
-/// eᶠ and 2ᵏ, where t holds k in its low bits.
-#[inline(always)]
-fn factors<S: Vector>(s: S, t: S::F, f: S::F) -> Factors<S> {
-    let field = s.to_bits(t);
-    Factors { mantissa: exp_reduced(s, f), power: s.of_bits(s.shift_left::<23>(field)), field }
-}
-
-/// A sum of [`Exp::term`]s with what the single constant for ln 2 lacks: the terms lack e^(−k·(ln 2 − its f32)), and k is
-/// near log2 of the sum for those that count. The sum is 2^`headroom` too large and lacks 2^−`exponent`, the power of its
-/// reference.
-#[inline(always)]
-pub(crate) fn refined<S: Vector>(s: S, sum: Pair<S::F>, exponent: S::F, headroom: f32) -> Pair<S::F> {
-    if !S::FUSED {
-        return sum;
-    }
-    // An integer in the low bits of 2²³ is that much more than 2²³.
-    let field = s.add_bits(s.shift_right::<23>(s.to_bits(sum.hi)), s.splat_bits(0x4b00_0000));
-    let log2 = s.sub(s.of_bits(field), s.splat(8_388_608.0 + EXPONENT_BIAS + headroom));
-    let lacking = s.mul(s.add(log2, exponent), s.splat(-LN2_REST));
-    Pair { hi: sum.hi, lo: s.mul_add(sum.hi, lacking, sum.lo) }
-}
-
-/// What a NaN, an infinity or an exponent out of range leaves behind in a union of fields.
-#[derive(Clone, Copy)]
-pub(crate) struct Range<U>(U);
-
-impl Range<u32> {
-    /// That of no field.
-    pub(crate) const EMPTY: Self = Self(ROUND.to_bits());
-}
-
-impl<U: Copy> Range<U> {
+impl Exp<f32> {
+    /// exp(x − shift)·2^power as mantissa and power of two, where that is below 2¹²⁷; nothing where it is 0.
     #[inline(always)]
-    pub(crate) fn of_one<S: Vector<U = U>>(e: &Factors<S>) -> Self {
-        Self(e.field)
-    }
-
-    #[inline(always)]
-    pub(crate) fn and<S: Vector<U = U>>(self, s: S, other: Self) -> Self {
-        Self(s.or_bits(self.0, other.0))
-    }
-
-    /// Whether every field was in [0, 255]: as long as they are, the bits above are those of [`ROUND`].
-    #[inline(always)]
-    pub(crate) fn all_in_range<S: Vector<U = U>>(self, s: S) -> bool {
-        !s.any_bit(s.shift_right::<8>(s.sub_bits(self.0, s.splat_bits(ROUND.to_bits()))))
-    }
-}
-
-/// The reference class of a row, reduced: exp(x − xᵣ) = exp(x − `shift`)·2^(−`exponent`)·`rest`.
-#[derive(Clone, Copy)]
-pub(crate) struct Reference<F> {
-    pub(crate) shift: F,
-    pub(crate) exponent: F,
-    pub(crate) rest: Pair<F>,
-}
-
-impl<F: Copy> Reference<F> {
-    /// That of a logit of 0.
-    #[inline(always)]
-    pub(crate) fn none<S: Vector<F = F>>(s: S) -> Self {
-        let zero = s.splat(0.0);
-        Self { shift: zero, exponent: zero, rest: Pair { hi: s.splat(1.0), lo: zero } }
-    }
-
-    /// exp(x − xᵣ)·2^[`HEADROOM`], but for the factor `rest`.
-    #[inline(always)]
-    pub(crate) fn term<S: Vector<F = F>>(&self, s: S) -> Exp<F> {
-        Exp::of_rows(s, self.shift, s.sub(s.splat(HEADROOM), self.exponent))
-    }
-
-    /// The references of several rows at once. `rest` is NaN where the logit is not finite.
-    #[inline(always)]
-    pub(crate) fn new<S: Vector<F = F>>(s: S, logit: F) -> Self {
-        let zero = s.splat(0.0);
-        let near = s.less(super::pair::magnitude(s, logit), s.splat(FAR));
-        let x = s.select(near, logit, zero);
-        let round = s.splat(ROUND);
-        let exponent = s.sub(s.mul_add(x, s.splat(LOG2_E), round), round);
-        // −f, with what its rounding loses.
-        let high = s.mul_add(exponent, s.splat(-LN2_HI), x);
-        let f = s.mul_add(exponent, s.splat(-LN2_LO), high);
-        let lost = s.mul_add(exponent, s.splat(-LN2_LO), s.sub(high, f));
-        let f = s.sub(zero, f);
-        // 1 − f is exact as a pair, the rest is below 0.07.
-        let sum = fast_two_sum(s, s.splat(1.0), f);
-        let rest = s.mul_add(s.mul(exp_tail(s, f), f), f, sum.lo);
-        let rest = s.sub(rest, s.mul(lost, sum.hi));
-        let rest = fast_two_sum(s, sum.hi, rest);
-        // 0 for a finite logit.
-        let poison = s.sub(logit, logit);
-        Self { shift: s.select(near, zero, logit), exponent, rest: Pair { hi: s.add(rest.hi, poison), lo: rest.lo } }
+    pub(crate) fn term<S: OneLane>(&self, s: S, x: f32) -> Option<(f32, f32)> {
+        let x = x - self.shift;
+        if x < self.floor { None } else { Some(self.in_parts(s, x)) }
     }
 }

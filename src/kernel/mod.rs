@@ -1,44 +1,61 @@
 //! The mathematics, written once over [`Vector`](crate::backend::vector::Vector).
 //!
-//! What a kernel promises:
-//! - Element k of a row belongs to virtual lane `k % VIRTUAL_LANES`, whatever the width of the hardware. The `DEPTH`
-//!   elements of a lane in one block of `BLOCK` are added in a fixed tree, the blocks (and at the end of a row quarters of
-//!   one) in their order as unevaluated pairs, the lanes in a fixed tree at the end. So every backend adds the same
-//!   numbers in the same order, and the error of a sum does not grow with its length.
-//! - Short rows stand across: one row a lane, whose terms are added class by class, again in small trees and pairs. What
-//!   a row comes to never depends on the rows beside it.
-//! - A missing element at the end of a row counts as −∞, whose exponential is +0: adding it changes no bit, so it may
-//!   as well be left out.
+//! A call takes its rows through a *tile*, some rows of logits in the first cache, by *phases*: plain loops over all that is
+//! in the tile, each of one file. What belongs to a row and not to a class (the sum, the logarithm, the factors of the
+//! gradient) stands in blocks of 16 rows, so that phases for it compute as many rows at once as a vector has lanes.
+//!
+//! | phase of the weighted loss | file |
+//! |---|---|
+//! | labels are read and checked, weights of the classes and samples found and added up | `classes` |
+//! | logits of any type and layout are brought into the tile | `tile` |
+//! | exponentials, which fit f32 without a reference for logits within ±44; other rows are *marked* | `exp` |
+//! | that of the label becomes 0, sums of rows | `sums` |
+//! | log(1 + E), 1 − p, what makes an exponential a probability | `row_scalars`, with `log1p` and `double` |
+//! | the focal factor and z-loss | `label_terms` |
+//! | marked rows anew: any logits, any weights, NaN and infinity | `general` |
+//! | weighted losses, their sum | `row_scalars` |
+//! | the gradient over the exponentials, sent to where it belongs | `weighted`, `tile` |
+//!
+//! | entry point | file |
+//! |---|---|
+//! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `few_rows` for some rows, `long_rows` where a row does not fit a tile |
+//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, its marked rows `terms_general` |
+//! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
+//! | one logit a label | `binary` |
+//! | given probabilities | `given` |
+//! | the weighted loss in one lane, in pairs of f32 | `one_lane`, with `pair` and `log_of_pair` |
+//!
+//! Every number that limits something, and why it is what it is, is in `limits`.
 
 pub(crate) mod binary;
-pub(crate) mod buffers;
-pub(crate) mod combined;
-#[cfg(test)]
-mod elementary_tests;
+pub(crate) mod classes;
+pub(crate) mod costs;
+pub(crate) mod double;
 pub(crate) mod exp;
-mod from_largest;
+pub(crate) mod few_rows;
+pub(crate) mod general;
+pub(crate) mod given;
+pub(crate) mod label_terms;
+pub(crate) mod limits;
 pub(crate) mod log1p;
-pub(crate) mod log_probabilities;
+pub(crate) mod log_of_pair;
+pub(crate) mod log_softmax;
 pub(crate) mod long_rows;
-pub(crate) mod narrow_rows;
-pub(crate) mod one_row;
+pub(crate) mod one_lane;
 pub(crate) mod pair;
-pub(crate) mod probabilities;
-pub(crate) mod rare_rows;
-mod row_gradient;
-pub(crate) mod row_part;
-mod short_rows;
+pub(crate) mod row_scalars;
+pub(crate) mod spread;
+pub(crate) mod sums;
 pub(crate) mod terms;
-mod tile;
-pub(crate) mod views;
+pub(crate) mod terms_general;
+pub(crate) mod tile;
+pub(crate) mod two_classes;
 pub(crate) mod weighted;
 
-/// The number of partial sums of a row, the same on every backend.
-pub(crate) const VIRTUAL_LANES: usize = 16;
-/// The number of elements of one lane in a block.
-pub(crate) const DEPTH: usize = 16;
-/// The number of elements that are summed before their total is added to those of the blocks before.
-pub(crate) const BLOCK: usize = VIRTUAL_LANES * DEPTH;
+#[cfg(test)]
+mod agreement_tests;
+#[cfg(test)]
+mod elementary_tests;
 
 /// `slice[start..start + len]`, or nothing where that is out of bounds, which validation has ruled out.
 #[inline(always)]
@@ -50,6 +67,20 @@ pub(crate) fn part<T>(slice: &[T], start: usize, len: usize) -> &[T] {
 #[inline(always)]
 pub(crate) fn part_mut<T>(slice: &mut [T], start: usize, len: usize) -> &mut [T] {
     slice.get_mut(start..).and_then(|rest| rest.get_mut(..len)).unwrap_or(&mut [])
+}
+
+/// `slice.chunks(len)`. Zipped, that one divides by its `len`, of which a compiler does not always see that it is not 0.
+#[inline(always)]
+pub(crate) fn chunks<T>(slice: &[T], len: usize) -> impl Iterator<Item = &[T]> {
+    let mut chunks = slice.chunks(len);
+    core::iter::from_fn(move || chunks.next())
+}
+
+/// The mutable form of [`chunks`].
+#[inline(always)]
+pub(crate) fn chunks_mut<T>(slice: &mut [T], len: usize) -> impl Iterator<Item = &mut [T]> {
+    let mut chunks = slice.chunks_mut(len);
+    core::iter::from_fn(move || chunks.next())
 }
 
 /// Copies as many elements as both have, and so cannot panic.

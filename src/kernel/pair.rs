@@ -3,7 +3,7 @@
 use crate::backend::vector::Vector;
 
 /// hi + lo, where |lo| is at most about half an ulp of hi.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair<F> {
     pub(crate) hi: F,
     pub(crate) lo: F,
@@ -55,24 +55,9 @@ pub(crate) fn product<S: Vector>(s: S, a: Pair<S::F>, b: Pair<S::F>) -> Pair<S::
     fast_two_sum(s, p.hi, s.add(p.lo, cross))
 }
 
-/// factor/(1 + sum), to about twice the precision of f32.
-#[inline(always)]
-pub(crate) fn over_one_plus<S: Vector>(s: S, factor: Pair<S::F>, sum: Pair<S::F>) -> Pair<S::F> {
-    let one = s.splat(1.0);
-    let all = two_sum(s, one, sum.hi);
-    let all = Pair { hi: all.hi, lo: s.add(all.lo, sum.lo) };
-    let inverse = s.div(one, all.hi);
-    let hi = s.mul(factor.hi, inverse);
-    let back = two_prod(s, hi, all.hi);
-    let left = s.sub(s.sub(factor.hi, back.hi), back.lo);
-    let left = s.add(s.sub(left, s.mul(hi, all.lo)), factor.lo);
-    Pair { hi, lo: s.mul(left, inverse) }
-}
-
 /// a · factor, exactly, for a power of two.
 #[inline(always)]
-pub(crate) fn scaled<S: Vector>(s: S, a: Pair<S::F>, factor: f32) -> Pair<S::F> {
-    let factor = s.splat(factor);
+pub(crate) fn scaled<S: Vector>(s: S, a: Pair<S::F>, factor: S::F) -> Pair<S::F> {
     Pair { hi: s.mul(a.hi, factor), lo: s.mul(a.lo, factor) }
 }
 
@@ -80,10 +65,4 @@ pub(crate) fn scaled<S: Vector>(s: S, a: Pair<S::F>, factor: f32) -> Pair<S::F> 
 #[inline(always)]
 pub(crate) fn select<S: Vector>(s: S, mask: S::M, yes: Pair<S::F>, no: Pair<S::F>) -> Pair<S::F> {
     Pair { hi: s.select(mask, yes.hi, no.hi), lo: s.select(mask, yes.lo, no.lo) }
-}
-
-/// |a|
-#[inline(always)]
-pub(crate) fn magnitude<S: Vector>(s: S, a: S::F) -> S::F {
-    s.of_bits(s.and_bits(s.to_bits(a), s.splat_bits(0x7fff_ffff)))
 }

@@ -1,4 +1,4 @@
-//! What the loss of a row is made of, and the row in f64, term by term, where the vectors cannot finish it.
+//! The losses that are not the weighted one alone, over the same tile.
 //!
 //! With the whole of the options the loss of a row is
 //!
@@ -10,36 +10,29 @@
 //! s·( F·(p_i − [i = y]) + U·p_i − u_i + σ_i − p_i·Σσ + 2λ·W·lse·p_i ), σ_j = fp[y,j]·p_j/(1 − p_j), U = Σ u_c,
 //!
 //! where F = a·((1 − p_y)^γ + γ·(1 − p_y)^(γ−1)·p_y·(−log p_y)).
+//!
+//! The reference class m is the one with the largest logit: −log p_c = (x_m − x_c) + log(1 + E), where E = Σ_{k≠m}
+//! exp(x_k − x_m), adds nothing but numbers that are not negative. 1 − p_m = E/(1 + E), every other p is at most ½.
 
-use crate::logits::Logits;
-use crate::problem::Rows;
-
-/// What the caller adds to or divides the logits by, before anything else: x/T + b.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Adjustment<'a> {
-    pub(crate) temperature: f32,
-    pub(crate) bias: Option<&'a [f32]>,
-}
-
-impl Adjustment<'_> {
-    #[inline(always)]
-    pub(crate) fn is_none(&self) -> bool {
-        self.temperature == 1.0 && self.bias.is_none()
-    }
-
-    /// The adjusted logit of a class.
-    #[inline(always)]
-    pub(crate) fn apply(&self, logit: f32, class: usize) -> f32 {
-        let scaled = if self.temperature == 1.0 { logit } else { logit / self.temperature };
-        self.bias.map_or(scaled, |bias| scaled + bias.get(class).copied().unwrap_or(0.0))
-    }
-}
+use super::classes::{Factors, ReadClasses, Weights};
+use super::costs::CostProducts;
+use super::exp::Exponentials;
+use super::general::{MarkRows, largest};
+use super::label_terms::{FocalAndZ, focal_factors};
+use super::limits::FAR_SCALE;
+use super::row_scalars::{Finish, Losses, is_held};
+use super::spread::{FillWeights, Gaps, Spread};
+use super::sums::{ExcludedSums, RowSums};
+use super::tile::{Batch, Place, ROWS, RowBlock, SMALLEST, Tile, with_tile};
+use super::{chunks_mut, copy, double, part, part_mut, terms_general};
+use crate::backend::Backend;
+use crate::backend::vector::{Driver, Operation, Vector};
+use crate::error::Error;
+use crate::reduction::Tally;
 
 /// The options that make up the loss of a row, validated.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
-    pub(crate) rows: &'a Rows<'a>,
-    pub(crate) adjustment: Adjustment<'a>,
     /// Target probabilities, shaped as the logits.
     pub(crate) soft: Option<&'a [f32]>,
     /// ε
@@ -53,304 +46,541 @@ pub(crate) struct Terms<'a> {
 }
 
 impl Terms<'_> {
-    /// Whether the loss is the weighted one of the logits as they are.
+    /// Whether the loss is the weighted one.
     pub(crate) fn are_plain(&self) -> bool {
-        self.adjustment.is_none() && !self.spread() && self.costs.is_none() && self.focal == 0.0 && self.z_loss == 0.0
+        let Self { soft, smoothing, costs, focal, z_loss } = *self;
+        soft.is_none() && smoothing == 0.0 && costs.is_none() && focal == 0.0 && z_loss == 0.0
+    }
+
+    /// The terms, if they are those of the label and of the row as a whole.
+    pub(crate) fn of_label_alone(&self) -> Option<FocalAndZ> {
+        let Self { focal, z_loss, .. } = *self;
+        (!self.has_spread() && self.costs.is_none()).then_some(FocalAndZ { focal, z_loss })
     }
 
     /// Whether there is a Σ_c u_c·(−log p_c).
-    #[inline(always)]
-    pub(crate) fn spread(&self) -> bool {
+    pub(crate) fn has_spread(&self) -> bool {
         self.soft.is_some() || self.smoothing != 0.0
     }
 
-    /// ε/C
-    #[inline(always)]
-    pub(crate) fn evenly(&self) -> f32 {
-        (f64::from(self.smoothing) / self.rows.classes() as f64) as f32
-    }
-
     /// 1 − ε
-    #[inline(always)]
     pub(crate) fn kept(&self) -> f64 {
         1.0 - f64::from(self.smoothing)
     }
 
+    /// ε/C
+    pub(crate) fn evenly(&self, classes: usize) -> f64 {
+        f64::from(self.smoothing) / classes as f64
+    }
+}
+
+/// What the terms add to what is known of the rows of a block.
+#[derive(Clone)]
+pub(crate) struct TermBlock {
+    /// y, or [`NO_LABEL`].
+    pub(crate) label: [usize; ROWS],
+    /// x_y
+    pub(crate) label_logit: [f32; ROWS],
     /// a
-    #[inline(always)]
-    pub(crate) fn own(&self, label: Option<usize>) -> f32 {
-        label.map_or(0.0, |label| (self.kept() * f64::from(self.rows.weight(label))) as f32)
-    }
+    pub(crate) own: [f64; ROWS],
+    /// u of the label and of the reference.
+    pub(crate) u_label: [f64; ROWS],
+    pub(crate) u_reference: [f64; ROWS],
+    /// Σ_{c≠m} u_c and Σ_c u_c·(x_m − x_c)
+    pub(crate) others: [f64; ROWS],
+    pub(crate) gaps: [f64; ROWS],
+    /// fp[y, m]
+    pub(crate) cost_reference: [f64; ROWS],
+    /// log E, where there are costs.
+    pub(crate) log_excluded: [f64; ROWS],
+    /// Σ_{j≠m} fp[y,j]·(−log(1 − p_j)) and Σ_{j≠m} σ_j
+    pub(crate) costs: [f64; ROWS],
+    pub(crate) odds: [f64; ROWS],
+    /// What makes an exponential the part of the gradient that is proportional to it, but for σ.
+    pub(crate) scale: [f64; ROWS],
+    /// The element of the gradient of the label.
+    pub(crate) at_label: [f32; ROWS],
+    /// What makes an exponential a probability times the factor of the row, and that factor.
+    pub(crate) weighed_probability: [f32; ROWS],
+    pub(crate) factor: [f32; ROWS],
+    /// The marked rows of which only the gradient is left to the general way: their losses are those of a call without one.
+    pub(crate) loss_is_known: u32,
+}
 
-    /// u_c
-    #[inline(always)]
-    fn of_class(&self, row: usize, class: usize) -> f64 {
-        if !self.spread() {
-            return 0.0;
+/// The label of a row that has none.
+pub(crate) const NO_LABEL: usize = usize::MAX;
+
+impl TermBlock {
+    pub(crate) const EMPTY: Self = {
+        let (zeros, numbers) = ([0.0; ROWS], [0.0; ROWS]);
+        Self {
+            label: [NO_LABEL; ROWS],
+            label_logit: numbers,
+            own: zeros,
+            u_label: zeros,
+            u_reference: zeros,
+            others: zeros,
+            gaps: zeros,
+            cost_reference: zeros,
+            log_excluded: zeros,
+            costs: zeros,
+            odds: zeros,
+            scale: zeros,
+            at_label: numbers,
+            weighed_probability: numbers,
+            factor: numbers,
+            loss_is_known: 0,
         }
-        let q = self.soft.map_or(0.0, |soft| soft.get(self.rows.element(row, class)).copied().unwrap_or(0.0));
-        f64::from(self.rows.weight(class)) * (self.kept() * f64::from(q) + f64::from(self.evenly()))
-    }
+    };
+}
 
-    /// Whether every weight of the row is 0, so that its logits do not matter.
-    pub(crate) fn weigh_nothing_in_f64(&self, row: usize) -> bool {
-        let label = self.rows.class(row);
-        let mut classes = 0..self.rows.classes();
-        self.own(label) == 0.0
-            && classes.all(|class| self.of_class(row, class) == 0.0 && self.cost(label, class) == 0.0)
-    }
+/// The loss of every row, with its gradient where there is room for one. Everything but the labels has been validated.
+pub(crate) struct TermRows<'a, 'b, const GRADIENT: bool> {
+    pub(crate) batch: Batch<'a>,
+    pub(crate) terms: Terms<'a>,
+    pub(crate) row_losses: Option<&'b mut [f32]>,
+    pub(crate) tally: &'b mut Tally,
+    pub(crate) weights: &'b mut Weights,
+}
 
-    /// fp[y, c]
-    #[inline(always)]
-    fn cost(&self, label: Option<usize>, class: usize) -> f64 {
-        let index = label.map(|label| label * self.rows.classes() + class);
-        let cost = self.costs.zip(index).and_then(|(costs, index)| costs.get(index));
-        cost.map_or(0.0, |&cost| f64::from(cost))
-    }
+impl<const GRADIENT: bool> Driver for TermRows<'_, '_, GRADIENT> {
+    type Output = Result<(), Error>;
 
-    /// (1 − p_y)^γ and F/a, from 1 − p_y, p_y and −log p_y.
-    #[inline(always)]
-    pub(crate) fn focal_factors(&self, miss: f64, hit: f64, loss: f64) -> (f64, f64) {
-        let gamma = f64::from(self.focal);
-        let factor = libm::pow(miss, gamma);
-        if loss == f64::INFINITY || miss == 0.0 {
-            return (factor, factor);
-        }
-        (factor, factor + gamma * libm::pow(miss, gamma - 1.0) * hit * loss)
+    fn drive<S: Vector>(mut self, s: S) -> Self::Output {
+        let rows = self.batch.rows;
+        with_tile::<5, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
     }
 }
 
-/// One row in f64: any logits, any weights. The table of NaN and infinity of the contract.
-pub(crate) struct RowInF64<'a> {
-    terms: &'a Terms<'a>,
-    row: usize,
-    label: Option<usize>,
-    /// The label, or no class: to be compared with classes. Of an `Option` compilers compare what is in it before whether
-    /// there is anything, and tools that watch memory report that.
-    own: usize,
-    /// The first of the largest logits.
-    index: usize,
-    largest: f64,
-    /// The largest of the others.
-    second: f64,
-    /// Σ over the others of exp(x_k − second)
-    others: f64,
-    /// log E = log Σ over the others of exp(x_k − largest)
-    log_excluded: f64,
-    /// log(1 + E) = −log p of the largest
-    log1p: f64,
-    any_nan: bool,
-}
+/// The blocks of a tile of rows with terms: fewer than the weighted loss takes, since there is more to a row; one where memory
+/// may be small.
+const BLOCKS: usize = if Backend::ONLY_SCALAR { 1 } else { 4 };
 
-impl<'a> RowInF64<'a> {
-    pub(crate) fn new(terms: &'a Terms<'a>, row: usize, logits: Logits<'_>) -> Self {
-        let (classes, label) = (terms.rows.classes(), terms.rows.class(row));
-        let mut this = Self {
-            terms,
-            row,
-            label,
-            own: label.unwrap_or(usize::MAX),
-            index: 0,
-            largest: f64::NEG_INFINITY,
-            second: f64::NEG_INFINITY,
-            others: 0.0,
-            log_excluded: f64::NEG_INFINITY,
-            log1p: 0.0,
-            any_nan: false,
-        };
-        for class in 0..classes {
-            let x = this.logit(logits, class);
-            this.any_nan |= x.is_nan();
-            if x > this.largest {
-                (this.index, this.second, this.largest) = (class, this.largest, x);
-            } else if x > this.second {
-                this.second = x;
-            }
+impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
+    #[inline(never)]
+    fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
+        let rows = self.batch.rows;
+        let mut terms = [TermBlock::EMPTY; BLOCKS];
+        let spread = Spread::new(&self.terms, rows).with_whole(&self.terms, rows.classes());
+        let spread = self.terms.has_spread().then_some(spread);
+        let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
+        if !S::WIDE && rows.classes() > SMALLEST {
+            // As where there is no more room: one lane has the same bits on every machine.
+            fitting = 0;
         }
-        if this.second > f64::NEG_INFINITY && !this.is_tied() {
-            for class in (0..classes).filter(|&class| class != this.index) {
-                this.others += libm::exp(this.logit(logits, class) - this.second);
-            }
-            this.log_excluded = libm::log(this.others) - (this.largest - this.second);
-            this.log1p = libm::log1p(libm::exp(this.log_excluded));
+        if let Some(spread) = spread.filter(|_| self.terms.soft.is_none()) {
+            // The same for all rows.
+            let room = tile.numbers.len();
+            let u = part_mut(tile.spare, room, fitting * rows.classes());
+            s.run(FillWeights { spread, targets: None, to: u, classes: rows.classes() });
         }
-        this
-    }
-
-    fn logit(&self, logits: Logits<'_>, class: usize) -> f64 {
-        let x = logits.number(self.terms.rows.element(self.row, class)).unwrap_or(f32::NAN);
-        f64::from(self.terms.adjustment.apply(x, class))
-    }
-
-    /// Whether several logits are +∞, so that only the others have a probability.
-    fn is_tied(&self) -> bool {
-        self.second == f64::INFINITY
-    }
-
-    /// Whether no class has a probability.
-    fn is_undefined(&self) -> bool {
-        self.any_nan || self.largest == f64::NEG_INFINITY
-    }
-
-    /// log Σ exp(x), which has a value where the probabilities have none, but for a NaN.
-    pub(crate) fn log_sum_exp(&self) -> f64 {
-        if self.any_nan { f64::NAN } else { self.largest + self.log1p }
-    }
-
-    /// −log p of a class; NaN where it has none.
-    pub(crate) fn minus_log_p_of(&self, logits: Logits<'_>, class: usize) -> f64 {
-        if self.is_undefined() { f64::NAN } else { self.minus_log_p(self.logit(logits, class), class) }
-    }
-
-    /// −log p
-    fn minus_log_p(&self, logit: f64, class: usize) -> f64 {
-        if self.is_tied() && logit == f64::INFINITY {
-            f64::NAN
-        } else if class == self.index {
-            self.log1p
-        } else {
-            (self.largest - logit) + self.log1p
-        }
-    }
-
-    /// −log(1 − p)
-    fn minus_log_q(&self, logit: f64, class: usize) -> f64 {
-        if class == self.index && !self.is_tied() {
-            self.log1p - self.log_excluded
-        } else {
-            -libm::log1p(-libm::exp(-self.minus_log_p(logit, class)))
-        }
-    }
-
-    /// 1 − p
-    fn q(&self, logit: f64, class: usize) -> f64 {
-        if class == self.index && !self.is_tied() {
-            libm::exp(self.log_excluded - self.log1p)
-        } else {
-            1.0 - libm::exp(-self.minus_log_p(logit, class))
-        }
-    }
-
-    /// The loss of a row, the weight of its sample included.
-    pub(crate) fn loss_of_row(terms: &'a Terms<'a>, row: usize, logits: Logits<'_>) -> f32 {
-        let sample = f64::from(terms.rows.sample_weight(row));
-        if sample == 0.0 { 0.0 } else { (Self::new(terms, row, logits).loss(logits) * sample) as f32 }
-    }
-
-    /// The loss of the row without the weight of its sample.
-    pub(crate) fn loss(&self, logits: Logits<'_>) -> f64 {
-        if self.is_undefined() {
-            return f64::NAN;
-        }
-        let terms = self.terms;
-        let own = f64::from(terms.own(self.label));
-        let (mut loss, mut whole, mut unknown) = (0.0, own, false);
-        // 0·∞ = 0; what has no value may still be too little to matter.
-        let mut add = |weight: f64, value: f64| {
-            if weight != 0.0 {
-                unknown |= value.is_nan();
-                loss += if value.is_nan() { 0.0 } else { weight * value };
-            }
-        };
-        if let Some(label) = self.label {
-            let x = self.logit(logits, label);
-            let focal = if terms.focal == 0.0 { 1.0 } else { self.focal(x, label).0 };
-            add(own * focal, self.minus_log_p(x, label));
-        }
-        if terms.spread() || terms.costs.is_some() {
-            for class in 0..terms.rows.classes() {
-                let u = terms.of_class(self.row, class);
-                let x = self.logit(logits, class);
-                whole += u;
-                add(u, self.minus_log_p(x, class));
-                add(terms.cost(self.label, class), self.minus_log_q(x, class));
-            }
-        }
-        if terms.z_loss != 0.0 {
-            let lse = self.log_sum_exp();
-            add(f64::from(terms.z_loss) * whole, lse * lse);
-        }
-        if unknown && loss.is_finite() { f64::NAN } else { loss }
-    }
-
-    fn focal(&self, x: f64, label: usize) -> (f64, f64) {
-        let loss = self.minus_log_p(x, label);
-        self.terms.focal_factors(self.q(x, label), libm::exp(-loss), loss)
-    }
-
-    /// Writes the gradient times `factor` over `gradient`, which has the shape of the logits; `logits` is where they are
-    /// when it is not over them.
-    pub(crate) fn write_gradient(&self, logits: Option<&[f32]>, gradient: &mut [f32], factor: f64) {
-        let (terms, classes) = (self.terms, self.terms.rows.classes());
-        let mut sums = GradientSums::default();
-        let defined = !self.is_undefined() && !self.is_tied();
-        if defined {
-            let x = Logits::F32(logits.unwrap_or(gradient));
-            if let Some(label) = self.label {
-                let own = f64::from(terms.own(self.label));
-                let focal = if terms.focal == 0.0 { 1.0 } else { self.focal(self.logit(x, label), label).1 };
-                sums.own = own * focal;
-                sums.whole = own;
-            }
-            for class in 0..classes {
-                let (u, cost) = (terms.of_class(self.row, class), terms.cost(self.label, class));
-                sums.spread += u;
-                if class == self.index {
-                    sums.cost_of_largest = cost;
-                } else if cost != 0.0 {
-                    let logit = self.logit(x, class);
-                    sums.odds += cost * libm::exp(-self.minus_log_p(logit, class)) / self.q(logit, class);
+        let mut first = 0;
+        while first < rows.count() {
+            let mut count = fitting.min(rows.count() - first);
+            if fitting == 0 {
+                count = ROWS.min(rows.count() - first).min(rows.left_in_sample(first).max(1));
+                if rows.positions() == 1 {
+                    count = ROWS.min(rows.count() - first);
                 }
             }
-            sums.whole += sums.spread;
+            let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+            s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights: &mut *self.weights })?;
+            self.read(first, count, blocks, &mut terms);
+            if GRADIENT {
+                let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
+                s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
+            }
+            if fitting == 0 {
+                for block in &mut *blocks {
+                    block.general = u32::MAX;
+                }
+            } else {
+                self.compute(s, &mut tile, &mut terms, spread, first, count);
+            }
+            let (batch, options) = (&mut self.batch, &self.terms);
+            if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.general != 0) {
+                terms_general::compute(s, batch, options, &mut tile, &mut terms, first, count);
+            }
+            let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+            s.run(Losses { first, blocks: &mut *blocks, tally: &mut *self.tally });
+            if let Some(out) = self.row_losses.as_deref_mut() {
+                for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
+                    copy(to, &block.loss);
+                }
+            }
+            first += count;
         }
-        for class in 0..classes {
-            let logit = self.logit(Logits::F32(logits.unwrap_or(gradient)), class);
-            let value = match defined {
-                _ if factor == 0.0 => 0.0,
-                true => self.element(&sums, logit, class) * factor,
-                false => f64::NAN,
-            };
-            if let Some(to) = gradient.get_mut(terms.rows.element(self.row, class)) {
-                *to = value as f32;
+        Ok(())
+    }
+
+    /// Labels and weights of the rows, as the terms have them: `weight` becomes that of the sample.
+    fn read(&self, first: usize, count: usize, blocks: &mut [RowBlock], terms: &mut [TermBlock]) {
+        let (rows, kept) = (self.batch.rows, self.terms.kept());
+        let has_labels = rows.labels().is_some();
+        for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
+            (block.general, terms.u_label, terms.label_logit) = (0, [0.0; ROWS], [0.0; ROWS]);
+            terms.loss_is_known = 0;
+            let rows_here = ROWS.min(count - start);
+            for lane in 0..ROWS {
+                let row = first + start + lane;
+                let counts = lane < rows_here && (rows.ignored().is_none() || rows.counts(row));
+                block.weight[lane] = if counts { f64::from(rows.sample_weight(row)) } else { 0.0 };
+                let is_label = counts && has_labels;
+                terms.label[lane] = if is_label { block.class[lane] } else { NO_LABEL };
+                terms.own[lane] = if is_label { kept * f64::from(rows.weight(block.class[lane])) } else { 0.0 };
             }
         }
     }
 
-    fn element(&self, sums: &GradientSums, logit: f64, class: usize) -> f64 {
-        let terms = self.terms;
-        let largest = class == self.index;
-        let (p, q) = (libm::exp(-self.minus_log_p(logit, class)), self.q(logit, class));
-        let u = terms.of_class(self.row, class);
-        let own = if class == self.own { -sums.own * q } else { sums.own * p };
-        let spread = if largest { (sums.spread - u) - sums.spread * q } else { sums.spread * p - u };
-        let mut value = own + spread - p * sums.odds;
-        if sums.cost_of_largest != 0.0 {
-            let p_largest = libm::exp(-self.log1p);
-            let of_others = if largest { -1.0 } else { libm::exp(logit - self.second) / self.others };
-            value -= sums.cost_of_largest * p_largest * of_others;
+    /// Losses and gradients of rows that fit the tile; those that are marked are left to the general way.
+    fn compute<S: Vector>(
+        &mut self,
+        s: S,
+        tile: &mut Tile<'_>,
+        terms: &mut [TermBlock],
+        spread: Option<Spread<'_>>,
+        first: usize,
+        count: usize,
+    ) {
+        let (batch, options, classes) = (&self.batch, &self.terms, self.batch.rows.classes());
+        let place = Place { first, rows: count, start: 0, width: classes };
+        let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count * classes);
+        let room = tile.numbers.len();
+        let (logits, spare) = tile.spare.split_at_mut_checked(room).unwrap_or_default();
+        let (u, spare) = spare.split_at_mut_checked(room).unwrap_or_default();
+        let (products, odds) = spare.split_at_mut_checked(room).unwrap_or_default();
+        batch.bring(s, place, logits);
+        s.run(References { logits, classes, blocks: &mut *blocks });
+        for (row, x) in part(logits, 0, len).chunks_exact(classes.max(1)).enumerate() {
+            if let Some(terms) = terms.get_mut(row / ROWS)
+                && let Some(&x) = x.get(terms.label[row % ROWS])
+            {
+                terms.label_logit[row % ROWS] = x;
+            }
         }
-        let cost = terms.cost(self.label, class);
-        if cost != 0.0 && !largest {
-            value += cost * p / q;
+        if !s.run(Exponentials { logits: Some(part(logits, 0, len)), to: tile.numbers, count: len }) {
+            s.run(MarkRows { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
         }
-        if terms.z_loss != 0.0 && sums.whole != 0.0 && p != 0.0 {
-            value += 2.0 * f64::from(terms.z_loss) * sums.whole * self.log_sum_exp() * p;
+        let exponentials = &mut *tile.numbers;
+        s.run(ExcludedSums { logits: None, exponentials, classes, rows: count, blocks: &mut *blocks });
+        s.run(Finish::<true, false> { blocks: &mut *blocks });
+        let mut sums = [[0.0; ROWS]; BLOCKS];
+        if let Some(spread) = spread {
+            if let Some(soft) = options.soft {
+                batch.bring_targets(s, soft, place, products);
+                spread.read(Some(part(products, 0, len)), classes, blocks, terms);
+                let targets = Some(part(products, 0, len));
+                s.run(FillWeights { spread, targets, to: part_mut(u, 0, len), classes });
+                // That of the reference is left out, and is no part of anything below.
+                for (row, u) in part_mut(u, 0, len).chunks_exact_mut(classes.max(1)).enumerate() {
+                    let class = blocks.get(row / ROWS).map_or(0, |block| block.class[row % ROWS]);
+                    u.get_mut(class).into_iter().for_each(|u| *u = 0.0);
+                }
+                s.run(RowSums { numbers: u, classes, rows: count, sums: &mut sums });
+                terms.iter_mut().zip(&sums).for_each(|(terms, sums)| terms.others = *sums);
+            } else {
+                spread.read(None, classes, blocks, terms);
+                for terms in &mut *terms {
+                    for (others, u) in terms.others.iter_mut().zip(&terms.u_reference) {
+                        *others = spread.whole - u;
+                    }
+                }
+            }
+            s.run(Gaps { logits, u, to: &mut *products, classes, rows: count, blocks });
+            s.run(RowSums { numbers: products, classes, rows: count, sums: &mut sums });
+            terms.iter_mut().zip(&sums).for_each(|(terms, sums)| terms.gaps = *sums);
         }
-        value
+        if let Some(matrix) = options.costs {
+            let (logs, odds) = (&mut *products, &mut *odds);
+            let products = CostProducts { matrix, exponentials, logs, odds, classes, rows: count, blocks, terms };
+            s.run(products);
+            s.run(RowSums { numbers: logs, classes, rows: count, sums: &mut sums });
+            for ((terms, block), sums) in terms.iter_mut().zip(&*blocks).zip(&sums) {
+                for ((to, sum), share) in terms.costs.iter_mut().zip(sums).zip(block.share) {
+                    *to = sum * share;
+                }
+            }
+            s.run(RowSums { numbers: odds, classes, rows: count, sums: &mut sums });
+            for ((terms, block), sums) in terms.iter_mut().zip(&*blocks).zip(&sums) {
+                for ((to, sum), share) in terms.odds.iter_mut().zip(sums).zip(block.share) {
+                    *to = sum * share;
+                }
+            }
+        }
+        let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
+        s.run(FinishTerms::<GRADIENT> { options, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
+        if !GRADIENT {
+            return;
+        }
+        let u = spread.is_some().then_some(&*u);
+        let odds = options.costs.is_some().then_some(&*odds);
+        let dense = match self.batch.gradient.as_deref_mut() {
+            Some(gradient) if self.batch.rows.are_dense() => Some(part_mut(gradient, first * classes, len)),
+            _ => None,
+        };
+        match dense {
+            Some(to) => s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms }),
+            None => {
+                let to = part_mut(logits, 0, len);
+                s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
+                self.batch.send_unmarked(place, logits, blocks);
+            }
+        }
     }
 }
 
-/// What the elements of a gradient have in common.
-#[derive(Default)]
-struct GradientSums {
-    /// F
-    own: f64,
-    /// U
-    spread: f64,
-    /// W
-    whole: f64,
-    /// Σ σ_j over all but the largest
-    odds: f64,
-    cost_of_largest: f64,
+/// The largest logit of each row and its class, the reference.
+pub(crate) struct References<'a> {
+    pub(crate) logits: &'a [f32],
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for References<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let mut at = 0;
+        for block in self.blocks {
+            for lane in 0..ROWS {
+                (block.logit[lane], block.class[lane]) = largest(s, part(self.logits, at, self.classes));
+                at += self.classes;
+            }
+        }
+    }
+}
+
+/// Fills the losses (as `log`) and, for gradients, what its elements are made of. Rows for which f32 is too small are marked.
+pub(crate) struct FinishTerms<'a, const GRADIENT: bool> {
+    pub(crate) options: &'a Terms<'a>,
+    /// That of a class where there is a spread.
+    pub(crate) largest_weight: f64,
+    pub(crate) blocks: &'a mut [RowBlock],
+    pub(crate) terms: &'a mut [TermBlock],
+}
+
+impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Terms { focal, z_loss, .. } = *self.options;
+        for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
+            let is_reference = is_reference(block, terms);
+            let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.miss);
+            let (mut of_label, mut p, mut q) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+            for i in 0..ROWS {
+                let gap = f64::from(logit[i]) - f64::from(label_logit[i]);
+                of_label[i] = if is_reference[i] { log[i] } else { gap + log[i] };
+                p[i] = double::exp(-of_label[i]);
+                q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
+            }
+            let (own, mut loss_factor, mut slope) = (terms.own, terms.own, terms.own);
+            if focal != 0.0 {
+                let gamma = f64::from(focal);
+                for i in 0..ROWS {
+                    let (factor, of_gradient) = focal_factors(gamma, p[i], q[i], of_label[i]);
+                    loss_factor[i] = own[i] * factor;
+                    slope[i] = own[i] * of_gradient;
+                }
+            }
+            let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
+            let (cost, z_loss) = (terms.cost_reference, f64::from(z_loss));
+            let (mut losses, mut lse, mut whole, mut miss_log) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+            let log_excluded = terms.log_excluded;
+            for i in 0..ROWS {
+                // −log(1 − p_m) = log(1 + E) − log E
+                miss_log[i] = if cost[i] == 0.0 { 0.0 } else { cost[i] * (log[i] - log_excluded[i]) };
+            }
+            for i in 0..ROWS {
+                lse[i] = f64::from(logit[i]) + log[i];
+                whole[i] = own[i] + (others[i] + u[i]);
+                let spread = gaps[i] + (others[i] + u[i]) * log[i];
+                // 0·∞ = 0
+                let label = if loss_factor[i] == 0.0 { 0.0 } else { loss_factor[i] * of_label[i] };
+                let of_z = z_loss * whole[i];
+                let of_z = if of_z == 0.0 { 0.0 } else { of_z * (lse[i] * lse[i]) };
+                losses[i] = (label + spread) + (costs[i] + miss_log[i]) + of_z;
+            }
+            block.log = losses;
+            if GRADIENT {
+                let mut of_z = [0.0; ROWS];
+                for i in 0..ROWS {
+                    let factor = 2.0 * z_loss * whole[i];
+                    of_z[i] = if factor == 0.0 { 0.0 } else { factor * lse[i] };
+                }
+                gradients(block, terms, &Label { p, q, slope }, &of_z, self.largest_weight);
+            } else {
+                mark(block, &losses);
+            }
+        }
+    }
+}
+
+/// Whether the label of a row is its reference.
+#[inline(always)]
+fn is_reference(block: &RowBlock, terms: &TermBlock) -> [bool; ROWS] {
+    let mut is_reference = [false; ROWS];
+    for ((is_reference, class), label) in is_reference.iter_mut().zip(block.class).zip(terms.label) {
+        *is_reference = class == label;
+    }
+    is_reference
+}
+
+/// Marks rows whose loss or whose sums f32 could not hold.
+#[inline(always)]
+fn mark(block: &mut RowBlock, losses: &[f64; ROWS]) {
+    for (lane, loss) in losses.iter().enumerate() {
+        if !loss.is_finite() {
+            block.general |= 1 << lane;
+        }
+    }
+}
+
+/// What is known of the labels: p_y, 1 − p_y and F.
+struct Label {
+    p: [f64; ROWS],
+    q: [f64; ROWS],
+    slope: [f64; ROWS],
+}
+
+#[inline(always)]
+fn gradients(block: &mut RowBlock, terms: &mut TermBlock, label: &Label, of_z: &[f64; ROWS], largest_weight: f64) {
+    let (share, miss, sum, factor) = (block.share, block.miss, block.sum, block.factor);
+    let (others, u, u_label) = (terms.others, terms.u_reference, terms.u_label);
+    let (odds, cost, label_logit) = (terms.odds, terms.cost_reference, terms.label_logit);
+    let (shift, power) = (block.shift, block.power);
+    let Label { p, q, slope } = label;
+    let is_reference = is_reference(block, terms);
+    let (mut scale, mut at_reference, mut at_label, mut sizes) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    for i in 0..ROWS {
+        let hit = 1.0 - miss[i];
+        let without_label = (others[i] + u[i]) - odds[i] + if of_z[i].is_finite() { of_z[i] } else { 0.0 };
+        // p_i/(1 − p_m) is the exponential over the sum.
+        let of_cost = if cost[i] == 0.0 || sum[i] == 0.0 { 0.0 } else { cost[i] * hit / sum[i] };
+        scale[i] = factor[i] * ((slope[i] + without_label) * share[i] - of_cost);
+        let size = slope[i].abs() + without_label.abs() + largest_weight + odds[i].abs() + cost[i].abs();
+        // 0·∞ is none in f32.
+        sizes[i] = if factor[i] == 0.0 { size } else { factor[i].abs() * size };
+        let own = if is_reference[i] { -slope[i] * miss[i] } else { slope[i] * hit };
+        let at = own + (others[i] * hit - u[i] * miss[i]) + (cost[i] - odds[i]) * hit;
+        at_reference[i] = factor[i] * (at + if of_z[i] == 0.0 { 0.0 } else { of_z[i] * hit });
+        let e =
+            double::exp(f64::from(label_logit[i]) - f64::from(shift[i])) * double::power_of_two(f64::from(power[i]));
+        let of_cost = if cost[i] == 0.0 || e == 0.0 { 0.0 } else { cost[i] * hit * e / sum[i] };
+        at_label[i] = factor[i] * (p[i] * without_label - of_cost - slope[i] * q[i] - u_label[i]);
+    }
+    terms.scale = scale;
+    let mut held = [true; ROWS];
+    for i in 0..ROWS {
+        let with_factor = factor[i] * share[i];
+        block.scale[i] = scale[i] as f32;
+        block.at_reference[i] = at_reference[i] as f32;
+        terms.at_label[i] = at_label[i] as f32;
+        terms.weighed_probability[i] = with_factor as f32;
+        terms.factor[i] = factor[i] as f32;
+        let is_held = |x: f64| (x == 0.0) | is_held(x);
+        let are_held = is_held(scale[i]) & is_held(with_factor) & is_held(factor[i]);
+        held[i] = (sizes[i] <= FAR_SCALE) & ((factor[i] == 0.0) | are_held);
+    }
+    let losses = block.log;
+    mark(block, &losses);
+    for (lane, _) in held.iter().enumerate().filter(|(_, held)| !**held) {
+        terms.loss_is_known |= !block.general & 1 << lane;
+        block.general |= 1 << lane;
+    }
+}
+
+/// Writes the gradient of the rows that are not marked.
+struct TermGradient<'a> {
+    exponentials: &'a [f32],
+    /// u, where there is a spread, and fp·e/(1 − p), where there are costs.
+    u: Option<&'a [f32]>,
+    odds: Option<&'a [f32]>,
+    to: &'a mut [f32],
+    classes: usize,
+    blocks: &'a [RowBlock],
+    terms: &'a [TermBlock],
+}
+
+impl Operation for TermGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { exponentials, u, odds, to, classes, blocks, terms } = self;
+        // Vectors reach over the end of a row into the next, which follows.
+        let overlap = blocks.iter().all(|block| block.general == 0);
+        let (mut start, reach, end) = (0, classes.next_multiple_of(S::LANES), to.len());
+        for (block, terms) in blocks.iter().zip(terms) {
+            for lane in 0..ROWS {
+                if start >= end {
+                    break;
+                }
+                let first = start;
+                start += classes;
+                if block.is_marked(lane) {
+                    continue;
+                }
+                let scale = s.splat(block.scale[lane]);
+                let (factor, of_odds) = (s.splat(-terms.factor[lane]), s.splat(terms.weighed_probability[lane]));
+                let e = part(exponentials, first, reach).chunks_exact(S::LANES);
+                let row = Elements { scale, factor, of_odds, u, odds };
+                if overlap && first + reach <= end {
+                    let to = part_mut(to, first, reach).chunks_exact_mut(S::LANES);
+                    for ((to, e), at) in to.zip(e).zip((0..).step_by(S::LANES)) {
+                        s.store(row.vector(s, e, first + at), to, 0);
+                    }
+                } else {
+                    let to = part_mut(to, first, classes).chunks_mut(S::LANES);
+                    for ((to, e), at) in to.zip(e).zip((0..).step_by(S::LANES)) {
+                        s.store_some(row.vector(s, e, first + at), to);
+                    }
+                }
+            }
+        }
+        // The elements that are not made of their exponentials.
+        let mut start = 0;
+        for (block, terms) in blocks.iter().zip(terms) {
+            for lane in 0..ROWS {
+                let row = part_mut(to, start, classes);
+                start += classes;
+                if block.is_marked(lane) {
+                    continue;
+                }
+                if let Some(element) = row.get_mut(terms.label[lane]) {
+                    *element = terms.at_label[lane];
+                }
+                if let Some(element) = row.get_mut(block.class[lane]) {
+                    *element = block.at_reference[lane];
+                }
+            }
+        }
+    }
+}
+
+/// What the elements of a row are made of.
+struct Elements<'a, S: Vector> {
+    scale: S::F,
+    /// That of u, and that of the odds.
+    factor: S::F,
+    of_odds: S::F,
+    u: Option<&'a [f32]>,
+    odds: Option<&'a [f32]>,
+}
+
+impl<S: Vector> Elements<'_, S> {
+    /// Those from `at` on, whose exponentials are these.
+    #[inline(always)]
+    fn vector(&self, s: S, e: &[f32], at: usize) -> S::F {
+        let mut element = s.mul(s.load(e, 0), self.scale);
+        if let Some(u) = self.u {
+            element = s.mul_add(s.load(u, at), self.factor, element);
+        }
+        if let Some(odds) = self.odds {
+            element = s.mul_add(s.load(odds, at), self.of_odds, element);
+        }
+        element
+    }
 }

@@ -1,278 +1,266 @@
-//! Short rows turned on their side: a few rows of C classes become C vectors with one row a lane, and back.
-//!
-//! What follows is then the same whether the classes stand side by side or not, and no lane is idle where C is small.
-//! Instructions that gather are slower than this on many processors.
+//! A tile: some rows of f32 in the first cache, and what is known of each of them. The one place that knows layouts and
+//! types of logits: they are brought into the tile, and gradients are sent to where they belong.
 
-use super::long_rows::load_padded;
-use super::views::Across;
-use super::{VIRTUAL_LANES, copy, part};
-use crate::backend::vector::Vector;
+use super::sums::REACH;
+use super::{copy, part, part_mut};
+use crate::backend::Backend;
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::logits::{Adjustment, Logits};
+use crate::reduction::GradientScale;
+use crate::rows::Rows;
 
-/// Room for a vector of each of up to `CLASSES` classes.
-///
-/// Aligned, so that no vector lies across two lines of the cache.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-pub(crate) struct Tile<const CLASSES: usize>([[f32; VIRTUAL_LANES]; CLASSES]);
+/// The rows of a block: as many as there are virtual lanes.
+pub(crate) const ROWS: usize = VIRTUAL_LANES;
 
-impl<const CLASSES: usize> Tile<CLASSES> {
-    pub(crate) const EMPTY: Self = Self([[0.0; VIRTUAL_LANES]; CLASSES]);
+/// What is known of some rows, one a lane, the same number for all.
+#[derive(Clone)]
+#[repr(C, align(64))]
+pub(crate) struct RowBlock {
+    /// The class r of the reference.
+    pub(crate) class: [usize; ROWS],
+    /// w\[y\]·s
+    pub(crate) weight: [f64; ROWS],
+    /// The weight times upstream factor and denominator.
+    pub(crate) factor: [f64; ROWS],
+    /// x_r
+    pub(crate) logit: [f32; ROWS],
+    /// What was taken from the logits before exp, as [`super::exp::Reference`] has it.
+    pub(crate) shift: [f32; ROWS],
+    pub(crate) power: [f32; ROWS],
+    /// Σ_{k≠r} exp(x_k − shift)·2^power
+    pub(crate) sum: [f64; ROWS],
+    /// log(1 + E) = −log p_r, where E = Σ_{k≠r} exp(x_k − x_r)
+    pub(crate) log: [f64; ROWS],
+    /// What makes an exponential a probability.
+    pub(crate) share: [f64; ROWS],
+    /// 1 − p_r = E/(1 + E)
+    pub(crate) miss: [f64; ROWS],
+    pub(crate) loss: [f32; ROWS],
+    /// What makes an exponential an element of the gradient.
+    pub(crate) scale: [f32; ROWS],
+    /// The element of the gradient of the reference.
+    pub(crate) at_reference: [f32; ROWS],
+    /// Bit i: row i is not for the fast way.
+    pub(crate) general: u32,
+}
 
-    /// Vector `i` stands at `i · LANES`.
+impl RowBlock {
+    pub(crate) const EMPTY: Self = {
+        let (zeros, numbers) = ([0.0; ROWS], [0.0; ROWS]);
+        Self {
+            class: [0; ROWS],
+            weight: zeros,
+            factor: zeros,
+            logit: numbers,
+            shift: numbers,
+            power: numbers,
+            sum: zeros,
+            log: zeros,
+            share: zeros,
+            miss: zeros,
+            loss: numbers,
+            scale: numbers,
+            at_reference: numbers,
+            general: 0,
+        }
+    };
+
+    /// Whether a row is for the general way.
     #[inline(always)]
-    pub(crate) fn numbers(&self) -> &[f32] {
-        self.0.as_flattened()
-    }
-
-    /// The same to be written.
-    #[inline(always)]
-    pub(crate) fn numbers_mut(&mut self) -> &mut [f32] {
-        self.0.as_flattened_mut()
+    pub(crate) fn is_marked(&self, lane: usize) -> bool {
+        self.general >> lane & 1 == 1
     }
 }
 
-/// Short rows of classes side by side in an array.
+/// The number of rows in each block of so many.
+#[inline(always)]
+pub(crate) fn rows_of_blocks(rows: usize) -> impl Iterator<Item = usize> {
+    (0..rows).step_by(ROWS).map(move |first| ROWS.min(rows - first))
+}
+
+/// Room for some rows.
+pub(crate) struct Tile<'t> {
+    /// The numbers of rows side by side, and [`REACH`] more.
+    pub(crate) numbers: &'t mut [f32],
+    /// More of it.
+    pub(crate) spare: &'t mut [f32],
+    pub(crate) blocks: &'t mut [RowBlock],
+}
+
+/// The logits and blocks of the largest tile: a quarter of a first cache of 32 KB, and of the blocks those fields that a call
+/// uses, half of it.
+const LARGE: (usize, usize) = (2048, 16);
+const MEDIUM: (usize, usize) = (1024, 4);
+/// A few rows, for which setting more to zero would take longer than computing them; the only tile of small memories.
+const SMALL: (usize, usize) = (if Backend::ONLY_SCALAR { SMALLEST } else { 256 }, 1);
+/// The logits of the only tile of small memories.
+pub(crate) const SMALLEST: usize = 128;
+
+/// Calls `work` with a tile that is as large as a call with so many rows can use, and has so many `PARTS`. Not inlined,
+/// so that a program does not have room for several tiles.
+#[inline(never)]
+pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work: impl FnOnce(Tile<'_>) -> R) -> R {
+    let logits = rows.saturating_mul(classes);
+    let fits = |(room, blocks): (usize, usize)| logits <= room && rows <= blocks * ROWS;
+    if Backend::ONLY_SCALAR || fits(SMALL) {
+        let mut numbers = [[0.0; SMALL.0 + REACH]; PARTS];
+        work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; SMALL.1]))
+    } else if fits(MEDIUM) {
+        let mut numbers = [[0.0; MEDIUM.0 + REACH]; PARTS];
+        work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; MEDIUM.1]))
+    } else {
+        let mut numbers = [[0.0; LARGE.0 + REACH]; PARTS];
+        work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; LARGE.1]))
+    }
+}
+
+impl<'t> Tile<'t> {
+    #[inline(always)]
+    fn new<const LEN: usize>(numbers: &'t mut [[f32; LEN]], blocks: &'t mut [RowBlock]) -> Self {
+        let (numbers, spare) = numbers.as_flattened_mut().split_at_mut_checked(LEN).unwrap_or_default();
+        Self { numbers, spare, blocks }
+    }
+
+    /// The number of logits that there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.numbers.len().saturating_sub(REACH)
+    }
+
+    /// How many rows of so many classes are computed at once: blocks of rows where one fits. 0 where no row fits.
+    pub(crate) fn rows(&self, classes: usize) -> usize {
+        let rows = (self.room() / classes.max(1)).min(self.blocks.len() * ROWS);
+        if rows > ROWS { rows - rows % ROWS } else { rows }
+    }
+}
+
+/// Logits of any type and layout, and where their gradient goes.
+pub(crate) struct Batch<'a> {
+    pub(crate) rows: &'a Rows<'a>,
+    /// The logits, unless they are where the gradient goes.
+    pub(crate) logits: Option<Logits<'a>>,
+    pub(crate) adjustment: Adjustment<'a>,
+    pub(crate) gradient: Option<&'a mut [f32]>,
+    pub(crate) scale: GradientScale<'a>,
+}
+
+impl Batch<'_> {
+    /// The logits as they are given.
+    #[inline(always)]
+    pub(crate) fn given(&self) -> Logits<'_> {
+        self.logits.unwrap_or(Logits::F32(self.gradient.as_deref().unwrap_or(&[])))
+    }
+
+    /// The logits, where rows of f32 stand side by side and nothing is to be done to them.
+    #[inline(always)]
+    pub(crate) fn as_tile(&self) -> Option<&[f32]> {
+        if self.rows.are_dense() && self.adjustment.is_none() { self.given().as_f32() } else { None }
+    }
+
+    /// The adjusted logit of a class.
+    #[inline(always)]
+    pub(crate) fn logit(&self, row: usize, class: usize) -> f32 {
+        let given = self.given().number(self.rows.element(row, class)).unwrap_or(f32::NAN);
+        self.adjustment.apply(given, class)
+    }
+
+    /// Brings some classes of some rows into `to`, the classes of a row side by side.
+    pub(crate) fn bring<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
+        s.run(Bring { rows: self.rows, from: self.given(), place, to });
+        let Place { start, width, rows, .. } = place;
+        if !self.adjustment.is_none() {
+            for row in part_mut(to, 0, rows * width).chunks_exact_mut(width.max(1)) {
+                for (class, x) in (start..).zip(row) {
+                    *x = self.adjustment.apply(*x, class);
+                }
+            }
+        }
+    }
+
+    /// Brings target probabilities, which are shaped as the logits.
+    pub(crate) fn bring_targets<S: Vector>(&self, s: S, targets: &[f32], place: Place, to: &mut [f32]) {
+        s.run(Bring { rows: self.rows, from: Logits::F32(targets), place, to });
+    }
+
+    /// Sends the gradient of the rows that are not marked, all of whose classes are here.
+    pub(crate) fn send_unmarked(&mut self, place: Place, from: &[f32], blocks: &[RowBlock]) {
+        if blocks.iter().all(|block| block.general == 0) {
+            return self.send(place, from);
+        }
+        let Place { first, rows, width, .. } = place;
+        for row in (0..rows).filter(|row| blocks.get(row / ROWS).is_some_and(|block| !block.is_marked(row % ROWS))) {
+            self.send(Place { first: first + row, rows: 1, ..place }, part(from, row * width, width));
+        }
+    }
+
+    /// The inverse of [`Batch::bring`], for the gradient.
+    pub(crate) fn send(&mut self, place: Place, from: &[f32]) {
+        let Some(gradient) = self.gradient.as_deref_mut() else { return };
+        let Place { first, rows, start, width } = place;
+        if self.rows.positions() == 1 {
+            for (row, from) in (first..).zip(from.chunks_exact(width.max(1))).take(rows) {
+                copy(part_mut(gradient, self.rows.element(row, start), width), from);
+            }
+            return;
+        }
+        let mut at = 0;
+        while at < rows {
+            let run = ROWS.min(rows - at).min(self.rows.left_in_sample(first + at));
+            for class in 0..width {
+                let column = from.get(at * width + class..).unwrap_or(&[]).iter().step_by(width);
+                let to = part_mut(gradient, self.rows.element(first + at, start + class), run);
+                for (to, &from) in to.iter_mut().zip(column) {
+                    *to = from;
+                }
+            }
+            at += run;
+        }
+    }
+}
+
+/// Some classes of some rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
-    pub(crate) start: usize,
-    /// From one row to the next.
-    pub(crate) row_stride: usize,
-    pub(crate) classes: usize,
-    /// At most the number of lanes.
+    /// The first row, and how many.
+    pub(crate) first: usize,
     pub(crate) rows: usize,
+    /// The first class, and how many.
+    pub(crate) start: usize,
+    pub(crate) width: usize,
 }
 
-impl Place {
-    /// The rows as they stand in a tile.
-    #[inline(always)]
-    pub(crate) fn view<S: Vector>(&self, _: S) -> Across {
-        Across { start: 0, class_stride: S::LANES, classes: self.classes, rows: self.rows }
-    }
+struct Bring<'a> {
+    rows: &'a Rows<'a>,
+    from: Logits<'a>,
+    place: Place,
+    to: &'a mut [f32],
+}
 
-    /// Copies the rows into a tile. Lanes without a row hold what they held.
-    #[inline(always)]
-    pub(crate) fn bring<S: Vector>(&self, s: S, array: &[f32], tile: &mut [f32]) {
-        let Self { start, row_stride, classes, rows } = *self;
-        if rows == S::LANES && row_stride == 2 && classes == 2 {
-            bring_dense::<S, 2>(s, array, start, tile);
-        } else if rows == S::LANES && row_stride == 4 && classes == 4 {
-            bring_dense::<S, 4>(s, array, start, tile);
-        } else {
-            bring_rows(
-                s,
-                array,
-                rows,
-                #[inline(always)]
-                |row| start + row * row_stride,
-                classes,
-                tile,
-            );
-        }
-    }
+impl Operation for Bring<'_> {
+    type Output = ();
 
-    /// Copies a tile over the rows, and nothing else.
     #[inline(always)]
-    pub(crate) fn send<S: Vector>(&self, s: S, tile: &[f32], array: &mut [f32]) {
-        let Self { start, row_stride, classes, rows } = *self;
-        if rows < S::LANES || row_stride != classes {
-            self.send_each(s, tile, array);
-        } else {
-            match classes {
-                1 => s.store(s.load(tile, 0), array, start),
-                2 => send_dense::<S, 2>(s, tile, array, start),
-                4 => send_dense::<S, 4>(s, tile, array, start),
-                _ => send_rows(s, tile, array, start, classes),
+    fn run<S: Vector>(self, _: S) {
+        let Self { rows, from, place, to } = self;
+        let Place { first, rows: count, start, width } = place;
+        if rows.positions() == 1 {
+            for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
+                from.widen(rows.element(row, start), 1, to);
             }
+            return;
         }
-    }
-
-    #[inline(always)]
-    fn send_each<S: Vector>(&self, _: S, tile: &[f32], array: &mut [f32]) {
-        for (class, column) in tile.chunks_exact(S::LANES).take(self.classes).enumerate() {
-            let elements = array.get_mut(self.start + class..).unwrap_or(&mut []);
-            for (to, from) in elements.iter_mut().step_by(self.row_stride.max(1)).zip(column).take(self.rows) {
-                *to = *from;
+        // Positions stand side by side: some of them at a time, class by class.
+        let mut at = 0;
+        while at < count {
+            let run = ROWS.min(count - at).min(rows.left_in_sample(first + at));
+            for class in 0..width {
+                let mut column = [0.0; ROWS];
+                from.widen(rows.element(first + at, start + class), 1, part_mut(&mut column, 0, run));
+                let to = to.get_mut(at * width + class..).unwrap_or(&mut []);
+                for (to, &x) in to.iter_mut().step_by(width).zip(&column).take(run) {
+                    *to = x;
+                }
             }
+            at += run;
         }
-    }
-}
-
-/// Rows of `CLASSES` side by side, without a gap.
-#[inline(always)]
-fn bring_dense<S: Vector, const CLASSES: usize>(s: S, array: &[f32], start: usize, tile: &mut [f32]) {
-    let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
-    for (i, vector) in vectors.iter_mut().enumerate().take(CLASSES) {
-        *vector = s.load(array, start + i * S::LANES);
-    }
-    let mut turns = S::LANES;
-    while turns > 1 {
-        vectors = zipped(s, vectors, CLASSES / 2);
-        turns /= 2;
-    }
-    for (class, column) in vectors.iter().enumerate().take(CLASSES) {
-        s.store(*column, tile, class * S::LANES);
-    }
-}
-
-/// Copies up to as many rows as there are lanes, wherever each starts, into a tile; the other lanes get zeros.
-#[inline(always)]
-pub(crate) fn bring_rows<S: Vector>(
-    s: S,
-    array: &[f32],
-    count: usize,
-    start: impl Fn(usize) -> usize,
-    classes: usize,
-    tile: &mut [f32],
-) {
-    let mut class = 0;
-    while class < classes {
-        let rows = Rows { array, count, class, start: &start };
-        let left = classes - class;
-        let to = tile.get_mut(class * S::LANES..).unwrap_or(&mut []);
-        let rows = match rows.load_all(s) {
-            Some(rows) => rows,
-            None => rows.load_some(s, left),
-        };
-        if left > 8 {
-            store_columns::<S, 16>(s, rows, to);
-        } else if left > 4 {
-            store_columns::<S, 8>(s, rows, to);
-        } else {
-            store_columns::<S, 4>(s, rows, to);
-        }
-        class += S::LANES;
-    }
-}
-
-/// The first `WIDTH` columns of as many rows as there are lanes.
-#[inline(always)]
-fn store_columns<S: Vector, const WIDTH: usize>(s: S, rows: [S::F; VIRTUAL_LANES], tile: &mut [f32]) {
-    // What is not stored is not computed either.
-    for (class, column) in transposed(s, rows).iter().enumerate().take(S::LANES.min(WIDTH)) {
-        s.store(*column, tile, class * S::LANES);
-    }
-}
-
-/// Rows wherever each starts, from a class on.
-struct Rows<'a, G> {
-    array: &'a [f32],
-    count: usize,
-    class: usize,
-    start: &'a G,
-}
-
-impl<G: Fn(usize) -> usize> Rows<'_, G> {
-    #[inline(always)]
-    fn load<S: Vector>(&self, s: S, row: usize) -> Option<S::F> {
-        if row < S::LANES { s.load_inside(self.array, (self.start)(row) + self.class) } else { Some(s.splat(0.0)) }
-    }
-
-    /// One vector of each row; nothing where there are fewer rows than lanes, or one would reach over the end of the
-    /// array. What is read past the end of a row goes where no class is.
-    #[inline(always)]
-    fn load_all<S: Vector>(&self, s: S) -> Option<[S::F; VIRTUAL_LANES]> {
-        if self.count < S::LANES {
-            return None;
-        }
-        // Written out, so that the rows stay in registers.
-        Some([
-            self.load(s, 0)?,
-            self.load(s, 1)?,
-            self.load(s, 2)?,
-            self.load(s, 3)?,
-            self.load(s, 4)?,
-            self.load(s, 5)?,
-            self.load(s, 6)?,
-            self.load(s, 7)?,
-            self.load(s, 8)?,
-            self.load(s, 9)?,
-            self.load(s, 10)?,
-            self.load(s, 11)?,
-            self.load(s, 12)?,
-            self.load(s, 13)?,
-            self.load(s, 14)?,
-            self.load(s, 15)?,
-        ])
-    }
-
-    /// The rows that there are, up to `len` elements of each.
-    #[inline(always)]
-    fn load_some<S: Vector>(&self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
-        let mut rows = [s.splat(0.0); VIRTUAL_LANES];
-        for (row, vector) in rows.iter_mut().enumerate().take(self.count.min(S::LANES)) {
-            *vector = load_padded(s, part(self.array, (self.start)(row) + self.class, len), 0, 0.0);
-        }
-        rows
-    }
-}
-
-/// As many vectors as there are lanes, rows for columns.
-#[inline(always)]
-fn transposed<S: Vector>(s: S, mut vectors: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_LANES] {
-    let half = S::LANES / 2;
-    // Each turn shifts the bits of an element's index (number of the vector, then lane) by one.
-    let mut turns = S::LANES;
-    while turns > 1 {
-        vectors = zipped(s, vectors, half);
-        turns /= 2;
-    }
-    vectors
-}
-
-/// One row after the other, lane by lane: the first half of the vectors is zipped with the second.
-#[inline(always)]
-fn zipped<S: Vector>(s: S, vectors: [S::F; VIRTUAL_LANES], half: usize) -> [S::F; VIRTUAL_LANES] {
-    let mut next = vectors;
-    for i in 0..half {
-        let (low, high) = s.zip(vectors[i], vectors[i + half]);
-        next[2 * i] = low;
-        next[2 * i + 1] = high;
-    }
-    next
-}
-
-/// Rows of `CLASSES` side by side, without a gap.
-#[inline(always)]
-fn send_dense<S: Vector, const CLASSES: usize>(s: S, tile: &[f32], array: &mut [f32], start: usize) {
-    let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
-    for (class, vector) in vectors.iter_mut().enumerate().take(CLASSES) {
-        *vector = s.load(tile, class * S::LANES);
-    }
-    let mut turns = CLASSES;
-    while turns > 1 {
-        vectors = zipped(s, vectors, CLASSES / 2);
-        turns /= 2;
-    }
-    for (i, vector) in vectors.iter().enumerate().take(CLASSES) {
-        s.store(*vector, array, start + i * S::LANES);
-    }
-}
-
-/// Rows without a gap. A vector reaches over the end of a row into the next, which is written afterwards.
-#[inline(always)]
-fn send_rows<S: Vector>(s: S, tile: &[f32], array: &mut [f32], start: usize, classes: usize) {
-    let end = start + S::LANES * classes;
-    // The last block is the one that may reach over.
-    let mut class = (classes - 1) / S::LANES * S::LANES;
-    loop {
-        let mut columns = [s.splat(0.0); VIRTUAL_LANES];
-        for (i, column) in columns.iter_mut().enumerate().take(S::LANES) {
-            *column = s.load(tile, (class + i) * S::LANES);
-        }
-        for (row, vector) in transposed(s, columns).iter().enumerate().take(S::LANES) {
-            let at = start + row * classes + class;
-            if at + S::LANES <= end {
-                s.store(*vector, array, at);
-            } else {
-                let mut lanes = [0.0; VIRTUAL_LANES];
-                s.store(*vector, &mut lanes, 0);
-                let inside = array.get_mut(at..at + classes - class).unwrap_or(&mut []);
-                copy(inside, &lanes);
-            }
-        }
-        if class == 0 {
-            break;
-        }
-        class -= S::LANES;
     }
 }

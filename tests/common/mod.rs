@@ -54,6 +54,14 @@ pub enum Regime {
     Masked,
     /// The others trail by 87 to 110: the loss is near the smallest normal number.
     Tiny,
+    /// ±30
+    Wide,
+    /// ±10, the label from 0 to 20: of what the loss is made of every rounding counts.
+    Leading,
+    /// The exponentials of the others add up to about that of the label.
+    NearOne,
+    /// From ±2⁻¹⁶ to ±2¹⁶, row by row.
+    AnyScale,
 }
 
 pub const REGIMES: [Regime; 13] = [
@@ -72,21 +80,36 @@ pub const REGIMES: [Regime; 13] = [
     Regime::Tiny,
 ];
 
+/// Those of which the largest errors are sought among millions of rows.
+pub const MORE_REGIMES: [Regime; 4] = [Regime::Wide, Regime::Leading, Regime::NearOne, Regime::AnyScale];
+
 impl Regime {
     /// A row of this kind and its label.
     pub fn row(self, classes: usize, rng: &mut Rng) -> (Vec<f32>, usize) {
-        let label = rng.below(classes);
+        let mut row = vec![0.0; classes];
+        let label = self.fill(&mut row, rng);
+        (row, label)
+    }
+
+    /// Makes this a row of this kind; its label.
+    pub fn fill(self, row: &mut [f32], rng: &mut Rng) -> usize {
+        let label = rng.below(row.len());
         let centre = match self {
             Self::Offset => 1e8 * if rng.below(2) == 0 { 1.0 } else { -1.0 },
             Self::SmallOffset => rng.between(-250.0, 250.0),
             Self::Threshold => [-256.0, 256.0, 255.9, -255.9][rng.below(4)],
             Self::Tiny => rng.between(-120.0, 120.0),
+            Self::NearOne => rng.between(-20.0, 20.0),
             _ => 0.0,
         };
         let tie = rng.between(-50.0, 50.0);
-        let mut row: Vec<f32> = (0..classes)
-            .map(|_| match self {
-                Self::Ordinary | Self::Confident | Self::Wrong | Self::Masked => rng.between(-10.0, 10.0),
+        let share = (row.len().max(2) as f32 - 1.0).ln();
+        let scale = if self == Self::AnyScale { rng.between(-16.0, 16.0).exp2() } else { 30.0 };
+        for x in &mut *row {
+            *x = match self {
+                Self::Ordinary | Self::Confident | Self::Wrong | Self::Masked | Self::Leading => {
+                    rng.between(-10.0, 10.0)
+                }
                 Self::Uniform => tie + rng.between(0.0, 1e-6),
                 Self::Ties => tie,
                 Self::Spread => rng.between(-100.0, 100.0),
@@ -96,12 +119,15 @@ impl Regime {
                 Self::Huge => rng.between(-1e38, 1e38),
                 Self::Denormal => f32::from_bits(rng.below(1 << 23) as u32),
                 Self::Tiny => centre - rng.between(87.0, 110.0),
-            })
-            .collect();
+                Self::Wide | Self::AnyScale => rng.between(-scale, scale),
+                Self::NearOne => centre - share + rng.between(-0.5, 0.5),
+            }
+        }
         match self {
             Self::Confident => row[label] = 10.0 + rng.between(5.0, 90.0),
             Self::Wrong => row[label] = -10.0 - rng.between(0.0, 90.0),
-            Self::Tiny => row[label] = centre,
+            Self::Leading => row[label] = rng.between(0.0, 20.0),
+            Self::Tiny | Self::NearOne => row[label] = centre,
             Self::Masked => {
                 for (class, x) in row.iter_mut().enumerate() {
                     if class != label && rng.below(2) == 0 {
@@ -111,7 +137,7 @@ impl Regime {
             }
             _ => {}
         }
-        (row, label)
+        label
     }
 }
 
@@ -198,6 +224,49 @@ pub fn backends() -> Vec<Backend> {
     println!("backends: {}", names.join(" "));
     assert!(Backend::available().any(|backend| backend == Backend::active()));
     backends
+}
+
+/// The classes of same bits, as tables and the files of committed bits name them.
+pub const CLASS_NAMES: [&str; 4] = ["fused", "unfused", "one-lane-fused", "one-lane-unfused"];
+
+/// The name of the class that a backend belongs to.
+pub fn class_of(backend: Backend) -> &'static str {
+    let one_lane = backend.name().starts_with("scalar");
+    CLASS_NAMES[2 * usize::from(one_lane) + usize::from(!backend.is_fused())]
+}
+
+/// These backends, those together that return the same bits.
+pub fn same_bits_classes(backends: impl IntoIterator<Item = Backend>) -> Vec<Vec<Backend>> {
+    let mut classes: Vec<Vec<Backend>> = Vec::new();
+    for backend in backends {
+        match classes.iter_mut().find(|class| class[0].has_same_bits_as(backend)) {
+            Some(class) => class.push(backend),
+            None => classes.push(vec![backend]),
+        }
+    }
+    classes
+}
+
+/// Compares lines that hold bits with those of the backend's class in `tests/FOLDER`. Where `RWWCE_WRITE_BITS` is set, the
+/// best backend of each class writes them there first.
+pub fn compare_with_committed(folder: &str, backend: Backend, found: &str) {
+    let class = class_of(backend);
+    let path = format!("{}/tests/{folder}/{class}.txt", env!("CARGO_MANIFEST_DIR"));
+    let best = Backend::available().find(|best| best.has_same_bits_as(backend));
+    if std::env::var_os("RWWCE_WRITE_BITS").is_some() && best == Some(backend) {
+        std::fs::write(&path, found).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let (found, committed): (Vec<&str>, Vec<&str>) = (found.lines().collect(), committed.lines().collect());
+    let others: Vec<&&str> = found.iter().filter(|line| !committed.contains(line)).collect();
+    assert!(
+        found == committed,
+        "{backend}: {} lines, {} of them not in tests/{folder}/{class}.txt, which has {}: {others:#?}\n\
+         Where the kernel is to return other bits, tests/README.md says how they are committed.",
+        found.len(),
+        others.len(),
+        committed.len()
+    );
 }
 
 /// The bits of each number: NaN equals NaN.

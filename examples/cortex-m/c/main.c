@@ -1,6 +1,7 @@
 /* A bearing monitor: a classifier tells healthy, worn and broken bearings apart by their vibration, and this program works
  * out what its mistakes cost, on the microcontroller beside the sensor or on a server. It prints the bits of each result,
- * which are the same wherever a multiply-add rounds as often.
+ * which are the same on a server whose library has one lane too (the feature `scalar`) and is told to use it: "scalar-fma"
+ * has the bits of processors with an FMA instruction, "scalar" those of the others.
  *
  *   arm-none-eabi-gcc -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16 -Os -I../../../ffi/include main.c startup.c \
  *     librwwce.a -nostartfiles -Wl,--gc-sections -z noexecstack -L.. -Tmps2.x -o main.elf
@@ -89,15 +90,15 @@ static rwwce_status report(const char *name, const rwwce_options *options, rwwce
   return RWWCE_OK;
 }
 
-/* The losses of the rows by the function that links the least, and computes with the best backend. Where that is of another
- * class than the one that was asked for, as it may be on a server, by the function that has options. */
+/* The losses of the rows by the function that links the least, and computes with the best backend. Where another was asked
+ * for, as on a server, by the function that has options. */
 static rwwce_status report_rows_alone(const rwwce_options *options, rwwce_error *error) {
   float row_losses[ROWS];
-  const int same_class = rwwce_backend_is_fused(NULL) == rwwce_backend_is_fused(options->backend);
+  const int is_best = options->backend == NULL || strcmp(options->backend, rwwce_backend_name()) == 0;
   const rwwce_status status =
-    same_class ? rwwce_weighted_row_losses(CLASSES, class_weights, CLASSES, logits, ROWS * CLASSES, labels, ROWS,
-                                           row_losses, ROWS, error)
-               : rwwce_loss(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_I32, row_losses, ROWS, NULL, error);
+    is_best ? rwwce_weighted_row_losses(CLASSES, class_weights, CLASSES, logits, ROWS * CLASSES, labels, ROWS,
+                                        row_losses, ROWS, error)
+            : rwwce_loss(options, logits, ROWS * CLASSES, labels, ROWS, RWWCE_LABEL_I32, row_losses, ROWS, NULL, error);
   if (status == RWWCE_OK) print_floats("weighted losses", row_losses, ROWS);
   return status;
 }

@@ -1,5 +1,5 @@
 //! Losses and gradients on a microcontroller, without an operating system: prints the bits of a fixed set of them, which are
-//! those of a server.
+//! those of a server that computes in one lane.
 //!
 //! `cargo run --release --target thumbv7em-none-eabihf` in this folder runs it on an emulated Cortex-M4F.
 #![no_std]

@@ -184,6 +184,7 @@ fn repeat(time: Duration, times: &mut Vec<Duration>, mut call: impl FnMut() -> O
 fn alone(request: &Request, part: &mut Part) -> Result<Measured, Error> {
     let Part { loss, labels, logits, gradient, .. } = part;
     let mut times = Vec::new();
+    let logits: &[f32] = logits;
     let mut result = loss.loss(logits, labels);
     repeat(request.time, &mut times, || {
         if request.pass == Pass::InPlace {

@@ -16,14 +16,15 @@ impl Vector for Baseline {
     type M = f32x4;
     type Lane = Scalar<Unfused>;
 
+    #[inline(always)]
+    fn lane(self) -> Self::Lane {
+        Scalar(Unfused)
+    }
+
     // As with the other backends, what is run is a function of its own.
     #[inline(never)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
         operation.run(self)
-    }
-    #[inline(always)]
-    fn lane(self) -> Self::Lane {
-        Scalar(Unfused)
     }
     #[inline(always)]
     fn splat(self, value: f32) -> f32x4 {
@@ -91,8 +92,18 @@ impl Vector for Baseline {
         mask.bitselect(yes, no)
     }
     #[inline(always)]
+    fn bits_of_mask(self, mask: f32x4) -> u32 {
+        mask.to_bitmask()
+    }
+    #[inline(always)]
     fn zip(self, a: f32x4, b: f32x4) -> (f32x4, f32x4) {
         (a.unpack_lo(b), a.unpack_hi(b))
+    }
+    #[inline(always)]
+    fn unzip(self, a: f32x4, b: f32x4) -> (f32x4, f32x4) {
+        // a0 b0 a1 b1 and a2 b2 a3 b3, then a0 a2 b0 b2 and a1 a3 b1 b3.
+        let (low, high) = self.zip(a, b);
+        self.zip(low, high)
     }
     #[inline(always)]
     fn to_bits(self, a: f32x4) -> u32x4 {
@@ -119,8 +130,8 @@ impl Vector for Baseline {
         a | b
     }
     #[inline(always)]
-    fn equal_bits(self, a: u32x4, b: u32x4) -> f32x4 {
-        self.of_bits(a.simd_eq(b))
+    fn xor_bits(self, a: u32x4, b: u32x4) -> u32x4 {
+        a ^ b
     }
     #[inline(always)]
     fn any_bit(self, a: u32x4) -> bool {

@@ -1,0 +1,326 @@
+//! AVX-512, AVX2 and NEON: pulp's tokens, each a proof that the processor has the instructions.
+
+#[cfg(target_arch = "aarch64")]
+use core::slice::from_ref;
+
+use super::scalar::{Fused, Scalar};
+use super::vector::{Four, Operation, VIRTUAL_LANES, Vector};
+#[cfg(target_arch = "aarch64")]
+use pulp::bytemuck::cast_slice;
+use pulp::bytemuck::{Zeroable, cast};
+
+/// A token of pulp as a [`Vector`]. All of the tokens used here have a hardware FMA.
+#[derive(Clone, Copy)]
+pub(super) struct Pulp<S>(pub(super) S);
+
+struct WithToken<T, O>(T, O);
+
+impl<T: Token, O: Operation> pulp::WithSimd for WithToken<T, O> {
+    type Output = O::Output;
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> O::Output {
+        // Also a token of pulp's, of the same type, but of which more is known.
+        self.1.run(Pulp(self.0))
+    }
+}
+
+/// The operations that pulp does not have for every token.
+pub(super) trait Token: pulp::Simd {
+    /// [`Vector::zip`]
+    fn zip(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
+    /// [`Vector::unzip`]
+    fn unzip(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
+    /// [`Vector::any_bit`]
+    fn any_bit(self, a: Self::u32s) -> bool;
+    /// [`Vector::bits_of_mask`]
+    fn bits_of_mask(self, mask: Self::m32s) -> u32;
+    /// [`Vector::sums_to_four`]
+    fn sums_to_four(self, of: &[Self::f32s; VIRTUAL_LANES]) -> Four<Self::f32s>;
+}
+
+/// a + b, rounded, and what that loses, exactly.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn exact_sum<S: pulp::Simd>(s: S, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
+    let sum = s.add_f32s(a, b);
+    let of_b = s.sub_f32s(sum, a);
+    let of_a = s.sub_f32s(sum, of_b);
+    (sum, s.add_f32s(s.sub_f32s(a, of_a), s.sub_f32s(b, of_b)))
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Token for pulp::x86::V4 {
+    #[inline(always)]
+    fn zip(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
+        let low = pulp::u32x16(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        let high = pulp::u32x16(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        let first = self.avx512f._mm512_permutex2var_ps(cast(a), cast(low), cast(b));
+        (cast(first), cast(self.avx512f._mm512_permutex2var_ps(cast(a), cast(high), cast(b))))
+    }
+    #[inline(always)]
+    fn unzip(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
+        let even = pulp::u32x16(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        let odd = pulp::u32x16(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        let first = self.avx512f._mm512_permutex2var_ps(cast(a), cast(even), cast(b));
+        (cast(first), cast(self.avx512f._mm512_permutex2var_ps(cast(a), cast(odd), cast(b))))
+    }
+    #[inline(always)]
+    fn any_bit(self, a: pulp::u32x16) -> bool {
+        self.avx512f._mm512_test_epi32_mask(cast(a), cast(a)) != 0
+    }
+    #[inline(always)]
+    fn bits_of_mask(self, mask: pulp::b16) -> u32 {
+        u32::from(mask.0)
+    }
+    #[inline(always)]
+    fn sums_to_four(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> Four<pulp::f32x16> {
+        let simd = self.avx512f;
+        // The halves of two vectors added, side by side.
+        let halves = |a: pulp::f32x16, b: pulp::f32x16| {
+            let low = simd._mm512_shuffle_f32x4::<0b01_00_01_00>(cast(a), cast(b));
+            simd._mm512_add_ps(low, simd._mm512_shuffle_f32x4::<0b11_10_11_10>(cast(a), cast(b)))
+        };
+        // The sums of vectors j, j + 4, j + 8 and j + 12, a quarter each, and what their rounding loses.
+        let quarters = |j: usize| {
+            let (a, b) = (halves(of[j], of[j + 4]), halves(of[j + 8], of[j + 12]));
+            let even = simd._mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+            let odd = simd._mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+            exact_sum(self, cast(even), cast(odd))
+        };
+        let turned = |of: [pulp::f32x16; 4]| {
+            let of = of.map(cast::<_, core::arch::x86_64::__m512>);
+            let (a, b) = (simd._mm512_unpacklo_ps(of[0], of[1]), simd._mm512_unpacklo_ps(of[2], of[3]));
+            let (c, d) = (simd._mm512_unpackhi_ps(of[0], of[1]), simd._mm512_unpackhi_ps(of[2], of[3]));
+            [
+                cast(simd._mm512_shuffle_ps::<0b01_00_01_00>(a, b)),
+                cast(simd._mm512_shuffle_ps::<0b11_10_11_10>(a, b)),
+                cast(simd._mm512_shuffle_ps::<0b01_00_01_00>(c, d)),
+                cast(simd._mm512_shuffle_ps::<0b11_10_11_10>(c, d)),
+            ]
+        };
+        let [a, b, c, d] = [quarters(0), quarters(1), quarters(2), quarters(3)];
+        (turned([a.0, b.0, c.0, d.0]), turned([a.1, b.1, c.1, d.1]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Token for pulp::x86::V3 {
+    #[inline(always)]
+    fn zip(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
+        // Each half of a register by itself.
+        let low = self.avx._mm256_unpacklo_ps(cast(a), cast(b));
+        let high = self.avx._mm256_unpackhi_ps(cast(a), cast(b));
+        let first = self.avx._mm256_permute2f128_ps::<0x20>(low, high);
+        (cast(first), cast(self.avx._mm256_permute2f128_ps::<0x31>(low, high)))
+    }
+    #[inline(always)]
+    fn unzip(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
+        // Halves of registers together, then each half by itself.
+        let low = self.avx._mm256_permute2f128_ps::<0x20>(cast(a), cast(b));
+        let high = self.avx._mm256_permute2f128_ps::<0x31>(cast(a), cast(b));
+        let first = self.avx._mm256_shuffle_ps::<0x88>(low, high);
+        let second = self.avx._mm256_shuffle_ps::<0xdd>(low, high);
+        (cast(first), cast(second))
+    }
+    #[inline(always)]
+    fn any_bit(self, a: pulp::u32x8) -> bool {
+        self.avx._mm256_testz_si256(cast(a), cast(a)) == 0
+    }
+    #[inline(always)]
+    fn bits_of_mask(self, mask: pulp::m32x8) -> u32 {
+        self.avx._mm256_movemask_ps(cast(mask)) as u32
+    }
+    #[inline(always)]
+    fn sums_to_four(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> Four<pulp::f32x8> {
+        let simd = self.avx;
+        // The sums of vectors j and j + 4, a half each, and what their rounding loses.
+        let halves = |j: usize| {
+            let (a, b) = (cast(of[j]), cast(of[j + 4]));
+            let (low, high) = (simd._mm256_blend_ps::<0xf0>(a, b), simd._mm256_permute2f128_ps::<0x21>(a, b));
+            exact_sum(self, cast(low), cast(high))
+        };
+        let turned = |of: [pulp::f32x8; 4]| {
+            let of = of.map(cast::<_, core::arch::x86_64::__m256>);
+            let (a, b) = (simd._mm256_unpacklo_ps(of[0], of[1]), simd._mm256_unpacklo_ps(of[2], of[3]));
+            let (c, d) = (simd._mm256_unpackhi_ps(of[0], of[1]), simd._mm256_unpackhi_ps(of[2], of[3]));
+            [
+                cast(simd._mm256_shuffle_ps::<0b01_00_01_00>(a, b)),
+                cast(simd._mm256_shuffle_ps::<0b11_10_11_10>(a, b)),
+                cast(simd._mm256_shuffle_ps::<0b01_00_01_00>(c, d)),
+                cast(simd._mm256_shuffle_ps::<0b11_10_11_10>(c, d)),
+            ]
+        };
+        let [a, b, c, d] = [halves(0), halves(1), halves(2), halves(3)];
+        (turned([a.0, b.0, c.0, d.0]), turned([a.1, b.1, c.1, d.1]))
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Token for pulp::aarch64::Neon {
+    #[inline(always)]
+    fn zip(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
+        let (a, b) = (cast(a), cast(b));
+        (cast(self.neon.vzip1q_f32(a, b)), cast(self.neon.vzip2q_f32(a, b)))
+    }
+    #[inline(always)]
+    fn unzip(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
+        let (a, b) = (cast(a), cast(b));
+        (cast(self.neon.vuzp1q_f32(a, b)), cast(self.neon.vuzp2q_f32(a, b)))
+    }
+    #[inline(always)]
+    fn any_bit(self, a: pulp::u32x4) -> bool {
+        self.neon.vmaxvq_u32(cast(a)) != 0
+    }
+    #[inline(always)]
+    fn bits_of_mask(self, mask: pulp::m32x4) -> u32 {
+        cast_slice::<_, u32>(from_ref(&mask)).iter().rev().fold(0, |bits, lane| bits << 1 | lane & 1)
+    }
+    #[inline(always)]
+    fn sums_to_four(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> Four<pulp::f32x4> {
+        let (even, odd) = (Token::zip(self, of[0], of[2]), Token::zip(self, of[1], of[3]));
+        let (first, second) = (Token::zip(self, even.0, odd.0), Token::zip(self, even.1, odd.1));
+        ([first.0, first.1, second.0, second.1], [pulp::f32x4(0.0, 0.0, 0.0, 0.0); 4])
+    }
+}
+
+impl<S: Token> Vector for Pulp<S> {
+    const LANES: usize = S::F32_LANES;
+    const FUSED: bool = true;
+    type F = S::f32s;
+    type U = S::u32s;
+    type M = S::m32s;
+    type Lane = Scalar<Fused>;
+
+    #[inline(always)]
+    fn lane(self) -> Self::Lane {
+        Scalar(Fused)
+    }
+    // Compiled once, not in each part of the crate that calls it.
+    #[inline(never)]
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        self.0.vectorize(WithToken(self.0, operation))
+    }
+    #[inline(always)]
+    fn splat(self, value: f32) -> S::f32s {
+        self.0.splat_f32s(value)
+    }
+    #[inline(always)]
+    fn splat_bits(self, value: u32) -> S::u32s {
+        self.0.splat_u32s(value)
+    }
+    // Two selects and no branch, which the compiler schedules better.
+    #[inline(always)]
+    fn load(self, from: &[f32], at: usize) -> S::f32s {
+        let (vectors, _) = S::as_simd_f32s(from.get(at..).unwrap_or(&[]));
+        vectors.first().copied().unwrap_or(S::f32s::zeroed())
+    }
+    #[inline(always)]
+    fn load_inside(self, from: &[f32], at: usize) -> Option<S::f32s> {
+        let (vectors, _) = S::as_simd_f32s(from.get(at..)?);
+        vectors.first().copied()
+    }
+    #[inline(always)]
+    fn store(self, values: S::f32s, to: &mut [f32], at: usize) {
+        let (vectors, _) = S::as_mut_simd_f32s(to.get_mut(at..).unwrap_or(&mut []));
+        if let Some(vector) = vectors.first_mut() {
+            *vector = values;
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.add_f32s(a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.sub_f32s(a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.mul_f32s(a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.div_f32s(a, b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        self.0.mul_add_f32s(a, b, c)
+    }
+    // x86 returns the second operand where either is NaN, aarch64 a NaN.
+    #[inline(always)]
+    fn at_least(self, x: S::f32s, floor: S::f32s) -> S::f32s {
+        self.0.max_f32s(floor, x)
+    }
+    #[inline(always)]
+    fn at_most(self, x: S::f32s, ceiling: S::f32s) -> S::f32s {
+        self.0.min_f32s(ceiling, x)
+    }
+    #[inline(always)]
+    fn equal(self, a: S::f32s, b: S::f32s) -> S::m32s {
+        self.0.equal_f32s(a, b)
+    }
+    #[inline(always)]
+    fn less(self, a: S::f32s, b: S::f32s) -> S::m32s {
+        self.0.less_than_f32s(a, b)
+    }
+    #[inline(always)]
+    fn select(self, mask: S::m32s, yes: S::f32s, no: S::f32s) -> S::f32s {
+        self.0.select_f32s(mask, yes, no)
+    }
+    #[inline(always)]
+    fn bits_of_mask(self, mask: S::m32s) -> u32 {
+        Token::bits_of_mask(self.0, mask)
+    }
+    #[inline(always)]
+    fn zip(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
+        self.0.zip(a, b)
+    }
+    #[inline(always)]
+    fn unzip(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
+        self.0.unzip(a, b)
+    }
+    #[inline(always)]
+    fn sums_to_four(self, of: &[S::f32s; VIRTUAL_LANES]) -> Four<S::f32s> {
+        self.0.sums_to_four(of)
+    }
+    #[inline(always)]
+    fn to_bits(self, a: S::f32s) -> S::u32s {
+        self.0.transmute_u32s_f32s(a)
+    }
+    #[inline(always)]
+    fn of_bits(self, a: S::u32s) -> S::f32s {
+        self.0.transmute_f32s_u32s(a)
+    }
+    #[inline(always)]
+    fn add_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
+        self.0.add_u32s(a, b)
+    }
+    #[inline(always)]
+    fn sub_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
+        self.0.sub_u32s(a, b)
+    }
+    #[inline(always)]
+    fn and_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
+        self.0.and_u32s(a, b)
+    }
+    #[inline(always)]
+    fn or_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
+        self.0.or_u32s(a, b)
+    }
+    #[inline(always)]
+    fn xor_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
+        self.0.xor_u32s(a, b)
+    }
+    #[inline(always)]
+    fn any_bit(self, a: S::u32s) -> bool {
+        Token::any_bit(self.0, a)
+    }
+    #[inline(always)]
+    fn shift_left<const N: u32>(self, a: S::u32s) -> S::u32s {
+        self.0.wrapping_dyn_shl_u32s(a, self.0.splat_u32s(N))
+    }
+    #[inline(always)]
+    fn shift_right<const N: u32>(self, a: S::u32s) -> S::u32s {
+        self.0.wrapping_dyn_shr_u32s(a, self.0.splat_u32s(N))
+    }
+}

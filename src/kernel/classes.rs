@@ -1,0 +1,235 @@
+//! Classes and weights of a tile of rows: labels of every type are read here, checked and added up in one reading.
+
+use super::tile::{ROWS, RowBlock, with_tile};
+use super::{part, part_mut};
+use crate::backend::vector::{Driver, Operation, Vector};
+use crate::error::Error;
+use crate::reduction::{GradientScale, LaneSum, Total};
+use crate::rows::Rows;
+
+/// What rows weigh, as far as they have been read.
+pub(crate) struct Weights {
+    pub(crate) counted: usize,
+    pub(crate) weights: LaneSum,
+    pub(crate) sample_weights: LaneSum,
+}
+
+impl Weights {
+    /// What the rows that count add up to, without their losses.
+    pub(crate) fn total(&self, rows: &Rows<'_>) -> Total {
+        let counted = self.counted as f64;
+        let sample_weight_sum = if rows.sample_weights().is_some() { self.sample_weights.total() } else { counted };
+        rows.total(self.counted, self.weights.total(), sample_weight_sum)
+    }
+
+    pub(crate) const fn new() -> Self {
+        Self { counted: 0, weights: LaneSum::new(), sample_weights: LaneSum::new() }
+    }
+}
+
+/// Reads all labels for what the rows weigh together.
+pub(crate) struct WeighRows<'a, 'b> {
+    pub(crate) rows: &'a Rows<'a>,
+    pub(crate) weights: &'b mut Weights,
+}
+
+impl Driver for WeighRows<'_, '_> {
+    type Output = Result<(), Error>;
+
+    fn drive<S: Vector>(self, s: S) -> Self::Output {
+        let Self { rows, weights } = self;
+        with_tile::<1, _>(rows.count(), 1, |tile| {
+            let at_once = tile.blocks.len() * ROWS;
+            for first in (0..rows.count()).step_by(at_once) {
+                let count = at_once.min(rows.count() - first);
+                let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+                s.run(ReadClasses { rows, first, count, blocks, weights: &mut *weights })?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Fills classes and weights of some rows, and adds them up.
+///
+/// A row that does not count has class 0 and weight 0. The first label that is neither a class nor ignored is an error.
+pub(crate) struct ReadClasses<'a> {
+    pub(crate) rows: &'a Rows<'a>,
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+    pub(crate) weights: &'a mut Weights,
+}
+
+impl Operation for ReadClasses<'_> {
+    type Output = Result<(), Error>;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) -> Result<(), Error> {
+        let Self { rows, first, count, blocks, weights } = self;
+        let Some(labels) = rows.labels() else { return Ok(()) };
+        // One short loop after the other over all rows, so that many are under way at once.
+        let largest = (rows.classes() as u64).wrapping_sub(1);
+        let mut outside = [0; ROWS];
+        labels.read(
+            first,
+            blocks.iter_mut(),
+            #[inline(always)]
+            |block, values| {
+                let mut class = [0; ROWS];
+                for i in 0..ROWS {
+                    let value = values[i] as u64;
+                    class[i] = value as usize;
+                    // The top bit, if the value is negative or above the largest.
+                    outside[i] |= value | largest.wrapping_sub(value);
+                }
+                block.class = class;
+            },
+        );
+        weights.counted += count;
+        let is_outside = outside.iter().fold(0, |all, value| all | value) >> 63 != 0;
+        let mut weighted = false;
+        if is_outside || rows.ignored().is_some() {
+            weights.counted -= leave_out(rows, first, count, blocks)?;
+            weighted = true;
+        }
+        if let Some(samples) = rows.sample_weights() {
+            multiply_samples(part(samples, first, count), blocks, weighted);
+            weights.sample_weights.add_blocks(
+                first,
+                blocks,
+                #[inline(always)]
+                |block| block.weight,
+            );
+            weighted = true;
+        }
+        if !count.is_multiple_of(ROWS) {
+            end_weights(count, blocks, weighted);
+            weighted = true;
+        }
+        let of_classes = rows.class_weights();
+        if let Some(of_classes) = of_classes
+            && of_classes.len() != 2
+        {
+            look_up(of_classes, blocks);
+        }
+        weights.weights.add_blocks(
+            first,
+            blocks,
+            #[inline(always)]
+            |block| {
+                let mut of_rows = [1.0; ROWS];
+                if let Some(&[a, b]) = of_classes {
+                    let (a, b) = (f64::from(a), f64::from(b));
+                    of_rows = block.class.map(|class| if class == 0 { a } else { b });
+                } else if of_classes.is_some() {
+                    of_rows = block.log;
+                }
+                if weighted {
+                    for (of_row, weight) in of_rows.iter_mut().zip(&block.weight) {
+                        *of_row *= weight;
+                    }
+                }
+                block.weight = of_rows;
+                of_rows
+            },
+        );
+        Ok(())
+    }
+}
+
+/// Looks up the weight of the class of each row, for which `log` has room.
+#[inline(always)]
+fn look_up(of_classes: &[f32], blocks: &mut [RowBlock]) {
+    for block in blocks {
+        for (weight, &class) in block.log.iter_mut().zip(&block.class) {
+            *weight = f64::from(of_classes.get(class).copied().unwrap_or(0.0));
+        }
+    }
+}
+
+/// Gives weight 0 to what stands after the last row; `weighted` tells whether the rows have weights yet.
+#[inline(always)]
+fn end_weights(count: usize, blocks: &mut [RowBlock], weighted: bool) {
+    if !weighted {
+        for block in &mut *blocks {
+            block.weight = [1.0; ROWS];
+        }
+    }
+    if let Some(block) = blocks.get_mut(count / ROWS) {
+        for weight in block.weight.iter_mut().skip(count % ROWS) {
+            *weight = 0.0;
+        }
+    }
+}
+
+/// Multiplies the weights of rows by those of the samples.
+#[inline(always)]
+fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
+    for (block, samples) in blocks.iter_mut().zip(samples.chunks(ROWS)) {
+        let mut of_samples = [0.0; ROWS];
+        for (of_sample, &sample) in of_samples.iter_mut().zip(samples) {
+            *of_sample = f64::from(sample);
+        }
+        if weighted {
+            for (of_sample, weight) in of_samples.iter_mut().zip(&block.weight) {
+                *of_sample *= weight;
+            }
+        }
+        block.weight = of_samples;
+    }
+}
+
+/// Gives weight 1 to the rows that count, and class 0 and weight 0 to the others; the number of the latter among the first
+/// `count`. The first label that is neither a class nor ignored is an error.
+#[inline(never)]
+fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock]) -> Result<usize, Error> {
+    let (classes, mut ignored) = (rows.classes(), 0);
+    for (block, start) in blocks.iter_mut().zip((0..count).step_by(ROWS)) {
+        for (lane, (class, weight)) in block.class.iter_mut().zip(&mut block.weight).enumerate() {
+            let row = first + start + lane;
+            let Some(label) = rows.labels().and_then(|labels| labels.get(row)) else { break };
+            let is_ignored = Some(label) == rows.ignored();
+            if !is_ignored && (label as u64) >= classes as u64 {
+                return Err(Error::LabelOutOfRange { row, label, classes });
+            }
+            *weight = if is_ignored { 0.0 } else { 1.0 };
+            if is_ignored {
+                *class = 0;
+                ignored += usize::from(start + lane < count);
+            }
+        }
+    }
+    Ok(ignored)
+}
+
+/// Fills the factors of the gradient from the weights: 0 where the weight is 0, even if the scale is NaN.
+pub(crate) struct Factors<'a> {
+    pub(crate) first: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+    pub(crate) scale: GradientScale<'a>,
+    pub(crate) temperature: f32,
+}
+
+impl Operation for Factors<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let temperature = f64::from(self.temperature);
+        let same = if let GradientScale::Same(scale) = self.scale { scale / temperature } else { 0.0 };
+        for (first, block) in (self.first..).step_by(ROWS).zip(self.blocks) {
+            let (weight, mut factors, mut scales) = (block.weight, [0.0; ROWS], [same; ROWS]);
+            if let GradientScale::Rows(factors) = self.scale {
+                for (scale, &factor) in scales.iter_mut().zip(factors.get(first..).unwrap_or(&[])) {
+                    *scale = f64::from(factor) / temperature;
+                }
+            }
+            for i in 0..ROWS {
+                let product = weight[i] * scales[i] + 0.0;
+                factors[i] = if weight[i] == 0.0 { 0.0 } else { product };
+            }
+            block.factor = factors;
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The loss of a few short rows: the functions of the tile, one row after the other in registers. A tile would take longer
+//! to be set to zero than these take to be computed.
+
+use super::classes::Weights;
+use super::exp::{ExpInParts, all_in_range, exp_in_range};
+use super::sums::sum_of;
+use super::{log1p, part};
+use crate::backend::vector::{Operation, Vector};
+use crate::error::Error;
+use crate::reduction::Tally;
+use crate::rows::{Rows, class_of};
+
+/// The number of rows up to which this is faster than a tile, and that of their classes.
+pub(crate) const FEW: usize = 3;
+pub(crate) const SHORT: usize = 32;
+
+/// Losses and weights of [`FEW`] rows at most, each within [`SHORT`] and not of two classes. `false`, and nothing is
+/// written, where a logit is out of range.
+pub(crate) struct FewRows<'a, 'b> {
+    pub(crate) rows: &'a Rows<'a>,
+    pub(crate) logits: &'a [f32],
+    pub(crate) row_losses: Option<&'b mut [f32]>,
+    pub(crate) tally: &'b mut Tally,
+    pub(crate) weights: &'b mut Weights,
+}
+
+impl Operation for FewRows<'_, '_> {
+    type Output = Result<bool, Error>;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> Result<bool, Error> {
+        let Self { rows, logits, row_losses, tally, weights } = self;
+        let (classes, labels) = (rows.classes(), rows.labels());
+        let mut found = [(0.0, 0.0, 0.0); FEW];
+        let (mut left, mut counted) = (logits, 0);
+        for (row, found) in found.iter_mut().enumerate().take(rows.count()) {
+            let Some((logits, rest)) = left.split_at_checked(classes) else { return Ok(false) };
+            left = rest;
+            let label = labels.and_then(|labels| labels.get(row)).unwrap_or(0);
+            let mut class = 0;
+            if Some(label) != rows.ignored() {
+                class = class_of(label, classes).ok_or(Error::LabelOutOfRange { row, label, classes })?;
+                let of_sample = f64::from(rows.sample_weight(row));
+                (found.1, found.2) = (f64::from(rows.weight(class)) * of_sample, of_sample);
+                counted += 1;
+            }
+            let Some(log) = minus_log_p(s, logits, class) else { return Ok(false) };
+            // 0·∞ = 0
+            found.0 = if found.1 == 0.0 { 0.0 } else { (log * found.1) as f32 };
+        }
+        let found = part(&found, 0, rows.count());
+        for (row, &(loss, weight, of_sample)) in found.iter().enumerate() {
+            tally.add(row, loss);
+            weights.weights.add(row, weight);
+            weights.sample_weights.add(row, of_sample);
+        }
+        weights.counted += counted;
+        for (to, found) in row_losses.into_iter().flatten().zip(found) {
+            *to = found.0;
+        }
+        Ok(true)
+    }
+}
+
+/// −log p of a class; nothing where a logit is out of range.
+#[inline(always)]
+fn minus_log_p<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
+    let mut row = [0.0; SHORT];
+    for (i, x) in row.iter_mut().enumerate() {
+        *x = logits.get(i).copied().unwrap_or(0.0);
+    }
+    let (mut union, len) = (exp_in_range(s, s.splat(0.0)).1, s.splat(logits.len() as f32));
+    let sum = sum_of(
+        s,
+        logits.len(),
+        #[inline(always)]
+        |at| {
+            let (e, bits) = exp_in_range(s, s.load(&row, at));
+            union = s.or_bits(union, bits);
+            let index = s.add(s.lanes(), s.splat(at as f32));
+            let e = s.select(s.less(index, len), e, s.splat(0.0));
+            s.select(s.equal(index, s.splat(class as f32)), s.splat(0.0), e)
+        },
+    );
+    if !all_in_range(s, union) {
+        return None;
+    }
+    let logit = logits.get(class).copied().unwrap_or(0.0);
+    let ExpInParts { f, rest, power, .. } = ExpInParts::new(s, s.splat(0.0 - logit), s.splat(0.0));
+    let [f, rest, power] = [f, rest, power].map(|lanes| f64::from(s.to_array(lanes)[0]));
+    let (of_power, f) = log1p::split(sum * (((1.0 + f) + rest) * power));
+    let rest = s.to_array(log1p::rest(s, s.splat(f as f32)))[0];
+    Some((of_power + log1p::start(f)) + f64::from(rest))
+}

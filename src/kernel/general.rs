@@ -1,0 +1,483 @@
+//! The general way: any row at all, for what the fast way refuses. The reference of the exponentials is the largest of the
+//! logits that are summed, so that no sum leaves its range; what belongs to a row is f64; and where a logit is infinite or
+//! NaN, the table of the contract decides.
+
+use super::double::{self, power_of_two};
+use super::exp::{Exp, Reference, all_in_range, exp_in_range};
+use super::label_terms::LabelTerms;
+use super::limits::{FAR_SCALE, RAISE};
+use super::row_scalars::{Finish, is_held};
+use super::sums::{BLOCK, Tail, sum};
+use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
+use super::{copy, part, part_mut};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::rows::Rows;
+use core::f64::consts::LN_2;
+
+/// Rows of one block that are computed together, and which of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Group {
+    /// The first row, and its lane.
+    pub(crate) first: usize,
+    lane: usize,
+    rows: usize,
+    marked: u32,
+    pub(crate) classes: usize,
+    /// The number of classes that are in the tile at once.
+    width: usize,
+}
+
+impl Group {
+    pub(crate) fn pieces(self) -> impl Iterator<Item = Place> {
+        let Self { first, rows, classes, width, .. } = self;
+        (0..classes).step_by(width.max(1)).map(move |start| Place {
+            first,
+            rows,
+            start,
+            width: width.min(classes - start),
+        })
+    }
+
+    /// The marked rows whose lanes are such.
+    pub(crate) fn marked_where(self, is_such: impl Fn(usize) -> bool) -> Self {
+        let such = self.marked().filter(|&(_, lane)| is_such(lane)).fold(0, |bits, (_, lane)| bits | 1 << lane);
+        Self { marked: such, ..self }
+    }
+
+    pub(crate) fn is_marked(self, lane: usize) -> bool {
+        self.marked >> lane & 1 == 1
+    }
+
+    /// The marked rows that `other` has not marked.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self { marked: self.marked & !other.marked, ..self }
+    }
+
+    /// The marked rows: where they stand among the rows of the group, and their lanes.
+    pub(crate) fn marked(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.rows)
+            .map(move |row| (row, (self.lane + row) % ROWS))
+            .filter(move |(_, lane)| self.marked >> lane & 1 == 1)
+    }
+}
+
+/// Calls `work` with the blocks of a tile that have marked rows, and groups of them that the tile has room for.
+pub(crate) fn for_each_group(
+    rows: &Rows<'_>,
+    room: usize,
+    first: usize,
+    count: usize,
+    blocks: &mut [RowBlock],
+    mut work: impl FnMut(usize, &mut RowBlock, Group),
+) {
+    let classes = rows.classes();
+    let at_once = if classes <= room / ROWS {
+        ROWS
+    } else if rows.positions() > 1 {
+        (room / BLOCK).clamp(1, ROWS)
+    } else {
+        1
+    };
+    let width = if at_once * classes <= room { classes } else { room / at_once / BLOCK * BLOCK };
+    for (number, block) in blocks.iter_mut().enumerate() {
+        let (marked, start) = (core::mem::take(&mut block.general), number * ROWS);
+        let in_block = ROWS.min(count.saturating_sub(start));
+        for lane in (0..in_block).step_by(at_once.max(1)) {
+            let rows = at_once.min(in_block - lane);
+            let group = Group { first: first + start + lane, lane, rows, marked, classes, width };
+            if group.marked().next().is_some() {
+                work(number, block, group);
+            }
+        }
+    }
+}
+
+/// Computes the rows that are marked in the blocks of a tile, with their gradients.
+#[cold]
+#[inline(never)]
+pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
+    s: S,
+    batch: &mut Batch<'_>,
+    terms: L,
+    tile: &mut Tile<'_>,
+    first: usize,
+    count: usize,
+) {
+    let (room, numbers) = (tile.room(), &mut *tile.numbers);
+    let rows = batch.rows;
+    for_each_group(rows, room, first, count, tile.blocks, |_, block, group| {
+        compute_group::<S, L, GRADIENT>(s, batch, terms, numbers, block, group);
+    });
+}
+
+/// Makes the first of the largest logits the reference of each marked row.
+pub(crate) fn find_largest<S: Vector>(
+    s: S,
+    batch: &Batch<'_>,
+    numbers: &mut [f32],
+    found: &mut RowBlock,
+    group: Group,
+) {
+    let mut most = [f32::NEG_INFINITY; ROWS];
+    for (_, lane) in group.marked() {
+        found.class[lane] = 0;
+    }
+    for place in group.pieces() {
+        batch.bring(s, place, numbers);
+        for (row, lane) in group.marked() {
+            let (x, class) = s.run(LargestOf { row: part(numbers, row * place.width, place.width) });
+            if x > most[lane] {
+                (most[lane], found.class[lane]) = (x, place.start + class);
+            }
+        }
+    }
+}
+
+struct LargestOf<'a> {
+    row: &'a [f32],
+}
+
+impl Operation for LargestOf<'_> {
+    type Output = (f32, usize);
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> (f32, usize) {
+        largest(s, self.row)
+    }
+}
+
+/// The largest logit and the first class that has it; class 0 where there is none.
+#[inline(always)]
+pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
+    let mut most = s.splat(f32::NEG_INFINITY);
+    let whole = row.chunks_exact(S::LANES);
+    let tail = s.load_some(whole.remainder(), f32::NEG_INFINITY);
+    for x in whole {
+        most = s.at_least(s.load(x, 0), most);
+    }
+    let lanes = s.to_array(s.at_least(tail, most));
+    let mut largest = lanes[0];
+    for &lane in lanes.iter().take(S::LANES) {
+        largest = if lane > largest { lane } else { largest };
+    }
+    // From the last to the first, without a branch that could not be foretold.
+    let sought = s.splat(largest);
+    let whole = row.chunks_exact(S::LANES);
+    let mut start = row.len() - whole.remainder().len();
+    let bits = s.bits_of_mask(s.equal(tail, sought));
+    // Lanes after the last are −∞, which is found only where all are.
+    let mut found = if bits != 0 { start + bits.trailing_zeros() as usize } else { 0 };
+    for x in whole.rev() {
+        start -= S::LANES;
+        let bits = s.bits_of_mask(s.equal(s.load(x, 0), sought));
+        found = if bits != 0 { start + bits.trailing_zeros() as usize } else { found };
+    }
+    (largest, if found < row.len() { found } else { 0 })
+}
+
+/// Fills the sum of each marked row over the classes that are not its reference, and what follows from it.
+pub(crate) fn finish_excluded<S: Vector>(
+    s: S,
+    batch: &Batch<'_>,
+    numbers: &mut [f32],
+    found: &mut RowBlock,
+    group: Group,
+) {
+    for (row, lane) in group.marked() {
+        found.logit[lane] = batch.logit(group.first + row, found.class[lane]);
+        (found.shift[lane], found.sum[lane]) = (f32::NEG_INFINITY, 0.0);
+    }
+    for place in group.pieces() {
+        bring(s, batch, numbers, found, group, place);
+        s.run(Largest { numbers, width: place.width, group, largest: &mut found.shift });
+    }
+    let largest = found.shift;
+    for (_, lane) in group.marked() {
+        let reference = Reference::new(found.shift[lane]);
+        (found.shift[lane], found.power[lane]) = (reference.shift, reference.power);
+    }
+    for place in group.pieces() {
+        if group.width < group.classes {
+            bring(s, batch, numbers, found, group, place);
+        }
+        s.run(RowSums { numbers, width: place.width, group, found });
+    }
+    for (_, lane) in group.marked() {
+        // Nothing is summed. Where a host program has the processor round up, an exponential of −∞ is not 0.
+        if largest[lane] == f32::NEG_INFINITY && !found.sum[lane].is_nan() {
+            found.sum[lane] = 0.0;
+        }
+    }
+    s.run(Finish::<true, true> { blocks: core::slice::from_mut(found) });
+}
+
+fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
+    s: S,
+    batch: &mut Batch<'_>,
+    terms: L,
+    numbers: &mut [f32],
+    block: &mut RowBlock,
+    group: Group,
+) {
+    let mut found = block.clone();
+    let mut certain = [None; ROWS];
+    finish_excluded(s, batch, numbers, &mut found, group);
+    terms.apply(s, core::slice::from_mut(&mut found));
+    for (row, lane) in group.marked() {
+        // NaN where a logit that is summed is NaN or +∞.
+        if found.sum[lane].is_nan() || found.sum[lane] == 0.0 && found.logit[lane] == f32::NEG_INFINITY {
+            let (loss, class) = loss_without_sum(batch, group.first + row, block.class[lane], terms.of_tied());
+            (found.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.at_certain())));
+            (found.share[lane], found.miss[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
+        }
+        block.log[lane] = found.log[lane];
+    }
+    if GRADIENT {
+        write_gradient(s, batch, numbers, &found, &certain, group);
+    }
+}
+
+/// Brings some classes of the rows of a group, the logits of the references becoming −∞.
+pub(crate) fn bring<S: Vector>(
+    s: S,
+    batch: &Batch<'_>,
+    numbers: &mut [f32],
+    block: &RowBlock,
+    group: Group,
+    place: Place,
+) {
+    batch.bring(s, place, numbers);
+    for (row, lane) in group.marked() {
+        let row = part_mut(numbers, row * place.width, place.width);
+        if let Some(x) = block.class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
+            *x = f32::NEG_INFINITY;
+        }
+    }
+}
+
+/// The loss of a row some of whose other logits are NaN or +∞, or all of whose logits are −∞, where it is `of_tied` if the
+/// label is not alone in being +∞; and the class that is certain, if one is.
+fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, of_tied: f64) -> (f64, Option<usize>) {
+    let (mut certain, mut infinite, mut any_nan) = (None, 0, false);
+    for class in 0..batch.rows.classes() {
+        let x = batch.logit(row, class);
+        any_nan |= x.is_nan();
+        if x == f32::INFINITY {
+            (certain, infinite) = (Some(class), infinite + 1);
+        }
+    }
+    let is_tied = batch.logit(row, label) == f32::INFINITY;
+    let loss = match infinite {
+        _ if any_nan => f64::NAN,
+        0 => f64::NAN,
+        _ if is_tied => of_tied,
+        _ => f64::INFINITY,
+    };
+    (loss, certain.filter(|_| infinite == 1 && !any_nan))
+}
+
+fn write_gradient<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    numbers: &mut [f32],
+    found: &RowBlock,
+    certain: &[Option<(usize, f64)>; ROWS],
+    group: Group,
+) {
+    for place in group.pieces() {
+        bring(s, batch, numbers, found, group, place);
+        s.run(RowGradients { numbers, width: place.width, group, found });
+        for (row, lane) in group.marked() {
+            let elements = part_mut(numbers, row * place.width, place.width);
+            let factor = found.factor[lane];
+            if factor == 0.0 {
+                elements.fill(0.0);
+            } else if certain[lane].is_none() && (factor * found.share[lane]).is_nan() {
+                // One NaN for all, whatever a processor makes of one that is multiplied.
+                elements.fill(f32::NAN);
+            } else {
+                if let Some((class, slope)) = certain[lane] {
+                    elements.fill(0.0);
+                    set(elements, place, class, factor * slope);
+                }
+                set(elements, place, found.class[lane], 0.0 - factor * found.miss[lane]);
+            }
+            let place = Place { first: group.first + row, rows: 1, ..place };
+            batch.send(place, elements);
+        }
+    }
+}
+
+/// Sets the element of a class, if it is one of those that are here.
+fn set(elements: &mut [f32], place: Place, class: usize, value: f64) {
+    if let Some(element) = class.checked_sub(place.start).and_then(|index| elements.get_mut(index)) {
+        *element = value as f32;
+    }
+}
+
+/// The largest logit of each marked row. A NaN may get lost here, but not in the sum.
+struct Largest<'a> {
+    numbers: &'a [f32],
+    width: usize,
+    group: Group,
+    largest: &'a mut [f32; ROWS],
+}
+
+impl Operation for Largest<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (row, lane) in self.group.marked() {
+            let row = part(self.numbers, row * self.width, self.width).chunks(S::LANES);
+            let lowest = s.splat(f32::NEG_INFINITY);
+            let most = row.fold(
+                lowest,
+                #[inline(always)]
+                |most, x| s.at_least(s.load_some(x, f32::NEG_INFINITY), most),
+            );
+            let largest = s.to_array(most).into_iter().take(S::LANES);
+            self.largest[lane] = largest.fold(self.largest[lane], |most, x| if x > most { x } else { most });
+        }
+    }
+}
+
+/// Adds the exponentials of the marked rows to their sums.
+struct RowSums<'a> {
+    numbers: &'a mut [f32],
+    width: usize,
+    group: Group,
+    found: &'a mut RowBlock,
+}
+
+impl Operation for RowSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { numbers, width, group, found } = self;
+        let tail = Tail::new(s, width);
+        for (row, lane) in group.marked() {
+            let exp = Exp::new(s, found.reference(lane));
+            for x in part_mut(numbers, row * width, width).chunks_mut(S::LANES) {
+                let e = exp.of(s, s.load_some(x, 0.0));
+                s.store_some(e, x);
+            }
+            found.sum[lane] = sum(s, &tail, numbers.get(row * width..).unwrap_or(&[]), width, found.sum[lane]);
+        }
+    }
+}
+
+/// The gradients of the marked rows, over their logits, but for the elements of the references.
+struct RowGradients<'a> {
+    numbers: &'a mut [f32],
+    width: usize,
+    group: Group,
+    found: &'a RowBlock,
+}
+
+impl Operation for RowGradients<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { numbers, width, group, found } = self;
+        for (row, lane) in group.marked() {
+            // Rounded where the fast way takes the row, which does so without a power.
+            let (scale, unit) = (found.factor[lane] * found.share[lane], power_of_two(f64::from(found.power[lane])));
+            let without = scale * unit;
+            let scale = if is_held(without) { f64::from(without as f32) / unit } else { scale };
+            let exp = Exp::new(s, raised(found, lane));
+            for x in part_mut(numbers, row * width, width).chunks_mut(S::LANES) {
+                let mut logits = [0.0; VIRTUAL_LANES];
+                copy(&mut logits, x);
+                s.store_some(exp.of(s, s.load_some(x, f32::NEG_INFINITY)), x);
+                for (e, &logit) in x.iter_mut().zip(&logits) {
+                    let is_lost = is_far(scale) && *e == 0.0;
+                    let element = f64::from(*e) * (scale * RAISED_UNIT);
+                    *e = if is_lost { found.reference(lane).exp(logit) * scale } else { element } as f32;
+                }
+            }
+        }
+    }
+}
+
+/// The reference of the exponentials of a row times 2^[`RAISE`].
+#[inline(always)]
+fn raised(found: &RowBlock, lane: usize) -> Reference {
+    Reference { shift: found.shift[lane], power: found.power[lane] + RAISE }
+}
+
+/// Whether exponentials that are too small to be raised into f32 matter where they are multiplied by this.
+pub(crate) fn is_far(scale: f64) -> bool {
+    scale.abs() > FAR_SCALE
+}
+
+impl RowBlock {
+    /// The reference of the exponentials of a row.
+    #[inline(always)]
+    pub(crate) fn reference(&self, lane: usize) -> Reference {
+        Reference { shift: self.shift[lane], power: self.power[lane] }
+    }
+}
+
+impl Reference {
+    /// exp(x − shift)·2^power in f64.
+    #[inline(always)]
+    pub(crate) fn exp(self, x: f32) -> f64 {
+        double::exp((f64::from(x) - f64::from(self.shift)) + f64::from(self.power) * LN_2)
+    }
+}
+
+/// 2^−[`RAISE`]
+pub(crate) const RAISED_UNIT: f64 = f64::from_bits((1023 - RAISE as u64) << 52);
+
+/// The exponentials of the marked rows times 2^[`RAISE`], over their logits.
+pub(crate) struct RaisedExponentials<'a> {
+    pub(crate) numbers: &'a mut [f32],
+    pub(crate) width: usize,
+    pub(crate) group: Group,
+    pub(crate) found: &'a RowBlock,
+}
+
+impl Operation for RaisedExponentials<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { numbers, width, group, found } = self;
+        for (row, lane) in group.marked() {
+            let exp = Exp::new(s, raised(found, lane));
+            for x in part_mut(numbers, row * width, width).chunks_mut(S::LANES) {
+                let e = exp.of(s, s.load_some(x, f32::NEG_INFINITY));
+                s.store_some(e, x);
+            }
+        }
+    }
+}
+
+/// Marks the rows that have a logit which the fast way refuses.
+pub(crate) struct MarkRows<'a> {
+    pub(crate) logits: &'a [f32],
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for MarkRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (row, x) in self.logits.chunks_exact(self.classes.max(1)).enumerate() {
+            let mut union = exp_in_range(s, s.splat(0.0)).1;
+            for x in x.chunks(S::LANES) {
+                union = s.or_bits(union, exp_in_range(s, s.load_some(x, 0.0)).1);
+            }
+            if !all_in_range(s, union)
+                && let Some(block) = self.blocks.get_mut(row / ROWS)
+            {
+                block.general |= 1 << (row % ROWS);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Terms of the label and of the row as a whole: the focal factor and z-loss.
+//!
+//! Of the weighted loss w·L with L = −log p_y they make w·((1 − p_y)^γ·L + λ·lse²). As its gradient is w·(p_i − [i = y]),
+//! theirs is w·((f + z)·p_i − f·[i = y]) with f = (1 − p_y)^γ + γ·(1 − p_y)^(γ−1)·p_y·L and z = 2λ·lse: nothing changes but
+//! what belongs to a row.
+
+use super::double;
+use super::tile::{ROWS, RowBlock};
+use crate::backend::vector::{Operation, Vector};
+use core::f64::consts::LN_2;
+
+/// What is done to the row scalars of the weighted loss before losses and gradients are made of them.
+pub(crate) trait LabelTerms: Copy {
+    /// Whether it is nothing.
+    const NONE: bool;
+    /// Changes logarithms, shares and misses.
+    fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]);
+    /// The gradient, over its factor, at a class other than the label whose logit alone is +∞.
+    fn at_certain(self) -> f64;
+    /// The loss, over its weight, where the label is not the only class that is +∞, and so has no probability.
+    fn of_tied(self) -> f64;
+}
+
+/// The weighted loss alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain;
+
+impl LabelTerms for Plain {
+    const NONE: bool = true;
+
+    #[inline(always)]
+    fn apply<S: Vector>(self, _: S, _: &mut [RowBlock]) {}
+
+    fn at_certain(self) -> f64 {
+        1.0
+    }
+
+    fn of_tied(self) -> f64 {
+        f64::NAN
+    }
+}
+
+/// γ and λ.
+#[derive(Clone, Copy)]
+pub(crate) struct FocalAndZ {
+    pub(crate) focal: f32,
+    pub(crate) z_loss: f32,
+}
+
+impl LabelTerms for FocalAndZ {
+    const NONE: bool = false;
+
+    fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]) {
+        s.run(Apply { terms: self, blocks });
+    }
+
+    fn at_certain(self) -> f64 {
+        if self.z_loss == 0.0 { 1.0 } else { f64::INFINITY }
+    }
+
+    fn of_tied(self) -> f64 {
+        if self.z_loss == 0.0 { f64::NAN } else { f64::INFINITY }
+    }
+}
+
+struct Apply<'a> {
+    terms: FocalAndZ,
+    blocks: &'a mut [RowBlock],
+}
+
+impl Operation for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let (gamma, lambda) = (f64::from(self.terms.focal), f64::from(self.terms.z_loss));
+        for block in self.blocks {
+            let (log, miss) = (block.log, block.miss);
+            let (mut of_loss, mut of_gradient) = ([1.0; ROWS], [1.0; ROWS]);
+            if gamma != 0.0 {
+                for i in 0..ROWS {
+                    (of_loss[i], of_gradient[i]) = focal_factors(gamma, double::exp(-log[i]), miss[i], log[i]);
+                }
+            }
+            let (mut squares, mut z) = ([0.0; ROWS], [0.0; ROWS]);
+            if lambda != 0.0 {
+                let (logit, shift, power, sum) = (block.logit, block.shift, block.power, block.sum);
+                for i in 0..ROWS {
+                    let lse = log_sum_exp(logit[i], shift[i], power[i], sum[i], miss[i], log[i]);
+                    squares[i] = lambda * (lse * lse);
+                    z[i] = 2.0 * lambda * lse;
+                }
+            }
+            let (mut losses, mut shares, mut misses) = ([0.0; ROWS], block.share, [0.0; ROWS]);
+            for i in 0..ROWS {
+                // 0·∞ = 0
+                let of_label = if of_loss[i] == 0.0 { 0.0 } else { of_loss[i] * log[i] };
+                losses[i] = of_label + squares[i];
+                // Not 1 − (1 − p), of which little is left where p is small.
+                let p = double::exp(-log[i]);
+                let of_z = if z[i] == 0.0 || p == 0.0 { 0.0 } else { z[i] * p };
+                misses[i] = of_gradient[i] * miss[i] - of_z;
+                shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (of_gradient[i] + z[i]) };
+            }
+            (block.log, block.share, block.miss) = (losses, shares, misses);
+        }
+    }
+}
+
+/// (1 − p)^γ and f, from p, 1 − p and −log p.
+#[inline(always)]
+pub(crate) fn focal_factors(gamma: f64, p: f64, miss: f64, log: f64) -> (f64, f64) {
+    let held = if miss < 1e-300 { 1e-300 } else { miss };
+    let power = double::exp(gamma * double::log(held));
+    let power = if miss == 0.0 { 0.0 } else { power };
+    // The logarithm of a NaN is a number.
+    let power = if miss.is_nan() { f64::NAN } else { power };
+    // Where p is 0 its logarithm may be infinite.
+    let slope = if miss == 0.0 || p == 0.0 { 0.0 } else { gamma * (power / held) * p * log };
+    (power, power + slope)
+}
+
+/// log Σ exp, from the sum over the others where they are more than the label, which may be far below.
+#[inline(always)]
+fn log_sum_exp(logit: f32, shift: f32, power: f32, sum: f64, miss: f64, log: f64) -> f64 {
+    let of_others = double::log(sum / miss) + (f64::from(shift) - f64::from(power) * LN_2);
+    if miss > 0.5 { of_others } else { f64::from(logit) + log }
+}

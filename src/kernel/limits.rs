@@ -1,0 +1,26 @@
+//! Every numeric limit of the kernel, with its derivation.
+
+/// exp(x) for x·log2 e rounded to an integer k in [−64, 63] is computed without a reference: 64 is the bias that makes
+/// such a k a number of 7 bits ([`super::exp::Exponentials`]). Sums of 2⁵⁷ of them stay within f32, and quotients of two
+/// are normal numbers down to 2⁻¹²⁶.
+pub(crate) const FAST_BIAS: u32 = 64;
+
+/// Below this a reference is applied as a power of two; from here on it is subtracted from the logits first, which is exact
+/// for every difference that matters: f32 subtraction is exact within a factor of 2, and exp(−192) is below every result,
+/// weights included.
+pub(crate) const FAR: f32 = 384.0;
+
+/// exp(x − reference) below 2⁻¹²⁶ is 0 where rows are written by the general way; raised by this power of two before, it is
+/// 0 below 2⁻²⁵⁰. 2¹²⁴·C·√2 is within f32 for one logit, and it is never summed.
+pub(crate) const RAISE: f32 = 124.0;
+
+/// Parts of an element of a gradient that are no larger than this have sums within f32; and of what is multiplied by no more,
+/// nothing below 2⁻²⁵⁰ matters: 2⁻¹⁵⁰ is half of the least f32.
+pub(crate) const FAR_SCALE: f64 = f64::from_bits((1023 + 100) << 52);
+
+/// exp(x) of row scalars in f64 is 2^k·m with k kept in ±this: two such powers and a sum of 2⁶⁴ terms stay within f64, and
+/// what is smaller is 0 beside any product of three weights of f32 and a denominator (10^±159).
+pub(crate) const POWERS: f64 = 900.0;
+
+/// Two classes whose gap is below this have an exponential that is no normal f32 (2⁻¹²⁴·√½ is).
+pub(crate) const LEAST_GAP: f32 = -86.0;

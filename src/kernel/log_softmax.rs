@@ -1,0 +1,199 @@
+//! log p of every class and log Σ exp of every row; and parts of rows.
+
+use super::exp::Exponentials;
+use super::general::{self, Group, MarkRows};
+use super::limits::POWERS;
+use super::row_scalars::Finish;
+use super::sums::ExcludedSums;
+use super::terms::References;
+use super::tile::{Batch, Place, ROWS, RowBlock, Tile, with_tile};
+use super::{chunks, chunks_mut, double, part, part_mut};
+use crate::backend::vector::{Driver, Operation, Vector};
+
+/// Everything has been validated. The log-probabilities go to the gradient of the batch.
+pub(crate) struct LogProbabilityRows<'a> {
+    pub(crate) batch: Batch<'a>,
+    pub(crate) log_sum_exps: Option<&'a mut [f32]>,
+}
+
+impl Driver for LogProbabilityRows<'_> {
+    type Output = ();
+
+    fn drive<S: Vector>(mut self, s: S) {
+        let rows = self.batch.rows;
+        with_tile::<2, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile));
+    }
+}
+
+impl LogProbabilityRows<'_> {
+    #[inline(never)]
+    fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) {
+        let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
+        let fitting = tile.rows(classes);
+        let at_once = if fitting == 0 { ROWS } else { fitting };
+        for first in (0..rows.count()).step_by(at_once) {
+            let count = at_once.min(rows.count() - first);
+            let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+            blocks.iter_mut().for_each(|block| block.general = if fitting == 0 { u32::MAX } else { 0 });
+            if fitting > 0 {
+                self.compute(s, &mut tile, Place { first, rows: count, start: 0, width: classes });
+            }
+            if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.general != 0) {
+                self.compute_any(s, &mut tile, first, count);
+            }
+            let Some(out) = self.log_sum_exps.as_deref_mut() else { continue };
+            for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(&*tile.blocks) {
+                for ((to, log), logit) in to.iter_mut().zip(block.log).zip(block.logit) {
+                    *to = (f64::from(logit) + log) as f32;
+                }
+            }
+        }
+    }
+
+    fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) {
+        let Place { first, rows: count, width: classes, .. } = place;
+        let (batch, len) = (&self.batch, count * classes);
+        let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+        let dense = batch.as_tile().map(|logits| part(logits, first * classes, len));
+        if dense.is_none() {
+            batch.bring(s, place, tile.spare);
+        }
+        let logits = dense.unwrap_or(part(tile.spare, 0, len));
+        s.run(References { logits, classes, blocks: &mut *blocks });
+        if !s.run(Exponentials { logits: Some(logits), to: tile.numbers, count: len }) {
+            s.run(MarkRows { logits, classes, blocks: &mut *blocks });
+        }
+        s.run(ExcludedSums { logits: None, exponentials: tile.numbers, classes, rows: count, blocks: &mut *blocks });
+        s.run(Finish::<false, false> { blocks: &mut *blocks });
+        if batch.gradient.is_some() {
+            s.run(LogElements { logits, to: part_mut(tile.numbers, 0, len), classes, blocks });
+            self.batch.send_unmarked(place, tile.numbers, tile.blocks);
+        }
+    }
+
+    /// The marked rows, by the general way.
+    #[cold]
+    #[inline(never)]
+    fn compute_any<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
+        let (room, numbers, batch) = (tile.room(), &mut *tile.numbers, &mut self.batch);
+        let rows = batch.rows;
+        general::for_each_group(rows, room, first, count, tile.blocks, |_, block, group| {
+            general::find_largest(s, batch, numbers, block, group);
+            let mut found = block.clone();
+            general::finish_excluded(s, batch, numbers, &mut found, group);
+            let mut infinite = [0; ROWS];
+            for (row, lane) in group.marked() {
+                (block.logit[lane], block.log[lane]) = (found.logit[lane], found.log[lane]);
+                if found.sum[lane].is_nan() || !found.logit[lane].is_finite() {
+                    let (log, count) = log_without_sum(batch, group.first + row, found.logit[lane]);
+                    (block.log[lane], infinite[lane]) = (log, count);
+                }
+            }
+            if batch.gradient.is_some() {
+                write_any(s, batch, numbers, block, &infinite, group);
+            }
+        });
+    }
+}
+
+/// What is added to the largest logit, which then is infinite or not alone in being so, or a NaN; and the number of those
+/// that are +∞.
+fn log_without_sum(batch: &Batch<'_>, row: usize, largest: f32) -> (f64, usize) {
+    let logits = || (0..batch.rows.classes()).map(|class| batch.logit(row, class));
+    let infinite = logits().filter(|&x| x == f32::INFINITY).count();
+    (if largest.is_nan() || logits().any(f32::is_nan) { f64::NAN } else { 0.0 }, infinite)
+}
+
+/// log p_c = −((x_m − x_c) + log(1 + E)) of rows with any logits.
+fn write_any<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    numbers: &mut [f32],
+    block: &RowBlock,
+    infinite: &[usize; ROWS],
+    group: Group,
+) {
+    for place in group.pieces() {
+        batch.bring(s, place, numbers);
+        for (row, lane) in group.marked() {
+            let elements = part_mut(numbers, row * place.width, place.width);
+            let (largest, log) = (f64::from(block.logit[lane]), block.log[lane]);
+            for (class, x) in (place.start..).zip(&mut *elements) {
+                let is_tied = infinite[lane] > 1 && *x == f32::INFINITY;
+                let value = if class == block.class[lane] { 0.0 - log } else { (f64::from(*x) - largest) - log };
+                // No class has a probability where all are −∞.
+                *x = if is_tied || largest == f64::NEG_INFINITY { f32::NAN } else { value as f32 };
+            }
+            batch.send(Place { first: group.first + row, rows: 1, ..place }, elements);
+        }
+    }
+}
+
+/// log p of the classes of each row, in range.
+struct LogElements<'a> {
+    logits: &'a [f32],
+    to: &'a mut [f32],
+    classes: usize,
+    blocks: &'a [RowBlock],
+}
+
+impl Operation for LogElements<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { logits, to, classes, blocks } = self;
+        let mut start = 0;
+        for block in blocks {
+            for lane in 0..ROWS {
+                let (x, to) = (part(logits, start, classes), part_mut(to, start, classes));
+                start += classes;
+                let log = block.log[lane] as f32;
+                let (largest, log_of_all) = (s.splat(block.logit[lane]), s.splat(log));
+                for (x, to) in chunks(x, S::LANES).zip(chunks_mut(to, S::LANES)) {
+                    s.store_some(s.sub(s.sub(s.load_some(x, 0.0), largest), log_of_all), to);
+                }
+                if let Some(element) = to.get_mut(block.class[lane]) {
+                    *element = 0.0 - log;
+                }
+            }
+        }
+    }
+}
+
+/// The largest logit (−∞ where there is none, NaN where any is) and Σ exp(x_k − largest) over the others, of one row.
+pub(crate) struct RowPart<'a> {
+    pub(crate) batch: Batch<'a>,
+}
+
+impl Driver for RowPart<'_> {
+    type Output = (f32, f64);
+
+    fn drive<S: Vector>(self, s: S) -> (f32, f64) {
+        with_tile::<1, _>(1, self.batch.rows.classes(), |tile| {
+            let (room, numbers, batch) = (tile.room(), tile.numbers, &self.batch);
+            let mut block = RowBlock::EMPTY;
+            block.general = 1;
+            let mut part = (f32::NEG_INFINITY, 0.0);
+            let blocks = core::slice::from_mut(&mut block);
+            general::for_each_group(batch.rows, room, 0, 1, blocks, |_, block, group| {
+                general::find_largest(s, batch, numbers, block, group);
+                general::finish_excluded(s, batch, numbers, block, group);
+                part = part_of(batch, block);
+            });
+            part
+        })
+    }
+}
+
+fn part_of(batch: &Batch<'_>, block: &RowBlock) -> (f32, f64) {
+    let (largest, sum) = (block.logit[0], block.sum[0]);
+    if sum.is_nan() || !largest.is_finite() {
+        let (log, infinite) = log_without_sum(batch, 0, largest);
+        return (if log.is_nan() { f32::NAN } else { largest }, infinite.saturating_sub(1) as f64);
+    }
+    let gap = f64::from(block.shift[0]) - f64::from(largest);
+    let (mantissa, exponent) = double::exp_in_parts(if gap < -1e6 { -1e6 } else { gap });
+    let exponent = exponent - f64::from(block.power[0]);
+    (largest, if sum == 0.0 || exponent < -POWERS { 0.0 } else { sum * mantissa * double::power_of_two(exponent) })
+}

@@ -1,0 +1,241 @@
+//! What belongs to a row, in f64: from the sum of its exponentials to its loss and to the factors of its gradient.
+
+use super::exp::ExpInParts;
+use super::limits::POWERS;
+use super::tile::{ROWS, RowBlock};
+use super::{double, log1p};
+use crate::backend::vector::{Operation, Vector};
+use crate::reduction::Tally;
+use core::f64::consts::LN_2;
+
+/// Fills log(1 + E) of each row and, for gradients, what makes an exponential a probability, and 1 − p_r.
+///
+/// E = sum·e^(shift − x_r)·2^−power. With `ANY` shift and power are taken into account, and differences of any size.
+pub(crate) struct Finish<'a, const GRADIENT: bool, const ANY: bool> {
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, ANY> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        // One short loop after the other over all rows, so that many are under way at once.
+        for block in &mut *self.blocks {
+            let (mut unit, mut beyond) =
+                if ANY { units_of_any(s, block) } else { (units(s, &block.logit), [0.0; ROWS]) };
+            let (sum, mut excluded) = (block.sum, [0.0; ROWS]);
+            for i in 0..ROWS {
+                excluded[i] = sum[i] * unit[i];
+                beyond[i] = if sum[i] == 0.0 { 0.0 } else { beyond[i] };
+                // Nothing is multiplied by it, and what multiplies it may be large.
+                unit[i] = if ANY && sum[i] == 0.0 { 0.0 } else { unit[i] };
+            }
+            block.miss = excluded;
+            if ANY {
+                block.log = beyond;
+            }
+            if GRADIENT {
+                block.share = unit;
+            }
+        }
+        for block in &mut *self.blocks {
+            let (excluded, mut log, mut fractions) = (block.miss, [0.0; ROWS], [0.0; ROWS]);
+            for i in 0..ROWS {
+                let (of_power, f) = log1p::split(excluded[i]);
+                log[i] = of_power + log1p::start(f);
+                // A NaN is to stay.
+                log[i] += if ANY && excluded[i].is_nan() { f64::NAN } else { 0.0 };
+                fractions[i] = f as f32;
+            }
+            if ANY {
+                for (log, other) in log.iter_mut().zip(&block.log) {
+                    *log += other;
+                }
+            }
+            (block.log, block.loss) = (log, fractions);
+        }
+        for block in &mut *self.blocks {
+            let (mut log, mut rests) = (block.log, [0.0; ROWS]);
+            for at in (0..ROWS).step_by(S::LANES) {
+                s.store(log1p::rest(s, s.load(&block.loss, at)), &mut rests, at);
+            }
+            for i in 0..ROWS {
+                log[i] += f64::from(rests[i]);
+            }
+            block.log = log;
+        }
+        if GRADIENT {
+            for block in self.blocks {
+                let (mut share, mut miss) = (block.share, block.miss);
+                for i in 0..ROWS {
+                    let p = 1.0 / (1.0 + miss[i]);
+                    share[i] *= p;
+                    miss[i] *= p;
+                }
+                (block.share, block.miss) = (share, miss);
+            }
+        }
+    }
+}
+
+/// e^−logit, for a logit in range.
+#[inline(always)]
+fn units<S: Vector>(s: S, logit: &[f32; ROWS]) -> [f64; ROWS] {
+    let (mut fs, mut rests, mut powers, mut units) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    for at in (0..ROWS).step_by(S::LANES) {
+        let x = s.sub(s.splat(0.0), s.load(logit, at));
+        let ExpInParts { f, rest, power, .. } = ExpInParts::new(s, x, s.splat(0.0));
+        s.store(f, &mut fs, at);
+        s.store(rest, &mut rests, at);
+        s.store(power, &mut powers, at);
+    }
+    for i in 0..ROWS {
+        units[i] = ((1.0 + f64::from(fs[i])) + f64::from(rests[i])) * f64::from(powers[i]);
+    }
+    units
+}
+
+/// e^(shift − logit)·2^−power, kept within f64, and by how much the logarithm of 1 + E then falls short.
+#[inline(always)]
+fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> ([f64; ROWS], [f64; ROWS]) {
+    let (mut gaps, mut high, mut low, mut beyond) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    for i in 0..ROWS {
+        gaps[i] = f64::from(block.shift[i]) - f64::from(block.logit[i]);
+        let gap = gaps[i];
+        // Comparisons, since a NaN is to stay.
+        let near = if gap > 2000.0 { 2000.0 } else { gap };
+        let near = if near < -2000.0 { -2000.0 } else { near };
+        high[i] = near as f32;
+        low[i] = (near - f64::from(high[i])) as f32;
+        beyond[i] = gap - near;
+    }
+    let (mut fs, mut rests, mut ks, mut units) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    for at in (0..ROWS).step_by(S::LANES) {
+        let ExpInParts { f, rest, k, .. } = ExpInParts::new(s, s.load(&high, at), s.load(&low, at));
+        s.store(f, &mut fs, at);
+        s.store(rest, &mut rests, at);
+        s.store(k, &mut ks, at);
+    }
+    for i in 0..ROWS {
+        let exponent = f64::from(ks[i]) - f64::from(block.power[i]);
+        let held = if exponent > POWERS { POWERS } else { exponent };
+        let held = if held < -POWERS { -POWERS } else { held };
+        let far = beyond[i] + (exponent - held) * LN_2;
+        let unit = ((1.0 + f64::from(fs[i])) + f64::from(rests[i])) * double::power_of_two(held);
+        // A factor of the gradient may be infinite as well.
+        units[i] = if gaps[i] == f64::NEG_INFINITY { 0.0 } else { unit };
+        beyond[i] = if far > 0.0 { far } else { 0.0 };
+    }
+    (units, beyond)
+}
+
+/// Fills the losses from logarithms and weights, and adds them up.
+pub(crate) struct Losses<'a> {
+    pub(crate) first: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+    pub(crate) tally: &'a mut Tally,
+}
+
+impl Operation for Losses<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        self.tally.sum.add_blocks(
+            self.first,
+            self.blocks,
+            #[inline(always)]
+            |block| {
+                let (log, weight) = (block.log, block.weight);
+                let (mut losses, mut wide) = ([0.0; ROWS], [0.0; ROWS]);
+                for i in 0..ROWS {
+                    let product = log[i] * weight[i];
+                    // 0·∞ = 0
+                    wide[i] = if weight[i] == 0.0 { 0.0 } else { product };
+                }
+                for i in 0..ROWS {
+                    losses[i] = wide[i] as f32;
+                }
+                for i in 0..ROWS {
+                    wide[i] = f64::from(losses[i]);
+                }
+                block.loss = losses;
+                wide
+            },
+        );
+        if !self.tally.sum.is_finite() {
+            for block in &*self.blocks {
+                self.tally.non_finite += block.loss.iter().filter(|loss| !loss.is_finite()).count();
+            }
+        }
+    }
+}
+
+/// Adds up losses that are known.
+pub(crate) struct AddLosses<'a> {
+    pub(crate) first: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+    pub(crate) tally: &'a mut Tally,
+}
+
+impl Operation for AddLosses<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        self.tally.sum.add_blocks(self.first, &mut *self.blocks, |block| block.loss.map(f64::from));
+        for block in &*self.blocks {
+            self.tally.non_finite += block.loss.iter().filter(|loss| !loss.is_finite()).count();
+        }
+    }
+}
+
+/// Fills the factors of the exponentials in the gradient and its elements at the references; whether f32 holds the former.
+pub(crate) struct Scales<'a> {
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for Scales<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) -> bool {
+        // The top bit of these, where a scale is below the least or above the largest normal number.
+        let mut outside = [0; ROWS];
+        for block in &mut *self.blocks {
+            let (factor, share, miss) = (block.factor, block.share, block.miss);
+            let (mut scales, mut at_reference) = ([0.0; ROWS], [0.0; ROWS]);
+            for i in 0..ROWS {
+                let scale = factor[i] * share[i];
+                scales[i] = scale as f32;
+                at_reference[i] = (0.0 - factor[i] * miss[i]) as f32;
+                let size = if factor[i] == 0.0 { LEAST_BITS } else { scale.to_bits() & !SIGN_BIT };
+                outside[i] |= size.wrapping_sub(LEAST_BITS) | LARGEST_BITS.wrapping_sub(size);
+            }
+            (block.scale, block.at_reference) = (scales, at_reference);
+        }
+        let all = outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0;
+        if !all {
+            for block in self.blocks {
+                for (i, (&factor, &share)) in block.factor.iter().zip(&block.share).enumerate() {
+                    if factor != 0.0 && !is_held(factor * share) {
+                        block.general |= 1 << i;
+                    }
+                }
+            }
+        }
+        all
+    }
+}
+
+const SIGN_BIT: u64 = 1 << 63;
+const LEAST_BITS: u64 = (f32::MIN_POSITIVE as f64).to_bits();
+const LARGEST_BITS: u64 = (f32::MAX as f64).to_bits();
+
+/// Whether an f32 holds a number with all of its digits.
+#[inline(always)]
+pub(crate) fn is_held(number: f64) -> bool {
+    let size = number.abs();
+    (size >= f64::from(f32::MIN_POSITIVE)) & (size <= f64::from(f32::MAX))
+}

@@ -1,0 +1,359 @@
+//! The general way of the losses with terms: any row at all, piece by piece, the sums over its classes in f64.
+
+use super::exp::Reference;
+use super::general::{
+    Group, RAISED_UNIT, RaisedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far,
+};
+use super::spread::Spread;
+use super::terms::{FinishTerms, NO_LABEL, TermBlock, Terms};
+use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
+use super::{chunks, double, part, part_mut};
+use crate::backend::vector::{Operation, Vector};
+use crate::rows::Rows;
+use core::f64::consts::LN_2;
+
+/// Computes the rows that are marked in the blocks of a tile, with their gradients where there is room for one.
+#[cold]
+#[inline(never)]
+pub(crate) fn compute<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    options: &Terms<'_>,
+    tile: &mut Tile<'_>,
+    terms: &mut [TermBlock],
+    first: usize,
+    count: usize,
+) {
+    let (room, numbers, spare) = (tile.room(), &mut *tile.numbers, &mut *tile.spare);
+    let rows = batch.rows;
+    for_each_group(rows, room, first, count, tile.blocks, |number, block, group| {
+        if let Some(terms) = terms.get_mut(number) {
+            MarkedRows { s, options, numbers, spare, group }.compute(batch, block, terms);
+        }
+    });
+}
+
+/// Some marked rows, and room for two pieces of them.
+struct MarkedRows<'a, S> {
+    s: S,
+    options: &'a Terms<'a>,
+    numbers: &'a mut [f32],
+    spare: &'a mut [f32],
+    group: Group,
+}
+
+impl<S: Vector> MarkedRows<'_, S> {
+    fn compute(&mut self, batch: &mut Batch<'_>, block: &mut RowBlock, terms: &mut TermBlock) {
+        let (s, group) = (self.s, self.group);
+        let (mut found, mut known) = (block.clone(), terms.clone());
+        find_largest(s, batch, self.numbers, &mut found, group);
+        finish_excluded(s, batch, self.numbers, &mut found, group);
+        for (row, lane) in group.marked() {
+            let label = known.label[lane];
+            if label != NO_LABEL {
+                known.label_logit[lane] = batch.logit(group.first + row, label);
+            }
+            (known.others[lane], known.gaps[lane], known.costs[lane], known.odds[lane]) = (0.0, 0.0, 0.0, 0.0);
+            let gap = f64::from(found.shift[lane]) - f64::from(found.logit[lane]);
+            known.log_excluded[lane] = f64::NEG_INFINITY;
+            if found.sum[lane] > 0.0 {
+                known.log_excluded[lane] = double::log(found.sum[lane]) - f64::from(found.power[lane]) * LN_2 + gap;
+            }
+        }
+        if self.options.has_spread() || self.options.costs.is_some() {
+            self.add_up(batch, &found, &mut known);
+        }
+        let (options, blocks) = (self.options, core::slice::from_mut(&mut found));
+        s.run(FinishTerms::<true> { options, largest_weight: 0.0, blocks, terms: core::slice::from_mut(&mut known) });
+        let mut undefined = 0;
+        for (row, lane) in group.marked() {
+            // NaN where a logit that is summed is NaN or +∞.
+            if found.sum[lane].is_nan() || found.logit[lane] == f32::NEG_INFINITY || found.logit[lane].is_nan() {
+                undefined |= 1 << lane;
+                let loss = self.loss_without_probabilities(batch, group.first + row, &known, lane);
+                found.log[lane] = loss;
+            }
+            if !self.has_weight(batch.rows, group.first + row, &known, lane) {
+                (found.factor[lane], found.log[lane]) = (0.0, 0.0);
+            }
+            if terms.loss_is_known >> lane & 1 == 0 {
+                block.log[lane] = found.log[lane];
+            }
+        }
+        if batch.gradient.is_some() {
+            self.write_gradient(batch, &found, &known, undefined);
+        }
+    }
+
+    /// The sums over the classes but the reference.
+    fn add_up(&mut self, batch: &Batch<'_>, found: &RowBlock, known: &mut TermBlock) {
+        let spread = Spread::new(self.options, batch.rows);
+        for place in self.group.pieces() {
+            self.bring_targets(batch, place);
+            batch.bring(self.s, place, self.numbers);
+            for (row, lane) in self.group.marked().filter(|_| self.options.has_spread()) {
+                let (x, targets) = (part(self.numbers, row * place.width, place.width), self.targets(row, place));
+                let row =
+                    SpreadOfRow { spread, place, x, targets, largest: found.logit[lane], reference: found.class[lane] };
+                let sums = self.s.run(row);
+                known.others[lane] += sums.others;
+                known.gaps[lane] += sums.gaps;
+                if let Some(u) = sums.reference {
+                    known.u_reference[lane] = u;
+                }
+                if let Some(class) = known.label[lane].checked_sub(place.start).filter(|&class| class < place.width) {
+                    known.u_label[lane] = spread.of_class_at(targets, class, place.start);
+                }
+            }
+            let Some(matrix) = self.options.costs else { continue };
+            bring(self.s, batch, self.numbers, found, self.group, place);
+            let (numbers, group) = (&mut *self.numbers, self.group);
+            self.s.run(RaisedExponentials { numbers, width: place.width, group, found });
+            for (row, lane) in self.group.marked() {
+                let Some(start) = known.label[lane].checked_mul(self.group.classes) else { continue };
+                let costs = part(matrix, start + place.start, place.width);
+                let e = part(self.numbers, row * place.width, place.width);
+                let (logs, odds) = self.s.run(CostsOfRow { e, costs, share: found.share[lane] * RAISED_UNIT });
+                known.costs[lane] += logs;
+                known.odds[lane] += odds;
+                let of_reference = found.class[lane].checked_sub(place.start).and_then(|class| costs.get(class));
+                known.cost_reference[lane] = of_reference.map_or(known.cost_reference[lane], |&cost| f64::from(cost));
+            }
+        }
+    }
+
+    fn bring_targets(&mut self, batch: &Batch<'_>, place: Place) {
+        if let Some(soft) = self.options.soft {
+            batch.bring_targets(self.s, soft, place, self.spare);
+        }
+    }
+
+    fn targets(&self, row: usize, place: Place) -> Option<&[f32]> {
+        self.options.soft.map(|_| part(self.spare, row * place.width, place.width))
+    }
+
+    fn write_gradient(&mut self, batch: &mut Batch<'_>, found: &RowBlock, known: &TermBlock, undefined: u32) {
+        let spread = self.options.has_spread().then(|| Spread::new(self.options, batch.rows));
+        for place in self.group.pieces() {
+            self.bring_targets(batch, place);
+            bring(self.s, batch, self.numbers, found, self.group, place);
+            let far = self.group.marked_where(|lane| is_far(self.largest_scale(found, known, lane)));
+            let (numbers, group) = (&mut *self.numbers, self.group.without(far));
+            self.s.run(RaisedExponentials { numbers, width: place.width, group, found });
+            for (row, lane) in self.group.marked() {
+                let far = far.is_marked(lane).then(|| found.reference(lane));
+                let targets = self.options.soft.map(|_| part(self.spare, row * place.width, place.width));
+                let costs = self.options.costs.map(|matrix| {
+                    part(matrix, known.label[lane].wrapping_mul(group.classes).wrapping_add(place.start), place.width)
+                });
+                let elements = part_mut(self.numbers, row * place.width, place.width);
+                let factor = found.factor[lane];
+                if factor == 0.0 {
+                    elements.fill(0.0);
+                } else if undefined >> lane & 1 == 1 || factor.is_nan() {
+                    elements.fill(f32::NAN);
+                } else {
+                    let (scale, share) = (known.scale[lane], found.share[lane]);
+                    self.s.run(Elements {
+                        elements: &mut *elements,
+                        spread,
+                        targets,
+                        costs,
+                        far,
+                        scale,
+                        share,
+                        factor,
+                        place,
+                    });
+                    for (class, value) in
+                        [(known.label[lane], known.at_label[lane]), (found.class[lane], found.at_reference[lane])]
+                    {
+                        if let Some(to) = class.checked_sub(place.start).and_then(|class| elements.get_mut(class)) {
+                            *to = value;
+                        }
+                    }
+                }
+                batch.send(Place { first: group.first + row, rows: 1, ..place }, elements);
+            }
+        }
+    }
+
+    /// By how much the exponentials of a row are multiplied at most.
+    fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: usize) -> f64 {
+        let classes = self.group.classes;
+        let costs = self.options.costs.filter(|_| known.label[lane] != NO_LABEL);
+        let costs = costs.map_or(&[][..], |matrix| part(matrix, known.label[lane] * classes, classes));
+        let largest = costs.iter().fold(0.0, |most, cost| if cost.abs() > most { cost.abs() } else { most });
+        known.scale[lane].abs() + (found.factor[lane] * found.share[lane]).abs() * f64::from(largest)
+    }
+
+    /// Whether a term of the row has a weight. Where none has, nothing of the row matters.
+    fn has_weight(&self, rows: &Rows<'_>, row: usize, known: &TermBlock, lane: usize) -> bool {
+        let (spread, label) = (Spread::new(self.options, rows), known.label[lane]);
+        let has_u = |class| {
+            let q = self.options.soft.and_then(|soft| soft.get(rows.element(row, class)));
+            spread.of_class_at(q.map(core::slice::from_ref), 0, class) != 0.0
+        };
+        let costs = self.options.costs.filter(|_| label != NO_LABEL);
+        known.own[lane] != 0.0
+            || self.options.has_spread() && (0..rows.classes()).any(has_u)
+            || costs.is_some_and(|matrix| {
+                part(matrix, label * rows.classes(), rows.classes()).iter().any(|&cost| cost != 0.0)
+            })
+    }
+
+    /// The loss of a row that has no probabilities, or only those of the classes that are not +∞: each term is 0, ∞ or
+    /// unknown, and what is unknown is NaN unless another term is infinite.
+    fn loss_without_probabilities(&self, batch: &Batch<'_>, row: usize, known: &TermBlock, lane: usize) -> f64 {
+        let (label, own) = (known.label[lane], known.own[lane]);
+        let (spread, rows) = (Spread::new(self.options, batch.rows), batch.rows);
+        let (mut loss, mut unknown, mut whole) = (0.0, false, own);
+        let (mut any_nan, mut infinite) = (false, 0);
+        for class in 0..rows.classes() {
+            let x = batch.logit(row, class);
+            any_nan |= x.is_nan();
+            infinite += usize::from(x == f32::INFINITY);
+        }
+        let undefined = any_nan || infinite == 0;
+        let mut add = |weight: f64, x: f32, of_infinite: f64, of_others: f64| {
+            if weight == 0.0 {
+                return;
+            }
+            let value = if undefined || x == f32::INFINITY && infinite > 1 {
+                f64::NAN
+            } else if x == f32::INFINITY {
+                of_infinite
+            } else {
+                of_others
+            };
+            unknown |= value.is_nan();
+            loss += if value.is_nan() || value == 0.0 { 0.0 } else { weight * value };
+        };
+        if label != NO_LABEL {
+            add(own, batch.logit(row, label), 0.0, f64::INFINITY);
+        }
+        for class in 0..rows.classes() {
+            let x = batch.logit(row, class);
+            if self.options.has_spread() {
+                let q = self.options.soft.and_then(|soft| soft.get(rows.element(row, class)));
+                let u = spread.of_class_at(q.map(core::slice::from_ref), 0, class);
+                whole += u;
+                add(u, x, 0.0, f64::INFINITY);
+            }
+            if let Some(matrix) = self.options.costs {
+                let cost = matrix.get(label.wrapping_mul(rows.classes()).wrapping_add(class));
+                let cost = cost.map_or(0.0, |&cost| f64::from(cost));
+                add(cost, x, f64::INFINITY, 0.0);
+            }
+        }
+        let of_z = f64::from(self.options.z_loss) * whole;
+        if of_z != 0.0 {
+            add(of_z, 0.0, f64::INFINITY, f64::INFINITY);
+        }
+        if unknown && loss.is_finite() { f64::NAN } else { loss }
+    }
+}
+
+/// What the classes of a piece of a row add up to.
+struct SpreadOfRow<'a> {
+    spread: Spread<'a>,
+    place: Place,
+    x: &'a [f32],
+    targets: Option<&'a [f32]>,
+    largest: f32,
+    reference: usize,
+}
+
+struct SpreadSum {
+    others: f64,
+    gaps: f64,
+    reference: Option<f64>,
+}
+
+impl Operation for SpreadOfRow<'_> {
+    type Output = SpreadSum;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) -> SpreadSum {
+        let Self { spread, place, x, targets, largest, reference } = self;
+        let (mut others, mut gaps) = ([0.0; ROWS], [0.0; ROWS]);
+        let mut of_reference = None;
+        let reference = reference.wrapping_sub(place.start);
+        for (chunk, first) in x.chunks(ROWS).zip((0..).step_by(ROWS)) {
+            for ((class, &x), (other, gap)) in (first..).zip(chunk).zip(others.iter_mut().zip(&mut gaps)) {
+                let u = spread.of_class_at(targets, class, place.start);
+                if class == reference {
+                    of_reference = Some(u);
+                    continue;
+                }
+                *other += u;
+                // 0·∞ = 0
+                *gap += if u == 0.0 { 0.0 } else { u * (f64::from(largest) - f64::from(x)) };
+            }
+        }
+        SpreadSum { others: others.iter().sum(), gaps: gaps.iter().sum(), reference: of_reference }
+    }
+}
+
+/// Σ fp·(−log(1 − p)) and Σ fp·p/(1 − p) of a piece of a row; the exponential of the reference is 0.
+struct CostsOfRow<'a> {
+    e: &'a [f32],
+    costs: &'a [f32],
+    share: f64,
+}
+
+impl Operation for CostsOfRow<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) -> (f64, f64) {
+        let (mut logs, mut odds) = ([0.0; ROWS], [0.0; ROWS]);
+        for (e, costs) in chunks(self.e, ROWS).zip(chunks(self.costs, ROWS)) {
+            for ((&e, &cost), (log, odds)) in e.iter().zip(costs).zip(logs.iter_mut().zip(&mut odds)) {
+                let p = f64::from(e) * self.share;
+                // −log(1 − p) = log(1 + p/(1 − p))
+                let ratio = p / (1.0 - p);
+                *log += f64::from(cost) * double::log1p_to_one(ratio);
+                *odds += f64::from(cost) * ratio;
+            }
+        }
+        (logs.iter().sum(), odds.iter().sum())
+    }
+}
+
+/// The elements of a piece of a row, over its raised exponentials.
+struct Elements<'a> {
+    elements: &'a mut [f32],
+    spread: Option<Spread<'a>>,
+    targets: Option<&'a [f32]>,
+    costs: Option<&'a [f32]>,
+    /// Where the elements are still logits.
+    far: Option<Reference>,
+    scale: f64,
+    share: f64,
+    factor: f64,
+    place: Place,
+}
+
+impl Operation for Elements<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
+        let unit = if far.is_some() { 1.0 } else { RAISED_UNIT };
+        let (scale, share) = (scale * unit, share * unit);
+        for (class, element) in elements.iter_mut().enumerate() {
+            let e = far.map_or(f64::from(*element), |reference| reference.exp(*element));
+            let mut value = e * scale;
+            if let Some(&cost) = costs.and_then(|costs| costs.get(class)) {
+                let p = e * share;
+                value += factor * f64::from(cost) * (p / (1.0 - p));
+            }
+            if let Some(spread) = spread {
+                value -= factor * spread.of_class_at(targets, class, place.start);
+            }
+            *element = value as f32;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Rows of two classes: softplus of the gap between the other logit and that of the label, which is held exactly.
+
+use super::exp;
+use super::tile::{ROWS, RowBlock};
+use super::{copy, part};
+use crate::backend::vector::{Operation, Vector};
+use crate::kernel::{limits::LEAST_GAP, log1p};
+
+/// Fills log(1 + e^gap) of each row and, for gradients, 1 − p_y; rows whose gap is not a number of ordinary size are
+/// marked. Whether none is.
+pub(crate) struct TwoClasses<'a, const GRADIENT: bool> {
+    pub(crate) logits: &'a [f32],
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl<const GRADIENT: bool> Operation for TwoClasses<'_, GRADIENT> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> bool {
+        // One short loop after the other over all rows, so that many are under way at once.
+        // Gaps that are no number make the one NaN for good.
+        let (mut strange, mut least) = (s.splat(0.0), s.splat(0.0));
+        for (block, logits) in self.blocks.iter_mut().zip(self.logits.chunks(2 * ROWS)) {
+            let mut padded;
+            let logits = if let Some(logits) = logits.first_chunk::<{ 2 * ROWS }>() {
+                logits
+            } else {
+                padded = [0.0; 2 * ROWS];
+                copy(&mut padded, logits);
+                &padded
+            };
+            let signs = block.class.map(|class| if class == 0 { 1.0 } else { -1.0 });
+            let (mut gaps, mut sizes, mut lows) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+            for vector in 0..S::GROUPS {
+                let at = vector * S::LANES;
+                let (first, second) = s.unzip(s.load(logits, 2 * at), s.load(logits, 2 * at + S::LANES));
+                let (gap, size, low) = gap(s, first, second, s.load(&signs, at));
+                strange = s.mul_add(gap, s.splat(0.0), strange);
+                least = s.at_most(gap, least);
+                s.store(gap, &mut gaps, at);
+                s.store(size, &mut sizes, at);
+                s.store(low, &mut lows, at);
+            }
+            (block.logit, block.shift, block.power) = (gaps, sizes, lows);
+        }
+        for block in &mut *self.blocks {
+            let mut exponentials = [0.0; ROWS];
+            for vector in 0..S::GROUPS {
+                let at = vector * S::LANES;
+                let e = exp::exp_of_pair(s, s.load(&block.shift, at), s.load(&block.power, at));
+                s.store(e, &mut exponentials, at);
+            }
+            block.scale = exponentials;
+        }
+        for block in &mut *self.blocks {
+            let (mut over, mut rests, mut log) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+            for at in (0..ROWS).step_by(S::LANES) {
+                s.store(s.at_least(s.load(&block.logit, at), s.splat(0.0)), &mut over, at);
+                s.store(log1p::but_first(s, s.load(&block.scale, at)), &mut rests, at);
+            }
+            let e = block.scale;
+            for i in 0..ROWS {
+                log[i] = f64::from(over[i]) + (f64::from(e[i]) + f64::from(rests[i]));
+            }
+            block.log = log;
+        }
+        if GRADIENT {
+            for block in &mut *self.blocks {
+                let (mut shares, mut miss) = ([0.0; ROWS], [0.0; ROWS]);
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let (e, one) = (s.load(&block.scale, at), s.splat(1.0));
+                    let top = s.select(s.less(s.splat(0.0), s.load(&block.logit, at)), one, e);
+                    s.store(s.div(top, s.add(one, e)), &mut shares, at);
+                }
+                for i in 0..ROWS {
+                    miss[i] = f64::from(shares[i]);
+                }
+                block.miss = miss;
+            }
+        }
+        let (strange, least) = (s.to_array(strange), s.to_array(least));
+        let mut all = true;
+        for i in 0..S::LANES {
+            all &= (strange[i] == 0.0) & (least[i] >= LEAST_GAP);
+        }
+        if !all {
+            for block in self.blocks {
+                for (lane, _) in block.logit.iter().enumerate().filter(|(_, gap)| !is_ordinary(**gap)) {
+                    block.general |= 1 << lane;
+                }
+            }
+        }
+        all
+    }
+}
+
+#[inline(always)]
+fn is_ordinary(gap: f32) -> bool {
+    (LEAST_GAP..=f32::MAX).contains(&gap)
+}
+
+/// The other logit minus that of the label, rounded; minus its size; and what the rounding loses of the latter.
+#[inline(always)]
+fn gap<S: Vector>(s: S, first: S::F, second: S::F, sign: S::F) -> (S::F, S::F, S::F) {
+    let difference = s.sub(second, first);
+    let back = s.sub(difference, second);
+    let low = s.sub(s.sub(second, s.sub(difference, back)), s.add(first, back));
+    // The sign of a positive difference goes to the low part as well.
+    let top = s.splat_bits(0x8000_0000);
+    let flip = s.sub_bits(top, s.and_bits(s.to_bits(difference), top));
+    let turned = |x| s.of_bits(s.xor_bits(s.to_bits(x), flip));
+    let (size, floor, zero) = (turned(difference), s.splat(LEAST_GAP), s.splat(0.0));
+    let is_near = s.less(floor, size);
+    (s.mul(difference, sign), s.select(is_near, size, floor), s.select(is_near, turned(low), zero))
+}
+
+/// Writes the gradient of rows of two classes: that of the label, and its opposite. Marked rows are left out.
+pub(crate) struct TwoClassGradient<'a> {
+    pub(crate) blocks: &'a [RowBlock],
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Operation for TwoClassGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (block, to) in self.blocks.iter().zip(self.to.chunks_mut(2 * ROWS)) {
+            let (factor, miss) = (block.factor, block.miss);
+            let signs = block.class.map(|class| if class == 0 { -1.0 } else { 1.0 });
+            let mut elements = [0.0; ROWS];
+            for i in 0..ROWS {
+                elements[i] = (factor[i] * miss[i]) as f32;
+            }
+            if block.general == 0
+                && let Some(to) = to.first_chunk_mut()
+            {
+                pairs(s, &elements, &signs, to);
+            } else {
+                let mut both = [0.0; 2 * ROWS];
+                pairs(s, &elements, &signs, &mut both);
+                for (i, to) in to.chunks_mut(2).enumerate().filter(|(i, _)| block.general >> i & 1 == 0) {
+                    copy(to, part(&both, 2 * i, 2));
+                }
+            }
+        }
+    }
+}
+
+/// The elements with their signs, each followed by its opposite.
+#[inline(always)]
+fn pairs<S: Vector>(s: S, elements: &[f32; ROWS], signs: &[f32; ROWS], to: &mut [f32; 2 * ROWS]) {
+    for at in (0..ROWS).step_by(S::LANES) {
+        let first = s.mul(s.load(elements, at), s.load(signs, at));
+        let (low, high) = s.zip(s.add(first, s.splat(0.0)), s.sub(s.splat(0.0), first));
+        s.store(low, to, 2 * at);
+        s.store(high, to, 2 * at + S::LANES);
+    }
+}

@@ -1,0 +1,186 @@
+//! The rows of a call: their shape, labels and weights, and everything about them that is checked before work starts.
+
+use core::num::NonZero;
+
+use crate::error::{Argument, Error, check_finite, check_length};
+use crate::label::Labels;
+use crate::reduction::Total;
+
+/// What a caller says about the rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape<'a> {
+    pub(crate) classes: usize,
+    /// D: each sample has this many rows, and its logits stand class by class.
+    pub(crate) positions: usize,
+    pub(crate) row_stride: Option<usize>,
+    pub(crate) class_weights: Option<&'a [f32]>,
+    pub(crate) sample_weights: Option<&'a [f32]>,
+    pub(crate) ignore_index: Option<i64>,
+}
+
+/// What a row is compared with.
+#[derive(Clone, Copy)]
+pub(crate) enum Targets<'a> {
+    Labels(Labels<'a>),
+    /// Probabilities, shaped and padded as the logits.
+    Soft(&'a [f32]),
+    /// Nothing: only the logits matter.
+    None,
+}
+
+/// Rows whose shape and weights have been found valid; of labels see [`Rows::check_labels`].
+pub(crate) struct Rows<'a> {
+    shape: Shape<'a>,
+    targets: Targets<'a>,
+    /// Number of rows, counted or not.
+    count: usize,
+    /// Number of rows of a sample. Divisions by it cannot panic.
+    positions: NonZero<usize>,
+    /// Elements from the start of one sample to the start of the next.
+    sample_stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Checks the shape against the length of the logits (or probabilities, as `argument` says), and the weights.
+    pub(crate) fn new(shape: Shape<'a>, argument: Argument, len: usize, targets: Targets<'a>) -> Result<Self, Error> {
+        let Shape { classes, positions, row_stride, class_weights, sample_weights, .. } = shape;
+        if classes == 0 {
+            return Err(Error::NoClasses);
+        }
+        let positions = NonZero::new(positions).ok_or(Error::OutOfRange { argument: Argument::Positions })?;
+        let dense = classes
+            .checked_mul(positions.get())
+            .ok_or(Error::SizeOverflow { rows: positions.get(), row_stride: classes })?;
+        let sample_stride = row_stride.unwrap_or(dense);
+        if sample_stride < dense {
+            return Err(Error::OutOfRange { argument: Argument::RowStride });
+        }
+        let count = match targets {
+            Targets::Labels(labels) => labels.len(),
+            Targets::Soft(_) | Targets::None => len.checked_div(sample_stride).unwrap_or(0) * positions.get(),
+        };
+        let samples = count / positions;
+        check_length(Argument::Labels, samples * positions.get(), count)?;
+        let too_long = Error::SizeOverflow { rows: samples, row_stride: sample_stride };
+        check_length(argument, samples.checked_mul(sample_stride).ok_or(too_long)?, len)?;
+        if let Some(weights) = class_weights {
+            check_length(Argument::ClassWeights, classes, weights.len())?;
+            check_finite(Argument::ClassWeights, weights)?;
+        }
+        if let Some(weights) = sample_weights {
+            check_length(Argument::SampleWeights, count, weights.len())?;
+            check_finite(Argument::SampleWeights, weights)?;
+        }
+        if let Targets::Soft(probabilities) = targets {
+            check_length(Argument::Targets, len, probabilities.len())?;
+        }
+        Ok(Self { shape, targets, count, positions, sample_stride })
+    }
+
+    /// What so many rows that count add up to, without their losses.
+    pub(crate) fn total(&self, counted: usize, weight_sum: f64, sample_weight_sum: f64) -> Total {
+        let rows = counted as u64;
+        let rows_times_classes = rows.wrapping_mul(self.shape.classes as u64);
+        Total { weight_sum, sample_weight_sum, rows, rows_times_classes, ..Total::default() }
+    }
+
+    /// Number of rows, counted or not.
+    #[inline(always)]
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Number of classes.
+    #[inline(always)]
+    pub(crate) fn classes(&self) -> usize {
+        self.shape.classes
+    }
+
+    /// Number of rows of a sample; their logits of one class stand side by side.
+    #[inline(always)]
+    pub(crate) fn positions(&self) -> usize {
+        self.positions.get()
+    }
+
+    /// The number of rows from this one to the last of its sample.
+    #[inline(always)]
+    pub(crate) fn left_in_sample(&self, row: usize) -> usize {
+        self.positions.get() - row % self.positions
+    }
+
+    /// Whether the rows stand one after the other with nothing between.
+    #[inline(always)]
+    pub(crate) fn are_dense(&self) -> bool {
+        self.positions.get() == 1 && self.sample_stride == self.shape.classes
+    }
+
+    /// The labels, unless the targets are something else.
+    #[inline(always)]
+    pub(crate) fn labels(&self) -> Option<Labels<'a>> {
+        if let Targets::Labels(labels) = self.targets { Some(labels) } else { None }
+    }
+
+    /// The ignored label.
+    #[inline(always)]
+    pub(crate) fn ignored(&self) -> Option<i64> {
+        self.shape.ignore_index
+    }
+
+    /// The class of a row; nothing where the row does not count or its target is a row of probabilities.
+    #[inline(always)]
+    pub(crate) fn class(&self, row: usize) -> Option<usize> {
+        let label = self.labels()?.get(row)?;
+        if Some(label) == self.shape.ignore_index { None } else { class_of(label, self.shape.classes) }
+    }
+
+    /// Whether a row counts.
+    #[inline(always)]
+    pub(crate) fn counts(&self, row: usize) -> bool {
+        self.labels().is_none() || self.class(row).is_some()
+    }
+
+    /// The weight of a class.
+    #[inline(always)]
+    pub(crate) fn weight(&self, class: usize) -> f32 {
+        self.shape.class_weights.map_or(1.0, |weights| weights.get(class).copied().unwrap_or(0.0))
+    }
+
+    /// The weights of the classes, if they have any.
+    #[inline(always)]
+    pub(crate) fn class_weights(&self) -> Option<&'a [f32]> {
+        self.shape.class_weights
+    }
+
+    /// The weights of the rows, if they have any.
+    #[inline(always)]
+    pub(crate) fn sample_weights(&self) -> Option<&'a [f32]> {
+        self.shape.sample_weights
+    }
+
+    /// The weight of a row.
+    #[inline(always)]
+    pub(crate) fn sample_weight(&self, row: usize) -> f32 {
+        self.shape.sample_weights.map_or(1.0, |weights| weights.get(row).copied().unwrap_or(0.0))
+    }
+
+    /// The index of the first element of a row.
+    #[inline(always)]
+    pub(crate) fn start(&self, row: usize) -> usize {
+        if self.positions.get() == 1 {
+            return row * self.sample_stride;
+        }
+        row / self.positions * self.sample_stride + row % self.positions
+    }
+
+    /// The index of the element of a row that belongs to a class.
+    #[inline(always)]
+    pub(crate) fn element(&self, row: usize, class: usize) -> usize {
+        self.start(row) + class * self.positions.get()
+    }
+}
+
+/// The class that a label is, if it is one.
+#[inline(always)]
+pub(crate) fn class_of(label: i64, classes: usize) -> Option<usize> {
+    usize::try_from(label).ok().filter(|&class| class < classes)
+}
