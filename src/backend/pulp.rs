@@ -1,5 +1,7 @@
 //! AVX-512, AVX2 and NEON: pulp's tokens, each a proof that the processor has the instructions.
 
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::__m512;
 #[cfg(target_arch = "aarch64")]
 use core::slice::from_ref;
 
@@ -48,6 +50,64 @@ fn exact_sum<S: pulp::Simd>(s: S, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) 
     (sum, s.add_f32s(s.sub_f32s(a, of_a), s.sub_f32s(b, of_b)))
 }
 
+/// The halves of two vectors added, side by side.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn added_halves(s: pulp::x86::V4, a: pulp::f32x16, b: pulp::f32x16) -> __m512 {
+    let simd = s.avx512f;
+    let low = simd._mm512_shuffle_f32x4::<0b01_00_01_00>(cast(a), cast(b));
+    simd._mm512_add_ps(low, simd._mm512_shuffle_f32x4::<0b11_10_11_10>(cast(a), cast(b)))
+}
+
+/// The sums of vectors j, j + 4, j + 8 and j + 12, a quarter each, and what their rounding loses.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn quarters(s: pulp::x86::V4, of: &[pulp::f32x16; VIRTUAL_LANES], j: usize) -> (pulp::f32x16, pulp::f32x16) {
+    let (a, b) = (added_halves(s, of[j], of[j + 4]), added_halves(s, of[j + 8], of[j + 12]));
+    let even = s.avx512f._mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+    let odd = s.avx512f._mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+    exact_sum(s, cast(even), cast(odd))
+}
+
+/// The quarters of four vectors, turned on their side.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn turned_quarters(s: pulp::x86::V4, of: [pulp::f32x16; 4]) -> [pulp::f32x16; 4] {
+    let (simd, [a, b, c, d]) = (s.avx512f, of);
+    let (low, next) = (simd._mm512_unpacklo_ps(cast(a), cast(b)), simd._mm512_unpacklo_ps(cast(c), cast(d)));
+    let (high, last) = (simd._mm512_unpackhi_ps(cast(a), cast(b)), simd._mm512_unpackhi_ps(cast(c), cast(d)));
+    [
+        cast(simd._mm512_shuffle_ps::<0b01_00_01_00>(low, next)),
+        cast(simd._mm512_shuffle_ps::<0b11_10_11_10>(low, next)),
+        cast(simd._mm512_shuffle_ps::<0b01_00_01_00>(high, last)),
+        cast(simd._mm512_shuffle_ps::<0b11_10_11_10>(high, last)),
+    ]
+}
+
+/// The sums of vectors j and j + 4, a half each, and what their rounding loses.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn halves(s: pulp::x86::V3, of: &[pulp::f32x8; VIRTUAL_LANES], j: usize) -> (pulp::f32x8, pulp::f32x8) {
+    let (simd, a, b) = (s.avx, cast(of[j]), cast(of[j + 4]));
+    let low = simd._mm256_blend_ps::<0xf0>(a, b);
+    exact_sum(s, cast(low), cast(simd._mm256_permute2f128_ps::<0x21>(a, b)))
+}
+
+/// The halves of four vectors, turned on their side.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn turned_halves(s: pulp::x86::V3, of: [pulp::f32x8; 4]) -> [pulp::f32x8; 4] {
+    let (simd, [a, b, c, d]) = (s.avx, of);
+    let (low, next) = (simd._mm256_unpacklo_ps(cast(a), cast(b)), simd._mm256_unpacklo_ps(cast(c), cast(d)));
+    let (high, last) = (simd._mm256_unpackhi_ps(cast(a), cast(b)), simd._mm256_unpackhi_ps(cast(c), cast(d)));
+    [
+        cast(simd._mm256_shuffle_ps::<0b01_00_01_00>(low, next)),
+        cast(simd._mm256_shuffle_ps::<0b11_10_11_10>(low, next)),
+        cast(simd._mm256_shuffle_ps::<0b01_00_01_00>(high, last)),
+        cast(simd._mm256_shuffle_ps::<0b11_10_11_10>(high, last)),
+    ]
+}
+
 #[cfg(target_arch = "x86_64")]
 impl Token for pulp::x86::V4 {
     #[inline(always)]
@@ -74,32 +134,8 @@ impl Token for pulp::x86::V4 {
     }
     #[inline(always)]
     fn sums_to_four(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> Four<pulp::f32x16> {
-        let simd = self.avx512f;
-        // The halves of two vectors added, side by side.
-        let halves = |a: pulp::f32x16, b: pulp::f32x16| {
-            let low = simd._mm512_shuffle_f32x4::<0b01_00_01_00>(cast(a), cast(b));
-            simd._mm512_add_ps(low, simd._mm512_shuffle_f32x4::<0b11_10_11_10>(cast(a), cast(b)))
-        };
-        // The sums of vectors j, j + 4, j + 8 and j + 12, a quarter each, and what their rounding loses.
-        let quarters = |j: usize| {
-            let (a, b) = (halves(of[j], of[j + 4]), halves(of[j + 8], of[j + 12]));
-            let even = simd._mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
-            let odd = simd._mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
-            exact_sum(self, cast(even), cast(odd))
-        };
-        let turned = |of: [pulp::f32x16; 4]| {
-            let of = of.map(cast::<_, core::arch::x86_64::__m512>);
-            let (a, b) = (simd._mm512_unpacklo_ps(of[0], of[1]), simd._mm512_unpacklo_ps(of[2], of[3]));
-            let (c, d) = (simd._mm512_unpackhi_ps(of[0], of[1]), simd._mm512_unpackhi_ps(of[2], of[3]));
-            [
-                cast(simd._mm512_shuffle_ps::<0b01_00_01_00>(a, b)),
-                cast(simd._mm512_shuffle_ps::<0b11_10_11_10>(a, b)),
-                cast(simd._mm512_shuffle_ps::<0b01_00_01_00>(c, d)),
-                cast(simd._mm512_shuffle_ps::<0b11_10_11_10>(c, d)),
-            ]
-        };
-        let [a, b, c, d] = [quarters(0), quarters(1), quarters(2), quarters(3)];
-        (turned([a.0, b.0, c.0, d.0]), turned([a.1, b.1, c.1, d.1]))
+        let [a, b, c, d] = [quarters(self, of, 0), quarters(self, of, 1), quarters(self, of, 2), quarters(self, of, 3)];
+        (turned_quarters(self, [a.0, b.0, c.0, d.0]), turned_quarters(self, [a.1, b.1, c.1, d.1]))
     }
 }
 
@@ -132,26 +168,8 @@ impl Token for pulp::x86::V3 {
     }
     #[inline(always)]
     fn sums_to_four(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> Four<pulp::f32x8> {
-        let simd = self.avx;
-        // The sums of vectors j and j + 4, a half each, and what their rounding loses.
-        let halves = |j: usize| {
-            let (a, b) = (cast(of[j]), cast(of[j + 4]));
-            let (low, high) = (simd._mm256_blend_ps::<0xf0>(a, b), simd._mm256_permute2f128_ps::<0x21>(a, b));
-            exact_sum(self, cast(low), cast(high))
-        };
-        let turned = |of: [pulp::f32x8; 4]| {
-            let of = of.map(cast::<_, core::arch::x86_64::__m256>);
-            let (a, b) = (simd._mm256_unpacklo_ps(of[0], of[1]), simd._mm256_unpacklo_ps(of[2], of[3]));
-            let (c, d) = (simd._mm256_unpackhi_ps(of[0], of[1]), simd._mm256_unpackhi_ps(of[2], of[3]));
-            [
-                cast(simd._mm256_shuffle_ps::<0b01_00_01_00>(a, b)),
-                cast(simd._mm256_shuffle_ps::<0b11_10_11_10>(a, b)),
-                cast(simd._mm256_shuffle_ps::<0b01_00_01_00>(c, d)),
-                cast(simd._mm256_shuffle_ps::<0b11_10_11_10>(c, d)),
-            ]
-        };
-        let [a, b, c, d] = [halves(0), halves(1), halves(2), halves(3)];
-        (turned([a.0, b.0, c.0, d.0]), turned([a.1, b.1, c.1, d.1]))
+        let [a, b, c, d] = [halves(self, of, 0), halves(self, of, 1), halves(self, of, 2), halves(self, of, 3)];
+        (turned_halves(self, [a.0, b.0, c.0, d.0]), turned_halves(self, [a.1, b.1, c.1, d.1]))
     }
 }
 
