@@ -200,7 +200,7 @@ pub(crate) fn finish_excluded<S: Vector>(
         if group.width < group.classes {
             bring(s, batch, numbers, found, group, place);
         }
-        s.run(RowSums { numbers, width: place.width, group, found });
+        s.run(SummedExponentials { numbers, width: place.width, group, found });
     }
     for (_, lane) in group.marked() {
         // Nothing is summed. Where a host program has the processor round up, an exponential of −∞ is not 0.
@@ -343,14 +343,14 @@ impl Operation for Largest<'_> {
 }
 
 /// Adds the exponentials of the marked rows to their sums.
-struct RowSums<'a> {
+struct SummedExponentials<'a> {
     numbers: &'a mut [f32],
     width: usize,
     group: Group,
     found: &'a mut RowBlock,
 }
 
-impl Operation for RowSums<'_> {
+impl Operation for SummedExponentials<'_> {
     type Output = ();
 
     #[inline(always)]
