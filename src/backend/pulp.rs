@@ -1,15 +1,19 @@
 //! AVX-512, AVX2 and NEON: pulp's tokens, each a proof that the processor has the instructions.
 
 #[cfg(target_arch = "x86_64")]
-use core::arch::x86_64::__m512;
+use core::arch::x86_64::{__m256, __m256d};
 #[cfg(target_arch = "aarch64")]
 use core::slice::from_ref;
 
 use super::scalar::{Fused, Scalar};
-use super::vector::{Four, Operation, VIRTUAL_LANES, Vector};
+#[cfg(target_arch = "aarch64")]
+use super::vector::sums_of_four_lanes;
+use super::vector::{Operation, VIRTUAL_LANES, Vector};
 #[cfg(target_arch = "aarch64")]
 use pulp::bytemuck::cast_slice;
 use pulp::bytemuck::{Zeroable, cast};
+#[cfg(target_arch = "x86_64")]
+use pulp::core_arch::x86::Avx;
 
 /// A token of pulp as a [`Vector`]. All of the tokens used here have a hardware FMA.
 #[derive(Clone, Copy)]
@@ -36,76 +40,40 @@ pub(super) trait Token: pulp::Simd {
     fn any_bit(self, a: Self::u32s) -> bool;
     /// [`Vector::bits_of_mask`]
     fn bits_of_mask(self, mask: Self::m32s) -> u32;
-    /// [`Vector::sums_to_four`]
-    fn sums_to_four(self, of: &[Self::f32s; VIRTUAL_LANES]) -> Four<Self::f32s>;
+    /// [`Vector::sums`]
+    fn sums(self, of: &[Self::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
 }
 
-/// a + b, rounded, and what that loses, exactly.
+/// Lanes j and j + 4 of eight, added in f64.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn exact_sum<S: pulp::Simd>(s: S, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
-    let sum = s.add_f32s(a, b);
-    let of_b = s.sub_f32s(sum, a);
-    let of_a = s.sub_f32s(sum, of_b);
-    (sum, s.add_f32s(s.sub_f32s(a, of_a), s.sub_f32s(b, of_b)))
+fn halves(avx: Avx, eight: __m256) -> __m256d {
+    let low = avx._mm256_cvtps_pd(avx._mm256_castps256_ps128(eight));
+    avx._mm256_add_pd(low, avx._mm256_cvtps_pd(avx._mm256_extractf128_ps::<1>(eight)))
 }
 
-/// The halves of two vectors added, side by side.
+/// Lanes j and j + 2 of both, added.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn added_halves(s: pulp::x86::V4, a: pulp::f32x16, b: pulp::f32x16) -> __m512 {
-    let simd = s.avx512f;
-    let low = simd._mm512_shuffle_f32x4::<0b01_00_01_00>(cast(a), cast(b));
-    simd._mm512_add_ps(low, simd._mm512_shuffle_f32x4::<0b11_10_11_10>(cast(a), cast(b)))
+fn quarters(avx: Avx, a: __m256d, b: __m256d) -> __m256d {
+    let halves = avx._mm256_blend_pd::<0b1100>(a, b);
+    avx._mm256_add_pd(halves, avx._mm256_permute2f128_pd::<0x21>(a, b))
 }
 
-/// The sums of vectors j, j + 4, j + 8 and j + 12, a quarter each, and what their rounding loses.
+/// The sums of the lanes of four vectors.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn quarters(s: pulp::x86::V4, of: &[pulp::f32x16; VIRTUAL_LANES], j: usize) -> (pulp::f32x16, pulp::f32x16) {
-    let (a, b) = (added_halves(s, of[j], of[j + 4]), added_halves(s, of[j + 8], of[j + 12]));
-    let even = s.avx512f._mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
-    let odd = s.avx512f._mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
-    exact_sum(s, cast(even), cast(odd))
+fn four_sums(avx: Avx, [a, b, c, d]: [__m256; 4]) -> [f64; 4] {
+    let (even, odd) = (quarters(avx, halves(avx, a), halves(avx, c)), quarters(avx, halves(avx, b), halves(avx, d)));
+    cast(avx._mm256_add_pd(avx._mm256_unpacklo_pd(even, odd), avx._mm256_unpackhi_pd(even, odd)))
 }
 
-/// The quarters of four vectors, turned on their side.
+/// Lanes j and j + 8 of sixteen, added.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn turned_quarters(s: pulp::x86::V4, of: [pulp::f32x16; 4]) -> [pulp::f32x16; 4] {
-    let (simd, [a, b, c, d]) = (s.avx512f, of);
-    let (low, next) = (simd._mm512_unpacklo_ps(cast(a), cast(b)), simd._mm512_unpacklo_ps(cast(c), cast(d)));
-    let (high, last) = (simd._mm512_unpackhi_ps(cast(a), cast(b)), simd._mm512_unpackhi_ps(cast(c), cast(d)));
-    [
-        cast(simd._mm512_shuffle_ps::<0b01_00_01_00>(low, next)),
-        cast(simd._mm512_shuffle_ps::<0b11_10_11_10>(low, next)),
-        cast(simd._mm512_shuffle_ps::<0b01_00_01_00>(high, last)),
-        cast(simd._mm512_shuffle_ps::<0b11_10_11_10>(high, last)),
-    ]
-}
-
-/// The sums of vectors j and j + 4, a half each, and what their rounding loses.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn halves(s: pulp::x86::V3, of: &[pulp::f32x8; VIRTUAL_LANES], j: usize) -> (pulp::f32x8, pulp::f32x8) {
-    let (simd, a, b) = (s.avx, cast(of[j]), cast(of[j + 4]));
-    let low = simd._mm256_blend_ps::<0xf0>(a, b);
-    exact_sum(s, cast(low), cast(simd._mm256_permute2f128_ps::<0x21>(a, b)))
-}
-
-/// The halves of four vectors, turned on their side.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn turned_halves(s: pulp::x86::V3, of: [pulp::f32x8; 4]) -> [pulp::f32x8; 4] {
-    let (simd, [a, b, c, d]) = (s.avx, of);
-    let (low, next) = (simd._mm256_unpacklo_ps(cast(a), cast(b)), simd._mm256_unpacklo_ps(cast(c), cast(d)));
-    let (high, last) = (simd._mm256_unpackhi_ps(cast(a), cast(b)), simd._mm256_unpackhi_ps(cast(c), cast(d)));
-    [
-        cast(simd._mm256_shuffle_ps::<0b01_00_01_00>(low, next)),
-        cast(simd._mm256_shuffle_ps::<0b11_10_11_10>(low, next)),
-        cast(simd._mm256_shuffle_ps::<0b01_00_01_00>(high, last)),
-        cast(simd._mm256_shuffle_ps::<0b11_10_11_10>(high, last)),
-    ]
+fn added(s: pulp::x86::V4, sixteen: pulp::f32x16) -> __m256 {
+    let low = s.avx512f._mm512_castps512_ps256(cast(sixteen));
+    s.avx._mm256_add_ps(low, cast(s.avx512f._mm512_extractf64x4_pd::<1>(cast(sixteen))))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -133,9 +101,13 @@ impl Token for pulp::x86::V4 {
         u32::from(mask.0)
     }
     #[inline(always)]
-    fn sums_to_four(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> Four<pulp::f32x16> {
-        let [a, b, c, d] = [quarters(self, of, 0), quarters(self, of, 1), quarters(self, of, 2), quarters(self, of, 3)];
-        (turned_quarters(self, [a.0, b.0, c.0, d.0]), turned_quarters(self, [a.1, b.1, c.1, d.1]))
+    fn sums(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [0.0; VIRTUAL_LANES];
+        for (sums, of) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks::<4>().0) {
+            let &[a, b, c, d] = of;
+            *sums = four_sums(self.avx, [added(self, a), added(self, b), added(self, c), added(self, d)]);
+        }
+        sums
     }
 }
 
@@ -167,9 +139,13 @@ impl Token for pulp::x86::V3 {
         self.avx._mm256_movemask_ps(cast(mask)) as u32
     }
     #[inline(always)]
-    fn sums_to_four(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> Four<pulp::f32x8> {
-        let [a, b, c, d] = [halves(self, of, 0), halves(self, of, 1), halves(self, of, 2), halves(self, of, 3)];
-        (turned_halves(self, [a.0, b.0, c.0, d.0]), turned_halves(self, [a.1, b.1, c.1, d.1]))
+    fn sums(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [0.0; VIRTUAL_LANES];
+        for (sums, of) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks::<4>().0).take(2) {
+            let &[a, b, c, d] = of;
+            *sums = four_sums(self.avx, [cast(a), cast(b), cast(c), cast(d)]);
+        }
+        sums
     }
 }
 
@@ -194,10 +170,8 @@ impl Token for pulp::aarch64::Neon {
         cast_slice::<_, u32>(from_ref(&mask)).iter().rev().fold(0, |bits, lane| bits << 1 | lane & 1)
     }
     #[inline(always)]
-    fn sums_to_four(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> Four<pulp::f32x4> {
-        let (even, odd) = (Token::zip(self, of[0], of[2]), Token::zip(self, of[1], of[3]));
-        let (first, second) = (Token::zip(self, even.0, odd.0), Token::zip(self, even.1, odd.1));
-        ([first.0, first.1, second.0, second.1], [pulp::f32x4(0.0, 0.0, 0.0, 0.0); 4])
+    fn sums(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        sums_of_four_lanes(Pulp(self), of)
     }
 }
 
@@ -298,8 +272,8 @@ impl<S: Token> Vector for Pulp<S> {
         self.0.unzip(a, b)
     }
     #[inline(always)]
-    fn sums_to_four(self, of: &[S::f32s; VIRTUAL_LANES]) -> Four<S::f32s> {
-        self.0.sums_to_four(of)
+    fn sums(self, of: &[S::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        Token::sums(self.0, of)
     }
     #[inline(always)]
     fn to_bits(self, a: S::f32s) -> S::u32s {

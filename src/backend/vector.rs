@@ -31,7 +31,7 @@ impl<S: Vector<F = f32, U = u32, M = bool>> OneLane for S {}
 /// The instructions of one backend. A value is a proof that the processor has them.
 ///
 /// Everything here is exact or correctly rounded, so that two backends with the same [`Vector::FUSED`] return the same
-/// bits. Lanes meet in [`Vector::zip`] and [`Vector::unzip`], which only move numbers, and in [`Vector::sums_to_four`],
+/// bits. Lanes meet in [`Vector::zip`] and [`Vector::unzip`], which only move numbers, and in [`Vector::sums`],
 /// whose order is fixed.
 pub(crate) trait Vector: Copy {
     /// Number of f32 in a vector: a divisor of [`VIRTUAL_LANES`].
@@ -167,20 +167,27 @@ pub(crate) trait Vector: Copy {
         lanes
     }
 
-    /// Of `LANES` vectors, the first of these, the sums of the lanes j, j + 4, j + 8 and j + 12, as many as there are: (j and
-    /// j + 8) and (j + 4 and j + 12), for j from 0 to 3. Vector j of the result has the sums j of each; its partner is what
-    /// the rounding of their last addition loses. Not for one lane.
+    /// The sum of the lanes of each of the first `LANES` of these vectors: lanes j and j + 8 in f32, lanes j and j + 4, j and
+    /// j + 2, then 0 and 1 in f64, as many as there are. Not for one lane.
     #[inline(always)]
-    fn sums_to_four(self, of: &[Self::F; VIRTUAL_LANES]) -> Four<Self::F> {
-        // Of four lanes, as every backend that has no other way.
-        let (even, odd) = (self.zip(of[0], of[2]), self.zip(of[1], of[3]));
-        let (first, second) = (self.zip(even.0, odd.0), self.zip(even.1, odd.1));
-        ([first.0, first.1, second.0, second.1], [self.splat(0.0); 4])
+    fn sums(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        sums_of_four_lanes(self, of)
     }
 }
 
-/// Four sums of as many rows as a vector has lanes, and what they lack.
-pub(crate) type Four<F> = ([F; 4], [F; 4]);
+/// [`Vector::sums`] of four lanes, which are turned on their side.
+#[inline(always)]
+pub(super) fn sums_of_four_lanes<S: Vector>(s: S, of: &[S::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+    let (even, odd) = (s.zip(of[0], of[2]), s.zip(of[1], of[3]));
+    let (first, second) = (s.zip(even.0, odd.0), s.zip(even.1, odd.1));
+    let (a, b) = (s.to_array(first.0), s.to_array(first.1));
+    let (c, d) = (s.to_array(second.0), s.to_array(second.1));
+    let mut sums = [0.0; VIRTUAL_LANES];
+    for i in 0..4 {
+        sums[i] = (f64::from(a[i]) + f64::from(c[i])) + (f64::from(b[i]) + f64::from(d[i]));
+    }
+    sums
+}
 
 /// The numbers of the lanes.
 const INDICES: [f32; VIRTUAL_LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];

@@ -49,13 +49,22 @@ fn reduced<S: Vector>(s: S, x: S::F, k: S::F) -> S::F {
 /// The exponential of a logit in range, and k + [`FAST_BIAS`] in bits, of which only the low seven are set if it was.
 #[inline(always)]
 pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
+    let begun = begin(s, x);
+    (end(s, begun), s.sub_bits(begun.1, s.splat_bits(ROUND.to_bits() - FAST_BIAS)))
+}
+
+/// f, and k in bits, of a logit in range.
+#[inline(always)]
+fn begin<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     let round = s.splat(ROUND);
     let t = s.mul_add(x, s.splat(LOG2_E), round);
-    let k = s.sub(t, round);
-    let bits = s.to_bits(t);
-    let mantissa = s.to_bits(exp_reduced(s, reduced(s, x, k)));
-    let e = s.of_bits(s.add_bits(mantissa, s.shift_left::<23>(bits)));
-    (e, s.sub_bits(bits, s.splat_bits(ROUND.to_bits() - FAST_BIAS)))
+    (reduced(s, x, s.sub(t, round)), s.to_bits(t))
+}
+
+/// 2ᵏ·eᶠ
+#[inline(always)]
+fn end<S: Vector>(s: S, (f, bits): (S::F, S::U)) -> S::F {
+    s.of_bits(s.add_bits(s.to_bits(exp_reduced(s, f)), s.shift_left::<23>(bits)))
 }
 
 #[cfg(test)]
@@ -92,14 +101,22 @@ impl Operation for Exponentials<'_> {
         let mut union = s.splat_bits(0);
         let (to, _) = to.split_at_mut_checked(count).unwrap_or_default();
         if let Some(logits) = logits {
-            // Two vectors at a time: the union is kept on the stack, for want of registers, and waits for itself.
+            // Two vectors are begun while the two before are ended: half of the chain of operations, and so twice the number of
+            // chains that a processor has under way.
             let (mut pairs, mut from) = (to.chunks_exact_mut(2 * S::LANES), logits.chunks_exact(2 * S::LANES));
-            for (to, from) in pairs.by_ref().zip(from.by_ref()) {
-                let (a, first) = exp_in_range(s, s.load(from, 0));
-                let (b, second) = exp_in_range(s, s.load(from, S::LANES));
-                union = s.or_bits(union, s.or_bits(first, second));
-                s.store(a, to, 0);
-                s.store(b, to, S::LANES);
+            if let (Some(mut place), Some(first)) = (pairs.next(), from.next()) {
+                let bias = s.splat_bits(ROUND.to_bits() - FAST_BIAS);
+                let (mut a, mut b) = (begin(s, s.load(first, 0)), begin(s, s.load(first, S::LANES)));
+                for (to, from) in pairs.by_ref().zip(from.by_ref()) {
+                    let (c, d) = (begin(s, s.load(from, 0)), begin(s, s.load(from, S::LANES)));
+                    union = s.or_bits(union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
+                    s.store(end(s, a), place, 0);
+                    s.store(end(s, b), place, S::LANES);
+                    (a, b, place) = (c, d, to);
+                }
+                union = s.or_bits(union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
+                s.store(end(s, a), place, 0);
+                s.store(end(s, b), place, S::LANES);
             }
             let rest = pairs.into_remainder().chunks_mut(S::LANES);
             for (to, from) in rest.zip(from.remainder().chunks(S::LANES)) {

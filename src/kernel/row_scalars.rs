@@ -45,7 +45,9 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                 let (of_power, f) = log1p::split(excluded[i]);
                 log[i] = of_power + log1p::start(f);
                 // A NaN is to stay.
-                log[i] += if ANY && excluded[i].is_nan() { f64::NAN } else { 0.0 };
+                if ANY {
+                    log[i] += if excluded[i].is_nan() { f64::NAN } else { 0.0 };
+                }
                 fractions[i] = f as f32;
             }
             if ANY {
@@ -55,7 +57,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
             }
             (block.log, block.loss) = (log, fractions);
         }
-        for block in &mut *self.blocks {
+        for block in self.blocks {
             let (mut log, mut rests) = (block.log, [0.0; ROWS]);
             for at in (0..ROWS).step_by(S::LANES) {
                 s.store(log1p::rest(s, s.load(&block.loss, at)), &mut rests, at);
@@ -64,9 +66,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                 log[i] += f64::from(rests[i]);
             }
             block.log = log;
-        }
-        if GRADIENT {
-            for block in self.blocks {
+            if GRADIENT {
                 let (mut share, mut miss) = (block.share, block.miss);
                 for i in 0..ROWS {
                     let p = 1.0 / (1.0 + miss[i]);

@@ -131,10 +131,27 @@ impl<S: Vector> Tail<S> {
 pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, total: f64) -> f64 {
     let (mut total, mut row, mut left) = (total, row, len);
     while left > 0 {
-        let count = left.min(BLOCK);
-        total += columns(s, tail, row, count).total(s, count);
-        row = row.get(count..).unwrap_or(&[]);
-        left -= count;
+        if S::LANES < 8 {
+            let count = left.min(BLOCK);
+            total += columns(s, tail, row, count).total(s, count);
+            row = row.get(count..).unwrap_or(&[]);
+            left -= count;
+            continue;
+        }
+        // As many blocks at once as there are lanes.
+        let (mut of_blocks, mut blocks) = ([s.splat(0.0); VIRTUAL_LANES], 0);
+        for of_block in of_blocks.iter_mut().take(S::LANES) {
+            let count = left.min(BLOCK);
+            if count == 0 {
+                break;
+            }
+            *of_block = columns(s, tail, row, count).folded(s, count)[0];
+            row = row.get(count..).unwrap_or(&[]);
+            (left, blocks) = (left - count, blocks + 1);
+        }
+        for of_block in s.sums(&of_blocks).iter().take(blocks) {
+            total += of_block;
+        }
     }
     total
 }
@@ -307,8 +324,8 @@ const fn most_at_once<S: Vector>() -> usize {
 fn sums_at_once<S: Vector, T: Sums>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize, blocks: &mut [T]) {
     let mut left = numbers;
     for block in blocks {
-        let (mut four, mut lost) = ([[0.0; ROWS]; 4], [[0.0; ROWS]; 4]);
-        for group in 0..S::GROUPS {
+        let sums = block.sums();
+        for sums in sums.chunks_exact_mut(S::LANES) {
             let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
             for of_row in of_rows.iter_mut().take(S::LANES) {
                 if classes > VIRTUAL_LANES {
@@ -321,17 +338,9 @@ fn sums_at_once<S: Vector, T: Sums>(s: S, tail: &Tail<S>, numbers: &[f32], class
                 }
                 left = left.get(classes..).unwrap_or(&[]);
             }
-            let sums = s.sums_to_four(&of_rows);
-            for j in 0..4 {
-                s.store(sums.0[j], &mut four[j], group * S::LANES);
-                s.store(sums.1[j], &mut lost[j], group * S::LANES);
+            for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
+                *to = sum;
             }
         }
-        let mut sums = [0.0; ROWS];
-        for i in 0..ROWS {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|j| f64::from(four[j][i]) + f64::from(lost[j][i]));
-            sums[i] = (a + c) + (b + d);
-        }
-        *block.sums() = sums;
     }
 }

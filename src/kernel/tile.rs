@@ -90,6 +90,9 @@ pub(crate) struct Tile<'t> {
 /// The logits and blocks of the largest tile: a quarter of a first cache of 32 KB, and of the blocks those fields that a call
 /// uses, half of it.
 const LARGE: (usize, usize) = (2048, 16);
+/// Rows of so many classes do not fill the blocks of that one: half of such a cache, and two blocks.
+const LONG: (usize, usize) = (4096, 2);
+const LONG_CLASSES: usize = 64;
 const MEDIUM: (usize, usize) = (1024, 4);
 /// A few rows, for which setting more to zero would take longer than computing them; the only tile of small memories.
 const SMALL: (usize, usize) = (if Backend::ONLY_SCALAR { SMALLEST } else { 256 }, 1);
@@ -108,6 +111,9 @@ pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work
     } else if fits(MEDIUM) {
         let mut numbers = [[0.0; MEDIUM.0 + REACH]; PARTS];
         work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; MEDIUM.1]))
+    } else if PARTS == 1 && classes >= LONG_CLASSES {
+        let mut numbers = [[0.0; LONG.0 + REACH]; PARTS];
+        work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; LONG.1]))
     } else {
         let mut numbers = [[0.0; LARGE.0 + REACH]; PARTS];
         work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; LARGE.1]))

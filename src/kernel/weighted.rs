@@ -12,7 +12,7 @@ use super::row_scalars::{AddLosses, Finish, Losses, Scales};
 use super::sums::ExcludedSums;
 use super::tile::{Batch, Place, ROWS, RowBlock, Tile, with_tile};
 use super::two_classes::{TwoClassGradient, TwoClasses};
-use super::{chunks_mut, copy, long_rows, one_lane, part, part_mut};
+use super::{chunks_mut, columns, copy, long_rows, one_lane, part, part_mut};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
@@ -89,6 +89,11 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     /// Losses and gradients of rows that fit the tile, whose classes and weights are known.
     fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
         let classes = self.batch.rows.classes();
+        match classes {
+            3 if S::WIDE => return self.compute_columns::<S, 3>(s, tile, first, count),
+            4 if S::WIDE => return self.compute_columns::<S, 4>(s, tile, first, count),
+            _ => {}
+        }
         let batch = &self.batch;
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         let len = count * classes;
@@ -116,6 +121,20 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         }
         if GRADIENT {
             self.write_gradient(s, tile, first, count);
+        }
+        if !in_range {
+            general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
+        }
+    }
+
+    /// Losses and gradients of rows of three or four classes.
+    fn compute_columns<S: Vector, const C: usize>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
+        let mut in_range = columns::sums::<S, C>(s, &self.batch, tile, first, count);
+        let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+        finish::<S, L, GRADIENT>(s, self.terms, blocks);
+        if GRADIENT {
+            in_range &= s.run(Scales { blocks });
+            columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count);
         }
         if !in_range {
             general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
@@ -160,7 +179,7 @@ pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(s: S, terms
 /// same bits.
 #[cold]
 #[inline(never)]
-fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) {
+pub(crate) fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) {
     match logits {
         Some(logits) => s.run(MarkRows { logits, classes, blocks }),
         None => blocks.iter_mut().for_each(|block| block.general = u32::MAX),

@@ -1,0 +1,224 @@
+//! Rows of three and four classes, turned into columns: a vector holds one class of several rows, so that what is a store for
+//! each row where rows are long, the exponential of the label and its element of the gradient, is a mask.
+
+use super::exp::Exponentials;
+use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
+use super::weighted::mark;
+use super::{copy, part, part_mut};
+use crate::backend::vector::{Operation, Vector};
+
+/// The elements of a row before it is turned; where there are three classes, the last is of no row.
+const FOUR: usize = 4;
+
+/// Fills the logits of the labels and the sums without them of rows that fit the tile, and leaves exponentials for
+/// [`write_gradient`] there; whether all logits were in range. Other rows are marked.
+pub(crate) fn sums<S: Vector, const C: usize>(
+    s: S,
+    batch: &Batch<'_>,
+    tile: &mut Tile<'_>,
+    first: usize,
+    count: usize,
+) -> bool {
+    let half = tile.room() / 2;
+    let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
+    let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+    let dense = batch.as_tile().map(|logits| part(logits, first * C, count * C));
+    let place = Place { first, rows: count, start: 0, width: C };
+    let whole = count / ROWS * ROWS;
+    let rows = if C == FOUR
+        && whole == count
+        && let Some(logits) = dense
+    {
+        logits
+    } else {
+        let spare = part_mut(spare, 0, blocks.len() * ROWS * FOUR);
+        // Elements of no row are in range.
+        part_mut(spare, whole * FOUR, spare.len() - whole * FOUR).fill(0.0);
+        match dense {
+            Some(logits) => s.run(Spaced::<C> { rows: logits, to: spare }),
+            None if C == FOUR => batch.bring(s, place, spare),
+            None => {
+                batch.bring(s, place, columns);
+                s.run(Spaced::<C> { rows: part(columns, 0, count * C), to: spare });
+            }
+        }
+        &*spare
+    };
+    s.run(Turn::<C> { rows, to: columns, blocks });
+    let all = s.run(Exponentials { logits: None, to: columns, count: blocks.len() * ROWS * C });
+    if !all {
+        mark(s, Some(part(rows, 0, count * FOUR)), FOUR, blocks);
+    }
+    s.run(ColumnSums::<C> { exponentials: columns, blocks });
+    all
+}
+
+/// Sets rows of C apart, so that they start at every fourth element.
+struct Spaced<'a, const C: usize> {
+    rows: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl<const C: usize> Operation for Spaced<'_, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let (mut rows, (to, _)) = (self.rows, self.to.as_chunks_mut::<FOUR>());
+        for to in to {
+            // A row and the element after it.
+            if let Some(row) = rows.first_chunk() {
+                *to = *row;
+            } else {
+                copy(to, part(rows, 0, C));
+            }
+            rows = rows.get(C..).unwrap_or(&[]);
+        }
+    }
+}
+
+/// The classes of the rows of a block, as numbers that a vector compares.
+#[inline(always)]
+fn labels(block: &RowBlock) -> [f32; ROWS] {
+    block.class.map(|class| class as i32 as f32)
+}
+
+/// Writes the columns of each block of rows, and the logits of the labels.
+struct Turn<'a, const C: usize> {
+    /// At every fourth element, in whole blocks.
+    rows: &'a [f32],
+    to: &'a mut [f32],
+    blocks: &'a mut [RowBlock],
+}
+
+impl<const C: usize> Operation for Turn<'_, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let rows = self.rows.as_chunks::<{ FOUR * ROWS }>().0;
+        let columns = self.to.chunks_exact_mut(C * ROWS);
+        for ((block, rows), to) in self.blocks.iter_mut().zip(rows).zip(columns) {
+            let labels = labels(block);
+            for at in (0..ROWS).step_by(S::LANES) {
+                let of = |number: usize| s.load(rows, FOUR * at + number * S::LANES);
+                let (a, b) = (s.unzip(of(0), of(1)), s.unzip(of(2), of(3)));
+                let (even, odd) = (s.unzip(a.0, b.0), s.unzip(a.1, b.1));
+                let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(&labels, at));
+                let mut logit = columns[0];
+                for (class, &column) in columns.iter().enumerate().take(C) {
+                    logit = s.select(s.equal(label, s.splat(class as f32)), column, logit);
+                    s.store(column, to, class * ROWS + at);
+                }
+                s.store(logit, &mut block.logit, at);
+            }
+        }
+    }
+}
+
+/// Adds up the exponentials but those of the labels, in the order of [`super::sums`].
+struct ColumnSums<'a, const C: usize> {
+    exponentials: &'a [f32],
+    blocks: &'a mut [RowBlock],
+}
+
+impl<const C: usize> Operation for ColumnSums<'_, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact(C * ROWS)) {
+            let (labels, mut found) = (labels(block), [[0.0; ROWS]; FOUR]);
+            for (class, (column, found)) in columns.as_chunks::<ROWS>().0.iter().zip(&mut found).enumerate() {
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let is_label = s.equal(s.load(&labels, at), s.splat(class as f32));
+                    s.store(s.select(is_label, s.splat(0.0), s.load(column, at)), found, at);
+                }
+            }
+            let [a, b, c, d] = found;
+            for i in 0..ROWS {
+                block.sum[i] = (f64::from(a[i]) + f64::from(c[i])) + (f64::from(b[i]) + f64::from(d[i]));
+            }
+        }
+    }
+}
+
+/// Writes the gradient of the rows that are not marked.
+pub(crate) fn write_gradient<S: Vector, const C: usize>(
+    s: S,
+    batch: &mut Batch<'_>,
+    tile: &mut Tile<'_>,
+    first: usize,
+    count: usize,
+) {
+    let half = tile.room() / 2;
+    let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
+    let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
+    let all = blocks.iter().all(|block| block.general == 0) && count.is_multiple_of(ROWS);
+    let dense = match batch.gradient.as_deref_mut() {
+        Some(gradient) if all && batch.rows.are_dense() => Some(part_mut(gradient, first * C, count * C)),
+        _ => None,
+    };
+    match dense {
+        Some(to) => s.run(ColumnGradient::<C> { exponentials: columns, blocks, to }),
+        None => {
+            s.run(ColumnGradient::<C> {
+                exponentials: columns,
+                blocks,
+                to: part_mut(spare, 0, blocks.len() * ROWS * C),
+            });
+            batch.send_unmarked(Place { first, rows: count, start: 0, width: C }, spare, blocks);
+        }
+    }
+}
+
+/// Writes whole blocks of the gradient, rows side by side.
+struct ColumnGradient<'a, const C: usize> {
+    exponentials: &'a [f32],
+    blocks: &'a [RowBlock],
+    to: &'a mut [f32],
+}
+
+impl<const C: usize> Operation for ColumnGradient<'_, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let mut rows = [0.0; FOUR * ROWS];
+        let columns = self.exponentials.chunks_exact(C * ROWS);
+        for ((block, columns), to) in self.blocks.iter().zip(columns).zip(self.to.chunks_exact_mut(C * ROWS)) {
+            let labels = labels(block);
+            for at in (0..ROWS).step_by(S::LANES) {
+                let (label, scale) = (s.load(&labels, at), s.load(&block.scale, at));
+                let mut elements = [s.splat(0.0); FOUR];
+                for (class, element) in elements.iter_mut().enumerate().take(C) {
+                    let is_label = s.equal(label, s.splat(class as f32));
+                    let scaled = s.mul(s.load(columns, class * ROWS + at), scale);
+                    *element = s.select(is_label, s.load(&block.at_reference, at), scaled);
+                }
+                let [a, b, c, d] = elements;
+                let (even, odd) = (s.zip(a, c), s.zip(b, d));
+                let (low, high) = (s.zip(even.0, odd.0), s.zip(even.1, odd.1));
+                for (number, vector) in [low.0, low.1, high.0, high.1].into_iter().enumerate() {
+                    if C == FOUR {
+                        s.store(vector, to, FOUR * at + number * S::LANES);
+                    } else {
+                        s.store(vector, &mut rows, FOUR * at + number * S::LANES);
+                    }
+                }
+            }
+            if C != FOUR {
+                // What follows a row is written again with the next.
+                let mut left = to;
+                for row in rows.as_chunks::<FOUR>().0 {
+                    if let Some(to) = left.first_chunk_mut() {
+                        *to = *row;
+                    } else {
+                        copy(left, part(row, 0, C));
+                    }
+                    left = left.get_mut(C..).unwrap_or(&mut []);
+                }
+            }
+        }
+    }
+}
