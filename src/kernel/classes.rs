@@ -1,6 +1,6 @@
 //! Classes and weights of a tile of rows: labels of every type are read here, checked and added up in one reading.
 
-use super::tile::{ROWS, RowBlock, with_tile};
+use super::tile::{ROWS, RowBlock, one_by_one, with_tile};
 use super::{part, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::error::Error;
@@ -218,7 +218,7 @@ impl Operation for Factors<'_> {
     fn run<S: Vector>(self, _: S) {
         let temperature = f64::from(self.temperature);
         let same = if let GradientScale::Same(scale) = self.scale { scale / temperature } else { 0.0 };
-        for (first, block) in (self.first..).step_by(ROWS).zip(self.blocks) {
+        for (first, block) in (self.first..).step_by(ROWS).zip(one_by_one(self.blocks)) {
             let (weight, mut factors, mut scales) = (block.weight, [0.0; ROWS], [same; ROWS]);
             if let GradientScale::Rows(factors) = self.scale {
                 for (scale, &factor) in scales.iter_mut().zip(factors.get(first..).unwrap_or(&[])) {

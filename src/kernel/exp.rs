@@ -98,26 +98,18 @@ impl Operation for Exponentials<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> bool {
         let Self { logits, to, count } = self;
-        let mut union = s.splat_bits(0);
+        let mut union;
         let (to, _) = to.split_at_mut_checked(count).unwrap_or_default();
         if let Some(logits) = logits {
-            // Two vectors are begun while the two before are ended: half of the chain of operations, and so twice the number of
-            // chains that a processor has under way.
             let (mut pairs, mut from) = (to.chunks_exact_mut(2 * S::LANES), logits.chunks_exact(2 * S::LANES));
-            if let (Some(mut place), Some(first)) = (pairs.next(), from.next()) {
-                let bias = s.splat_bits(ROUND.to_bits() - FAST_BIAS);
-                let (mut a, mut b) = (begin(s, s.load(first, 0)), begin(s, s.load(first, S::LANES)));
-                for (to, from) in pairs.by_ref().zip(from.by_ref()) {
-                    let (c, d) = (begin(s, s.load(from, 0)), begin(s, s.load(from, S::LANES)));
-                    union = s.or_bits(union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
-                    s.store(end(s, a), place, 0);
-                    s.store(end(s, b), place, S::LANES);
-                    (a, b, place) = (c, d, to);
-                }
-                union = s.or_bits(union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
-                s.store(end(s, a), place, 0);
-                s.store(end(s, b), place, S::LANES);
-            }
+            union = exp_of_pairs(
+                s,
+                from.by_ref().zip(pairs.by_ref()),
+                #[inline(always)]
+                |(from, _), at| s.load(from, at),
+                #[inline(always)]
+                |(_, to), at, e| s.store(e, to, at),
+            );
             let rest = pairs.into_remainder().chunks_mut(S::LANES);
             for (to, from) in rest.zip(from.remainder().chunks(S::LANES)) {
                 let (e, bits) = exp_in_range(s, s.load_some(from, 0.0));
@@ -125,7 +117,16 @@ impl Operation for Exponentials<'_> {
                 s.store_some(e, to);
             }
         } else {
-            for to in to.chunks_mut(S::LANES) {
+            let mut pairs = to.chunks_exact_mut(2 * S::LANES);
+            union = exp_of_pairs(
+                s,
+                pairs.by_ref(),
+                #[inline(always)]
+                |x, at| s.load(x, at),
+                #[inline(always)]
+                |to, at, e| s.store(e, to, at),
+            );
+            for to in pairs.into_remainder().chunks_mut(S::LANES) {
                 let (e, bits) = exp_in_range(s, s.load_some(to, 0.0));
                 union = s.or_bits(union, bits);
                 s.store_some(e, to);
@@ -133,6 +134,33 @@ impl Operation for Exponentials<'_> {
         }
         all_in_range(s, union)
     }
+}
+
+/// The exponentials of pairs of vectors; the union of their bits. Two vectors are begun while the two before are ended: the
+/// chains of operations are half as long, and a processor has twice as many under way.
+#[inline(always)]
+fn exp_of_pairs<S: Vector, P>(
+    s: S,
+    mut pairs: impl Iterator<Item = P>,
+    load: impl Fn(&P, usize) -> S::F,
+    mut store: impl FnMut(&mut P, usize, S::F),
+) -> S::U {
+    let (mut union, bias) = (s.splat_bits(0), s.splat_bits(ROUND.to_bits() - FAST_BIAS));
+    let Some(mut pair) = pairs.next() else { return union };
+    let mut begun = (begin(s, load(&pair, 0)), begin(s, load(&pair, S::LANES)));
+    for next in pairs {
+        let ahead = (begin(s, load(&next, 0)), begin(s, load(&next, S::LANES)));
+        let (a, b) = begun;
+        union = s.or_bits(union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
+        store(&mut pair, 0, end(s, a));
+        store(&mut pair, S::LANES, end(s, b));
+        (pair, begun) = (next, ahead);
+    }
+    let (a, b) = begun;
+    union = s.or_bits(union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
+    store(&mut pair, 0, end(s, a));
+    store(&mut pair, S::LANES, end(s, b));
+    union
 }
 
 /// e^(x + low) for x in [−87, 0] and a low part of it.

@@ -5,12 +5,16 @@ use super::exp::{Exponentials, all_in_range, exp_in_range};
 use super::general;
 use super::label_terms::LabelTerms;
 use super::row_scalars::Scales;
-use super::sums::{BLOCK, PAIR, Tail, sum, sum_of_pairs};
+use super::sums::{BLOCK, Tail, sum};
 use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
 use super::weighted::finish;
-use super::{chunks, chunks_mut, part, part_mut};
+use super::{part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::rows::Rows;
+
+/// The most classes of a row that are computed at once. Where rows come from memory, processors fetch ahead as long as a phase
+/// reads on; with longer pieces they have lost the track when the sums are done.
+const PIECE: usize = 2048;
 
 /// How many rows are computed at once: one, or positions that stand side by side.
 pub(crate) fn rows_at_once(rows: &Rows<'_>, tile: &Tile<'_>) -> usize {
@@ -27,7 +31,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     count: usize,
 ) {
     let classes = batch.rows.classes();
-    let width = tile.room() / count.max(1) / BLOCK * BLOCK;
+    let width = (tile.room() / count.max(1)).min(PIECE) / BLOCK * BLOCK;
     let pieces = || {
         (0..classes).step_by(width.max(1)).map(move |start| Place {
             first,
@@ -50,10 +54,9 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         if !in_range {
             break;
         }
-        let Place { start, width, .. } = place;
-        let has_label = (start..start + width).contains(&block.class[0]);
-        if keep && !has_label && batch.as_tile().is_some() && width.is_multiple_of(BLOCK) {
-            (block.sum[0], in_range) = write_exponentials(s, batch, place, block.sum[0]);
+        let width = place.width;
+        if keep && batch.as_tile().is_some() && width.is_multiple_of(BLOCK) {
+            in_range = write_exponentials(s, batch, block, place);
             continue;
         }
         in_range = exponentials(s, batch, numbers, block, place);
@@ -119,62 +122,19 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: 
     in_range
 }
 
-/// The exponentials of whole blocks of a row without its label, to where the gradient is to be, and the sum with those
-/// before; whether all were in range.
-fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, place: Place, total: f64) -> (f64, bool) {
-    let start = batch.rows.start(place.first) + place.start;
-    let logits = batch.logits.and_then(|logits| logits.as_f32()).map(|logits| part(logits, start, place.width));
-    let to = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), start, place.width);
-    s.run(WriteBlocks { logits, to, total })
-}
-
-/// Exponentials of blocks, and their sum. Where they are not kept, sums after exponentials are faster than both at once.
-struct WriteBlocks<'a> {
-    /// `None`: they stand where the exponentials go.
-    logits: Option<&'a [f32]>,
-    to: &'a mut [f32],
-    total: f64,
-}
-
-impl Operation for WriteBlocks<'_> {
-    type Output = (f64, bool);
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> (f64, bool) {
-        let (mut total, mut union) = (self.total, exp_in_range(s, s.splat(0.0)).1);
-        // Blocks whose length the compiler does not know: loops over them are not unrolled, and constants keep their registers.
-        if let Some(logits) = self.logits {
-            for (from, to) in chunks(logits, BLOCK).zip(chunks_mut(self.to, BLOCK)) {
-                let (from, to) = (from.as_chunks::<PAIR>().0, to.as_chunks_mut::<PAIR>().0);
-                total += sum_of_pairs(
-                    s,
-                    from.iter().zip(to),
-                    #[inline(always)]
-                    |(from, to), at| {
-                        let (e, bits) = exp_in_range(s, s.load(*from, at));
-                        union = s.or_bits(union, bits);
-                        s.store(e, *to, at);
-                        e
-                    },
-                );
-            }
-        } else {
-            for block in self.to.chunks_mut(BLOCK) {
-                total += sum_of_pairs(
-                    s,
-                    block.as_chunks_mut::<PAIR>().0.iter_mut(),
-                    #[inline(always)]
-                    |x, at| {
-                        let (e, bits) = exp_in_range(s, s.load(*x, at));
-                        union = s.or_bits(union, bits);
-                        s.store(e, *x, at);
-                        e
-                    },
-                );
-            }
-        }
-        (total, all_in_range(s, union))
+/// The exponentials of whole blocks of a row to where the gradient is to be, that of the label being 0, added to the sum;
+/// whether all were in range.
+fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, place: Place) -> bool {
+    let Place { first, start, width, .. } = place;
+    let at = batch.rows.start(first) + start;
+    let logits = batch.logits.and_then(|logits| logits.as_f32()).map(|logits| part(logits, at, width));
+    let to = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), at, width);
+    let in_range = s.run(Exponentials { logits, to: &mut *to, count: width });
+    if let Some(e) = block.class[0].checked_sub(start).and_then(|class| to.get_mut(class)) {
+        *e = 0.0;
     }
+    s.run(AddSums { exponentials: to, width, count: 1, block });
+    in_range
 }
 
 /// Adds the exponentials of some classes to the sums of the rows.

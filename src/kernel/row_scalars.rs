@@ -2,7 +2,7 @@
 
 use super::exp::ExpInParts;
 use super::limits::POWERS;
-use super::tile::{ROWS, RowBlock};
+use super::tile::{ROWS, RowBlock, one_by_one};
 use super::{double, log1p};
 use crate::backend::vector::{Operation, Vector};
 use crate::reduction::Tally;
@@ -21,7 +21,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         // One short loop after the other over all rows, so that many are under way at once.
-        for block in &mut *self.blocks {
+        for block in one_by_one(self.blocks) {
             let (mut unit, mut beyond) =
                 if ANY { units_of_any(s, block) } else { (units(s, &block.logit), [0.0; ROWS]) };
             let (sum, mut excluded) = (block.sum, [0.0; ROWS]);
@@ -39,7 +39,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                 block.share = unit;
             }
         }
-        for block in &mut *self.blocks {
+        for block in one_by_one(self.blocks) {
             let (excluded, mut log, mut fractions) = (block.miss, [0.0; ROWS], [0.0; ROWS]);
             for i in 0..ROWS {
                 let (of_power, f) = log1p::split(excluded[i]);
@@ -56,8 +56,17 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                 }
             }
             (block.log, block.loss) = (log, fractions);
+            if GRADIENT {
+                let (mut share, mut miss) = (block.share, excluded);
+                for i in 0..ROWS {
+                    let p = 1.0 / (1.0 + miss[i]);
+                    share[i] *= p;
+                    miss[i] *= p;
+                }
+                (block.share, block.miss) = (share, miss);
+            }
         }
-        for block in self.blocks {
+        for block in one_by_one(self.blocks) {
             let (mut log, mut rests) = (block.log, [0.0; ROWS]);
             for at in (0..ROWS).step_by(S::LANES) {
                 s.store(log1p::rest(s, s.load(&block.loss, at)), &mut rests, at);
@@ -66,15 +75,6 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                 log[i] += f64::from(rests[i]);
             }
             block.log = log;
-            if GRADIENT {
-                let (mut share, mut miss) = (block.share, block.miss);
-                for i in 0..ROWS {
-                    let p = 1.0 / (1.0 + miss[i]);
-                    share[i] *= p;
-                    miss[i] *= p;
-                }
-                (block.share, block.miss) = (share, miss);
-            }
         }
     }
 }

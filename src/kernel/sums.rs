@@ -11,10 +11,8 @@ use super::{chunks_mut, part};
 
 /// The number of classes that are added in f32.
 pub(crate) const BLOCK: usize = 128;
-/// Two columns.
-pub(crate) const PAIR: usize = 2 * VIRTUAL_LANES;
-/// Vectors reach at most this far beyond a row.
-pub(crate) const REACH: usize = PAIR;
+/// Vectors reach at most this far beyond a row: two columns.
+pub(crate) const REACH: usize = 2 * VIRTUAL_LANES;
 
 /// A block of columns: the sums of the even ones, then those of the odd ones.
 struct Columns<S: Vector>([S::F; 2 * VIRTUAL_LANES]);
@@ -154,25 +152,6 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
         }
     }
     total
-}
-
-/// The sum of a whole block of terms, two columns at a time; `term` has the vector of a pair from an element on.
-#[inline(always)]
-pub(crate) fn sum_of_pairs<S: Vector, P>(
-    s: S,
-    pairs: impl Iterator<Item = P>,
-    mut term: impl FnMut(&mut P, usize) -> S::F,
-) -> f64 {
-    let mut columns = Columns::new(s);
-    for mut pair in pairs {
-        columns.add(
-            s,
-            2 * VIRTUAL_LANES,
-            #[inline(always)]
-            |at| term(&mut pair, at),
-        );
-    }
-    columns.total(s, BLOCK)
 }
 
 /// The columns of at most [`BLOCK`] elements, which may be followed by others.

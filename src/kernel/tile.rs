@@ -72,6 +72,16 @@ impl RowBlock {
     }
 }
 
+/// The blocks, each of them by itself: compilers that unroll the loops over its rows may else take to vectors of one row of
+/// each of several blocks, which costs a shuffle for every number.
+#[inline(always)]
+pub(crate) fn one_by_one(blocks: &mut [RowBlock]) -> impl Iterator<Item = &mut RowBlock> {
+    blocks.iter_mut().map(
+        #[inline(always)]
+        |block| core::hint::black_box(block),
+    )
+}
+
 /// The number of rows in each block of so many.
 #[inline(always)]
 pub(crate) fn rows_of_blocks(rows: usize) -> impl Iterator<Item = usize> {

@@ -9,7 +9,7 @@ use super::few_rows::{FEW, FewRows, SHORT};
 use super::general::{self, MarkRows};
 use super::label_terms::LabelTerms;
 use super::row_scalars::{AddLosses, Finish, Losses, Scales};
-use super::sums::ExcludedSums;
+use super::sums::{ExcludedSums, REACH};
 use super::tile::{Batch, Place, ROWS, RowBlock, Tile, with_tile};
 use super::two_classes::{TwoClassGradient, TwoClasses};
 use super::{chunks_mut, columns, copy, long_rows, one_lane, part, part_mut};
@@ -94,6 +94,15 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             4 if S::WIDE => return self.compute_columns::<S, 4>(s, tile, first, count),
             _ => {}
         }
+        if GRADIENT
+            && classes > VIRTUAL_LANES
+            && let Some(in_range) = self.compute_in_gradient(s, tile, first, count)
+        {
+            if !in_range {
+                general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
+            }
+            return;
+        }
         let batch = &self.batch;
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         let len = count * classes;
@@ -125,6 +134,32 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         if !in_range {
             general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
         }
+    }
+
+    /// Losses and gradients of rows whose exponentials can wait for their factors in the gradient that they become; whether
+    /// none is marked. Nothing where they cannot.
+    fn compute_in_gradient<S: Vector>(
+        &mut self,
+        s: S,
+        tile: &mut Tile<'_>,
+        first: usize,
+        count: usize,
+    ) -> Option<bool> {
+        let Batch { rows, logits, adjustment, gradient, .. } = &mut self.batch;
+        let (classes, blocks) = (rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
+        let (start, len) = (first * classes, count * classes);
+        let logits = logits.filter(|_| rows.are_dense() && adjustment.is_none())?.as_f32()?;
+        let logits = part(logits, start, len);
+        let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len + REACH)?;
+        let in_range = s.run(Exponentials { logits: Some(logits), to: &mut *exponentials, count: len });
+        if !in_range {
+            mark(s, Some(logits), classes, blocks);
+        }
+        s.run(ExcludedSums { logits: Some(logits), exponentials: &mut *exponentials, classes, rows: count, blocks });
+        finish::<S, L, GRADIENT>(s, self.terms, blocks);
+        let is_held = s.run(Scales { blocks });
+        s.run(ScaledRows { exponentials: part_mut(exponentials, 0, len), to: None, classes, blocks });
+        Some(in_range && is_held)
     }
 
     /// Losses and gradients of rows of three or four classes.
@@ -327,12 +362,18 @@ fn scale_in_place<S: Vector>(s: S, exponentials: &mut [f32], classes: usize, blo
     for block in blocks {
         for ((&scale, &class), &element) in block.scale.iter().zip(&block.class).zip(&block.at_reference) {
             let Some(row) = rows.next() else { return };
+            // The last vector overlaps with the one before: it is read before that is written.
+            let last = row.len().checked_sub(S::LANES).map(|at| (at, s.mul(s.load(row, at), s.splat(scale))));
             let mut vectors = row.chunks_exact_mut(S::LANES);
             for e in vectors.by_ref() {
                 s.store(s.mul(s.load(e, 0), s.splat(scale)), e, 0);
             }
-            for e in vectors.into_remainder() {
-                *e *= scale;
+            if let Some((at, last)) = last {
+                s.store(last, row, at);
+            } else {
+                for e in vectors.into_remainder() {
+                    *e *= scale;
+                }
             }
             if let Some(e) = row.get_mut(class) {
                 *e = element;
