@@ -3,10 +3,11 @@
 //! For every class but the reference p ≤ ½, so that −log(1 − p) = p·g(p) with a polynomial. What p is made of, the
 //! exponential and what makes it a probability, is multiplied last, in f64: no product leaves its range before.
 
+use super::sums::{Tail, sums_of_terms, twos};
 use super::terms::TermBlock;
-use super::tile::{RowBlock, rows_of_blocks};
-use super::{chunks, double, part, part_mut};
-use crate::backend::vector::{Operation, Vector};
+use super::tile::{ROWS, RowBlock, rows_of_blocks};
+use super::{double, part_mut};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Coefficients of −log(1 − p)/z in z², where z = p/(2 − p): 2^−27.7 for p in [0, ½].
 const W: [u32; 5] = [0x4000_0000, 0x3f2a_aa81, 0x3ecc_e8e6, 0x3e8f_6020, 0x3e8f_650c];
@@ -24,46 +25,102 @@ pub(super) fn log_over_p<S: Vector>(s: S, p: S::F) -> S::F {
     s.mul(s.mul_add(w, z2, c(0)), inverse)
 }
 
-/// Writes rows of fp[y,j]·e_j·g(p_j) and of fp[y,j]·e_j/(1 − p_j), where e_j is what makes p_j with the share of the row, and
-/// fills the costs of the references.
-pub(crate) struct CostProducts<'a> {
+/// The elements that the sum of a row reads.
+pub(crate) fn reach_of_row(classes: usize) -> usize {
+    classes.next_multiple_of(2 * VIRTUAL_LANES)
+}
+
+/// Fills the sums of fp[y,j]·(−log(1 − p_j)) and, where there is room for their terms, of fp[y,j]·p_j/(1 − p_j) over the
+/// classes but the reference, and the costs of the references.
+pub(crate) struct CostSums<'a> {
     pub(crate) matrix: &'a [f32],
-    /// Rows of so many classes, those of the references 0, and as many elements more as a vector has; so are the products.
+    /// Its end, as [`reach_of_row`] has it, and as many elements more as a sum reaches beyond a row.
+    pub(crate) end: &'a [f32],
+    /// Rows of so many classes, those of the references 0, and more elements, as many as a sum reaches beyond a row.
     pub(crate) exponentials: &'a [f32],
-    pub(crate) logs: &'a mut [f32],
-    pub(crate) odds: &'a mut [f32],
+    /// Rows of fp[y,j]·e_j/(1 − p_j), where e_j is what makes p_j with the share of the row.
+    pub(crate) odds: Option<&'a mut [f32]>,
     pub(crate) classes: usize,
     pub(crate) rows: usize,
     pub(crate) blocks: &'a [RowBlock],
     pub(crate) terms: &'a mut [TermBlock],
 }
 
-impl Operation for CostProducts<'_> {
+impl Operation for CostSums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { matrix, exponentials, logs, odds, classes, rows, blocks, terms } = self;
-        let one = s.splat(1.0);
-        let (mut start, reach) = (0, classes.next_multiple_of(S::LANES));
-        for ((block, terms), rows) in blocks.iter().zip(terms).zip(rows_of_blocks(rows)) {
+        let Self { matrix, end, exponentials, mut odds, classes, rows, blocks, terms } = self;
+        let tail = Tail::new(s, classes);
+        let reach = reach_of_row(classes);
+        let costs = |label: usize| {
+            let (start, end_start) = (label.wrapping_mul(classes), matrix.len().saturating_sub(reach));
+            let of_end = start.checked_sub(end_start).and_then(|start| end.get(start..));
+            of_end.or_else(|| matrix.get(start..)).unwrap_or(&[])
+        };
+        for (((first, block), terms), rows) in (0..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows)) {
+            let (labels, mut sums) = (terms.label, [0.0; ROWS]);
+            sums_of_terms(
+                s,
+                &tail,
+                classes,
+                &mut sums,
+                #[inline(always)]
+                |lane| {
+                    let share = s.splat(block.share[lane] as f32);
+                    let of_row = twos(exponentials, (first + lane) * classes, classes).zip(twos(
+                        costs(labels[lane]),
+                        0,
+                        classes,
+                    ));
+                    core::iter::repeat(share).zip(of_row)
+                },
+                #[inline(always)]
+                |(share, (e, costs)), at| {
+                    let e = s.load(*e, at);
+                    s.mul(s.mul(s.load(*costs, at), e), log_over_p(s, s.mul(e, *share)))
+                },
+            );
+            for i in 0..ROWS {
+                terms.costs[i] = sums[i] * block.share[i];
+            }
             for lane in 0..rows {
-                let costs = part(matrix, terms.label[lane].wrapping_mul(classes), classes);
-                let share = s.splat(block.share[lane] as f32);
-                let e = part(exponentials, start, reach).chunks_exact(S::LANES);
-                // What is written beyond the end of a row is written again with the next.
-                let logs = part_mut(logs, start, reach).chunks_exact_mut(S::LANES);
-                let odds = part_mut(odds, start, reach).chunks_exact_mut(S::LANES);
-                for (((e, cost), log), odds) in e.zip(chunks(costs, S::LANES)).zip(logs).zip(odds) {
-                    let e = s.load(e, 0);
-                    let (p, product) = (s.mul(e, share), s.mul(s.load_some(cost, 0.0), e));
-                    s.store(s.mul(product, log_over_p(s, p)), log, 0);
-                    s.store(s.div(product, s.sub(one, p)), odds, 0);
-                }
+                let cost = costs(labels[lane]).get(block.class[lane]).copied().unwrap_or(0.0);
+                terms.cost_reference[lane] = f64::from(cost);
+            }
+            let miss = block.miss;
+            for i in 0..ROWS {
                 // E = (1 − p_m)/p_m
-                terms.log_excluded[lane] = double::log(block.miss[lane] / (1.0 - block.miss[lane]));
-                terms.cost_reference[lane] = f64::from(costs.get(block.class[lane]).copied().unwrap_or(0.0));
-                start += classes;
+                terms.log_excluded[i] = double::log(miss[i] / (1.0 - miss[i]));
+            }
+            let Some(odds) = odds.as_deref_mut() else { continue };
+            for lane in 0..rows {
+                let (start, share) = ((first + lane) * classes, s.splat(block.share[lane] as f32));
+                // What is written beyond the end of a row is written again with the next.
+                let to = part_mut(odds, start, reach).as_chunks_mut::<{ 2 * VIRTUAL_LANES }>().0.iter_mut();
+                for ((to, e), costs) in
+                    to.zip(twos(exponentials, start, classes)).zip(twos(costs(labels[lane]), 0, classes))
+                {
+                    for at in (0..2 * VIRTUAL_LANES).step_by(S::LANES) {
+                        let e = s.load(e, at);
+                        let product = s.mul(s.load(costs, at), e);
+                        s.store(s.div(product, s.sub(s.splat(1.0), s.mul(e, share))), to, at);
+                    }
+                }
+            }
+            sums_of_terms(
+                s,
+                &tail,
+                classes,
+                &mut sums,
+                #[inline(always)]
+                |lane| twos(odds, (first + lane) * classes, classes),
+                #[inline(always)]
+                |odds, at| s.load(*odds, at),
+            );
+            for i in 0..ROWS {
+                terms.odds[i] = sums[i] * block.share[i];
             }
         }
     }

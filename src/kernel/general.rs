@@ -6,6 +6,7 @@ use super::double::{self, power_of_two};
 use super::exp::{Exp, Reference, all_in_range, exp_in_range};
 use super::label_terms::LabelTerms;
 use super::limits::{FAR_SCALE, RAISE};
+use super::references::largest;
 use super::row_scalars::{Finish, is_held};
 use super::sums::{BLOCK, Tail, sum};
 use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
@@ -144,35 +145,6 @@ impl Operation for LargestOf<'_> {
     fn run<S: Vector>(self, s: S) -> (f32, usize) {
         largest(s, self.row)
     }
-}
-
-/// The largest logit and the first class that has it; class 0 where there is none.
-#[inline(always)]
-pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
-    let mut most = s.splat(f32::NEG_INFINITY);
-    let whole = row.chunks_exact(S::LANES);
-    let tail = s.load_some(whole.remainder(), f32::NEG_INFINITY);
-    for x in whole {
-        most = s.at_least(s.load(x, 0), most);
-    }
-    let lanes = s.to_array(s.at_least(tail, most));
-    let mut largest = lanes[0];
-    for &lane in lanes.iter().take(S::LANES) {
-        largest = if lane > largest { lane } else { largest };
-    }
-    // From the last to the first, without a branch that could not be foretold.
-    let sought = s.splat(largest);
-    let whole = row.chunks_exact(S::LANES);
-    let mut start = row.len() - whole.remainder().len();
-    let bits = s.bits_of_mask(s.equal(tail, sought));
-    // Lanes after the last are −∞, which is found only where all are.
-    let mut found = if bits != 0 { start + bits.trailing_zeros() as usize } else { 0 };
-    for x in whole.rev() {
-        start -= S::LANES;
-        let bits = s.bits_of_mask(s.equal(s.load(x, 0), sought));
-        found = if bits != 0 { start + bits.trailing_zeros() as usize } else { found };
-    }
-    (largest, if found < row.len() { found } else { 0 })
 }
 
 /// Fills the sum of each marked row over the classes that are not its reference, and what follows from it.

@@ -1,10 +1,11 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::classes::Weights;
+use super::sums::{Tail, sums_of_terms, twos};
 use super::terms::{TermBlock, Terms};
-use super::tile::{ROWS, RowBlock, rows_of_blocks};
-use super::{chunks, chunks_mut, part, part_mut};
-use crate::backend::vector::{Driver, Operation, Vector};
+use super::tile::{ROWS, RowBlock};
+use super::{chunks, chunks_mut, copy, part};
+use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 
 /// The weights u of the classes of a row.
@@ -66,13 +67,10 @@ impl<'a> Spread<'a> {
     }
 }
 
-/// Fills rows of u from those of the targets, in f32.
+/// Fills a row of u where there are no targets: the same for all rows.
 pub(crate) struct FillWeights<'a> {
     pub(crate) spread: Spread<'a>,
-    /// Rows of target probabilities, if there are any, and what they become.
-    pub(crate) targets: Option<&'a [f32]>,
     pub(crate) to: &'a mut [f32],
-    pub(crate) classes: usize,
 }
 
 impl Operation for FillWeights<'_> {
@@ -80,56 +78,135 @@ impl Operation for FillWeights<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { spread, targets, to, classes } = self;
-        let (kept, evenly) = (s.splat(spread.kept as f32), s.splat(spread.evenly as f32));
-        match targets {
-            None => to.fill(spread.evenly as f32),
-            Some(targets) => {
-                for (to, q) in chunks_mut(to, S::LANES).zip(chunks(targets, S::LANES)) {
-                    s.store_some(s.mul_add(s.load_some(q, 0.0), kept, evenly), to);
-                }
-            }
-        }
-        if let Some(weights) = spread.weights {
-            for row in to.chunks_exact_mut(classes.max(1)) {
-                for (u, w) in chunks_mut(row, S::LANES).zip(chunks(weights, S::LANES)) {
-                    let weighed = s.mul(s.load_some(u, 0.0), s.load_some(w, 0.0));
-                    s.store_some(weighed, u);
-                }
+        let evenly = self.spread.evenly as f32;
+        self.to.fill(evenly);
+        if let Some(weights) = self.spread.weights {
+            for (u, w) in chunks_mut(self.to, S::LANES).zip(chunks(weights, S::LANES)) {
+                s.store_some(s.mul(s.splat(evenly), s.load_some(w, 0.0)), u);
             }
         }
     }
 }
 
-/// Writes rows of u_c·(x_m − x_c), whose sums are those of the differences of logarithms.
-pub(crate) struct Gaps<'a> {
-    /// Rows of so many classes, and as many elements more as a vector has; so are all of these.
-    pub(crate) logits: &'a [f32],
-    pub(crate) u: &'a [f32],
-    pub(crate) to: &'a mut [f32],
-    pub(crate) classes: usize,
-    pub(crate) rows: usize,
-    pub(crate) blocks: &'a [RowBlock],
+/// What makes vectors of u.
+#[derive(Clone, Copy)]
+pub(crate) struct U<'a> {
+    /// 1 − ε and ε/C
+    kept: f32,
+    evenly: f32,
+    /// Of the classes, and more elements, as many as a sum reaches beyond a row; so are all of these.
+    weights: Option<&'a [f32]>,
+    /// The targets of the rows, or u itself, the same for all rows.
+    pub(crate) rows: &'a [f32],
+    is_of_targets: bool,
 }
 
-impl Operation for Gaps<'_> {
+impl<'a> U<'a> {
+    pub(crate) fn of_targets(spread: Spread<'_>, weights: &'a [f32], targets: &'a [f32]) -> Self {
+        let (kept, evenly) = (spread.kept as f32, spread.evenly as f32);
+        Self { kept, evenly, weights: spread.weights.map(|_| weights), rows: targets, is_of_targets: true }
+    }
+
+    pub(crate) fn same(u: &'a [f32]) -> Self {
+        Self { kept: 1.0, evenly: 0.0, weights: None, rows: u, is_of_targets: false }
+    }
+
+    /// Where the row begins that begins at `start` in the tile.
+    #[inline(always)]
+    pub(crate) fn start(&self, start: usize) -> usize {
+        if self.is_of_targets { start } else { 0 }
+    }
+
+    /// A vector of two columns of targets.
+    #[inline(always)]
+    fn of_two<S: Vector>(&self, s: S, q: &[f32], w: &[f32], at: usize) -> S::F {
+        let u = s.mul_add(s.load(q, at), s.splat(self.kept), s.splat(self.evenly));
+        if self.weights.is_some() { s.mul(u, s.load(w, at)) } else { u }
+    }
+
+    /// u from `at` on, of the classes from `class` on.
+    #[inline(always)]
+    pub(crate) fn vector<S: Vector>(&self, s: S, at: usize, class: usize) -> S::F {
+        let q = s.load(self.rows, at);
+        if !self.is_of_targets {
+            return q;
+        }
+        let u = s.mul_add(q, s.splat(self.kept), s.splat(self.evenly));
+        if let Some(weights) = self.weights { s.mul(u, s.load(weights, class)) } else { u }
+    }
+}
+
+/// Fills Σ u_c·(x_m − x_c) of each row and, with targets, Σ u_c of the classes but the reference.
+pub(crate) struct SpreadSums<'a> {
+    pub(crate) u: U<'a>,
+    /// Rows of so many classes, and as many elements more as a sum reaches beyond a row.
+    pub(crate) logits: &'a [f32],
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a [RowBlock],
+    pub(crate) terms: &'a mut [TermBlock],
+}
+
+impl Operation for SpreadSums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { logits, u, to, classes, rows, blocks } = self;
-        let (mut start, reach) = (0, classes.next_multiple_of(S::LANES));
-        for (block, rows) in blocks.iter().zip(rows_of_blocks(rows)) {
-            for &largest in block.logit.iter().take(rows) {
-                let largest = s.splat(largest);
-                let (x, u) = (part(logits, start, reach), part(u, start, reach));
-                // What is written beyond the end of a row is written again with the next.
-                let to = part_mut(to, start, reach).chunks_exact_mut(S::LANES);
-                for ((to, x), u) in to.zip(x.chunks_exact(S::LANES)).zip(u.chunks_exact(S::LANES)) {
-                    s.store(s.mul(s.load(u, 0), s.sub(largest, s.load(x, 0))), to, 0);
-                }
-                start += classes;
+        let Self { u, logits, classes, blocks, terms } = self;
+        let tail = Tail::new(s, classes);
+        for ((first, block), terms) in (0..).step_by(ROWS).zip(blocks).zip(terms) {
+            let gap = |lane: usize| (s.splat(block.logit[lane]), (first + lane) * classes);
+            if !u.is_of_targets {
+                sums_of_terms(
+                    s,
+                    &tail,
+                    classes,
+                    &mut terms.gaps,
+                    #[inline(always)]
+                    |lane| {
+                        let (largest, start) = gap(lane);
+                        core::iter::repeat(largest).zip(twos(logits, start, classes).zip(twos(u.rows, 0, classes)))
+                    },
+                    #[inline(always)]
+                    |(largest, (x, u)), at| s.mul(s.load(*u, at), s.sub(*largest, s.load(*x, at))),
+                );
+                continue;
             }
+            let reference = |lane: usize| s.splat(block.class[lane] as f32);
+            let weights = u.weights.unwrap_or(u.rows);
+            sums_of_terms(
+                s,
+                &tail,
+                classes,
+                &mut terms.gaps,
+                #[inline(always)]
+                |lane| {
+                    let (largest, start) = gap(lane);
+                    core::iter::repeat(largest).zip(
+                        twos(logits, start, classes).zip(twos(u.rows, start, classes).zip(twos(weights, 0, classes))),
+                    )
+                },
+                #[inline(always)]
+                |(largest, (x, (q, w))), at| s.mul(u.of_two(s, *q, *w, at), s.sub(*largest, s.load(*x, at))),
+            );
+            sums_of_terms(
+                s,
+                &tail,
+                classes,
+                &mut terms.others,
+                #[inline(always)]
+                |lane| {
+                    let start = (first + lane) * classes;
+                    let numbered = (0..)
+                        .step_by(2 * VIRTUAL_LANES)
+                        .zip(twos(u.rows, start, classes).zip(twos(weights, 0, classes)));
+                    core::iter::repeat(reference(lane)).zip(numbered)
+                },
+                #[inline(always)]
+                |(reference, (class, (q, w))), at| {
+                    let classes = s.add(s.lanes(), s.splat((class + at) as f32));
+                    s.select(s.equal(classes, *reference), s.splat(0.0), u.of_two(s, *q, *w, at))
+                },
+            );
         }
     }
 }
@@ -154,38 +231,62 @@ impl Operation for WeighSoftRows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
+    fn run<S: Vector>(self, s: S) {
         let Self { rows, targets, weights } = self;
-        let of_classes = rows.class_weights();
+        let (of_classes, classes) = (rows.class_weights(), rows.classes());
         weights.counted = rows.count();
+        // Of the classes after the last whole column.
+        let (mut last, rest) = ([0.0; ROWS], classes % ROWS);
+        for (to, class) in last.iter_mut().zip(classes - rest..classes) {
+            *to = f64::from(rows.weight(class));
+        }
         for row in 0..rows.count() {
             let mut lanes = [0.0; ROWS];
             if rows.positions() == 1 {
-                let q = part(targets, rows.start(row), rows.classes());
-                match of_classes {
-                    None => {
-                        for q in q.chunks(ROWS) {
-                            for (lane, &q) in lanes.iter_mut().zip(q) {
-                                *lane += f64::from(q);
-                            }
+                let start = rows.start(row);
+                let columns = part(targets, start, classes - rest).as_chunks::<ROWS>().0;
+                if let Some(of_classes) = of_classes {
+                    for (q, w) in columns.iter().zip(of_classes.as_chunks::<ROWS>().0) {
+                        for i in 0..ROWS {
+                            lanes[i] += f64::from(q[i]) * f64::from(w[i]);
                         }
                     }
-                    Some(of_classes) => {
-                        for (q, w) in chunks(q, ROWS).zip(chunks(of_classes, ROWS)) {
-                            for ((lane, &q), &w) in lanes.iter_mut().zip(q).zip(w) {
-                                *lane += f64::from(q) * f64::from(w);
-                            }
+                } else {
+                    for q in columns {
+                        for i in 0..ROWS {
+                            lanes[i] += f64::from(q[i]);
                         }
                     }
                 }
+                let q = targets.get(start + (classes - rest)..).unwrap_or(&[]);
+                let mut end = [0.0; ROWS];
+                if let Some(column) = q.first_chunk::<ROWS>() {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        let inside = s.first_lanes(rest.saturating_sub(at));
+                        s.store(s.select(inside, s.load(column, at), s.splat(0.0)), &mut end, at);
+                    }
+                } else {
+                    copy(&mut end, part(q, 0, rest));
+                }
+                for i in 0..ROWS {
+                    lanes[i] += f64::from(end[i]) * last[i];
+                }
             } else {
-                for class in 0..rows.classes() {
+                for class in 0..classes {
                     let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
                     lanes[class % ROWS] += f64::from(q) * f64::from(rows.weight(class));
                 }
             }
+            let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+            for i in 0..8 {
+                eight[i] = lanes[i] + lanes[i + 8];
+            }
+            for i in 0..4 {
+                four[i] = eight[i] + eight[i + 4];
+            }
+            let sum = (four[0] + four[2]) + (four[1] + four[3]);
             let of_sample = f64::from(rows.sample_weight(row));
-            weights.weights.add(row, lanes.iter().sum::<f64>() * of_sample);
+            weights.weights.add(row, sum * of_sample);
             weights.sample_weights.add(row, of_sample);
         }
     }

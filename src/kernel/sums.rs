@@ -5,6 +5,7 @@
 //! j and j + 4, j and j + 2, then 0 and 1 in f64, and so do the blocks. A missing element at the end counts as 0.
 
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use core::slice::Iter;
 
 use super::tile::{ROWS, RowBlock, rows_of_blocks};
 use super::{chunks_mut, part};
@@ -215,52 +216,15 @@ impl Operation for ExcludedSums<'_> {
     }
 }
 
-/// The sums of rows of numbers, a block of them at a time.
-pub(crate) struct RowSums<'a> {
-    /// Rows of so many classes, and [`REACH`] elements more.
-    pub(crate) numbers: &'a [f32],
-    pub(crate) classes: usize,
-    pub(crate) rows: usize,
-    pub(crate) sums: &'a mut [[f64; ROWS]],
-}
-
-impl Operation for RowSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        row_sums(s, self.numbers, self.classes, self.rows, self.sums);
-    }
-}
-
-/// Where the sums of a block of rows go.
-trait Sums {
-    fn sums(&mut self) -> &mut [f64; ROWS];
-}
-
-impl Sums for RowBlock {
-    #[inline(always)]
-    fn sums(&mut self) -> &mut [f64; ROWS] {
-        &mut self.sum
-    }
-}
-
-impl Sums for [f64; ROWS] {
-    #[inline(always)]
-    fn sums(&mut self) -> &mut [f64; ROWS] {
-        self
-    }
-}
-
 #[inline(always)]
-fn row_sums<S: Vector, T: Sums>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [T]) {
+fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
     let tail = Tail::new(s, classes);
     if S::WIDE && classes <= most_at_once::<S>() {
         return sums_at_once(s, &tail, numbers, classes, blocks);
     }
     let mut at = 0;
     for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
-        for total in block.sums().iter_mut().take(rows) {
+        for total in block.sum.iter_mut().take(rows) {
             *total = sum(s, &tail, numbers.get(at..).unwrap_or(&[]), classes, 0.0);
             at += classes;
         }
@@ -300,11 +264,10 @@ const fn most_at_once<S: Vector>() -> usize {
 
 /// Fills the sums of rows of at most [`most_at_once`] classes.
 #[inline(always)]
-fn sums_at_once<S: Vector, T: Sums>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize, blocks: &mut [T]) {
+fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize, blocks: &mut [RowBlock]) {
     let mut left = numbers;
     for block in blocks {
-        let sums = block.sums();
-        for sums in sums.chunks_exact_mut(S::LANES) {
+        for sums in block.sum.chunks_exact_mut(S::LANES) {
             let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
             for of_row in of_rows.iter_mut().take(S::LANES) {
                 if classes > VIRTUAL_LANES {
@@ -322,4 +285,70 @@ fn sums_at_once<S: Vector, T: Sums>(s: S, tail: &Tail<S>, numbers: &[f32], class
             }
         }
     }
+}
+
+/// Fills the sums of the terms of some rows, which come two columns at a time: `row(lane)` goes through what the terms of a
+/// row are made of, and `term(two, at)` makes a vector of them. What comes after the last term of a row does not matter.
+#[inline(always)]
+pub(crate) fn sums_of_terms<S: Vector, I: Iterator>(
+    s: S,
+    tail: &Tail<S>,
+    classes: usize,
+    sums: &mut [f64; ROWS],
+    mut row: impl FnMut(usize) -> I,
+    term: impl Fn(&I::Item, usize) -> S::F,
+) {
+    if S::LANES >= 8 && classes <= BLOCK {
+        for (first, sums) in (0..ROWS).step_by(S::LANES).zip(sums.chunks_exact_mut(S::LANES)) {
+            let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
+            for (lane, of_row) in of_rows.iter_mut().enumerate().take(S::LANES) {
+                *of_row = columns_of_terms(s, tail, classes, &mut row(first + lane), &term).folded(s, classes)[0];
+            }
+            for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
+                *to = sum;
+            }
+        }
+        return;
+    }
+    for (lane, total) in sums.iter_mut().enumerate() {
+        let mut twos = row(lane);
+        *total = 0.0;
+        for first in (0..classes).step_by(BLOCK) {
+            let len = BLOCK.min(classes - first);
+            *total += columns_of_terms(s, tail, len, &mut twos, &term).total(s, len);
+        }
+    }
+}
+
+/// The columns of the next `len` terms, at most [`BLOCK`].
+#[inline(always)]
+fn columns_of_terms<S: Vector, I: Iterator>(
+    s: S,
+    tail: &Tail<S>,
+    len: usize,
+    twos: &mut I,
+    term: &impl Fn(&I::Item, usize) -> S::F,
+) -> Columns<S> {
+    let mut columns = Columns::new(s);
+    for first in (0..len).step_by(2 * VIRTUAL_LANES) {
+        let Some(two) = twos.next() else { break };
+        let left = len - first;
+        columns.add(
+            s,
+            left,
+            #[inline(always)]
+            |at| {
+                let terms = term(&two, at);
+                let is_whole = !S::WIDE || left >= 2 * VIRTUAL_LANES;
+                if is_whole { terms } else { s.select(tail.masks[at / S::LANES], terms, s.splat(0.0)) }
+            },
+        );
+    }
+    columns
+}
+
+/// Goes through a row that starts at `start` two columns at a time; the last two may reach beyond it.
+#[inline(always)]
+pub(crate) fn twos(numbers: &[f32], start: usize, classes: usize) -> Iter<'_, [f32; 2 * VIRTUAL_LANES]> {
+    part(numbers, start, classes.next_multiple_of(2 * VIRTUAL_LANES)).as_chunks().0.iter()
 }

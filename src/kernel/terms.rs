@@ -15,15 +15,16 @@
 //! exp(x_k − x_m), adds nothing but numbers that are not negative. 1 − p_m = E/(1 + E), every other p is at most ½.
 
 use super::classes::{Factors, ReadClasses, Weights};
-use super::costs::CostProducts;
+use super::costs::{CostSums, reach_of_row};
 use super::exp::Exponentials;
-use super::general::{MarkRows, largest};
+use super::general::MarkRows;
 use super::label_terms::{FocalAndZ, focal_factors};
 use super::limits::FAR_SCALE;
+use super::references::References;
 use super::row_scalars::{Finish, Losses, is_held};
-use super::spread::{FillWeights, Gaps, Spread};
-use super::sums::{ExcludedSums, RowSums};
-use super::tile::{Batch, Place, ROWS, RowBlock, SMALLEST, Tile, with_tile};
+use super::spread::{FillWeights, Spread, SpreadSums, U};
+use super::sums::{ExcludedSums, REACH};
+use super::tile::{Batch, Place, ROWS, RowBlock, SMALLEST, Tile, one_by_one, with_tile};
 use super::{chunks_mut, copy, double, part, part_mut, terms_general};
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, Operation, Vector};
@@ -168,12 +169,7 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
             // As where there is no more room: one lane has the same bits on every machine.
             fitting = 0;
         }
-        if let Some(spread) = spread.filter(|_| self.terms.soft.is_none()) {
-            // The same for all rows.
-            let room = tile.numbers.len();
-            let u = part_mut(tile.spare, room, fitting * rows.classes());
-            s.run(FillWeights { spread, targets: None, to: u, classes: rows.classes() });
-        }
+        self.fill(s, &mut tile, spread);
         let mut first = 0;
         while first < rows.count() {
             let mut count = fitting.min(rows.count() - first);
@@ -213,6 +209,24 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         Ok(())
     }
 
+    /// Fills those parts of the tile that are the same for all rows: u, or the weights that targets are multiplied by; the end
+    /// of the matrix of costs. Of rows that do not fit, nothing.
+    fn fill<S: Vector>(&self, s: S, tile: &mut Tile<'_>, spread: Option<Spread<'_>>) {
+        let (room, classes) = (tile.numbers.len(), self.batch.rows.classes());
+        let mut parts = tile.spare.chunks_exact_mut(room.max(1)).skip(1);
+        let [targets, same] = [(); 2].map(|()| parts.next().unwrap_or_default());
+        let same = part_mut(same, 0, classes);
+        if self.terms.soft.is_some() {
+            copy(same, self.batch.rows.class_weights().unwrap_or(&[]));
+        } else if let Some(spread) = spread {
+            s.run(FillWeights { spread, to: same });
+        }
+        if let Some(matrix) = self.terms.costs {
+            // Vectors would reach beyond it.
+            copy(targets, matrix.get(matrix.len().saturating_sub(reach_of_row(classes))..).unwrap_or(&[]));
+        }
+    }
+
     /// Labels and weights of the rows, as the terms have them: `weight` becomes that of the sample.
     fn read(&self, first: usize, count: usize, blocks: &mut [RowBlock], terms: &mut [TermBlock]) {
         let (rows, kept) = (self.batch.rows, self.terms.kept());
@@ -246,10 +260,17 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         let place = Place { first, rows: count, start: 0, width: classes };
         let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count * classes);
         let room = tile.numbers.len();
-        let (logits, spare) = tile.spare.split_at_mut_checked(room).unwrap_or_default();
-        let (u, spare) = spare.split_at_mut_checked(room).unwrap_or_default();
-        let (products, odds) = spare.split_at_mut_checked(room).unwrap_or_default();
-        batch.bring(s, place, logits);
+        let exponentials = &mut *tile.numbers;
+        let mut parts = tile.spare.chunks_exact_mut(room.max(1));
+        let [brought, targets, same, odds] = [(); 4].map(|()| parts.next().unwrap_or_default());
+        // Where they stand, if vectors can reach beyond the last row.
+        let logits = match batch.as_tile().map(|logits| part(logits, first * classes, len + REACH)) {
+            Some(logits) if !logits.is_empty() => logits,
+            _ => {
+                batch.bring(s, place, brought);
+                &*brought
+            }
+        };
         s.run(References { logits, classes, blocks: &mut *blocks });
         for (row, x) in part(logits, 0, len).chunks_exact(classes.max(1)).enumerate() {
             if let Some(terms) = terms.get_mut(row / ROWS)
@@ -258,26 +279,28 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
                 terms.label_logit[row % ROWS] = x;
             }
         }
-        if !s.run(Exponentials { logits: Some(part(logits, 0, len)), to: tile.numbers, count: len }) {
+        if !s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len }) {
             s.run(MarkRows { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
         }
-        let exponentials = &mut *tile.numbers;
-        s.run(ExcludedSums { logits: None, exponentials, classes, rows: count, blocks: &mut *blocks });
+        s.run(ExcludedSums {
+            logits: None,
+            exponentials: &mut *exponentials,
+            classes,
+            rows: count,
+            blocks: &mut *blocks,
+        });
         s.run(Finish::<true, false> { blocks: &mut *blocks });
-        let mut sums = [[0.0; ROWS]; BLOCKS];
+        let mut u = None;
         if let Some(spread) = spread {
             if let Some(soft) = options.soft {
-                batch.bring_targets(s, soft, place, products);
-                spread.read(Some(part(products, 0, len)), classes, blocks, terms);
-                let targets = Some(part(products, 0, len));
-                s.run(FillWeights { spread, targets, to: part_mut(u, 0, len), classes });
-                // That of the reference is left out, and is no part of anything below.
-                for (row, u) in part_mut(u, 0, len).chunks_exact_mut(classes.max(1)).enumerate() {
-                    let class = blocks.get(row / ROWS).map_or(0, |block| block.class[row % ROWS]);
-                    u.get_mut(class).into_iter().for_each(|u| *u = 0.0);
-                }
-                s.run(RowSums { numbers: u, classes, rows: count, sums: &mut sums });
-                terms.iter_mut().zip(&sums).for_each(|(terms, sums)| terms.others = *sums);
+                let targets = if batch.rows.are_dense() && soft.len() >= first * classes + len + REACH {
+                    part(soft, first * classes, len + REACH)
+                } else {
+                    batch.bring_targets(s, soft, place, targets);
+                    &*targets
+                };
+                spread.read(Some(targets), classes, blocks, terms);
+                u = Some(U::of_targets(spread, same, targets));
             } else {
                 spread.read(None, classes, blocks, terms);
                 for terms in &mut *terms {
@@ -285,34 +308,22 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
                         *others = spread.whole - u;
                     }
                 }
+                u = Some(U::same(same));
             }
-            s.run(Gaps { logits, u, to: &mut *products, classes, rows: count, blocks });
-            s.run(RowSums { numbers: products, classes, rows: count, sums: &mut sums });
-            terms.iter_mut().zip(&sums).for_each(|(terms, sums)| terms.gaps = *sums);
+        }
+        if let Some(u) = u {
+            s.run(SpreadSums { u, logits, classes, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
-            let (logs, odds) = (&mut *products, &mut *odds);
-            let products = CostProducts { matrix, exponentials, logs, odds, classes, rows: count, blocks, terms };
-            s.run(products);
-            s.run(RowSums { numbers: logs, classes, rows: count, sums: &mut sums });
-            for ((terms, block), sums) in terms.iter_mut().zip(&*blocks).zip(&sums) {
-                for ((to, sum), share) in terms.costs.iter_mut().zip(sums).zip(block.share) {
-                    *to = sum * share;
-                }
-            }
-            s.run(RowSums { numbers: odds, classes, rows: count, sums: &mut sums });
-            for ((terms, block), sums) in terms.iter_mut().zip(&*blocks).zip(&sums) {
-                for ((to, sum), share) in terms.odds.iter_mut().zip(sums).zip(block.share) {
-                    *to = sum * share;
-                }
-            }
+            let (end, odds) = (&*targets, if GRADIENT { Some(&mut *odds) } else { None });
+            let terms = &mut *terms;
+            s.run(CostSums { matrix, end, exponentials, odds, classes, rows: count, blocks, terms });
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
         s.run(FinishTerms::<GRADIENT> { options, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
         if !GRADIENT {
             return;
         }
-        let u = spread.is_some().then_some(&*u);
         let odds = options.costs.is_some().then_some(&*odds);
         let dense = match self.batch.gradient.as_deref_mut() {
             Some(gradient) if self.batch.rows.are_dense() => Some(part_mut(gradient, first * classes, len)),
@@ -321,31 +332,9 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         match dense {
             Some(to) => s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms }),
             None => {
-                let to = part_mut(logits, 0, len);
+                let to = part_mut(brought, 0, len);
                 s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
-                self.batch.send_unmarked(place, logits, blocks);
-            }
-        }
-    }
-}
-
-/// The largest logit of each row and its class, the reference.
-pub(crate) struct References<'a> {
-    pub(crate) logits: &'a [f32],
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for References<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let mut at = 0;
-        for block in self.blocks {
-            for lane in 0..ROWS {
-                (block.logit[lane], block.class[lane]) = largest(s, part(self.logits, at, self.classes));
-                at += self.classes;
+                self.batch.send_unmarked(place, brought, blocks);
             }
         }
     }
@@ -365,16 +354,20 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
-        let Terms { focal, z_loss, .. } = *self.options;
-        for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
+        let Terms { focal, z_loss, costs: matrix, .. } = *self.options;
+        for (block, terms) in one_by_one(self.blocks).zip(self.terms) {
             let is_reference = is_reference(block, terms);
             let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.miss);
             let (mut of_label, mut p, mut q) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
             for i in 0..ROWS {
                 let gap = f64::from(logit[i]) - f64::from(label_logit[i]);
                 of_label[i] = if is_reference[i] { log[i] } else { gap + log[i] };
-                p[i] = double::exp(-of_label[i]);
-                q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
+            }
+            if GRADIENT || focal != 0.0 {
+                for i in 0..ROWS {
+                    p[i] = double::exp(-of_label[i]);
+                    q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
+                }
             }
             let (own, mut loss_factor, mut slope) = (terms.own, terms.own, terms.own);
             if focal != 0.0 {
@@ -386,22 +379,28 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
                 }
             }
             let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
-            let (cost, z_loss) = (terms.cost_reference, f64::from(z_loss));
-            let (mut losses, mut lse, mut whole, mut miss_log) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
-            let log_excluded = terms.log_excluded;
+            let (cost, log_excluded, z_loss) = (terms.cost_reference, terms.log_excluded, f64::from(z_loss));
+            let (mut losses, mut lse, mut whole) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
             for i in 0..ROWS {
-                // −log(1 − p_m) = log(1 + E) − log E
-                miss_log[i] = if cost[i] == 0.0 { 0.0 } else { cost[i] * (log[i] - log_excluded[i]) };
-            }
-            for i in 0..ROWS {
-                lse[i] = f64::from(logit[i]) + log[i];
                 whole[i] = own[i] + (others[i] + u[i]);
                 let spread = gaps[i] + (others[i] + u[i]) * log[i];
                 // 0·∞ = 0
                 let label = if loss_factor[i] == 0.0 { 0.0 } else { loss_factor[i] * of_label[i] };
-                let of_z = z_loss * whole[i];
-                let of_z = if of_z == 0.0 { 0.0 } else { of_z * (lse[i] * lse[i]) };
-                losses[i] = (label + spread) + (costs[i] + miss_log[i]) + of_z;
+                losses[i] = label + spread;
+            }
+            if matrix.is_some() {
+                for i in 0..ROWS {
+                    // −log(1 − p_m) = log(1 + E) − log E
+                    let miss_log = if cost[i] == 0.0 { 0.0 } else { cost[i] * (log[i] - log_excluded[i]) };
+                    losses[i] += costs[i] + miss_log;
+                }
+            }
+            if z_loss != 0.0 {
+                for i in 0..ROWS {
+                    lse[i] = f64::from(logit[i]) + log[i];
+                    let of_z = z_loss * whole[i];
+                    losses[i] += if of_z == 0.0 { 0.0 } else { of_z * (lse[i] * lse[i]) };
+                }
             }
             block.log = losses;
             if GRADIENT {
@@ -410,7 +409,7 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
                     let factor = 2.0 * z_loss * whole[i];
                     of_z[i] = if factor == 0.0 { 0.0 } else { factor * lse[i] };
                 }
-                gradients(block, terms, &Label { p, q, slope }, &of_z, self.largest_weight);
+                gradients(block, terms, &Label { p, q, slope }, &of_z, matrix.is_some(), self.largest_weight);
             } else {
                 mark(block, &losses);
             }
@@ -446,7 +445,14 @@ struct Label {
 }
 
 #[inline(always)]
-fn gradients(block: &mut RowBlock, terms: &mut TermBlock, label: &Label, of_z: &[f64; ROWS], largest_weight: f64) {
+fn gradients(
+    block: &mut RowBlock,
+    terms: &mut TermBlock,
+    label: &Label,
+    of_z: &[f64; ROWS],
+    has_costs: bool,
+    largest_weight: f64,
+) {
     let (share, miss, sum, factor) = (block.share, block.miss, block.sum, block.factor);
     let (others, u, u_label) = (terms.others, terms.u_reference, terms.u_label);
     let (odds, cost, label_logit) = (terms.odds, terms.cost_reference, terms.label_logit);
@@ -457,19 +463,29 @@ fn gradients(block: &mut RowBlock, terms: &mut TermBlock, label: &Label, of_z: &
     for i in 0..ROWS {
         let hit = 1.0 - miss[i];
         let without_label = (others[i] + u[i]) - odds[i] + if of_z[i].is_finite() { of_z[i] } else { 0.0 };
-        // p_i/(1 − p_m) is the exponential over the sum.
-        let of_cost = if cost[i] == 0.0 || sum[i] == 0.0 { 0.0 } else { cost[i] * hit / sum[i] };
-        scale[i] = factor[i] * ((slope[i] + without_label) * share[i] - of_cost);
+        scale[i] = (slope[i] + without_label) * share[i];
         let size = slope[i].abs() + without_label.abs() + largest_weight + odds[i].abs() + cost[i].abs();
         // 0·∞ is none in f32.
         sizes[i] = if factor[i] == 0.0 { size } else { factor[i].abs() * size };
         let own = if is_reference[i] { -slope[i] * miss[i] } else { slope[i] * hit };
         let at = own + (others[i] * hit - u[i] * miss[i]) + (cost[i] - odds[i]) * hit;
         at_reference[i] = factor[i] * (at + if of_z[i] == 0.0 { 0.0 } else { of_z[i] * hit });
-        let e =
-            double::exp(f64::from(label_logit[i]) - f64::from(shift[i])) * double::power_of_two(f64::from(power[i]));
-        let of_cost = if cost[i] == 0.0 || e == 0.0 { 0.0 } else { cost[i] * hit * e / sum[i] };
-        at_label[i] = factor[i] * (p[i] * without_label - of_cost - slope[i] * q[i] - u_label[i]);
+        at_label[i] = p[i] * without_label - slope[i] * q[i] - u_label[i];
+    }
+    if has_costs {
+        for i in 0..ROWS {
+            let hit = 1.0 - miss[i];
+            // p_i/(1 − p_m) is the exponential over the sum.
+            let of_cost = if cost[i] == 0.0 || sum[i] == 0.0 { 0.0 } else { cost[i] * hit / sum[i] };
+            scale[i] -= of_cost;
+            let gap = f64::from(label_logit[i]) - f64::from(shift[i]);
+            let e = double::exp(gap) * double::power_of_two(f64::from(power[i]));
+            at_label[i] -= if e == 0.0 { 0.0 } else { of_cost * e };
+        }
+    }
+    for i in 0..ROWS {
+        scale[i] *= factor[i];
+        at_label[i] *= factor[i];
     }
     terms.scale = scale;
     let mut held = [true; ROWS];
@@ -496,7 +512,7 @@ fn gradients(block: &mut RowBlock, terms: &mut TermBlock, label: &Label, of_z: &
 struct TermGradient<'a> {
     exponentials: &'a [f32],
     /// u, where there is a spread, and fp·e/(1 − p), where there are costs.
-    u: Option<&'a [f32]>,
+    u: Option<U<'a>>,
     odds: Option<&'a [f32]>,
     to: &'a mut [f32],
     classes: usize,
@@ -530,12 +546,12 @@ impl Operation for TermGradient<'_> {
                 if overlap && first + reach <= end {
                     let to = part_mut(to, first, reach).chunks_exact_mut(S::LANES);
                     for ((to, e), at) in to.zip(e).zip((0..).step_by(S::LANES)) {
-                        s.store(row.vector(s, e, first + at), to, 0);
+                        s.store(row.vector(s, e, first, at), to, 0);
                     }
                 } else {
                     let to = part_mut(to, first, classes).chunks_mut(S::LANES);
                     for ((to, e), at) in to.zip(e).zip((0..).step_by(S::LANES)) {
-                        s.store_some(row.vector(s, e, first + at), to);
+                        s.store_some(row.vector(s, e, first, at), to);
                     }
                 }
             }
@@ -566,20 +582,20 @@ struct Elements<'a, S: Vector> {
     /// That of u, and that of the odds.
     factor: S::F,
     of_odds: S::F,
-    u: Option<&'a [f32]>,
+    u: Option<U<'a>>,
     odds: Option<&'a [f32]>,
 }
 
 impl<S: Vector> Elements<'_, S> {
-    /// Those from `at` on, whose exponentials are these.
+    /// Those of the classes from `class` on of the row that begins at `start`, whose exponentials are these.
     #[inline(always)]
-    fn vector(&self, s: S, e: &[f32], at: usize) -> S::F {
+    fn vector(&self, s: S, e: &[f32], start: usize, class: usize) -> S::F {
         let mut element = s.mul(s.load(e, 0), self.scale);
         if let Some(u) = self.u {
-            element = s.mul_add(s.load(u, at), self.factor, element);
+            element = s.mul_add(u.vector(s, u.start(start) + class, class), self.factor, element);
         }
         if let Some(odds) = self.odds {
-            element = s.mul_add(s.load(odds, at), self.of_odds, element);
+            element = s.mul_add(s.load(odds, start + class), self.of_odds, element);
         }
         element
     }

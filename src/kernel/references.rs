@@ -1,0 +1,118 @@
+//! The largest logit of each row and its class, the reference of losses that need every log p.
+
+use super::part;
+use super::tile::{ROWS, RowBlock};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+
+/// Fills the reference of each row, and its logit.
+pub(crate) struct References<'a> {
+    /// Rows of so many classes; faster where as many elements more follow as a vector has.
+    pub(crate) logits: &'a [f32],
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for References<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { logits, classes, blocks } = self;
+        let (whole, last) = (classes / S::LANES * S::LANES, s.first_lanes(classes % S::LANES));
+        let mut rows = logits;
+        for block in blocks {
+            for first in (0..ROWS).step_by(S::LANES) {
+                if !S::WIDE || rows.len() < S::LANES * (classes + 1) {
+                    for lane in first..first + S::LANES {
+                        (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
+                        rows = rows.get(classes..).unwrap_or(&[]);
+                    }
+                    continue;
+                }
+                let (mut most, mut row) = ([s.splat(f32::NEG_INFINITY); VIRTUAL_LANES], rows);
+                for most in most.iter_mut().take(S::LANES) {
+                    let mut of_row = s.splat(f32::NEG_INFINITY);
+                    for x in part(row, 0, whole).chunks_exact(S::LANES) {
+                        of_row = s.at_least(s.load(x, 0), of_row);
+                    }
+                    if whole < classes {
+                        let tail = s.select(last, s.load(row, whole), s.splat(f32::NEG_INFINITY));
+                        of_row = s.at_least(tail, of_row);
+                    }
+                    *most = of_row;
+                    row = row.get(classes..).unwrap_or(&[]);
+                }
+                s.store(largest_lanes(s, most), &mut block.logit, first);
+                for lane in first..first + S::LANES {
+                    block.class[lane] = first_class(s, rows, classes, block.logit[lane]);
+                    rows = rows.get(classes..).unwrap_or(&[]);
+                }
+            }
+        }
+    }
+}
+
+/// The largest lane of each of the first `LANES` vectors.
+#[inline(always)]
+fn largest_lanes<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> S::F {
+    let mut half = S::LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            let (a, b) = s.zip(of[i], of[i + half]);
+            of[i] = s.at_least(a, b);
+        }
+        half /= 2;
+    }
+    of[0]
+}
+
+/// The classes that are looked through at once.
+const AT_ONCE: usize = 64;
+
+/// The first class whose logit this is; 0 where there is none. Vectors may reach beyond the row.
+#[inline(always)]
+fn first_class<S: Vector>(s: S, row: &[f32], classes: usize, logit: f32) -> usize {
+    let sought = s.splat(logit);
+    let vectors = part(row, 0, classes.next_multiple_of(S::LANES));
+    for (first, vectors) in (0..classes).step_by(AT_ONCE).zip(vectors.chunks(AT_ONCE)) {
+        let (mut bits, mut shift) = (0, 0);
+        for x in vectors.chunks_exact(S::LANES) {
+            bits |= u64::from(s.bits_of_mask(s.equal(s.load(x, 0), sought))) << shift;
+            shift += S::LANES;
+        }
+        if bits != 0 {
+            let class = first + bits.trailing_zeros() as usize;
+            return if class < classes { class } else { 0 };
+        }
+    }
+    0
+}
+
+/// The largest logit and the first class that has it; class 0 where there is none.
+#[inline(always)]
+pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
+    let mut most = s.splat(f32::NEG_INFINITY);
+    let whole = row.chunks_exact(S::LANES);
+    let tail = s.load_some(whole.remainder(), f32::NEG_INFINITY);
+    for x in whole {
+        most = s.at_least(s.load(x, 0), most);
+    }
+    let lanes = s.to_array(s.at_least(tail, most));
+    let mut largest = lanes[0];
+    for &lane in lanes.iter().take(S::LANES) {
+        largest = if lane > largest { lane } else { largest };
+    }
+    // From the last to the first, without a branch that could not be foretold.
+    let sought = s.splat(largest);
+    let whole = row.chunks_exact(S::LANES);
+    let mut start = row.len() - whole.remainder().len();
+    let bits = s.bits_of_mask(s.equal(tail, sought));
+    // Lanes after the last are −∞, which is found only where all are.
+    let mut found = if bits != 0 { start + bits.trailing_zeros() as usize } else { 0 };
+    for x in whole.rev() {
+        start -= S::LANES;
+        let bits = s.bits_of_mask(s.equal(s.load(x, 0), sought));
+        found = if bits != 0 { start + bits.trailing_zeros() as usize } else { found };
+    }
+    (largest, if found < row.len() { found } else { 0 })
+}
