@@ -82,26 +82,22 @@ impl Operation for CostSums<'_> {
                     s.mul(s.mul(s.load(*costs, at), e), log_over_p(s, s.mul(e, *share)))
                 },
             );
-            for i in 0..ROWS {
-                terms.costs[i] = sums[i] * block.share[i];
+            for ((to, sum), share) in terms.costs.iter_mut().zip(sums).zip(block.share) {
+                *to = sum * share;
             }
-            for lane in 0..rows {
-                let cost = costs(labels[lane]).get(block.class[lane]).copied().unwrap_or(0.0);
-                terms.cost_reference[lane] = f64::from(cost);
+            for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows) {
+                *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
             }
-            let miss = block.miss;
-            for i in 0..ROWS {
+            for (to, miss) in terms.log_excluded.iter_mut().zip(block.miss) {
                 // E = (1 − p_m)/p_m
-                terms.log_excluded[i] = double::log(miss[i] / (1.0 - miss[i]));
+                *to = double::log(miss / (1.0 - miss));
             }
             let Some(odds) = odds.as_deref_mut() else { continue };
-            for lane in 0..rows {
-                let (start, share) = ((first + lane) * classes, s.splat(block.share[lane] as f32));
+            for (lane, (&label, &share)) in labels.iter().zip(&block.share).enumerate().take(rows) {
+                let (start, share) = ((first + lane) * classes, s.splat(share as f32));
                 // What is written beyond the end of a row is written again with the next.
                 let to = part_mut(odds, start, reach).as_chunks_mut::<{ 2 * VIRTUAL_LANES }>().0.iter_mut();
-                for ((to, e), costs) in
-                    to.zip(twos(exponentials, start, classes)).zip(twos(costs(labels[lane]), 0, classes))
-                {
+                for ((to, e), costs) in to.zip(twos(exponentials, start, classes)).zip(twos(costs(label), 0, classes)) {
                     for at in (0..2 * VIRTUAL_LANES).step_by(S::LANES) {
                         let e = s.load(e, at);
                         let product = s.mul(s.load(costs, at), e);
@@ -119,8 +115,8 @@ impl Operation for CostSums<'_> {
                 #[inline(always)]
                 |odds, at| s.load(*odds, at),
             );
-            for i in 0..ROWS {
-                terms.odds[i] = sums[i] * block.share[i];
+            for ((to, sum), share) in terms.odds.iter_mut().zip(sums).zip(block.share) {
+                *to = sum * share;
             }
         }
     }

@@ -76,10 +76,7 @@ impl RowBlock {
 /// each of several blocks, which costs a shuffle for every number.
 #[inline(always)]
 pub(crate) fn one_by_one(blocks: &mut [RowBlock]) -> impl Iterator<Item = &mut RowBlock> {
-    blocks.iter_mut().map(
-        #[inline(always)]
-        |block| core::hint::black_box(block),
-    )
+    blocks.iter_mut().map(core::hint::black_box)
 }
 
 /// The number of rows in each block of so many.
