@@ -1,11 +1,12 @@
 //! Classes and weights of a tile of rows: labels of every type are read here, checked and added up in one reading.
 
+use super::few_rows::FEW;
 use super::tile::{ROWS, RowBlock, one_by_one, with_tile};
 use super::{part, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::error::Error;
 use crate::reduction::{GradientScale, LaneSum, Total};
-use crate::rows::Rows;
+use crate::rows::{Rows, class_of};
 
 /// What rows weigh, as far as they have been read.
 pub(crate) struct Weights {
@@ -22,9 +23,37 @@ impl Weights {
         rows.total(self.counted, self.weights.total(), sample_weight_sum)
     }
 
+    /// Adds a row that counts.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, row: usize, of_row: RowWeight) {
+        self.counted += 1;
+        self.weights.add(row, of_row.weight);
+        self.sample_weights.add(row, of_row.of_sample);
+    }
+
     pub(crate) const fn new() -> Self {
         Self { counted: 0, weights: LaneSum::new(), sample_weights: LaneSum::new() }
     }
+}
+
+/// The class of a row that counts, its weight and that of its sample.
+#[derive(Clone, Copy)]
+pub(crate) struct RowWeight {
+    pub(crate) class: usize,
+    pub(crate) weight: f64,
+    pub(crate) of_sample: f64,
+}
+
+/// What a row weighs; nothing where it does not count.
+#[inline(always)]
+pub(crate) fn row_weight(rows: &Rows<'_>, row: usize) -> Result<Option<RowWeight>, Error> {
+    let (classes, label) = (rows.classes(), rows.labels().and_then(|labels| labels.get(row)).unwrap_or(0));
+    if Some(label) == rows.ignored() {
+        return Ok(None);
+    }
+    let class = class_of(label, classes).ok_or(Error::LabelOutOfRange { row, label, classes })?;
+    let of_sample = f64::from(rows.sample_weight(row));
+    Ok(Some(RowWeight { class, weight: f64::from(rows.weight(class)) * of_sample, of_sample }))
 }
 
 /// Reads all labels for what the rows weigh together.
@@ -38,6 +67,14 @@ impl Driver for WeighRows<'_, '_> {
 
     fn drive<S: Vector>(self, s: S) -> Self::Output {
         let Self { rows, weights } = self;
+        if rows.count() <= FEW {
+            for row in 0..rows.count() {
+                if let Some(of_row) = row_weight(rows, row)? {
+                    weights.add(row, of_row);
+                }
+            }
+            return Ok(());
+        }
         with_tile::<1, _>(rows.count(), 1, |tile| {
             let at_once = tile.blocks.len() * ROWS;
             for first in (0..rows.count()).step_by(at_once) {

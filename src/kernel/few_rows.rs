@@ -1,14 +1,14 @@
 //! The loss of a few short rows: the functions of the tile, one row after the other in registers. A tile would take longer
 //! to be set to zero than these take to be computed.
 
-use super::classes::Weights;
+use super::classes::{Weights, row_weight};
 use super::exp::{ExpInParts, all_in_range, exp_in_range};
 use super::sums::sum_of;
 use super::{log1p, part};
 use crate::backend::vector::{Operation, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
-use crate::rows::{Rows, class_of};
+use crate::rows::Rows;
 
 /// The number of rows up to which this is faster than a tile, and that of their classes.
 pub(crate) const FEW: usize = 3;
@@ -30,31 +30,24 @@ impl Operation for FewRows<'_, '_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Result<bool, Error> {
         let Self { rows, logits, row_losses, tally, weights } = self;
-        let (classes, labels) = (rows.classes(), rows.labels());
-        let mut found = [(0.0, 0.0, 0.0); FEW];
-        let (mut left, mut counted) = (logits, 0);
-        for (row, found) in found.iter_mut().enumerate().take(rows.count()) {
-            let Some((logits, rest)) = left.split_at_checked(classes) else { return Ok(false) };
+        let mut found = [(0.0, None); FEW];
+        let mut left = logits;
+        for (row, (loss, of_row)) in found.iter_mut().enumerate().take(rows.count()) {
+            let Some((logits, rest)) = left.split_at_checked(rows.classes()) else { return Ok(false) };
             left = rest;
-            let label = labels.and_then(|labels| labels.get(row)).unwrap_or(0);
-            let mut class = 0;
-            if Some(label) != rows.ignored() {
-                class = class_of(label, classes).ok_or(Error::LabelOutOfRange { row, label, classes })?;
-                let of_sample = f64::from(rows.sample_weight(row));
-                (found.1, found.2) = (f64::from(rows.weight(class)) * of_sample, of_sample);
-                counted += 1;
-            }
+            *of_row = row_weight(rows, row)?;
+            let (class, weight) = of_row.as_ref().map_or((0, 0.0), |of_row| (of_row.class, of_row.weight));
             let Some(log) = minus_log_p(s, logits, class) else { return Ok(false) };
             // 0·∞ = 0
-            found.0 = if found.1 == 0.0 { 0.0 } else { (log * found.1) as f32 };
+            *loss = if weight == 0.0 { 0.0 } else { (log * weight) as f32 };
         }
         let found = part(&found, 0, rows.count());
-        for (row, &(loss, weight, of_sample)) in found.iter().enumerate() {
+        for (row, &(loss, of_row)) in found.iter().enumerate() {
             tally.add(row, loss);
-            weights.weights.add(row, weight);
-            weights.sample_weights.add(row, of_sample);
+            if let Some(of_row) = of_row {
+                weights.add(row, of_row);
+            }
         }
-        weights.counted += counted;
         for (to, found) in row_losses.into_iter().flatten().zip(found) {
             *to = found.0;
         }
