@@ -138,7 +138,7 @@ printf ' %s |' "${cpus[@]}"
 printf '\n|---|---|---|---|---|---|---|'
 printf -- '---|%.0s' "${cpus[@]}"
 echo
-row '256 logits of a long row' 32 256 '4 4096 1' '4 2048 1'
+row '256 logits of a long row' 64 256 '8 4096 1' '4 4096 1'
 row '1 class of 4 rows that stand side by side' 64 4 '64 16 64' '64 12 64'
 row '1 class of 4 rows that are turned' 128 4 '128 16 1' '128 12 1'
-row '4 rows of 10 classes' 16 40 '128 10 1' '64 10 1'
+row '4 rows of 10 classes' 16 40 '192 10 1' '128 10 1'

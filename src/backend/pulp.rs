@@ -6,9 +6,9 @@ use core::arch::x86_64::{__m256, __m256d};
 use core::slice::from_ref;
 
 use super::scalar::{Fused, Scalar};
-#[cfg(target_arch = "aarch64")]
-use super::vector::sums_of_four_lanes;
 use super::vector::{Operation, VIRTUAL_LANES, Vector};
+#[cfg(target_arch = "aarch64")]
+use pulp::Simd;
 #[cfg(target_arch = "aarch64")]
 use pulp::bytemuck::cast_slice;
 use pulp::bytemuck::{Zeroable, cast};
@@ -150,6 +150,12 @@ impl Token for pulp::x86::V3 {
 }
 
 #[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn in_f64(a: f32, b: f32) -> pulp::f64x2 {
+    pulp::f64x2(f64::from(a), f64::from(b))
+}
+
+#[cfg(target_arch = "aarch64")]
 impl Token for pulp::aarch64::Neon {
     #[inline(always)]
     fn zip(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
@@ -169,9 +175,19 @@ impl Token for pulp::aarch64::Neon {
     fn bits_of_mask(self, mask: pulp::m32x4) -> u32 {
         cast_slice::<_, u32>(from_ref(&mask)).iter().rev().fold(0, |bits, lane| bits << 1 | lane & 1)
     }
+    // Vectors of f64: of single numbers a compiler makes vectors across the rows, with as many shuffles as additions.
     #[inline(always)]
     fn sums(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
-        sums_of_four_lanes(Pulp(self), of)
+        let mut sums = [0.0; VIRTUAL_LANES];
+        for (sum, &[low, high]) in sums.iter_mut().zip(of.as_chunks().0).take(4) {
+            let (start, end) = (
+                self.add_f64s(in_f64(low.0, low.1), in_f64(high.0, high.1)),
+                self.add_f64s(in_f64(low.2, low.3), in_f64(high.2, high.3)),
+            );
+            let halves = self.add_f64s(start, end);
+            *sum = halves.0 + halves.1;
+        }
+        sums
     }
 }
 

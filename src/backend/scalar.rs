@@ -1,6 +1,6 @@
 //! One lane: any processor, and rows too few for a vector.
 
-use super::vector::{Operation, Vector};
+use super::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// How a lane multiplies and adds.
 pub(super) trait MulAdd: Copy {
@@ -154,6 +154,15 @@ impl<A: MulAdd> Vector for Scalar<A> {
     #[inline(always)]
     fn unzip(self, a: f32, b: f32) -> (f32, f32) {
         (a, b)
+    }
+    #[inline(always)]
+    fn sums(self, of: &[f32; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let (mut four, mut sums) = ([0.0; 4], [0.0; VIRTUAL_LANES]);
+        for lane in 0..4 {
+            four[lane] = f64::from(of[lane]) + f64::from(of[lane + 4]);
+        }
+        sums[0] = (four[0] + four[2]) + (four[1] + four[3]);
+        sums
     }
     #[inline(always)]
     fn to_bits(self, a: f32) -> u32 {

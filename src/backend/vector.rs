@@ -40,6 +40,8 @@ pub(crate) trait Vector: Copy {
     const WIDE: bool = Self::LANES > 1;
     /// Number of vectors that hold one number for each virtual lane.
     const GROUPS: usize = VIRTUAL_LANES / Self::LANES;
+    /// Number of vectors that hold eight lanes.
+    const OF_EIGHT: usize = 8_usize.div_ceil(Self::LANES);
     /// Whether [`Vector::mul_add`] rounds once.
     const FUSED: bool;
     /// A vector of f32.
@@ -95,6 +97,10 @@ pub(crate) trait Vector: Copy {
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
     /// The inverse of [`Vector::zip`]: the even lanes of a and then of b, and the odd ones.
     fn unzip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
+
+    /// The sums of `LANES` rows, of each of which there are eight lanes, or sixteen, in [`Vector::OF_EIGHT`] vectors: lanes j
+    /// and j + 8 in f32, lanes j and j + 4, j and j + 2, then 0 and 1 in f64.
+    fn sums(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
 
     /// The bits of each lane.
     fn to_bits(self, a: Self::F) -> Self::U;
@@ -166,27 +172,6 @@ pub(crate) trait Vector: Copy {
         self.store(values, &mut lanes, 0);
         lanes
     }
-
-    /// The sum of the lanes of each of the first `LANES` of these vectors: lanes j and j + 8 in f32, lanes j and j + 4, j and
-    /// j + 2, then 0 and 1 in f64, as many as there are. Not for one lane.
-    #[inline(always)]
-    fn sums(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
-        sums_of_four_lanes(self, of)
-    }
-}
-
-/// [`Vector::sums`] of four lanes, which are turned on their side.
-#[inline(always)]
-pub(super) fn sums_of_four_lanes<S: Vector>(s: S, of: &[S::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
-    let (even, odd) = (s.zip(of[0], of[2]), s.zip(of[1], of[3]));
-    let (first, second) = (s.zip(even.0, odd.0), s.zip(even.1, odd.1));
-    let (a, b) = (s.to_array(first.0), s.to_array(first.1));
-    let (c, d) = (s.to_array(second.0), s.to_array(second.1));
-    let mut sums = [0.0; VIRTUAL_LANES];
-    for i in 0..4 {
-        sums[i] = (f64::from(a[i]) + f64::from(c[i])) + (f64::from(b[i]) + f64::from(d[i]));
-    }
-    sums
 }
 
 /// The numbers of the lanes.

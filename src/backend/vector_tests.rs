@@ -182,16 +182,17 @@ fn masks_and_sums<S: Vector>(s: S) {
     }
     // Sums that tell the order of addition.
     let (x, a) = vector(s, &[1.0, 3e7, -3e7, 0.1, 1e-3, 7e7, 0.3, 5.0, -1.1, 2e7, 3.3, -2e7], 3);
-    if S::LANES >= 4 {
-        let mut rows = [x; VIRTUAL_LANES];
-        for (row, of) in rows.iter_mut().enumerate() {
-            *of = s.mul(x, s.splat(1.0 + row as f32));
-        }
-        for (row, sum) in s.sums(&rows).into_iter().enumerate().take(S::LANES) {
-            let lane = |lane: usize| if lane < S::LANES { a[lane] * (1.0 + row as f32) } else { 0.0 };
-            let half = |j: usize| f64::from(lane(j) + lane(j + 8)) + f64::from(lane(j + 4) + lane(j + 12));
-            assert_eq!(sum, (half(0) + half(2)) + (half(1) + half(3)));
-        }
+    let mut rows = [x; VIRTUAL_LANES];
+    for (number, vector) in rows.iter_mut().enumerate() {
+        *vector = s.mul(x, s.splat(1.0 + number as f32));
+    }
+    for (row, sum) in s.sums(&rows).into_iter().enumerate().take(S::LANES) {
+        let lane = |lane: usize| {
+            let (vector, lane) = (lane / S::LANES, lane % S::LANES);
+            if vector < S::OF_EIGHT { a[lane] * (1.0 + (S::OF_EIGHT * row + vector) as f32) } else { 0.0 }
+        };
+        let half = |j: usize| f64::from(lane(j) + lane(j + 8)) + f64::from(lane(j + 4) + lane(j + 12));
+        assert_eq!(sum, (half(0) + half(2)) + (half(1) + half(3)));
     }
 }
 

@@ -1,8 +1,8 @@
 //! SSE2 and wasm simd128: `wide`, chosen when the crate is compiled. No fused multiply-add.
 
 use super::scalar::{Scalar, Unfused};
-use super::vector::{Operation, Vector};
-use wide::{f32x4, u32x4};
+use super::vector::{Operation, VIRTUAL_LANES, Vector};
+use wide::{f32x4, f64x2, u32x4};
 
 /// Four lanes of the instructions that the compilation target always has.
 #[derive(Clone, Copy)]
@@ -104,6 +104,18 @@ impl Vector for Baseline {
         // a0 b0 a1 b1 and a2 b2 a3 b3, then a0 a2 b0 b2 and a1 a3 b1 b3.
         let (low, high) = self.zip(a, b);
         self.zip(low, high)
+    }
+    // Vectors of f64: of single numbers a compiler makes vectors across the rows, with more shuffles.
+    #[inline(always)]
+    fn sums(self, of: &[f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [0.0; VIRTUAL_LANES];
+        for (sum, [low, high]) in sums.iter_mut().zip(of.as_chunks().0).take(Self::LANES) {
+            let ([a, b, c, d], [e, f, g, h]) = (low.to_array().map(f64::from), high.to_array().map(f64::from));
+            let halves = (f64x2::new([a, b]) + f64x2::new([e, f])) + (f64x2::new([c, d]) + f64x2::new([g, h]));
+            let [even, odd] = halves.to_array();
+            *sum = even + odd;
+        }
+        sums
     }
     #[inline(always)]
     fn to_bits(self, a: f32x4) -> u32x4 {

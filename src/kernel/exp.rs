@@ -136,8 +136,7 @@ impl Operation for Exponentials<'_> {
     }
 }
 
-/// The exponentials of pairs of vectors; the union of their bits. Two vectors are begun while the two before are ended: the
-/// chains of operations are half as long, and a processor has twice as many under way.
+/// The exponentials of pairs of vectors; the union of their bits.
 #[inline(always)]
 fn exp_of_pairs<S: Vector, P>(
     s: S,
@@ -145,22 +144,42 @@ fn exp_of_pairs<S: Vector, P>(
     load: impl Fn(&P, usize) -> S::F,
     mut store: impl FnMut(&mut P, usize, S::F),
 ) -> S::U {
-    let (mut union, bias) = (s.splat_bits(0), s.splat_bits(ROUND.to_bits() - FAST_BIAS));
+    let mut union = s.splat_bits(0);
+    if !begins_ahead::<S>() {
+        for mut pair in pairs {
+            let begun = [begin(s, load(&pair, 0)), begin(s, load(&pair, S::LANES))];
+            let [a, b] = end_both(s, begun, &mut union);
+            store(&mut pair, 0, a);
+            store(&mut pair, S::LANES, b);
+        }
+        return union;
+    }
     let Some(mut pair) = pairs.next() else { return union };
-    let mut begun = (begin(s, load(&pair, 0)), begin(s, load(&pair, S::LANES)));
+    let mut begun = [begin(s, load(&pair, 0)), begin(s, load(&pair, S::LANES))];
     for next in pairs {
-        let ahead = (begin(s, load(&next, 0)), begin(s, load(&next, S::LANES)));
-        let (a, b) = begun;
-        union = s.or_bits(union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
-        store(&mut pair, 0, end(s, a));
-        store(&mut pair, S::LANES, end(s, b));
+        let ahead = [begin(s, load(&next, 0)), begin(s, load(&next, S::LANES))];
+        let [a, b] = end_both(s, begun, &mut union);
+        store(&mut pair, 0, a);
+        store(&mut pair, S::LANES, b);
         (pair, begun) = (next, ahead);
     }
-    let (a, b) = begun;
-    union = s.or_bits(union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
-    store(&mut pair, 0, end(s, a));
-    store(&mut pair, S::LANES, end(s, b));
+    let [a, b] = end_both(s, begun, &mut union);
+    store(&mut pair, 0, a);
+    store(&mut pair, S::LANES, b);
     union
+}
+
+/// Whether two vectors are begun while the two before are ended: the chains of operations are half as long, and a processor
+/// has twice as many under way. NEON is bound by its two pipes, which would copy what has been begun, a twelfth of all they do.
+const fn begins_ahead<S: Vector>() -> bool {
+    S::LANES > 4 || !S::FUSED
+}
+
+#[inline(always)]
+fn end_both<S: Vector>(s: S, [a, b]: [(S::F, S::U); 2], union: &mut S::U) -> [S::F; 2] {
+    let bias = s.splat_bits(ROUND.to_bits() - FAST_BIAS);
+    *union = s.or_bits(*union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
+    [end(s, a), end(s, b)]
 }
 
 /// e^(x + low) for x in [−87, 0] and a low part of it.

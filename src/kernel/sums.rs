@@ -7,8 +7,8 @@
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
+use super::part;
 use super::tile::{ROWS, RowBlock, rows_of_blocks};
-use super::{chunks_mut, part};
 
 /// The number of classes that are added in f32.
 pub(crate) const BLOCK: usize = 128;
@@ -35,40 +35,26 @@ impl<S: Vector> Columns<S> {
     }
 
     /// The even and the odd ones together, if there are any of the latter among so many elements; then lanes j and j + 8,
-    /// as far as they are in different vectors.
+    /// as far as they are in different vectors. What is left is in the first [`Vector::OF_EIGHT`].
     #[inline(always)]
-    fn folded(mut self, s: S, len: usize) -> [S::F; 2 * VIRTUAL_LANES] {
+    fn folded(mut self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
         if len > VIRTUAL_LANES {
             for vector in 0..S::GROUPS {
                 self.0[vector] = s.add(self.0[vector], self.0[S::GROUPS + vector]);
             }
         }
-        let mut vectors = S::GROUPS;
-        while vectors > 1 && vectors * S::LANES > 8 {
-            vectors /= 2;
-            for vector in 0..vectors {
-                self.0[vector] = s.add(self.0[vector], self.0[vectors + vector]);
-            }
+        for vector in S::OF_EIGHT..S::GROUPS {
+            self.0[vector - S::OF_EIGHT] = s.add(self.0[vector - S::OF_EIGHT], self.0[vector]);
         }
-        self.0
+        let mut folded = [s.splat(0.0); VIRTUAL_LANES];
+        copy_vectors(&mut folded, &self.0);
+        folded
     }
 
     /// Their sum, of so many elements.
     #[inline(always)]
     fn total(self, s: S, len: usize) -> f64 {
-        let lanes = self.folded(s, len);
-        let mut eight = [0.0; 8];
-        if S::LANES == 16 {
-            let of_vector = s.to_array(lanes[0]);
-            for lane in 0..8 {
-                eight[lane] = of_vector[lane] + of_vector[lane + 8];
-            }
-        } else {
-            for (to, &vector) in chunks_mut(&mut eight, S::LANES).zip(&lanes) {
-                s.store_some(vector, to);
-            }
-        }
-        in_f64(eight)
+        s.sums(&self.folded(s, len))[0]
     }
 }
 
@@ -130,21 +116,14 @@ impl<S: Vector> Tail<S> {
 pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, total: f64) -> f64 {
     let (mut total, mut row, mut left) = (total, row, len);
     while left > 0 {
-        if S::LANES < 8 {
-            let count = left.min(BLOCK);
-            total += columns(s, tail, row, count).total(s, count);
-            row = row.get(count..).unwrap_or(&[]);
-            left -= count;
-            continue;
-        }
         // As many blocks at once as there are lanes.
         let (mut of_blocks, mut blocks) = ([s.splat(0.0); VIRTUAL_LANES], 0);
-        for of_block in of_blocks.iter_mut().take(S::LANES) {
+        for of_block in of_blocks.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
             let count = left.min(BLOCK);
             if count == 0 {
                 break;
             }
-            *of_block = columns(s, tail, row, count).folded(s, count)[0];
+            copy_vectors(of_block, &columns(s, tail, row, count).folded(s, count));
             row = row.get(count..).unwrap_or(&[]);
             (left, blocks) = (left - count, blocks + 1);
         }
@@ -184,16 +163,6 @@ fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<
     columns
 }
 
-/// The sum of eight lanes.
-#[inline(always)]
-fn in_f64(eight: [f32; 8]) -> f64 {
-    let mut four = [0.0; 4];
-    for lane in 0..4 {
-        four[lane] = f64::from(eight[lane]) + f64::from(eight[lane + 4]);
-    }
-    (four[0] + four[2]) + (four[1] + four[3])
-}
-
 /// Σ_{k≠r} of the exponentials of each row, where r is the class of the row's reference, whose exponential becomes 0.
 pub(crate) struct ExcludedSums<'a> {
     /// Where they are not under the exponentials, the logits of the references are read on the way.
@@ -219,7 +188,7 @@ impl Operation for ExcludedSums<'_> {
 #[inline(always)]
 fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
     let tail = Tail::new(s, classes);
-    if S::WIDE && classes <= most_at_once::<S>() {
+    if S::WIDE && classes <= BLOCK {
         return sums_at_once(s, &tail, numbers, classes, blocks);
     }
     let mut at = 0;
@@ -256,34 +225,84 @@ fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blo
     }
 }
 
-/// The number of classes whose sums are taken of as many rows at once as there are lanes: what [`Columns::folded`] leaves in
-/// one vector.
-const fn most_at_once<S: Vector>() -> usize {
-    if S::LANES >= 8 { BLOCK } else { S::LANES }
-}
-
-/// Fills the sums of rows of at most [`most_at_once`] classes.
+/// Fills the sums of rows of at most [`BLOCK`] classes. Those of at most [`VIRTUAL_LANES`] are loops of their own, by the
+/// number of vectors.
 #[inline(always)]
 fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize, blocks: &mut [RowBlock]) {
-    let mut left = numbers;
-    for block in blocks {
-        for sums in block.sum.chunks_exact_mut(S::LANES) {
-            let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
-            for of_row in of_rows.iter_mut().take(S::LANES) {
-                if classes > VIRTUAL_LANES {
-                    *of_row = columns(s, tail, left, classes).folded(s, classes)[0];
-                } else if let Some(row) = left.first_chunk() {
-                    *of_row = tail.load(s, row, 0);
-                    if classes > S::LANES {
-                        *of_row = s.add(*of_row, tail.load(s, row, 1));
-                    }
-                }
-                left = left.get(classes..).unwrap_or(&[]);
-            }
-            for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
-                *to = sum;
+    match classes.div_ceil(S::LANES) {
+        1 => short_rows::<S, 1>(s, tail, numbers, classes, blocks),
+        2 if S::GROUPS >= 2 => short_rows::<S, 2>(s, tail, numbers, classes, blocks),
+        3 if S::GROUPS >= 4 => short_rows::<S, 3>(s, tail, numbers, classes, blocks),
+        4 if S::GROUPS >= 4 => short_rows::<S, 4>(s, tail, numbers, classes, blocks),
+        _ => {
+            let mut left = numbers;
+            for block in blocks {
+                sums_of_rows(
+                    s,
+                    &mut block.sum,
+                    #[inline(always)]
+                    |_| {
+                        let row = left;
+                        left = left.get(classes..).unwrap_or(&[]);
+                        columns(s, tail, row, classes).folded(s, classes)
+                    },
+                );
             }
         }
+    }
+}
+
+/// Fills the sums of rows of so many vectors.
+#[inline(always)]
+fn short_rows<S: Vector, const VECTORS: usize>(
+    s: S,
+    tail: &Tail<S>,
+    numbers: &[f32],
+    classes: usize,
+    blocks: &mut [RowBlock],
+) {
+    let mut left = numbers;
+    for block in blocks {
+        sums_of_rows(
+            s,
+            &mut block.sum,
+            #[inline(always)]
+            |_| {
+                let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
+                let Some(row) = left.first_chunk() else { return vectors };
+                for (number, vector) in vectors.iter_mut().enumerate().take(VECTORS) {
+                    let is_last = number + 1 == VECTORS;
+                    *vector = if is_last { tail.load(s, row, number) } else { s.load(row, number * S::LANES) };
+                }
+                for vector in S::OF_EIGHT..VECTORS {
+                    vectors[vector - S::OF_EIGHT] = s.add(vectors[vector - S::OF_EIGHT], vectors[vector]);
+                }
+                left = left.get(classes..).unwrap_or(&[]);
+                vectors
+            },
+        );
+    }
+}
+
+/// Fills the sums of a block, of as many rows at once as there are lanes: `vectors` hold eight lanes of a row, or sixteen.
+#[inline(always)]
+fn sums_of_rows<S: Vector>(s: S, sums: &mut [f64; ROWS], mut vectors: impl FnMut(usize) -> [S::F; VIRTUAL_LANES]) {
+    for (first, sums) in (0..ROWS).step_by(S::LANES).zip(sums.chunks_exact_mut(S::LANES)) {
+        let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
+        for (lane, of_row) in of_rows.chunks_exact_mut(S::OF_EIGHT).enumerate().take(S::LANES) {
+            copy_vectors(of_row, &vectors(first + lane));
+        }
+        for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
+            *to = sum;
+        }
+    }
+}
+
+/// Copies as many vectors as both have.
+#[inline(always)]
+fn copy_vectors<F: Copy>(to: &mut [F], from: &[F]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
     }
 }
 
@@ -298,17 +317,13 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator>(
     mut row: impl FnMut(usize) -> I,
     term: impl Fn(&I::Item, usize) -> S::F,
 ) {
-    if S::LANES >= 8 && classes <= BLOCK {
-        for (first, sums) in (0..ROWS).step_by(S::LANES).zip(sums.chunks_exact_mut(S::LANES)) {
-            let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
-            for (lane, of_row) in of_rows.iter_mut().enumerate().take(S::LANES) {
-                *of_row = columns_of_terms(s, tail, classes, &mut row(first + lane), &term).folded(s, classes)[0];
-            }
-            for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
-                *to = sum;
-            }
-        }
-        return;
+    if S::WIDE && classes <= BLOCK {
+        return sums_of_rows(
+            s,
+            sums,
+            #[inline(always)]
+            |lane| columns_of_terms(s, tail, classes, &mut row(lane), &term).folded(s, classes),
+        );
     }
     for (lane, total) in sums.iter_mut().enumerate() {
         let mut twos = row(lane);
