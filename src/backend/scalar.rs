@@ -45,6 +45,12 @@ impl MulAdd for Fused {
 /// Whether [`Fused`] has an instruction: who builds for a Cortex-M with FPU says so, since no stable `cfg` does.
 pub(super) const HARDWARE_FMA: bool = cfg!(rwwce_vfma);
 
+/// The faster of both.
+#[cfg(rwwce_vfma)]
+pub(super) const OF_TARGET: Fused = Fused;
+#[cfg(not(rwwce_vfma))]
+pub(super) const OF_TARGET: Unfused = Unfused;
+
 /// `core` has no function for the instruction.
 #[cfg(rwwce_vfma)]
 #[inline(always)]
