@@ -4,7 +4,7 @@ use super::classes::Weights;
 use super::terms::{TermBlock, Terms};
 use super::tile::{ROWS, RowBlock, rows_of_blocks};
 use super::{chunks, chunks_mut, part, part_mut};
-use crate::backend::vector::{Driver, Operation, Vector};
+use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 
 /// The weights u of the classes of a row.
@@ -159,19 +159,19 @@ impl Operation for WeighSoftRows<'_> {
         let of_classes = rows.class_weights();
         weights.counted = rows.count();
         for row in 0..rows.count() {
-            let mut lanes = [0.0; ROWS];
+            let mut lanes = [0.0; VIRTUAL_LANES];
             if rows.positions() == 1 {
                 let q = part(targets, rows.start(row), rows.classes());
                 match of_classes {
                     None => {
-                        for q in q.chunks(ROWS) {
+                        for q in q.chunks(VIRTUAL_LANES) {
                             for (lane, &q) in lanes.iter_mut().zip(q) {
                                 *lane += f64::from(q);
                             }
                         }
                     }
                     Some(of_classes) => {
-                        for (q, w) in chunks(q, ROWS).zip(chunks(of_classes, ROWS)) {
+                        for (q, w) in chunks(q, VIRTUAL_LANES).zip(chunks(of_classes, VIRTUAL_LANES)) {
                             for ((lane, &q), &w) in lanes.iter_mut().zip(q).zip(w) {
                                 *lane += f64::from(q) * f64::from(w);
                             }
@@ -181,7 +181,7 @@ impl Operation for WeighSoftRows<'_> {
             } else {
                 for class in 0..rows.classes() {
                     let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
-                    lanes[class % ROWS] += f64::from(q) * f64::from(rows.weight(class));
+                    lanes[class % VIRTUAL_LANES] += f64::from(q) * f64::from(rows.weight(class));
                 }
             }
             let of_sample = f64::from(rows.sample_weight(row));

@@ -9,8 +9,9 @@ use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::Rows;
 
-/// The rows of a block: as many as there are virtual lanes.
-pub(crate) const ROWS: usize = VIRTUAL_LANES;
+/// The rows of a block: as many as there are virtual lanes; fewer where memory is small, since every phase holds some numbers
+/// of each of them.
+pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 4 } else { VIRTUAL_LANES };
 
 /// What is known of some rows, one a lane, the same number for all.
 #[derive(Clone)]
