@@ -85,6 +85,7 @@ cp "$out/size.elf" "$out/weighted.elf"
 cp "$out/unknown" "$out/weighted.unknown"
 weighted_size=$((code + tables)) weighted_ram=$ram weighted_stack=$stack weighted_bound=$bound
 call 'loss and gradient' GRADIENT
+call 'loss and gradient, all terms' TERMS
 for level in s 2; do call "loop over \`expf\`, -O$level" LOOP -O$level; done
 
 declared=$(gcc -E -P ffi/include/rwwce.h | grep -oE '\<rwwce_[a-z0-9_]+ *\(' | tr -d ' (')
@@ -113,7 +114,7 @@ measure() {
 shapes=(1x10 64x10 4x1000)
 declare -A each sum
 for shape in "${shapes[@]}"; do
-  for call in WEIGHTED GRADIENT 'LOOP -Os' 'LOOP -O2'; do
+  for call in WEIGHTED GRADIENT TERMS 'LOOP -Os' 'LOOP -O2'; do
     read -ra words <<< "$call"
     read -r "each[$call $shape]" "sum[$call $shape]" <<< "$(measure "${words[0]}" "$shape" "${words[@]:1}")"
   done
@@ -132,6 +133,7 @@ printf ' %s |' "${shapes[@]/x/×}"
 printf '\n|---|---|---|---|\n'
 figures 'weighted loss' each WEIGHTED
 figures 'loss and gradient' each GRADIENT
+figures 'loss and gradient, all terms' each TERMS
 # shellcheck disable=SC2016 # Markdown
 for level in s 2; do figures 'loop over `expf`, -O'$level each "LOOP -O$level"; done
 figures 'sum of the losses, weighted loss' sum WEIGHTED

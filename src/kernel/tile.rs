@@ -9,13 +9,17 @@ use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::Rows;
 
-/// The rows of a block: as many as there are virtual lanes; fewer where memory is small, since every phase holds some numbers
-/// of each of them.
-pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 4 } else { VIRTUAL_LANES };
+/// The rows of a block: as many as there are virtual lanes; one where memory is small, since every phase holds some numbers of
+/// each of them.
+pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANES };
 
 /// What is known of some rows, one a lane, the same number for all.
 #[derive(Clone)]
-#[repr(C, align(64))]
+#[repr(C)]
+#[cfg_attr(
+    any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "wasm32"),
+    repr(align(64))
+)]
 pub(crate) struct RowBlock {
     /// The class r of the reference.
     pub(crate) class: [usize; ROWS],
@@ -106,7 +110,7 @@ const LONG: (usize, usize) = (4096, 2);
 const LONG_CLASSES: usize = 64;
 const MEDIUM: (usize, usize) = (1024, 4);
 /// A few rows, for which setting more to zero would take longer than computing them; the only tile of small memories.
-const SMALL: (usize, usize) = (if Backend::ONLY_SCALAR { SMALLEST } else { 256 }, 1);
+const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (256, 1) };
 /// The logits of the only tile of small memories.
 pub(crate) const SMALLEST: usize = 128;
 
