@@ -514,6 +514,9 @@ type Sums<'a> = (&'a mut Tally, &'a mut Weights);
 type Losses = fn(Backend, Batch<'_>, Terms<'_>, Option<&mut [f32]>, Sums<'_>) -> Result<(), Error>;
 type Gradients = fn(Backend, Batch<'_>, Terms<'_>, Sums<'_>) -> Result<(), Error>;
 
+/// Losses with terms have no code of their own where memory is small: it is that of the gradients, and none is asked for.
+const GRADIENT_OF_LOSSES: bool = Backend::ONLY_SCALAR;
+
 /// The kernel of the losses with terms, as functions that are called where an option asks for them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TermKernel {
@@ -525,10 +528,10 @@ pub(crate) struct TermKernel {
 impl TermKernel {
     pub(crate) const NEW: Self = Self {
         losses: |backend, batch, terms, row_losses, sums| match terms.of_label_alone() {
-            Some(terms) => weighted::<_, false>(backend, batch, terms, row_losses, sums),
+            Some(terms) => weighted::<_, GRADIENT_OF_LOSSES>(backend, batch, terms, row_losses, sums),
             None => {
                 let (tally, weights) = sums;
-                backend.drive(TermRows::<false> { batch, terms, row_losses, tally, weights })
+                backend.drive(TermRows::<GRADIENT_OF_LOSSES> { batch, terms, row_losses, tally, weights })
             }
         },
         gradients: |backend, batch, terms, sums| match terms.of_label_alone() {

@@ -186,7 +186,7 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights: &mut *self.weights })?;
             self.read(first, count, blocks, &mut terms);
-            if GRADIENT {
+            if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
             }
@@ -308,8 +308,9 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
             }
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
-        s.run(FinishTerms::<GRADIENT> { options, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
-        if !GRADIENT {
+        let gradient = GRADIENT && batch.gradient.is_some();
+        s.run(FinishTerms::<GRADIENT> { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
+        if !gradient {
             return;
         }
         let u = spread.is_some().then_some(&*u);
@@ -354,6 +355,8 @@ impl Operation for References<'_> {
 /// Fills the losses (as `log`) and, for gradients, what its elements are made of. Rows for which f32 is too small are marked.
 pub(crate) struct FinishTerms<'a, const GRADIENT: bool> {
     pub(crate) options: &'a Terms<'a>,
+    /// Whether there is one, if there may be.
+    pub(crate) gradient: bool,
     /// That of a class where there is a spread.
     pub(crate) largest_weight: f64,
     pub(crate) blocks: &'a mut [RowBlock],
@@ -404,7 +407,7 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
                 losses[i] = (label + spread) + (costs[i] + miss_log[i]) + of_z;
             }
             block.log = losses;
-            if GRADIENT {
+            if GRADIENT && self.gradient {
                 let mut of_z = [0.0; ROWS];
                 for i in 0..ROWS {
                     let factor = 2.0 * z_loss * whole[i];

@@ -63,8 +63,9 @@ impl<S: Vector> MarkedRows<'_, S> {
         if self.options.has_spread() || self.options.costs.is_some() {
             self.add_up(batch, &found, &mut known);
         }
-        let (options, blocks) = (self.options, core::slice::from_mut(&mut found));
-        s.run(FinishTerms::<true> { options, largest_weight: 0.0, blocks, terms: core::slice::from_mut(&mut known) });
+        let (options, gradient) = (self.options, batch.gradient.is_some());
+        let (blocks, terms_found) = (core::slice::from_mut(&mut found), core::slice::from_mut(&mut known));
+        s.run(FinishTerms::<true> { options, gradient, largest_weight: 0.0, blocks, terms: terms_found });
         let mut undefined = 0;
         for (row, lane) in group.marked() {
             // NaN where a logit that is summed is NaN or +∞.

@@ -58,7 +58,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(ReadClasses { rows, first, count, blocks, weights: &mut *self.weights })?;
-            if GRADIENT {
+            if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks, scale, temperature });
             }
@@ -94,7 +94,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             4 if S::WIDE => return self.compute_columns::<S, 4>(s, tile, first, count),
             _ => {}
         }
-        if GRADIENT
+        // One lane has no need of a second way to the same bits.
+        if S::WIDE
+            && GRADIENT
             && classes > VIRTUAL_LANES
             && let Some(in_range) = self.compute_in_gradient(s, tile, first, count)
         {
@@ -104,6 +106,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             return;
         }
         let batch = &self.batch;
+        let gradient = GRADIENT && batch.gradient.is_some();
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         let len = count * classes;
         let dense = batch.as_tile().map(|logits| part(logits, first * classes, len));
@@ -124,11 +127,11 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             }
             s.run(ExcludedSums { logits: dense, exponentials: tile.numbers, classes, rows: count, blocks });
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
-            if GRADIENT {
+            if gradient {
                 in_range &= s.run(Scales { blocks });
             }
         }
-        if GRADIENT {
+        if gradient {
             self.write_gradient(s, tile, first, count);
         }
         if !in_range {
