@@ -47,8 +47,10 @@ pub(super) const HARDWARE_FMA: bool = cfg!(rwwce_vfma);
 
 /// The faster of both.
 #[cfg(rwwce_vfma)]
+#[allow(dead_code, reason = "for targets without vectors")]
 pub(super) const OF_TARGET: Fused = Fused;
 #[cfg(not(rwwce_vfma))]
+#[allow(dead_code, reason = "for targets without vectors")]
 pub(super) const OF_TARGET: Unfused = Unfused;
 
 /// `core` has no function for the instruction.

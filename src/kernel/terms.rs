@@ -148,7 +148,7 @@ impl<const GRADIENT: bool> Driver for TermRows<'_, '_, GRADIENT> {
 
     fn drive<S: Vector>(mut self, s: S) -> Self::Output {
         let rows = self.batch.rows;
-        with_tile::<5, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
+        with_tile::<4, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
     }
 }
 
@@ -247,8 +247,8 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count * classes);
         let room = tile.numbers.len();
         let (logits, spare) = tile.spare.split_at_mut_checked(room).unwrap_or_default();
-        let (u, spare) = spare.split_at_mut_checked(room).unwrap_or_default();
-        let (products, odds) = spare.split_at_mut_checked(room).unwrap_or_default();
+        // What is only added up stands for a while where the odds will be, and where the logits have been.
+        let (u, odds) = spare.split_at_mut_checked(room).unwrap_or_default();
         batch.bring(s, place, logits);
         s.run(References { logits, classes, blocks: &mut *blocks });
         for (row, x) in part(logits, 0, len).chunks_exact(classes.max(1)).enumerate() {
@@ -267,9 +267,9 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         let mut sums = [[0.0; ROWS]; BLOCKS];
         if let Some(spread) = spread {
             if let Some(soft) = options.soft {
-                batch.bring_targets(s, soft, place, products);
-                spread.read(Some(part(products, 0, len)), classes, blocks, terms);
-                let targets = Some(part(products, 0, len));
+                batch.bring_targets(s, soft, place, odds);
+                spread.read(Some(part(odds, 0, len)), classes, blocks, terms);
+                let targets = Some(part(odds, 0, len));
                 s.run(FillWeights { spread, targets, to: part_mut(u, 0, len), classes });
                 // That of the reference is left out, and is no part of anything below.
                 for (row, u) in part_mut(u, 0, len).chunks_exact_mut(classes.max(1)).enumerate() {
@@ -286,12 +286,12 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
                     }
                 }
             }
-            s.run(Gaps { logits, u, to: &mut *products, classes, rows: count, blocks });
-            s.run(RowSums { numbers: products, classes, rows: count, sums: &mut sums });
+            s.run(Gaps { logits, u, to: &mut *odds, classes, rows: count, blocks });
+            s.run(RowSums { numbers: odds, classes, rows: count, sums: &mut sums });
             terms.iter_mut().zip(&sums).for_each(|(terms, sums)| terms.gaps = *sums);
         }
         if let Some(matrix) = options.costs {
-            let (logs, odds) = (&mut *products, &mut *odds);
+            let (logs, odds) = (&mut *logits, &mut *odds);
             let products = CostProducts { matrix, exponentials, logs, odds, classes, rows: count, blocks, terms };
             s.run(products);
             s.run(RowSums { numbers: logs, classes, rows: count, sums: &mut sums });

@@ -266,7 +266,7 @@ impl Operation for ScaledRows<'_> {
         let Some(to) = to else { return scale_in_place(s, exponentials, classes, blocks) };
         // Vectors reach over the end of a row into the next, which follows: not of the last rows, nor where some are left out.
         let mut written = 0;
-        if blocks.iter().all(|block| block.general == 0) {
+        if S::WIDE && blocks.iter().all(|block| block.general == 0) {
             written = if classes <= VIRTUAL_LANES {
                 scale_short_rows(s, exponentials, to, classes, blocks)
             } else {
