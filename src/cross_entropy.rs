@@ -308,7 +308,7 @@ impl<'a> CrossEntropy<'a> {
         let batch = Batch { rows: &rows, logits: Some(logits), adjustment, gradient: None, scale };
         let (mut tally, mut weights) = (Tally::new(), Weights::new());
         let (backend, terms) = (self.chosen_backend(), self.terms(targets));
-        let sums = (&mut tally, &mut weights);
+        let sums = (&mut tally, checked.is_none().then_some(&mut weights));
         match self.kernel.filter(|_| !terms.are_plain()) {
             Some(kernel) => (kernel.losses)(backend, batch, terms, row_losses, sums)?,
             None => weighted::<Plain, false>(backend, batch, Plain, row_losses, sums)?,
@@ -350,9 +350,9 @@ impl<'a> CrossEntropy<'a> {
         check_length(Argument::Gradient, len, gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
         let batch = Batch { rows: &rows, logits, adjustment: self.adjustment, gradient: Some(gradient), scale };
-        let (mut tally, mut weights) = (Tally::new(), Weights::new());
+        let mut tally = Tally::new();
         let (backend, terms) = (self.chosen_backend(), self.terms(targets));
-        let sums = (&mut tally, &mut weights);
+        let sums = (&mut tally, None);
         match self.kernel.filter(|_| !terms.are_plain()) {
             Some(kernel) => (kernel.gradients)(backend, batch, terms, sums)?,
             None => weighted::<Plain, true>(backend, batch, Plain, None, sums)?,
@@ -509,8 +509,8 @@ impl<'a> CrossEntropy<'a> {
     }
 }
 
-/// What the rows add up to.
-type Sums<'a> = (&'a mut Tally, &'a mut Weights);
+/// What the rows add up to; their weights where these are not known.
+type Sums<'a> = (&'a mut Tally, Option<&'a mut Weights>);
 type Losses = fn(Backend, Batch<'_>, Terms<'_>, Option<&mut [f32]>, Sums<'_>) -> Result<(), Error>;
 type Gradients = fn(Backend, Batch<'_>, Terms<'_>, Sums<'_>) -> Result<(), Error>;
 

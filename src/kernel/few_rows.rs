@@ -21,7 +21,7 @@ pub(crate) struct FewRows<'a, 'b> {
     pub(crate) logits: &'a [f32],
     pub(crate) row_losses: Option<&'b mut [f32]>,
     pub(crate) tally: &'b mut Tally,
-    pub(crate) weights: &'b mut Weights,
+    pub(crate) weights: Option<&'b mut Weights>,
 }
 
 impl Operation for FewRows<'_, '_> {
@@ -49,12 +49,16 @@ impl Operation for FewRows<'_, '_> {
             found.0 = if found.1 == 0.0 { 0.0 } else { (log * found.1) as f32 };
         }
         let found = part(&found, 0, rows.count());
-        for (row, &(loss, weight, of_sample)) in found.iter().enumerate() {
+        for (row, &(loss, ..)) in found.iter().enumerate() {
             tally.add(row, loss);
-            weights.weights.add(row, weight);
-            weights.sample_weights.add(row, of_sample);
         }
-        weights.counted += counted;
+        if let Some(weights) = weights {
+            for (row, &(_, weight, of_sample)) in found.iter().enumerate() {
+                weights.weights.add(row, weight);
+                weights.sample_weights.add(row, of_sample);
+            }
+            weights.counted += counted;
+        }
         for (to, found) in row_losses.into_iter().flatten().zip(found) {
             *to = found.0;
         }

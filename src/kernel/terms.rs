@@ -140,7 +140,7 @@ pub(crate) struct TermRows<'a, 'b, const GRADIENT: bool> {
     pub(crate) terms: Terms<'a>,
     pub(crate) row_losses: Option<&'b mut [f32]>,
     pub(crate) tally: &'b mut Tally,
-    pub(crate) weights: &'b mut Weights,
+    pub(crate) weights: Option<&'b mut Weights>,
 }
 
 impl<const GRADIENT: bool> Driver for TermRows<'_, '_, GRADIENT> {
@@ -184,7 +184,7 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
                 }
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights: &mut *self.weights })?;
+            s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights: self.weights.as_deref_mut() })?;
             self.read(first, count, blocks, &mut terms);
             if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);

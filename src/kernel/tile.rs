@@ -120,7 +120,10 @@ pub(crate) const SMALLEST: usize = 128;
 pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work: impl FnOnce(Tile<'_>) -> R) -> R {
     let logits = rows.saturating_mul(classes);
     let fits = |(room, blocks): (usize, usize)| logits <= room && rows <= blocks * ROWS;
-    if Backend::ONLY_SCALAR || fits(SMALL) {
+    if Backend::ONLY_SCALAR && PARTS > 2 {
+        let mut numbers = [[0.0; SMALL.0 + REACH]; PARTS];
+        work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY]))
+    } else if Backend::ONLY_SCALAR || fits(SMALL) {
         let mut numbers = [[0.0; SMALL.0 + REACH]; PARTS];
         work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; SMALL.1]))
     } else if fits(MEDIUM) {

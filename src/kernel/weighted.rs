@@ -22,9 +22,9 @@ pub(crate) struct WeightedRows<'a, 'b, L, const GRADIENT: bool> {
     pub(crate) batch: Batch<'a>,
     pub(crate) terms: L,
     pub(crate) row_losses: Option<&'b mut [f32]>,
-    /// Where losses and weights are added up: too large to be returned without copies that a small call feels.
+    /// Where losses are added up, and weights if they are not known: too large to be returned without copies that a small call feels.
     pub(crate) tally: &'b mut Tally,
-    pub(crate) weights: &'b mut Weights,
+    pub(crate) weights: Option<&'b mut Weights>,
 }
 
 impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRADIENT> {
@@ -35,7 +35,13 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
         if S::WIDE && L::NONE && !GRADIENT && rows.count() <= FEW && rows.classes() <= SHORT && rows.classes() != 2 {
             let row_losses = self.row_losses.as_deref_mut();
             if let Some(logits) = self.batch.as_tile()
-                && s.run(FewRows { rows, logits, row_losses, tally: &mut *self.tally, weights: &mut *self.weights })?
+                && s.run(FewRows {
+                    rows,
+                    logits,
+                    row_losses,
+                    tally: &mut *self.tally,
+                    weights: self.weights.as_deref_mut(),
+                })?
             {
                 return Ok(());
             }
@@ -57,7 +63,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 count = count.min(rows.left_in_sample(first));
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            s.run(ReadClasses { rows, first, count, blocks, weights: &mut *self.weights })?;
+            s.run(ReadClasses { rows, first, count, blocks, weights: self.weights.as_deref_mut() })?;
             if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks, scale, temperature });
