@@ -1,5 +1,6 @@
 //! The integer types that a label may have.
 
+use crate::backend::Backend;
 use crate::kernel::tile::ROWS;
 
 /// Labels of any of the types, so that the kernels are compiled once and not once for each.
@@ -26,7 +27,18 @@ impl<'a> Labels<'a> {
 
     /// Hands the labels from `first` on to `take`, as many as there are blocks at a time, and zeros after the last.
     #[inline(always)]
-    pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, take: impl FnMut(B, &[i64; ROWS])) {
+    pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, mut take: impl FnMut(B, &[i64; ROWS])) {
+        if Backend::ONLY_SCALAR {
+            // Once for all types.
+            for (block, first) in blocks.zip((first..).step_by(ROWS)) {
+                let mut values = [0; ROWS];
+                for (value, row) in values.iter_mut().zip(first..) {
+                    *value = self.get(row).unwrap_or(0);
+                }
+                take(block, &values);
+            }
+            return;
+        }
         match self {
             Self::U8(labels) => read(labels, first, blocks, take),
             Self::U16(labels) => read(labels, first, blocks, take),

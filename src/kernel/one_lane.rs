@@ -8,7 +8,6 @@
 //! A row is read once for M, once for S and once for its gradient, in pieces where it does not fit. Its exponentials are
 //! added one by one with Kahan's compensation, so that its bits do not depend on how it is cut.
 
-use super::double;
 use super::exp::{Exp, LN2_HI, LN2_LO, ROUND, Reference, exp_rest};
 use super::log_of_pair::Reduced;
 use super::pair::{Pair, fast_two_sum, product, scaled, two_prod, two_sum};
@@ -245,7 +244,7 @@ impl Scaled {
     fn in_f64(self) -> f64 {
         let mantissa = f64::from(self.mantissa.hi) + f64::from(self.mantissa.lo);
         // 2^±900 is beyond every product of weights, and what it is multiplied by here within f64.
-        mantissa * double::power_of_two(f64::from(self.exponent.clamp(-900, 900)))
+        mantissa * f64::from_bits(((self.exponent.clamp(-900, 900) + 1023) as u64) << 52)
     }
 }
 
@@ -289,7 +288,7 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
         let (row, lane, Some(block)) = (first + at, at % ROWS, tile.blocks.get_mut(at / ROWS)) else { return };
         let (label, weight, factor) = (block.class[lane], block.weight[lane], block.factor[lane]);
         let mut gradient = RowGradient::NONE;
-        if weight != 0.0 {
+        if !is_zero(weight) {
             let sum = if in_tile || in_place {
                 let (rows, first) = if in_tile { (&*tile.numbers, 0) } else { (batch.as_tile().unwrap_or(&[]), first) };
                 Sum::new(s, &mut part(rows, (first + at) * classes, classes), label)
@@ -337,7 +336,7 @@ impl RowGradient {
     const NONE: Self = Self { reference: None, mantissa: 0.0, far: None, apart: [(usize::MAX, 0.0); 2] };
 
     fn new(sum: &Result<Sum, Limit>, label: usize, factor: f64) -> Self {
-        if factor == 0.0 {
+        if is_zero(factor) {
             return Self::NONE;
         }
         // p_k = e_k·share, where e_k is the exponential of the reference, and 1 − p_y.
@@ -358,7 +357,9 @@ impl RowGradient {
         };
         let (mantissa, power) = mantissa_and_power(share * factor);
         // 2¹²⁸ is no power of f32, but three quarters of it are a number.
-        let far = (factor.abs() >= LARGE_FACTOR).then_some(share * factor);
+        let far = (LARGE_FACTOR.to_bits()..=f64::INFINITY.to_bits())
+            .contains(&factor.abs().to_bits())
+            .then_some(share * factor);
         let power = if far.is_some() { 0.0 } else { power };
         let reference = Reference { shift: reference.shift, power: reference.power + power };
         let apart = [(certain.unwrap_or(usize::MAX), factor as f32), (label, (0.0 - factor * miss) as f32)];
@@ -387,17 +388,24 @@ impl RowGradient {
     }
 }
 
+/// Whether a number is 0 or −0, by its bits: a comparison in f64 would be a call.
+#[inline(always)]
+fn is_zero(number: f64) -> bool {
+    number.to_bits() << 1 == 0
+}
+
 /// factor = mantissa·2^power with |mantissa| in [√½, √2), and |power| at most 300: beyond, every product with a probability
 /// is 0 or ±∞ either way. What is 0 or NaN stays.
 fn mantissa_and_power(factor: f64) -> (f32, f32) {
-    if factor == 0.0 || factor.is_nan() {
+    if is_zero(factor) || factor.is_nan() {
         return (factor as f32, 0.0);
     }
+    const DIGITS: u64 = (1 << 52) - 1;
     let bits = factor.to_bits();
-    let exponent = (bits >> 52 & 0x7ff) as i32 - 1023;
-    let mantissa = f64::from_bits(bits & 0x800f_ffff_ffff_ffff | 1023 << 52);
-    let halve = mantissa.abs() >= core::f64::consts::SQRT_2;
-    let (mantissa, exponent) = if halve { (mantissa * 0.5, exponent + 1) } else { (mantissa, exponent) };
+    let halve = bits & DIGITS >= core::f64::consts::SQRT_2.to_bits() & DIGITS;
+    let unit: u16 = if halve { 1022 } else { 1023 };
+    let mantissa = f64::from_bits(bits & (1 << 63 | DIGITS) | u64::from(unit) << 52);
+    let exponent = (bits >> 52 & 0x7ff) as i32 - i32::from(unit);
     (mantissa as f32, exponent.clamp(-300, 300) as f32)
 }
 
