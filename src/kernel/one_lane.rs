@@ -288,7 +288,7 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
         let (row, lane, Some(block)) = (first + at, at % ROWS, tile.blocks.get_mut(at / ROWS)) else { return };
         let (label, weight, factor) = (block.class[lane], block.weight[lane], block.factor[lane]);
         let mut gradient = RowGradient::NONE;
-        if !is_zero(weight) {
+        if weight != 0.0 {
             let sum = if in_tile || in_place {
                 let (rows, first) = if in_tile { (&*tile.numbers, 0) } else { (batch.as_tile().unwrap_or(&[]), first) };
                 Sum::new(s, &mut part(rows, (first + at) * classes, classes), label)
@@ -336,7 +336,7 @@ impl RowGradient {
     const NONE: Self = Self { reference: None, mantissa: 0.0, far: None, apart: [(usize::MAX, 0.0); 2] };
 
     fn new(sum: &Result<Sum, Limit>, label: usize, factor: f64) -> Self {
-        if is_zero(factor) {
+        if factor == 0.0 {
             return Self::NONE;
         }
         // p_k = e_k·share, where e_k is the exponential of the reference, and 1 − p_y.
@@ -357,9 +357,9 @@ impl RowGradient {
         };
         let (mantissa, power) = mantissa_and_power(share * factor);
         // 2¹²⁸ is no power of f32, but three quarters of it are a number.
-        let far = (LARGE_FACTOR.to_bits()..=f64::INFINITY.to_bits())
-            .contains(&factor.abs().to_bits())
-            .then_some(share * factor);
+        // By its bits, since a comparison of f64 is a call here; NaN is beyond.
+        let is_large = (LARGE_FACTOR.to_bits()..=f64::INFINITY.to_bits()).contains(&factor.abs().to_bits());
+        let far = is_large.then_some(share * factor);
         let power = if far.is_some() { 0.0 } else { power };
         let reference = Reference { shift: reference.shift, power: reference.power + power };
         let apart = [(certain.unwrap_or(usize::MAX), factor as f32), (label, (0.0 - factor * miss) as f32)];
@@ -388,16 +388,10 @@ impl RowGradient {
     }
 }
 
-/// Whether a number is 0 or −0, by its bits: a comparison in f64 would be a call.
-#[inline(always)]
-fn is_zero(number: f64) -> bool {
-    number.to_bits() << 1 == 0
-}
-
 /// factor = mantissa·2^power with |mantissa| in [√½, √2), and |power| at most 300: beyond, every product with a probability
 /// is 0 or ±∞ either way. What is 0 or NaN stays.
 fn mantissa_and_power(factor: f64) -> (f32, f32) {
-    if is_zero(factor) || factor.is_nan() {
+    if factor == 0.0 || factor.is_nan() {
         return (factor as f32, 0.0);
     }
     const DIGITS: u64 = (1 << 52) - 1;
