@@ -156,6 +156,10 @@ impl<A: MulAdd> Vector for Scalar<A> {
         if mask { yes } else { no }
     }
     #[inline(always)]
+    fn bits_of_mask(self, mask: bool) -> u32 {
+        u32::from(mask)
+    }
+    #[inline(always)]
     fn zip(self, a: f32, b: f32) -> (f32, f32) {
         (a, b)
     }
