@@ -79,6 +79,7 @@ impl RowBlock {
 
 /// The blocks, each of them by itself: compilers that unroll the loops over its rows may else take to vectors of one row of
 /// each of several blocks, which costs a shuffle for every number.
+#[allow(clippy::redundant_closure, reason = "what stands alone is not compiled for the processor")]
 #[inline(always)]
 pub(crate) fn one_by_one(blocks: &mut [RowBlock]) -> impl Iterator<Item = &mut RowBlock> {
     blocks.iter_mut().map(
@@ -109,7 +110,8 @@ const LARGE: (usize, usize) = (2048, 16);
 const LONG: (usize, usize) = (4096, 2);
 const LONG_CLASSES: usize = 64;
 const MEDIUM: (usize, usize) = (1024, 4);
-/// A few rows, for which setting more to zero would take longer than computing them; the only tile of small memories.
+/// A few rows, for which setting more to zero would take longer than computing them. In small memories the only tile, with one
+/// block where it has many parts.
 const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (256, 1) };
 /// The logits of the only tile of small memories.
 pub(crate) const SMALLEST: usize = 128;
