@@ -1,6 +1,7 @@
 /* A program for a Cortex-M4F that calls one function, of which benches/footprint.sh takes the measure.
  *
- * CALL is what is called: NOTHING, WEIGHTED, GRADIENT, or LOOP, the same loss as it is written by hand. MEASURE is
+ * CALL is what is called: NOTHING, WEIGHTED, GRADIENT, TERMS, a gradient with all terms, or LOOP, the same loss as WEIGHTED
+ * as it is written by hand. MEASURE is
  *   SIZE          nothing but the call: for the sizes of sections, beside those of the program that calls NOTHING.
  *   STACK         prints how many bytes of the stack were written below this program's, at most, over all kinds of rows.
  *   INSTRUCTIONS  calls REPEATS times for ROWS rows of CLASSES classes, and prints the sum of their losses. */
@@ -14,15 +15,17 @@
 #define WEIGHTED 2
 #define GRADIENT 3
 #define LOOP 4
+#define TERMS 5
 
 #define SIZE 1
 #define STACK 2
 #define INSTRUCTIONS 3
 
-enum { MOST_CLASSES = 1000, MOST_ROWS = 64, MOST_LOGITS = 4000 };
+enum { MOST_CLASSES = 1000, MOST_ROWS = 64, MOST_LOGITS = 4000, MOST_COSTLY = 33 };
 
 /* Of this program, whatever it calls. One logit more, to be able to begin in the middle of one. */
 static float logits[MOST_LOGITS + 1], gradient[MOST_LOGITS], class_weights[MOST_CLASSES], row_losses[MOST_ROWS];
+static float mislabel_costs[MOST_COSTLY * MOST_COSTLY];
 static const float *logits_given = logits;
 static int32_t labels[MOST_ROWS];
 static size_t rows = 1, classes = 1;
@@ -32,7 +35,7 @@ static rwwce_error error;
 
 /* The compiler is not to know what is in them, nor the linker to leave them out. */
 static void keep(void) {
-  void *const all[] = {logits, gradient, class_weights, row_losses, &logits_given, labels,
+  void *const all[] = {logits, gradient, class_weights, row_losses, mislabel_costs, &logits_given, labels,
                        &rows, &classes, &options, &summary, &error};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) __asm__ volatile("" ::"r"(all[i]) : "memory");
 }
@@ -62,6 +65,14 @@ __attribute__((noinline)) static rwwce_status call(void) {
   options.classes = classes;
   options.class_weights = class_weights;
   options.class_weights_count = classes;
+#if CALL == TERMS
+  const int is_costly = classes <= MOST_COSTLY;
+  options.mislabel_costs = is_costly ? mislabel_costs : NULL;
+  options.mislabel_costs_count = is_costly ? classes * classes : 0;
+  options.label_smoothing = 0.1f;
+  options.focal = 2.0f;
+  options.z_loss = 0.001f;
+#endif
   return rwwce_loss_gradient(&options, logits_given, rows * classes, labels, rows, RWWCE_LABEL_I32, gradient, rows * classes,
                              &summary, &error);
 #endif
@@ -75,6 +86,13 @@ static void print_number(uint64_t number) {
     number /= 10;
   } while (number > 0);
   print(digit);
+}
+
+/* What is right costs nothing. */
+static void fill_costs(void) {
+  for (size_t i = 0; i < classes * classes && i < MOST_COSTLY * MOST_COSTLY; i++) {
+    mislabel_costs[i] = i % (classes + 1) == 0 ? 0.0f : 1.25f;
+  }
 }
 #endif
 
@@ -137,6 +155,7 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
     for (rows = 1; rows <= 3; rows += 2) {
       classes = counts[i];
+      fill_costs();
       try_rows();
 #if CALL != LOOP
       /* A label that is no class. */
@@ -160,23 +179,29 @@ int main(int argc, char **argv) {
 }
 
 #elif MEASURE == INSTRUCTIONS
-int main(int argc, char **argv) {
-  (void)argc, (void)argv;
-  keep();
-  rows = ROWS;
-  classes = CLASSES;
-  /* The same numbers everywhere. */
+/* The same numbers everywhere. A function, since in `main` the compiler may spend an instruction more or less on each of them
+ * where there is one call more. */
+__attribute__((noinline)) static void prepare(void) {
   uint32_t state = 1;
   for (size_t i = 0; i < rows * classes; i++) {
     state = state * 1664525u + 1013904223u;
     logits[i] = (float)(state >> 8) / 1048576.0f - 8.0f;
   }
+  fill_costs();
   for (size_t i = 0; i < classes; i++) class_weights[i] = 0.5f + (float)(i % 8) / 4.0f;
   for (size_t row = 0; row < rows; row++) labels[row] = (int32_t)(row * 7 % classes);
+}
+
+int main(int argc, char **argv) {
+  (void)argc, (void)argv;
+  keep();
+  rows = ROWS;
+  classes = CLASSES;
+  prepare();
   for (int i = 0; i < REPEATS; i++) {
     if (call() != RWWCE_OK) return 1;
   }
-  double total = CALL == GRADIENT ? summary.sum : 0.0;
+  double total = CALL == GRADIENT || CALL == TERMS ? summary.sum : 0.0;
   for (size_t row = 0; row < rows; row++) total += (double)row_losses[row];
   const uint64_t millionths = (uint64_t)(total * 1e6 + 0.5);
   print("loss ");

@@ -308,7 +308,7 @@ impl<'a> CrossEntropy<'a> {
         let batch = Batch { rows: &rows, logits: Some(logits), adjustment, gradient: None, scale };
         let (mut tally, mut weights) = (Tally::new(), Weights::new());
         let (backend, terms) = (self.chosen_backend(), self.terms(targets));
-        let sums = (&mut tally, &mut weights);
+        let sums = (&mut tally, checked.is_none().then_some(&mut weights));
         match self.kernel.filter(|_| !terms.are_plain()) {
             Some(kernel) => (kernel.losses)(backend, batch, terms, row_losses, sums)?,
             None => weighted::<Plain, false>(backend, batch, Plain, row_losses, sums)?,
@@ -350,9 +350,9 @@ impl<'a> CrossEntropy<'a> {
         check_length(Argument::Gradient, len, gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
         let batch = Batch { rows: &rows, logits, adjustment: self.adjustment, gradient: Some(gradient), scale };
-        let (mut tally, mut weights) = (Tally::new(), Weights::new());
+        let mut tally = Tally::new();
         let (backend, terms) = (self.chosen_backend(), self.terms(targets));
-        let sums = (&mut tally, &mut weights);
+        let sums = (&mut tally, None);
         match self.kernel.filter(|_| !terms.are_plain()) {
             Some(kernel) => (kernel.gradients)(backend, batch, terms, sums)?,
             None => weighted::<Plain, true>(backend, batch, Plain, None, sums)?,
@@ -509,10 +509,13 @@ impl<'a> CrossEntropy<'a> {
     }
 }
 
-/// What the rows add up to.
-type Sums<'a> = (&'a mut Tally, &'a mut Weights);
+/// What the rows add up to; their weights where these are not known.
+type Sums<'a> = (&'a mut Tally, Option<&'a mut Weights>);
 type Losses = fn(Backend, Batch<'_>, Terms<'_>, Option<&mut [f32]>, Sums<'_>) -> Result<(), Error>;
 type Gradients = fn(Backend, Batch<'_>, Terms<'_>, Sums<'_>) -> Result<(), Error>;
+
+/// Losses with terms have no code of their own where memory is small: it is that of the gradients, and none is asked for.
+const GRADIENT_OF_LOSSES: bool = Backend::ONLY_SCALAR;
 
 /// The kernel of the losses with terms, as functions that are called where an option asks for them.
 #[derive(Clone, Copy, Debug)]
@@ -525,10 +528,10 @@ pub(crate) struct TermKernel {
 impl TermKernel {
     pub(crate) const NEW: Self = Self {
         losses: |backend, batch, terms, row_losses, sums| match terms.of_label_alone() {
-            Some(terms) => weighted::<_, false>(backend, batch, terms, row_losses, sums),
+            Some(terms) => weighted::<_, GRADIENT_OF_LOSSES>(backend, batch, terms, row_losses, sums),
             None => {
                 let (tally, weights) = sums;
-                backend.drive(TermRows::<false> { batch, terms, row_losses, tally, weights })
+                backend.drive(TermRows::<GRADIENT_OF_LOSSES> { batch, terms, row_losses, tally, weights })
             }
         },
         gradients: |backend, batch, terms, sums| match terms.of_label_alone() {

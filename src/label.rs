@@ -1,6 +1,7 @@
 //! The integer types that a label may have.
 
-use crate::backend::vector::VIRTUAL_LANES;
+use crate::backend::Backend;
+use crate::kernel::tile::ROWS;
 
 /// Labels of any of the types, so that the kernels are compiled once and not once for each.
 #[derive(Clone, Copy)]
@@ -26,12 +27,18 @@ impl<'a> Labels<'a> {
 
     /// Hands the labels from `first` on to `take`, as many as there are blocks at a time, and zeros after the last.
     #[inline(always)]
-    pub(crate) fn read<B>(
-        &self,
-        first: usize,
-        blocks: impl Iterator<Item = B>,
-        take: impl FnMut(B, &[i64; VIRTUAL_LANES]),
-    ) {
+    pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, mut take: impl FnMut(B, &[i64; ROWS])) {
+        if Backend::ONLY_SCALAR {
+            // Once for all types.
+            for (block, first) in blocks.zip((first..).step_by(ROWS)) {
+                let mut values = [0; ROWS];
+                for (value, row) in values.iter_mut().zip(first..) {
+                    *value = self.get(row).unwrap_or(0);
+                }
+                take(block, &values);
+            }
+            return;
+        }
         match self {
             Self::U8(labels) => read(labels, first, blocks, take),
             Self::U16(labels) => read(labels, first, blocks, take),
@@ -59,7 +66,7 @@ fn read<L: Label, B>(
     labels: &[L],
     first: usize,
     blocks: impl Iterator<Item = B>,
-    mut take: impl FnMut(B, &[i64; VIRTUAL_LANES]),
+    mut take: impl FnMut(B, &[i64; ROWS]),
 ) {
     let mut labels = labels.get(first..).unwrap_or(&[]);
     for block in blocks {
@@ -74,9 +81,9 @@ fn read<L: Label, B>(
 }
 
 #[inline(always)]
-fn values<L: Label>(labels: &[L; VIRTUAL_LANES]) -> [i64; VIRTUAL_LANES] {
-    let mut values = [0; VIRTUAL_LANES];
-    for i in 0..VIRTUAL_LANES {
+fn values<L: Label>(labels: &[L; ROWS]) -> [i64; ROWS] {
+    let mut values = [0; ROWS];
+    for i in 0..ROWS {
         values[i] = labels[i].value();
     }
     values
@@ -84,8 +91,8 @@ fn values<L: Label>(labels: &[L; VIRTUAL_LANES]) -> [i64; VIRTUAL_LANES] {
 
 /// Those of less than a block.
 #[inline(never)]
-fn last_values<L: Label>(labels: &[L]) -> [i64; VIRTUAL_LANES] {
-    let mut values = [0; VIRTUAL_LANES];
+fn last_values<L: Label>(labels: &[L]) -> [i64; ROWS] {
+    let mut values = [0; ROWS];
     for (value, label) in values.iter_mut().zip(labels) {
         *value = label.value();
     }

@@ -112,6 +112,7 @@
 //! | one lane, unfused | `scalar`: those without |
 //!
 //! With the feature `scalar` every machine has both backends of one lane, so that a server can reproduce a microcontroller.
+//! Without it a target that has no vectors has the one of its multiply-add, and the others have none of them.
 //!
 //! # Floating-point modes
 //!

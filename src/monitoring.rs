@@ -2,7 +2,7 @@
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_cost, check_length};
-use crate::label::Label;
+use crate::label::{Label, Labels};
 use crate::logits::Logits;
 use crate::rows::Targets;
 
@@ -40,8 +40,12 @@ impl CrossEntropy<'_> {
     /// # Ok::<(), rwwce::Error>(())
     /// ```
     pub fn add_class_sums<L: Label>(&self, labels: &[L], row_losses: &[f32], sums: ClassSums<'_>) -> Result<(), Error> {
-        let targets = Targets::Labels(L::labels(labels));
-        let rows = self.check_labels_and_weights(labels.len(), targets)?;
+        self.add_sums_of_classes(L::labels(labels), row_losses, sums)
+    }
+
+    // Compiled once, as what follows.
+    fn add_sums_of_classes(&self, labels: Labels<'_>, row_losses: &[f32], sums: ClassSums<'_>) -> Result<(), Error> {
+        let rows = self.check_labels_and_weights(labels.len(), Targets::Labels(labels))?;
         check_length(Argument::RowLosses, rows.count(), row_losses.len())?;
         let classes = rows.classes();
         check_length(Argument::Counts, classes, sums.counts.len())?;
@@ -83,9 +87,12 @@ impl CrossEntropy<'_> {
         labels: &[L],
         confusion: &mut [u64],
     ) -> Result<usize, Error> {
-        let logits = logits.into();
+        self.add_decisions(logits.into(), L::labels(labels), confusion)
+    }
+
+    fn add_decisions(&self, logits: Logits<'_>, labels: Labels<'_>, confusion: &mut [u64]) -> Result<usize, Error> {
         logits.check()?;
-        let (rows, _) = self.check(Argument::Logits, logits.len(), Targets::Labels(L::labels(labels)))?;
+        let (rows, _) = self.check(Argument::Logits, logits.len(), Targets::Labels(labels))?;
         let classes = rows.classes();
         check_length(Argument::Confusion, square(classes)?, confusion.len())?;
         let adjustment = self.adjustment();

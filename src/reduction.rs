@@ -2,6 +2,7 @@
 
 use crate::backend::vector::VIRTUAL_LANES;
 use crate::error::{Argument, Error, check_finite, check_length};
+use crate::kernel::tile::ROWS;
 
 /// How the losses of the rows become one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -256,12 +257,15 @@ impl LaneSum {
 
     /// Adds the numbers of blocks from `first` on, which are 0 after the last.
     #[inline(always)]
-    pub(crate) fn add_blocks<B>(
-        &mut self,
-        first: usize,
-        blocks: &mut [B],
-        numbers_of: impl Fn(&mut B) -> [f64; VIRTUAL_LANES],
-    ) {
+    pub(crate) fn add_blocks<B>(&mut self, first: usize, blocks: &mut [B], numbers_of: impl Fn(&mut B) -> [f64; ROWS]) {
+        if ROWS < VIRTUAL_LANES {
+            for (block, first) in blocks.iter_mut().zip((first..).step_by(ROWS)) {
+                for (index, number) in (first..).zip(numbers_of(block)) {
+                    self.add(index, number);
+                }
+            }
+            return;
+        }
         // Where the first number is not for the first lane, the lanes are turned.
         let turn = first % VIRTUAL_LANES;
         if turn > 0 {
@@ -271,7 +275,7 @@ impl LaneSum {
         let mut lanes = self.0;
         for block in blocks {
             let numbers = numbers_of(block);
-            for i in 0..VIRTUAL_LANES {
+            for i in 0..ROWS {
                 lanes[i] += numbers[i];
             }
         }

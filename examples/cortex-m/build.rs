@@ -3,5 +3,6 @@
 fn main() {
     println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
     println!("cargo::rerun-if-changed=mps2.x");
+    println!("cargo::rerun-if-changed=microbit.x");
     println!("cargo::rerun-if-changed=sections.x");
 }

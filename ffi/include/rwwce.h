@@ -955,8 +955,9 @@ RWWCE_API
 const char *rwwce_version(void);
 
 // The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
-// roundings in a multiply-add) or "scalar-fma" (one). Where there are vectors, a library has the last two only if it was
-// built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never NULL.
+// roundings in a multiply-add) or "scalar-fma" (one). The last two are for processors without vectors; a library has
+// both only if it was built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never
+// NULL.
 RWWCE_API
 const char *rwwce_backend_name(void);
 

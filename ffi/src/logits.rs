@@ -53,7 +53,9 @@ impl LogitType {
     /// # Safety
     ///
     /// As [`Arrays::input`], for elements of this type.
-    #[inline(always)]
+    // As the options are.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
+    #[cfg_attr(target_os = "none", inline(never))]
     pub(crate) unsafe fn read<'a>(
         self,
         arrays: &mut Arrays,

@@ -327,7 +327,9 @@ impl rwwce_options {
     /// # Safety
     ///
     /// As [`Arrays::input`], for the options and the arrays that they name.
-    #[inline(always)]
+    // A part of every call; of a program without an operating system, which has little memory, a function.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
+    #[cfg_attr(target_os = "none", inline(never))]
     pub(crate) unsafe fn read<'a>(
         options: *const Self,
         arrays: &mut Arrays,
@@ -477,7 +479,9 @@ impl Labels<'_> {
     /// # Safety
     ///
     /// As [`Arrays::input`], for elements of the type that the number names.
-    #[inline(always)]
+    // As above.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
+    #[cfg_attr(target_os = "none", inline(never))]
     pub(crate) unsafe fn read(
         arrays: &mut Arrays,
         labels: *const core::ffi::c_void,

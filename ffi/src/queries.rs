@@ -17,8 +17,9 @@ pub extern "C" fn rwwce_version() -> *const c_char {
 }
 
 /// The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
-/// roundings in a multiply-add) or "scalar-fma" (one). Where there are vectors, a library has the last two only if it was
-/// built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never NULL.
+/// roundings in a multiply-add) or "scalar-fma" (one). The last two are for processors without vectors; a library has
+/// both only if it was built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never
+/// NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn rwwce_backend_name() -> *const c_char {
     name_of(Backend::active()).as_ptr()

@@ -5,15 +5,8 @@ mod cpu;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod pulp;
 #[cfg_attr(
-    not(any(
-        feature = "scalar",
-        not(any(
-            target_feature = "sse2",
-            target_feature = "simd128",
-            all(target_arch = "aarch64", target_feature = "neon")
-        ))
-    )),
-    allow(dead_code, reason = "one lane is not asked for")
+    not(feature = "scalar"),
+    allow(dead_code, reason = "one lane, or both ways to add a product, are not asked for")
 )]
 mod scalar;
 pub(crate) mod vector;
@@ -58,7 +51,8 @@ enum Kind {
 }
 
 /// The kinds that are compiled, from the fastest to the slowest. Where there are always vectors, one lane is compiled only
-/// where the feature `scalar` asks for it.
+/// where the feature `scalar` asks for it; where there are none, its other multiply-add: a microcontroller has no room for
+/// everything twice.
 ///
 /// For development one kind can be compiled alone: `--cfg rwwce_only --cfg 'rwwce_only="avx2"'`.
 const KINDS: &[Kind] = &[
@@ -84,15 +78,7 @@ const KINDS: &[Kind] = &[
         ))
     ))]
     if scalar::HARDWARE_FMA { Kind::ScalarFused } else { Kind::Scalar },
-    #[cfg(any(
-        all(feature = "scalar", not(rwwce_only)),
-        rwwce_only = "scalar",
-        not(any(
-            target_feature = "sse2",
-            target_feature = "simd128",
-            all(target_arch = "aarch64", target_feature = "neon")
-        ))
-    ))]
+    #[cfg(any(all(feature = "scalar", not(rwwce_only)), rwwce_only = "scalar"))]
     if scalar::HARDWARE_FMA { Kind::Scalar } else { Kind::ScalarFused },
 ];
 
@@ -199,15 +185,7 @@ impl Backend {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V3.
                 driver.drive(pulp::Pulp(unsafe { ::pulp::x86::V3::new_unchecked() }))
             }
-            #[cfg(any(
-                all(feature = "scalar", not(rwwce_only)),
-                rwwce_only = "scalar",
-                not(any(
-                    target_feature = "sse2",
-                    target_feature = "simd128",
-                    all(target_arch = "aarch64", target_feature = "neon")
-                ))
-            ))]
+            #[cfg(any(all(feature = "scalar", not(rwwce_only)), rwwce_only = "scalar"))]
             Kind::ScalarFused => driver.drive(scalar::Scalar(scalar::Fused)),
             #[cfg(any(all(feature = "scalar", not(rwwce_only)), rwwce_only = "scalar"))]
             Kind::Scalar => driver.drive(scalar::Scalar(scalar::Unfused)),
@@ -227,7 +205,7 @@ impl Backend {
                 target_feature = "simd128",
                 all(target_arch = "aarch64", target_feature = "neon")
             )))]
-            _ => driver.drive(scalar::Scalar(scalar::Unfused)),
+            _ => driver.drive(scalar::Scalar(scalar::OF_TARGET)),
             #[cfg(all(rwwce_only, any(target_feature = "sse2", target_feature = "simd128", target_feature = "neon")))]
             #[allow(unreachable_patterns, reason = "where the one backend is what the target always has")]
             _ => panic!("only one backend has been compiled, and this processor lacks it"),

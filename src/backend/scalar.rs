@@ -45,6 +45,14 @@ impl MulAdd for Fused {
 /// Whether [`Fused`] has an instruction: who builds for a Cortex-M with FPU says so, since no stable `cfg` does.
 pub(super) const HARDWARE_FMA: bool = cfg!(rwwce_vfma);
 
+/// The faster of both.
+#[cfg(rwwce_vfma)]
+#[allow(dead_code, reason = "for targets without vectors")]
+pub(super) const OF_TARGET: Fused = Fused;
+#[cfg(not(rwwce_vfma))]
+#[allow(dead_code, reason = "for targets without vectors")]
+pub(super) const OF_TARGET: Unfused = Unfused;
+
 /// `core` has no function for the instruction.
 #[cfg(rwwce_vfma)]
 #[inline(always)]
@@ -146,6 +154,10 @@ impl<A: MulAdd> Vector for Scalar<A> {
     #[inline(always)]
     fn select(self, mask: bool, yes: f32, no: f32) -> f32 {
         if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn bits_of_mask(self, mask: bool) -> u32 {
+        u32::from(mask)
     }
     #[inline(always)]
     fn zip(self, a: f32, b: f32) -> (f32, f32) {

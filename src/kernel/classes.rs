@@ -80,14 +80,14 @@ impl Driver for WeighRows<'_, '_> {
             for first in (0..rows.count()).step_by(at_once) {
                 let count = at_once.min(rows.count() - first);
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-                s.run(ReadClasses { rows, first, count, blocks, weights: &mut *weights })?;
+                s.run(ReadClasses { rows, first, count, blocks, weights: Some(&mut *weights) })?;
             }
             Ok(())
         })
     }
 }
 
-/// Fills classes and weights of some rows, and adds them up.
+/// Fills classes and weights of some rows, and adds the weights up where that is wanted.
 ///
 /// A row that does not count has class 0 and weight 0. The first label that is neither a class nor ignored is an error.
 pub(crate) struct ReadClasses<'a> {
@@ -95,7 +95,7 @@ pub(crate) struct ReadClasses<'a> {
     pub(crate) first: usize,
     pub(crate) count: usize,
     pub(crate) blocks: &'a mut [RowBlock],
-    pub(crate) weights: &'a mut Weights,
+    pub(crate) weights: Option<&'a mut Weights>,
 }
 
 impl Operation for ReadClasses<'_> {
@@ -103,7 +103,7 @@ impl Operation for ReadClasses<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) -> Result<(), Error> {
-        let Self { rows, first, count, blocks, weights } = self;
+        let Self { rows, first, count, blocks, mut weights } = self;
         let Some(labels) = rows.labels() else { return Ok(()) };
         // One short loop after the other over all rows, so that many are under way at once.
         let largest = (rows.classes() as u64).wrapping_sub(1);
@@ -123,21 +123,23 @@ impl Operation for ReadClasses<'_> {
                 block.class = class;
             },
         );
-        weights.counted += count;
+        let mut counted = count;
         let is_outside = outside.iter().fold(0, |all, value| all | value) >> 63 != 0;
         let mut weighted = false;
         if is_outside || rows.ignored().is_some() {
-            weights.counted -= leave_out(rows, first, count, blocks)?;
+            counted -= leave_out(rows, first, count, blocks)?;
             weighted = true;
         }
         if let Some(samples) = rows.sample_weights() {
             multiply_samples(part(samples, first, count), blocks, weighted);
-            weights.sample_weights.add_blocks(
-                first,
-                blocks,
-                #[inline(always)]
-                |block| block.weight,
-            );
+            if let Some(weights) = weights.as_deref_mut() {
+                weights.sample_weights.add_blocks(
+                    first,
+                    blocks,
+                    #[inline(always)]
+                    |block| block.weight,
+                );
+            }
             weighted = true;
         }
         if !count.is_multiple_of(ROWS) {
@@ -150,29 +152,41 @@ impl Operation for ReadClasses<'_> {
         {
             look_up(of_classes, blocks);
         }
-        weights.weights.add_blocks(
-            first,
-            blocks,
-            #[inline(always)]
-            |block| {
-                let mut of_rows = [1.0; ROWS];
-                if let Some(&[a, b]) = of_classes {
-                    let (a, b) = (f64::from(a), f64::from(b));
-                    of_rows = block.class.map(|class| if class == 0 { a } else { b });
-                } else if of_classes.is_some() {
-                    of_rows = block.log;
-                }
-                if weighted {
-                    for (of_row, weight) in of_rows.iter_mut().zip(&block.weight) {
-                        *of_row *= weight;
-                    }
-                }
-                block.weight = of_rows;
-                of_rows
-            },
-        );
+        if let Some(weights) = weights {
+            weights.counted += counted;
+            weights.weights.add_blocks(
+                first,
+                blocks,
+                #[inline(always)]
+                |block| weigh(block, of_classes, weighted),
+            );
+        } else {
+            for block in blocks {
+                weigh(block, of_classes, weighted);
+            }
+        }
         Ok(())
     }
+}
+
+/// Fills the weights of the rows from those of their classes, which `log` has if there are not two, and from what they have of
+/// their own if they are `weighted`.
+#[inline(always)]
+fn weigh(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> [f64; ROWS] {
+    let mut of_rows = [1.0; ROWS];
+    if let Some(&[a, b]) = of_classes {
+        let (a, b) = (f64::from(a), f64::from(b));
+        of_rows = block.class.map(|class| if class == 0 { a } else { b });
+    } else if of_classes.is_some() {
+        of_rows = block.log;
+    }
+    if weighted {
+        for (of_row, weight) in of_rows.iter_mut().zip(&block.weight) {
+            *of_row *= weight;
+        }
+    }
+    block.weight = of_rows;
+    of_rows
 }
 
 /// Looks up the weight of the class of each row, for which `log` has room.

@@ -4,12 +4,24 @@
 //! An error of 2⁻³⁴ is nothing beside the rounding to f32 at the end. The coefficients are those of
 //! `benches/polynomials.py`.
 
+use crate::backend::Backend;
 use core::f64::consts::{LN_2, LOG2_E};
 
 /// 1.5 · 2⁵²: adding it rounds to an integer, which then stands in the low bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 const ONE_BITS: u64 = 0x3ff0_0000_0000_0000;
 const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
+
+/// A function of one number: part of the loop that calls it where that may become vectors, a function of its own where f64
+/// is software, which is many calls and no loop gets faster by having it inside.
+#[inline(always)]
+fn function<T>(of: impl Fn(f64) -> T, x: f64) -> T {
+    #[inline(never)]
+    fn called<T>(of: impl Fn(f64) -> T, x: f64) -> T {
+        of(x)
+    }
+    if Backend::ONLY_SCALAR { called(of, x) } else { of(x) }
+}
 
 /// eˣ as mantissa · 2^exponent, |x| ≤ 2³⁰: the mantissa in [√½, √2], the exponent an integer.
 #[inline(always)]
@@ -33,8 +45,14 @@ pub(crate) fn power_of_two(exponent: f64) -> f64 {
 /// eˣ, 0 below −700; for x up to 700.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
-    let (mantissa, exponent) = exp_in_parts(if x < -700.0 { -700.0 } else { x });
-    if x < -700.0 { 0.0 } else { mantissa * power_of_two(exponent) }
+    function(
+        #[inline(always)]
+        |x| {
+            let (mantissa, exponent) = exp_in_parts(if x < -700.0 { -700.0 } else { x });
+            if x < -700.0 { 0.0 } else { mantissa * power_of_two(exponent) }
+        },
+        x,
+    )
 }
 
 /// log(1 + e) for e ≥ −½, finite.
@@ -60,8 +78,14 @@ pub(crate) fn log1p_to_one(e: f64) -> f64 {
 /// log u for positive normal u.
 #[inline(always)]
 pub(crate) fn log(u: f64) -> f64 {
-    let (k, f) = split(u);
-    log_of_split(k, f)
+    function(
+        #[inline(always)]
+        |u| {
+            let (k, f) = split(u);
+            log_of_split(k, f)
+        },
+        u,
+    )
 }
 
 /// u = 2ᵏ·(1 + f) with 1 + f in [√½, √2).

@@ -4,6 +4,7 @@
 //! a row to keep them in range joins the integers k, and so changes no digit of the result: a row has the same mantissas
 //! whatever its reference is.
 
+use super::copy;
 use super::limits::{FAR, FAST_BIAS};
 use crate::backend::vector::{OneLane, Operation, Vector};
 
@@ -100,7 +101,15 @@ impl Operation for Exponentials<'_> {
         let Self { logits, to, count } = self;
         let mut union;
         let (to, _) = to.split_at_mut_checked(count).unwrap_or_default();
-        if let Some(logits) = logits {
+        if !S::WIDE {
+            union = s.splat_bits(0);
+            copy(to, logits.unwrap_or(&[]));
+            for x in to.chunks_mut(S::LANES) {
+                let (e, bits) = exp_in_range(s, s.load(x, 0));
+                union = s.or_bits(union, bits);
+                s.store(e, x, 0);
+            }
+        } else if let Some(logits) = logits {
             let (mut pairs, mut from) = (to.chunks_exact_mut(2 * S::LANES), logits.chunks_exact(2 * S::LANES));
             union = exp_of_pairs(
                 s,

@@ -21,7 +21,7 @@ pub(crate) struct FewRows<'a, 'b> {
     pub(crate) logits: &'a [f32],
     pub(crate) row_losses: Option<&'b mut [f32]>,
     pub(crate) tally: &'b mut Tally,
-    pub(crate) weights: &'b mut Weights,
+    pub(crate) weights: Option<&'b mut Weights>,
 }
 
 impl Operation for FewRows<'_, '_> {
@@ -29,7 +29,7 @@ impl Operation for FewRows<'_, '_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Result<bool, Error> {
-        let Self { rows, logits, row_losses, tally, weights } = self;
+        let Self { rows, logits, row_losses, tally, mut weights } = self;
         let mut found = [(0.0, None); FEW];
         let mut left = logits;
         for (row, (loss, of_row)) in found.iter_mut().enumerate().take(rows.count()) {
@@ -44,7 +44,7 @@ impl Operation for FewRows<'_, '_> {
         let found = part(&found, 0, rows.count());
         for (row, &(loss, of_row)) in found.iter().enumerate() {
             tally.add(row, loss);
-            if let Some(of_row) = of_row {
+            if let (Some(weights), Some(of_row)) = (weights.as_deref_mut(), of_row) {
                 weights.add(row, of_row);
             }
         }

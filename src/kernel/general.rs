@@ -204,7 +204,7 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         }
         block.log[lane] = found.log[lane];
     }
-    if GRADIENT {
+    if GRADIENT && batch.gradient.is_some() {
         write_gradient(s, batch, numbers, &found, &certain, group);
     }
 }

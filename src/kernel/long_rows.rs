@@ -47,7 +47,8 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         block.sum[lane] = 0.0;
     }
     // Exponentials take the place of logits only where all of the row is known to be in range.
-    let keep = GRADIENT && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
+    let gradient = GRADIENT && batch.gradient.is_some();
+    let keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
     let mut in_range = !keep || batch.logits.is_some() || s.run(InRange { row: row(batch, first) });
     let mut is_held = true;
     for place in pieces() {
@@ -67,7 +68,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     }
     if in_range {
         finish::<S, L, GRADIENT>(s, terms, core::slice::from_mut(block));
-        is_held = !GRADIENT || s.run(Scales { blocks: core::slice::from_mut(block) });
+        is_held = !gradient || s.run(Scales { blocks: core::slice::from_mut(block) });
     }
     if !in_range || !is_held && !keep {
         block.general = u32::MAX;
@@ -86,7 +87,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         if let Some(element) = row.get_mut(block.class[0]) {
             *element = block.at_reference[0];
         }
-    } else if GRADIENT {
+    } else if gradient {
         for place in pieces() {
             exponentials(s, batch, numbers, block, place);
             let rows = part_mut(numbers, 0, count * place.width).chunks_exact_mut(place.width.max(1));

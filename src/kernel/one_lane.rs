@@ -8,7 +8,6 @@
 //! A row is read once for M, once for S and once for its gradient, in pieces where it does not fit. Its exponentials are
 //! added one by one with Kahan's compensation, so that its bits do not depend on how it is cut.
 
-use super::double;
 use super::exp::{Exp, LN2_HI, LN2_LO, ROUND, Reference, exp_rest};
 use super::log_of_pair::Reduced;
 use super::pair::{Pair, fast_two_sum, product, scaled, two_prod, two_sum};
@@ -245,7 +244,7 @@ impl Scaled {
     fn in_f64(self) -> f64 {
         let mantissa = f64::from(self.mantissa.hi) + f64::from(self.mantissa.lo);
         // 2^±900 is beyond every product of weights, and what it is multiplied by here within f64.
-        mantissa * double::power_of_two(f64::from(self.exponent.clamp(-900, 900)))
+        mantissa * f64::from_bits(((self.exponent.clamp(-900, 900) + 1023) as u64) << 52)
     }
 }
 
@@ -358,7 +357,9 @@ impl RowGradient {
         };
         let (mantissa, power) = mantissa_and_power(share * factor);
         // 2¹²⁸ is no power of f32, but three quarters of it are a number.
-        let far = (factor.abs() >= LARGE_FACTOR).then_some(share * factor);
+        // By its bits, since a comparison of f64 is a call here; NaN is beyond.
+        let is_large = (LARGE_FACTOR.to_bits()..=f64::INFINITY.to_bits()).contains(&factor.abs().to_bits());
+        let far = is_large.then_some(share * factor);
         let power = if far.is_some() { 0.0 } else { power };
         let reference = Reference { shift: reference.shift, power: reference.power + power };
         let apart = [(certain.unwrap_or(usize::MAX), factor as f32), (label, (0.0 - factor * miss) as f32)];
@@ -393,11 +394,12 @@ fn mantissa_and_power(factor: f64) -> (f32, f32) {
     if factor == 0.0 || factor.is_nan() {
         return (factor as f32, 0.0);
     }
+    const DIGITS: u64 = (1 << 52) - 1;
     let bits = factor.to_bits();
-    let exponent = (bits >> 52 & 0x7ff) as i32 - 1023;
-    let mantissa = f64::from_bits(bits & 0x800f_ffff_ffff_ffff | 1023 << 52);
-    let halve = mantissa.abs() >= core::f64::consts::SQRT_2;
-    let (mantissa, exponent) = if halve { (mantissa * 0.5, exponent + 1) } else { (mantissa, exponent) };
+    let halve = bits & DIGITS >= core::f64::consts::SQRT_2.to_bits() & DIGITS;
+    let unit: u16 = if halve { 1022 } else { 1023 };
+    let mantissa = f64::from_bits(bits & (1 << 63 | DIGITS) | u64::from(unit) << 52);
+    let exponent = (bits >> 52 & 0x7ff) as i32 - i32::from(unit);
     (mantissa as f32, exponent.clamp(-300, 300) as f32)
 }
 

@@ -236,45 +236,45 @@ impl Operation for WeighSoftRows<'_> {
         let (of_classes, classes) = (rows.class_weights(), rows.classes());
         weights.counted = rows.count();
         // Of the classes after the last whole column.
-        let (mut last, rest) = ([0.0; ROWS], classes % ROWS);
+        let (mut last, rest) = ([0.0; VIRTUAL_LANES], classes % VIRTUAL_LANES);
         for (to, class) in last.iter_mut().zip(classes - rest..classes) {
             *to = f64::from(rows.weight(class));
         }
         for row in 0..rows.count() {
-            let mut lanes = [0.0; ROWS];
+            let mut lanes = [0.0; VIRTUAL_LANES];
             if rows.positions() == 1 {
                 let start = rows.start(row);
-                let columns = part(targets, start, classes - rest).as_chunks::<ROWS>().0;
+                let columns = part(targets, start, classes - rest).as_chunks::<VIRTUAL_LANES>().0;
                 if let Some(of_classes) = of_classes {
-                    for (q, w) in columns.iter().zip(of_classes.as_chunks::<ROWS>().0) {
-                        for i in 0..ROWS {
+                    for (q, w) in columns.iter().zip(of_classes.as_chunks::<VIRTUAL_LANES>().0) {
+                        for i in 0..VIRTUAL_LANES {
                             lanes[i] += f64::from(q[i]) * f64::from(w[i]);
                         }
                     }
                 } else {
                     for q in columns {
-                        for i in 0..ROWS {
+                        for i in 0..VIRTUAL_LANES {
                             lanes[i] += f64::from(q[i]);
                         }
                     }
                 }
                 let q = targets.get(start + (classes - rest)..).unwrap_or(&[]);
-                let mut end = [0.0; ROWS];
-                if let Some(column) = q.first_chunk::<ROWS>() {
-                    for at in (0..ROWS).step_by(S::LANES) {
+                let mut end = [0.0; VIRTUAL_LANES];
+                if let Some(column) = q.first_chunk::<VIRTUAL_LANES>() {
+                    for at in (0..VIRTUAL_LANES).step_by(S::LANES) {
                         let inside = s.first_lanes(rest.saturating_sub(at));
                         s.store(s.select(inside, s.load(column, at), s.splat(0.0)), &mut end, at);
                     }
                 } else {
                     copy(&mut end, part(q, 0, rest));
                 }
-                for i in 0..ROWS {
+                for i in 0..VIRTUAL_LANES {
                     lanes[i] += f64::from(end[i]) * last[i];
                 }
             } else {
                 for class in 0..classes {
                     let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
-                    lanes[class % ROWS] += f64::from(q) * f64::from(rows.weight(class));
+                    lanes[class % VIRTUAL_LANES] += f64::from(q) * f64::from(rows.weight(class));
                 }
             }
             let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);

@@ -4,6 +4,7 @@
 //! the odd columns of 16 are added in f32, one after the other, and then to each other; lanes j and j + 8 follow in f32, lanes
 //! j and j + 4, j and j + 2, then 0 and 1 in f64, and so do the blocks. A missing element at the end counts as 0.
 
+use crate::backend::Backend;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
@@ -12,8 +13,8 @@ use super::tile::{ROWS, RowBlock, rows_of_blocks};
 
 /// The number of classes that are added in f32.
 pub(crate) const BLOCK: usize = 128;
-/// Vectors reach at most this far beyond a row: two columns.
-pub(crate) const REACH: usize = 2 * VIRTUAL_LANES;
+/// Vectors reach at most this far beyond a row: two columns. One lane does not.
+pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { 2 * VIRTUAL_LANES };
 
 /// A block of columns: the sums of the even ones, then those of the odd ones.
 struct Columns<S: Vector>([S::F; 2 * VIRTUAL_LANES]);
@@ -77,10 +78,9 @@ pub(crate) fn sum_of<S: Vector>(s: S, len: usize, mut term: impl FnMut(usize) ->
     total
 }
 
-/// The end of the rows of a call that is not two whole columns.
+/// The end of the rows of a call that is not two whole columns, where it may be part of a vector.
 #[derive(Clone, Copy)]
 pub(crate) struct Tail<S: Vector> {
-    len: usize,
     /// Of each vector of two columns.
     masks: [S::M; 2 * VIRTUAL_LANES],
 }
@@ -95,19 +95,13 @@ impl<S: Vector> Tail<S> {
                 *mask = s.first_lanes(len.saturating_sub(vector * S::LANES));
             }
         }
-        Self { len, masks }
+        Self { masks }
     }
 
     /// A vector of the tail, zeros after the last element; what is loaded may reach beyond it.
     #[inline(always)]
     fn load(&self, s: S, from: &[f32; 2 * VIRTUAL_LANES], vector: usize) -> S::F {
-        if S::WIDE {
-            s.select(self.masks[vector], s.load(from, vector * S::LANES), s.splat(0.0))
-        } else if vector < self.len {
-            s.load(from, vector)
-        } else {
-            s.splat(0.0)
-        }
+        s.select(self.masks[vector], s.load(from, vector * S::LANES), s.splat(0.0))
     }
 }
 
@@ -148,6 +142,12 @@ fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<
         );
     }
     let count = len % (2 * VIRTUAL_LANES);
+    if !S::WIDE {
+        for (number, lane) in columns.0.iter_mut().enumerate().take(count) {
+            *lane = s.add(*lane, s.load(row, len - count + number));
+        }
+        return columns;
+    }
     if count > 0
         && let Some(rest) = row.get(len - count..).and_then(|rest| rest.first_chunk())
     {

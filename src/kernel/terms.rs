@@ -141,7 +141,7 @@ pub(crate) struct TermRows<'a, 'b, const GRADIENT: bool> {
     pub(crate) terms: Terms<'a>,
     pub(crate) row_losses: Option<&'b mut [f32]>,
     pub(crate) tally: &'b mut Tally,
-    pub(crate) weights: &'b mut Weights,
+    pub(crate) weights: Option<&'b mut Weights>,
 }
 
 impl<const GRADIENT: bool> Driver for TermRows<'_, '_, GRADIENT> {
@@ -180,9 +180,9 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
                 }
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights: &mut *self.weights })?;
+            s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights: self.weights.as_deref_mut() })?;
             self.read(first, count, blocks, &mut terms);
-            if GRADIENT {
+            if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
             }
@@ -259,6 +259,7 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         let (batch, options, classes) = (&self.batch, &self.terms, self.batch.rows.classes());
         let place = Place { first, rows: count, start: 0, width: classes };
         let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count * classes);
+        let gradient = GRADIENT && batch.gradient.is_some();
         let room = tile.numbers.len();
         let exponentials = &mut *tile.numbers;
         let mut parts = tile.spare.chunks_exact_mut(room.max(1));
@@ -315,13 +316,13 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
             s.run(SpreadSums { u, logits, classes, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
-            let (end, odds) = (&*targets, if GRADIENT { Some(&mut *odds) } else { None });
+            let (end, odds) = (&*targets, gradient.then_some(&mut *odds));
             let terms = &mut *terms;
             s.run(CostSums { matrix, end, exponentials, odds, classes, rows: count, blocks, terms });
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
-        s.run(FinishTerms::<GRADIENT> { options, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
-        if !GRADIENT {
+        s.run(FinishTerms::<GRADIENT> { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
+        if !gradient {
             return;
         }
         let odds = options.costs.is_some().then_some(&*odds);
@@ -343,6 +344,8 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
 /// Fills the losses (as `log`) and, for gradients, what its elements are made of. Rows for which f32 is too small are marked.
 pub(crate) struct FinishTerms<'a, const GRADIENT: bool> {
     pub(crate) options: &'a Terms<'a>,
+    /// Whether there is one, if there may be.
+    pub(crate) gradient: bool,
     /// That of a class where there is a spread.
     pub(crate) largest_weight: f64,
     pub(crate) blocks: &'a mut [RowBlock],
@@ -403,7 +406,7 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
                 }
             }
             block.log = losses;
-            if GRADIENT {
+            if GRADIENT && self.gradient {
                 let mut of_z = [0.0; ROWS];
                 for i in 0..ROWS {
                     let factor = 2.0 * z_loss * whole[i];

@@ -6,9 +6,9 @@ use super::general::{
 };
 use super::spread::Spread;
 use super::terms::{FinishTerms, NO_LABEL, TermBlock, Terms};
-use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
+use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, double, part, part_mut};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
 
@@ -63,8 +63,9 @@ impl<S: Vector> MarkedRows<'_, S> {
         if self.options.has_spread() || self.options.costs.is_some() {
             self.add_up(batch, &found, &mut known);
         }
-        let (options, blocks) = (self.options, core::slice::from_mut(&mut found));
-        s.run(FinishTerms::<true> { options, largest_weight: 0.0, blocks, terms: core::slice::from_mut(&mut known) });
+        let (options, gradient) = (self.options, batch.gradient.is_some());
+        let (blocks, terms_found) = (core::slice::from_mut(&mut found), core::slice::from_mut(&mut known));
+        s.run(FinishTerms::<true> { options, gradient, largest_weight: 0.0, blocks, terms: terms_found });
         let mut undefined = 0;
         for (row, lane) in group.marked() {
             // NaN where a logit that is summed is NaN or +∞.
@@ -276,10 +277,10 @@ impl Operation for SpreadOfRow<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, _: S) -> SpreadSum {
         let Self { spread, place, x, targets, largest, reference } = self;
-        let (mut others, mut gaps) = ([0.0; ROWS], [0.0; ROWS]);
+        let (mut others, mut gaps) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
         let mut of_reference = None;
         let reference = reference.wrapping_sub(place.start);
-        for (chunk, first) in x.chunks(ROWS).zip((0..).step_by(ROWS)) {
+        for (chunk, first) in x.chunks(VIRTUAL_LANES).zip((0..).step_by(VIRTUAL_LANES)) {
             for ((class, &x), (other, gap)) in (first..).zip(chunk).zip(others.iter_mut().zip(&mut gaps)) {
                 let u = spread.of_class_at(targets, class, place.start);
                 if class == reference {
@@ -307,8 +308,8 @@ impl Operation for CostsOfRow<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) -> (f64, f64) {
-        let (mut logs, mut odds) = ([0.0; ROWS], [0.0; ROWS]);
-        for (e, costs) in chunks(self.e, ROWS).zip(chunks(self.costs, ROWS)) {
+        let (mut logs, mut odds) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+        for (e, costs) in chunks(self.e, VIRTUAL_LANES).zip(chunks(self.costs, VIRTUAL_LANES)) {
             for ((&e, &cost), (log, odds)) in e.iter().zip(costs).zip(logs.iter_mut().zip(&mut odds)) {
                 let p = f64::from(e) * self.share;
                 // −log(1 − p) = log(1 + p/(1 − p))

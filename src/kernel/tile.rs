@@ -9,12 +9,17 @@ use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::Rows;
 
-/// The rows of a block: as many as there are virtual lanes.
-pub(crate) const ROWS: usize = VIRTUAL_LANES;
+/// The rows of a block: as many as there are virtual lanes; one where memory is small, since every phase holds some numbers of
+/// each of them.
+pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANES };
 
 /// What is known of some rows, one a lane, the same number for all.
 #[derive(Clone)]
-#[repr(C, align(64))]
+#[repr(C)]
+#[cfg_attr(
+    any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "wasm32"),
+    repr(align(64))
+)]
 pub(crate) struct RowBlock {
     /// The class r of the reference.
     pub(crate) class: [usize; ROWS],
@@ -74,6 +79,7 @@ impl RowBlock {
 
 /// The blocks, each of them by itself: compilers that unroll the loops over its rows may else take to vectors of one row of
 /// each of several blocks, which costs a shuffle for every number.
+#[allow(clippy::redundant_closure, reason = "what stands alone is not compiled for the processor")]
 #[inline(always)]
 pub(crate) fn one_by_one(blocks: &mut [RowBlock]) -> impl Iterator<Item = &mut RowBlock> {
     blocks.iter_mut().map(core::hint::black_box)
@@ -103,8 +109,9 @@ const LONG_CLASSES: usize = 64;
 /// The logits of a call for which several parts of that size are worth setting to zero.
 const MANY: usize = 16 * LONG.0;
 const MEDIUM: (usize, usize) = (1024, 4);
-/// A few rows, for which setting more to zero would take longer than computing them; the only tile of small memories.
-const SMALL: (usize, usize) = (if Backend::ONLY_SCALAR { SMALLEST } else { 256 }, 1);
+/// A few rows, for which setting more to zero would take longer than computing them. In small memories the only tile, with one
+/// block where it has many parts.
+const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (256, 1) };
 /// The logits of the only tile of small memories.
 pub(crate) const SMALLEST: usize = 128;
 
@@ -114,7 +121,10 @@ pub(crate) const SMALLEST: usize = 128;
 pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work: impl FnOnce(Tile<'_>) -> R) -> R {
     let logits = rows.saturating_mul(classes);
     let fits = |(room, blocks): (usize, usize)| logits <= room && rows <= blocks * ROWS;
-    if Backend::ONLY_SCALAR || fits(SMALL) {
+    if Backend::ONLY_SCALAR && PARTS > 2 {
+        let mut numbers = [[0.0; SMALL.0 + REACH]; PARTS];
+        work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY]))
+    } else if Backend::ONLY_SCALAR || fits(SMALL) {
         let mut numbers = [[0.0; SMALL.0 + REACH]; PARTS];
         work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; SMALL.1]))
     } else if fits(MEDIUM) {

@@ -22,9 +22,9 @@ pub(crate) struct WeightedRows<'a, 'b, L, const GRADIENT: bool> {
     pub(crate) batch: Batch<'a>,
     pub(crate) terms: L,
     pub(crate) row_losses: Option<&'b mut [f32]>,
-    /// Where losses and weights are added up: too large to be returned without copies that a small call feels.
+    /// Where losses are added up, and weights if they are not known: too large to be returned without copies that a small call feels.
     pub(crate) tally: &'b mut Tally,
-    pub(crate) weights: &'b mut Weights,
+    pub(crate) weights: Option<&'b mut Weights>,
 }
 
 impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRADIENT> {
@@ -35,7 +35,13 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
         if S::WIDE && L::NONE && !GRADIENT && rows.count() <= FEW && rows.classes() <= SHORT && rows.classes() != 2 {
             let row_losses = self.row_losses.as_deref_mut();
             if let Some(logits) = self.batch.as_tile()
-                && s.run(FewRows { rows, logits, row_losses, tally: &mut *self.tally, weights: &mut *self.weights })?
+                && s.run(FewRows {
+                    rows,
+                    logits,
+                    row_losses,
+                    tally: &mut *self.tally,
+                    weights: self.weights.as_deref_mut(),
+                })?
             {
                 return Ok(());
             }
@@ -57,8 +63,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 count = count.min(rows.left_in_sample(first));
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            s.run(ReadClasses { rows, first, count, blocks, weights: &mut *self.weights })?;
-            if GRADIENT {
+            s.run(ReadClasses { rows, first, count, blocks, weights: self.weights.as_deref_mut() })?;
+            if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks, scale, temperature });
             }
@@ -94,7 +100,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             4 if S::WIDE => return self.compute_columns::<S, 4>(s, tile, first, count),
             _ => {}
         }
-        if GRADIENT
+        // One lane has no need of a second way to the same bits.
+        if S::WIDE
+            && GRADIENT
             && classes > VIRTUAL_LANES
             && let Some(in_range) = self.compute_in_gradient(s, tile, first, count)
         {
@@ -104,6 +112,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             return;
         }
         let batch = &self.batch;
+        let gradient = GRADIENT && batch.gradient.is_some();
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         let len = count * classes;
         let dense = batch.as_tile().map(|logits| part(logits, first * classes, len));
@@ -124,11 +133,11 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             }
             s.run(ExcludedSums { logits: dense, exponentials: tile.numbers, classes, rows: count, blocks });
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
-            if GRADIENT {
+            if gradient {
                 in_range &= s.run(Scales { blocks });
             }
         }
-        if GRADIENT {
+        if gradient {
             self.write_gradient(s, tile, first, count);
         }
         if !in_range {
@@ -263,7 +272,7 @@ impl Operation for ScaledRows<'_> {
         let Some(to) = to else { return scale_in_place(s, exponentials, classes, blocks) };
         // Vectors reach over the end of a row into the next, which follows: not of the last rows, nor where some are left out.
         let mut written = 0;
-        if blocks.iter().all(|block| block.general == 0) {
+        if S::WIDE && blocks.iter().all(|block| block.general == 0) {
             written = if classes <= VIRTUAL_LANES {
                 scale_short_rows(s, exponentials, to, classes, blocks)
             } else {
