@@ -155,11 +155,21 @@ fn exp_of_pairs<S: Vector, P>(
 ) -> S::U {
     let mut union = s.splat_bits(0);
     if !begins_ahead::<S>() {
-        for mut pair in pairs {
+        while let Some(mut pair) = pairs.next() {
             let begun = [begin(s, load(&pair, 0)), begin(s, load(&pair, S::LANES))];
-            let [a, b] = end_both(s, begun, &mut union);
-            store(&mut pair, 0, a);
-            store(&mut pair, S::LANES, b);
+            let next = pairs.next();
+            if let Some(mut next) = next {
+                let ahead = [begin(s, load(&next, 0)), begin(s, load(&next, S::LANES))];
+                let ([a, b], [c, d]) = (end_both(s, begun, &mut union), end_both(s, ahead, &mut union));
+                store(&mut pair, 0, a);
+                store(&mut pair, S::LANES, b);
+                store(&mut next, 0, c);
+                store(&mut next, S::LANES, d);
+            } else {
+                let [a, b] = end_both(s, begun, &mut union);
+                store(&mut pair, 0, a);
+                store(&mut pair, S::LANES, b);
+            }
         }
         return union;
     }
@@ -179,7 +189,8 @@ fn exp_of_pairs<S: Vector, P>(
 }
 
 /// Whether two vectors are begun while the two before are ended: the chains of operations are half as long, and a processor
-/// has twice as many under way. NEON is bound by its two pipes, which would copy what has been begun, a twelfth of all they do.
+/// has twice as many under way. NEON is bound by its two pipes, which would copy what has been begun, a twelfth of all they do;
+/// its registers hold four vectors at once instead.
 const fn begins_ahead<S: Vector>() -> bool {
     S::LANES > 4 || !S::FUSED
 }
