@@ -26,15 +26,27 @@ pub(super) fn log_over_p<S: Vector>(s: S, p: S::F) -> S::F {
 }
 
 /// The elements that the sum of a row reads.
-pub(crate) fn reach_of_row(classes: usize) -> usize {
+fn reach_of_row(classes: usize) -> usize {
     classes.next_multiple_of(2 * VIRTUAL_LANES)
+}
+
+/// Where those rows of a matrix begin whose sums would read beyond it. From here on they read no more than 128 elements, or of
+/// more classes than that two columns more than there are classes.
+fn start_of_end(matrix: &[f32], classes: usize) -> usize {
+    let rows = reach_of_row(classes).saturating_sub(1) / classes.max(1);
+    matrix.len().saturating_sub(rows * classes)
+}
+
+/// Those rows, for [`CostSums`].
+pub(crate) fn end_of(matrix: &[f32], classes: usize) -> &[f32] {
+    matrix.get(start_of_end(matrix, classes)..).unwrap_or(&[])
 }
 
 /// Fills the sums of fp[y,j]·(−log(1 − p_j)) and, where there is room for their terms, of fp[y,j]·p_j/(1 − p_j) over the
 /// classes but the reference, and the costs of the references.
 pub(crate) struct CostSums<'a> {
     pub(crate) matrix: &'a [f32],
-    /// Its end, as [`reach_of_row`] has it, and as many elements more as a sum reaches beyond a row.
+    /// Its end, as [`end_of`] has it, and as many elements more as a sum reaches beyond a row.
     pub(crate) end: &'a [f32],
     /// Rows of so many classes, those of the references 0, and more elements, as many as a sum reaches beyond a row.
     pub(crate) exponentials: &'a [f32],
@@ -55,7 +67,7 @@ impl Operation for CostSums<'_> {
         let tail = Tail::new(s, classes);
         let reach = reach_of_row(classes);
         let costs = |label: usize| {
-            let (start, end_start) = (label.wrapping_mul(classes), matrix.len().saturating_sub(reach));
+            let (start, end_start) = (label.wrapping_mul(classes), start_of_end(matrix, classes));
             let of_end = start.checked_sub(end_start).and_then(|start| end.get(start..));
             of_end.or_else(|| matrix.get(start..)).unwrap_or(&[])
         };

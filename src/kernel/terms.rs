@@ -15,7 +15,7 @@
 //! exp(x_k − x_m), adds nothing but numbers that are not negative. 1 − p_m = E/(1 + E), every other p is at most ½.
 
 use super::classes::{Factors, ReadClasses, Weights};
-use super::costs::{CostSums, reach_of_row};
+use super::costs::{CostSums, end_of};
 use super::exp::Exponentials;
 use super::general::MarkRows;
 use super::label_terms::{FocalAndZ, focal_factors};
@@ -23,11 +23,11 @@ use super::limits::FAR_SCALE;
 use super::references::References;
 use super::row_scalars::{Finish, Losses, is_held};
 use super::spread::{FillWeights, Spread, SpreadSums, U};
-use super::sums::{ExcludedSums, REACH};
+use super::sums::ExcludedSums;
 use super::tile::{Batch, Place, ROWS, RowBlock, SMALLEST, Tile, one_by_one, with_tile};
 use super::{chunks_mut, copy, double, part, part_mut, terms_general};
 use crate::backend::Backend;
-use crate::backend::vector::{Driver, Operation, Vector};
+use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
 
@@ -149,9 +149,12 @@ impl<const GRADIENT: bool> Driver for TermRows<'_, '_, GRADIENT> {
 
     fn drive<S: Vector>(mut self, s: S) -> Self::Output {
         let rows = self.batch.rows;
-        with_tile::<5, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
+        with_tile::<4, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
     }
 }
+
+/// Sums read two columns at a time, and so this far beyond a row.
+const TWO: usize = 2 * VIRTUAL_LANES;
 
 /// The blocks of a tile of rows with terms: fewer than the weighted loss takes, since there is more to a row; one where memory
 /// may be small.
@@ -209,21 +212,15 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         Ok(())
     }
 
-    /// Fills those parts of the tile that are the same for all rows: u, or the weights that targets are multiplied by; the end
-    /// of the matrix of costs. Of rows that do not fit, nothing.
+    /// Fills the part of the tile that is the same for all rows: u, or the weights that targets are multiplied by. Of rows that
+    /// do not fit, nothing.
     fn fill<S: Vector>(&self, s: S, tile: &mut Tile<'_>, spread: Option<Spread<'_>>) {
         let (room, classes) = (tile.numbers.len(), self.batch.rows.classes());
-        let mut parts = tile.spare.chunks_exact_mut(room.max(1)).skip(1);
-        let [targets, same] = [(); 2].map(|()| parts.next().unwrap_or_default());
-        let same = part_mut(same, 0, classes);
+        let same = part_mut(tile.spare, room, classes);
         if self.terms.soft.is_some() {
             copy(same, self.batch.rows.class_weights().unwrap_or(&[]));
         } else if let Some(spread) = spread {
             s.run(FillWeights { spread, to: same });
-        }
-        if let Some(matrix) = self.terms.costs {
-            // Vectors would reach beyond it.
-            copy(targets, matrix.get(matrix.len().saturating_sub(reach_of_row(classes))..).unwrap_or(&[]));
         }
     }
 
@@ -263,9 +260,11 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         let room = tile.numbers.len();
         let exponentials = &mut *tile.numbers;
         let mut parts = tile.spare.chunks_exact_mut(room.max(1));
-        let [brought, targets, same, odds] = [(); 4].map(|()| parts.next().unwrap_or_default());
+        let [brought, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
+        // Rows have one or the other.
+        let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         // Where they stand, if vectors can reach beyond the last row.
-        let logits = match batch.as_tile().map(|logits| part(logits, first * classes, len + REACH)) {
+        let logits = match batch.as_tile().map(|logits| part(logits, first * classes, len + TWO)) {
             Some(logits) if !logits.is_empty() => logits,
             _ => {
                 batch.bring(s, place, brought);
@@ -294,8 +293,8 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         let mut u = None;
         if let Some(spread) = spread {
             if let Some(soft) = options.soft {
-                let targets = if batch.rows.are_dense() && soft.len() >= first * classes + len + REACH {
-                    part(soft, first * classes, len + REACH)
+                let targets = if batch.rows.are_dense() && soft.len() >= first * classes + len + TWO {
+                    part(soft, first * classes, len + TWO)
                 } else {
                     batch.bring_targets(s, soft, place, targets);
                     &*targets
@@ -316,7 +315,9 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
             s.run(SpreadSums { u, logits, classes, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
-            let (end, odds) = (&*targets, gradient.then_some(&mut *odds));
+            // Vectors would reach beyond the matrix; the logits are done with.
+            copy(brought, end_of(matrix, classes));
+            let (end, odds) = (&*brought, gradient.then_some(&mut *odds));
             let terms = &mut *terms;
             s.run(CostSums { matrix, end, exponentials, odds, classes, rows: count, blocks, terms });
         }
