@@ -5,7 +5,7 @@
 //! what belongs to a row.
 
 use super::double;
-use super::tile::{ROWS, RowBlock};
+use super::tile::{ROWS, RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
 use core::f64::consts::LN_2;
 
@@ -74,13 +74,16 @@ impl Operation for Apply<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
         let (gamma, lambda) = (f64::from(self.terms.focal), f64::from(self.terms.z_loss));
-        for block in self.blocks {
+        for block in one_by_one(self.blocks) {
             let (log, miss) = (block.log, block.miss);
+            // Not 1 − (1 − p), of which little is left where p is small.
+            let mut p = [0.0; ROWS];
+            for i in 0..ROWS {
+                p[i] = double::exp(-log[i]);
+            }
             let (mut of_loss, mut of_gradient) = ([1.0; ROWS], [1.0; ROWS]);
             if gamma != 0.0 {
-                for i in 0..ROWS {
-                    (of_loss[i], of_gradient[i]) = focal_factors(gamma, double::exp(-log[i]), miss[i], log[i]);
-                }
+                focal_factors(gamma, &p, &miss, &log, &mut of_loss, &mut of_gradient);
             }
             let (mut squares, mut z) = ([0.0; ROWS], [0.0; ROWS]);
             if lambda != 0.0 {
@@ -96,9 +99,7 @@ impl Operation for Apply<'_> {
                 // 0·∞ = 0
                 let of_label = if of_loss[i] == 0.0 { 0.0 } else { of_loss[i] * log[i] };
                 losses[i] = of_label + squares[i];
-                // Not 1 − (1 − p), of which little is left where p is small.
-                let p = double::exp(-log[i]);
-                let of_z = if z[i] == 0.0 || p == 0.0 { 0.0 } else { z[i] * p };
+                let of_z = if z[i] == 0.0 || p[i] == 0.0 { 0.0 } else { z[i] * p[i] };
                 misses[i] = of_gradient[i] * miss[i] - of_z;
                 shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (of_gradient[i] + z[i]) };
             }
@@ -107,17 +108,40 @@ impl Operation for Apply<'_> {
     }
 }
 
-/// (1 − p)^γ and f, from p, 1 − p and −log p.
+/// Fills (1 − p)^γ and f from p, 1 − p and −log p.
 #[inline(always)]
-pub(crate) fn focal_factors(gamma: f64, p: f64, miss: f64, log: f64) -> (f64, f64) {
-    let held = if miss < 1e-300 { 1e-300 } else { miss };
-    let power = double::exp(gamma * double::log(held));
-    let power = if miss == 0.0 { 0.0 } else { power };
-    // The logarithm of a NaN is a number.
-    let power = if miss.is_nan() { f64::NAN } else { power };
-    // Where p is 0 its logarithm may be infinite.
-    let slope = if miss == 0.0 || p == 0.0 { 0.0 } else { gamma * (power / held) * p * log };
-    (power, power + slope)
+pub(crate) fn focal_factors(
+    gamma: f64,
+    p: &[f64; ROWS],
+    miss: &[f64; ROWS],
+    log: &[f64; ROWS],
+    of_loss: &mut [f64; ROWS],
+    of_gradient: &mut [f64; ROWS],
+) {
+    // (1 − p)^γ and (1 − p)^(γ−1)
+    let (mut powers, mut lower) = ([0.0; ROWS], [0.0; ROWS]);
+    if gamma == 2.0 {
+        // The exponent of its authors, without logarithm, exponential and quotient.
+        lower = *miss;
+        for i in 0..ROWS {
+            powers[i] = miss[i] * miss[i];
+        }
+    } else {
+        for i in 0..ROWS {
+            let held = if miss[i] < 1e-300 { 1e-300 } else { miss[i] };
+            let power = double::exp(gamma * double::log(held));
+            let power = if miss[i] == 0.0 { 0.0 } else { power };
+            // The logarithm of a NaN is a number.
+            powers[i] = if miss[i].is_nan() { f64::NAN } else { power };
+            lower[i] = powers[i] / held;
+        }
+    }
+    for i in 0..ROWS {
+        // Where p is 0 its logarithm may be infinite.
+        let slope = if miss[i] == 0.0 || p[i] == 0.0 { 0.0 } else { gamma * lower[i] * p[i] * log[i] };
+        of_loss[i] = powers[i];
+        of_gradient[i] = powers[i] + slope;
+    }
 }
 
 /// log Σ exp, from the sum over the others where they are more than the label, which may be far below.

@@ -375,11 +375,11 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
             }
             let (own, mut loss_factor, mut slope) = (terms.own, terms.own, terms.own);
             if focal != 0.0 {
-                let gamma = f64::from(focal);
+                let (mut of_loss, mut of_gradient) = ([0.0; ROWS], [0.0; ROWS]);
+                focal_factors(f64::from(focal), &p, &q, &of_label, &mut of_loss, &mut of_gradient);
                 for i in 0..ROWS {
-                    let (factor, of_gradient) = focal_factors(gamma, p[i], q[i], of_label[i]);
-                    loss_factor[i] = own[i] * factor;
-                    slope[i] = own[i] * of_gradient;
+                    loss_factor[i] = own[i] * of_loss[i];
+                    slope[i] = own[i] * of_gradient[i];
                 }
             }
             let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
