@@ -66,8 +66,9 @@ impl Operation for CostSums<'_> {
         let Self { matrix, end, exponentials, mut odds, classes, rows, blocks, terms } = self;
         let tail = Tail::new(s, classes);
         let reach = reach_of_row(classes);
+        let end_start = start_of_end(matrix, classes);
         let costs = |label: usize| {
-            let (start, end_start) = (label.wrapping_mul(classes), start_of_end(matrix, classes));
+            let start = label.wrapping_mul(classes);
             let of_end = start.checked_sub(end_start).and_then(|start| end.get(start..));
             of_end.or_else(|| matrix.get(start..)).unwrap_or(&[])
         };
