@@ -9,6 +9,8 @@ mod pulp;
     allow(dead_code, reason = "one lane, or both ways to add a product, are not asked for")
 )]
 mod scalar;
+#[cfg(test)]
+mod sixteen;
 pub(crate) mod vector;
 #[cfg(test)]
 mod vector_tests;
@@ -48,6 +50,8 @@ enum Kind {
     Baseline,
     ScalarFused,
     Scalar,
+    #[cfg(test)]
+    Sixteen,
 }
 
 /// The kinds that are compiled, from the fastest to the slowest. Where there are always vectors, one lane is compiled only
@@ -80,6 +84,8 @@ const KINDS: &[Kind] = &[
     if scalar::HARDWARE_FMA { Kind::ScalarFused } else { Kind::Scalar },
     #[cfg(any(all(feature = "scalar", not(rwwce_only)), rwwce_only = "scalar"))]
     if scalar::HARDWARE_FMA { Kind::Scalar } else { Kind::ScalarFused },
+    #[cfg(test)]
+    Kind::Sixteen,
 ];
 
 impl Kind {
@@ -148,12 +154,18 @@ impl Backend {
             Kind::Baseline => "sse2",
             Kind::ScalarFused => "scalar-fma",
             Kind::Scalar => "scalar",
+            #[cfg(test)]
+            Kind::Sixteen => "sixteen",
         }
     }
 
     /// Whether a multiply-add rounds once (AVX-512, AVX2, NEON, `scalar-fma`) or twice (SSE2, simd128, `scalar`).
     #[must_use]
     pub const fn is_fused(self) -> bool {
+        #[cfg(test)]
+        if matches!(self.0, Kind::Sixteen) {
+            return true;
+        }
         matches!(self.0, Kind::Avx512 | Kind::Avx2 | Kind::Neon | Kind::ScalarFused)
     }
 
@@ -175,6 +187,8 @@ impl Backend {
     #[inline]
     pub(crate) fn drive<D: Driver>(self, driver: D) -> D::Output {
         match self.0 {
+            #[cfg(test)]
+            Kind::Sixteen => driver.drive(sixteen::Sixteen),
             #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx512")))]
             Kind::Avx512 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V4.
