@@ -78,7 +78,7 @@ impl Operation for CostSums<'_> {
                 s,
                 &tail,
                 classes,
-                &mut sums,
+                [&mut sums],
                 #[inline(always)]
                 |lane| {
                     let share = s.splat(block.share[lane] as f32);
@@ -92,7 +92,7 @@ impl Operation for CostSums<'_> {
                 #[inline(always)]
                 |(share, (e, costs)), at| {
                     let e = s.load(*e, at);
-                    s.mul(s.mul(s.load(*costs, at), e), log_over_p(s, s.mul(e, *share)))
+                    [s.mul(s.mul(s.load(*costs, at), e), log_over_p(s, s.mul(e, *share)))]
                 },
             );
             for ((to, sum), share) in terms.costs.iter_mut().zip(sums).zip(block.share) {
@@ -122,11 +122,11 @@ impl Operation for CostSums<'_> {
                 s,
                 &tail,
                 classes,
-                &mut sums,
+                [&mut sums],
                 #[inline(always)]
                 |lane| twos(odds, (first + lane) * classes, classes),
                 #[inline(always)]
-                |odds, at| s.load(*odds, at),
+                |odds, at| [s.load(*odds, at)],
             );
             for ((to, sum), share) in terms.odds.iter_mut().zip(sums).zip(block.share) {
                 *to = sum * share;

@@ -160,51 +160,37 @@ impl Operation for SpreadSums<'_> {
                     s,
                     &tail,
                     classes,
-                    &mut terms.gaps,
+                    [&mut terms.gaps],
                     #[inline(always)]
                     |lane| {
                         let (largest, start) = gap(lane);
                         core::iter::repeat(largest).zip(twos(logits, start, classes).zip(twos(u.rows, 0, classes)))
                     },
                     #[inline(always)]
-                    |(largest, (x, u)), at| s.mul(s.load(*u, at), s.sub(*largest, s.load(*x, at))),
+                    |(largest, (x, u)), at| [s.mul(s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
                 );
                 continue;
             }
-            let reference = |lane: usize| s.splat(block.class[lane] as f32);
             let weights = u.weights.unwrap_or(u.rows);
             sums_of_terms(
                 s,
                 &tail,
                 classes,
-                &mut terms.gaps,
+                [&mut terms.gaps, &mut terms.others],
                 #[inline(always)]
                 |lane| {
                     let (largest, start) = gap(lane);
-                    core::iter::repeat(largest).zip(
-                        twos(logits, start, classes).zip(twos(u.rows, start, classes).zip(twos(weights, 0, classes))),
-                    )
+                    let of_row = (largest, s.splat(block.class[lane] as f32));
+                    let (x, q) = (twos(logits, start, classes), twos(u.rows, start, classes));
+                    let numbered = (0..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(twos(weights, 0, classes))));
+                    core::iter::repeat(of_row).zip(numbered)
                 },
                 #[inline(always)]
-                |(largest, (x, (q, w))), at| s.mul(u.of_two(s, *q, *w, at), s.sub(*largest, s.load(*x, at))),
-            );
-            sums_of_terms(
-                s,
-                &tail,
-                classes,
-                &mut terms.others,
-                #[inline(always)]
-                |lane| {
-                    let start = (first + lane) * classes;
-                    let numbered = (0..)
-                        .step_by(2 * VIRTUAL_LANES)
-                        .zip(twos(u.rows, start, classes).zip(twos(weights, 0, classes)));
-                    core::iter::repeat(reference(lane)).zip(numbered)
-                },
-                #[inline(always)]
-                |(reference, (class, (q, w))), at| {
+                |((largest, reference), (class, (x, (q, w)))), at| {
+                    let u = u.of_two(s, *q, *w, at);
                     let classes = s.add(s.lanes(), s.splat((class + at) as f32));
-                    s.select(s.equal(classes, *reference), s.splat(0.0), u.of_two(s, *q, *w, at))
+                    let other = s.select(s.equal(classes, *reference), s.splat(0.0), u);
+                    [s.mul(u, s.sub(*largest, s.load(*x, at))), other]
                 },
             );
         }
@@ -247,14 +233,25 @@ impl Operation for WeighSoftRows<'_> {
                 let columns = part(targets, start, classes - rest).as_chunks::<VIRTUAL_LANES>().0;
                 if let Some(of_classes) = of_classes {
                     for (q, w) in columns.iter().zip(of_classes.as_chunks::<VIRTUAL_LANES>().0) {
+                        let (mut targets, mut products) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
                         for i in 0..VIRTUAL_LANES {
-                            lanes[i] += f64::from(q[i]) * f64::from(w[i]);
+                            targets[i] = f64::from(q[i]);
+                        }
+                        for i in 0..VIRTUAL_LANES {
+                            products[i] = targets[i] * f64::from(w[i]);
+                        }
+                        for i in 0..VIRTUAL_LANES {
+                            lanes[i] += products[i];
                         }
                     }
                 } else {
                     for q in columns {
+                        let mut targets = [0.0; VIRTUAL_LANES];
                         for i in 0..VIRTUAL_LANES {
-                            lanes[i] += f64::from(q[i]);
+                            targets[i] = f64::from(q[i]);
+                        }
+                        for i in 0..VIRTUAL_LANES {
+                            lanes[i] += targets[i];
                         }
                     }
                 }

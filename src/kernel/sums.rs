@@ -8,8 +8,8 @@ use crate::backend::Backend;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
-use super::part;
 use super::tile::{ROWS, RowBlock, rows_of_blocks};
+use super::{part, part_mut};
 
 /// The number of classes that are added in f32.
 pub(crate) const BLOCK: usize = 128;
@@ -17,6 +17,7 @@ pub(crate) const BLOCK: usize = 128;
 pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { 2 * VIRTUAL_LANES };
 
 /// A block of columns: the sums of the even ones, then those of the odd ones.
+#[derive(Clone, Copy)]
 struct Columns<S: Vector>([S::F; 2 * VIRTUAL_LANES]);
 
 impl<S: Vector> Columns<S> {
@@ -306,58 +307,76 @@ fn copy_vectors<F: Copy>(to: &mut [F], from: &[F]) {
     }
 }
 
-/// Fills the sums of the terms of some rows, which come two columns at a time: `row(lane)` goes through what the terms of a
-/// row are made of, and `term(two, at)` makes a vector of them. What comes after the last term of a row does not matter.
+/// Fills sums of the terms of some rows, which come two columns at a time: `row(lane)` goes through what the terms of a row
+/// are made of, and `terms(two, at)` makes a vector of them for each sum. What comes after the last term of a row does not
+/// matter.
 #[inline(always)]
-pub(crate) fn sums_of_terms<S: Vector, I: Iterator>(
+pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
     tail: &Tail<S>,
     classes: usize,
-    sums: &mut [f64; ROWS],
+    sums: [&mut [f64; ROWS]; N],
     mut row: impl FnMut(usize) -> I,
-    term: impl Fn(&I::Item, usize) -> S::F,
+    terms: impl Fn(&I::Item, usize) -> [S::F; N],
 ) {
     if S::WIDE && classes <= BLOCK {
-        return sums_of_rows(
-            s,
-            sums,
-            #[inline(always)]
-            |lane| columns_of_terms(s, tail, classes, &mut row(lane), &term).folded(s, classes),
-        );
+        for first in (0..ROWS).step_by(S::LANES) {
+            let mut of_rows = [[s.splat(0.0); VIRTUAL_LANES]; N];
+            for lane in 0..S::LANES {
+                let columns = columns_of_terms(s, tail, classes, &mut row(first + lane), &terms);
+                for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
+                    let of_row = of_rows.get_mut(lane * S::OF_EIGHT..).unwrap_or(&mut []);
+                    copy_vectors(part_mut(of_row, 0, S::OF_EIGHT), &columns.folded(s, classes));
+                }
+            }
+            for number in 0..N {
+                let of_lanes = s.sums(&of_rows[number]);
+                for (to, sum) in part_mut(sums[number], first, S::LANES).iter_mut().zip(of_lanes) {
+                    *to = sum;
+                }
+            }
+        }
+        return;
     }
-    for (lane, total) in sums.iter_mut().enumerate() {
-        let mut twos = row(lane);
-        *total = 0.0;
+    for lane in 0..ROWS {
+        let (mut twos, mut totals) = (row(lane), [0.0; N]);
         for first in (0..classes).step_by(BLOCK) {
             let len = BLOCK.min(classes - first);
-            *total += columns_of_terms(s, tail, len, &mut twos, &term).total(s, len);
+            let columns = columns_of_terms(s, tail, len, &mut twos, &terms);
+            for (total, columns) in totals.iter_mut().zip(columns) {
+                *total += columns.total(s, len);
+            }
+        }
+        for number in 0..N {
+            sums[number][lane] = totals[number];
         }
     }
 }
 
 /// The columns of the next `len` terms, at most [`BLOCK`].
 #[inline(always)]
-fn columns_of_terms<S: Vector, I: Iterator>(
+fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
     tail: &Tail<S>,
     len: usize,
     twos: &mut I,
-    term: &impl Fn(&I::Item, usize) -> S::F,
-) -> Columns<S> {
-    let mut columns = Columns::new(s);
+    terms: &impl Fn(&I::Item, usize) -> [S::F; N],
+) -> [Columns<S>; N] {
+    let mut columns = [Columns::new(s); N];
     for first in (0..len).step_by(2 * VIRTUAL_LANES) {
         let Some(two) = twos.next() else { break };
         let left = len - first;
-        columns.add(
-            s,
-            left,
-            #[inline(always)]
-            |at| {
-                let terms = term(&two, at);
+        for vector in 0..2 * S::GROUPS {
+            let at = vector * S::LANES;
+            if at >= left {
+                break;
+            }
+            for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
                 let is_whole = !S::WIDE || left >= 2 * VIRTUAL_LANES;
-                if is_whole { terms } else { s.select(tail.masks[at / S::LANES], terms, s.splat(0.0)) }
-            },
-        );
+                let term = if is_whole { term } else { s.select(tail.masks[vector], term, s.splat(0.0)) };
+                columns.0[vector] = s.add(columns.0[vector], term);
+            }
+        }
     }
     columns
 }
