@@ -315,7 +315,7 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
     tail: &Tail<S>,
     classes: usize,
-    sums: [&mut [f64; ROWS]; N],
+    mut sums: [&mut [f64; ROWS]; N],
     mut row: impl FnMut(usize) -> I,
     terms: impl Fn(&I::Item, usize) -> [S::F; N],
 ) {
@@ -329,9 +329,8 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
                     copy_vectors(part_mut(of_row, 0, S::OF_EIGHT), &columns.folded(s, classes));
                 }
             }
-            for number in 0..N {
-                let of_lanes = s.sums(&of_rows[number]);
-                for (to, sum) in part_mut(sums[number], first, S::LANES).iter_mut().zip(of_lanes) {
+            for (sums, of_rows) in sums.iter_mut().zip(&of_rows) {
+                for (to, sum) in part_mut(&mut sums[..], first, S::LANES).iter_mut().zip(s.sums(of_rows)) {
                     *to = sum;
                 }
             }
@@ -347,8 +346,8 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
                 *total += columns.total(s, len);
             }
         }
-        for number in 0..N {
-            sums[number][lane] = totals[number];
+        for (to, total) in sums.iter_mut().filter_map(|sums| sums.get_mut(lane)).zip(totals) {
+            *to = total;
         }
     }
 }
