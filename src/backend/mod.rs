@@ -9,7 +9,7 @@ mod pulp;
     allow(dead_code, reason = "one lane, or both ways to add a product, are not asked for")
 )]
 mod scalar;
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod sixteen;
 pub(crate) mod vector;
 #[cfg(test)]
@@ -50,7 +50,7 @@ enum Kind {
     Baseline,
     ScalarFused,
     Scalar,
-    #[cfg(test)]
+    #[cfg(all(test, target_arch = "x86_64"))]
     Sixteen,
 }
 
@@ -84,7 +84,7 @@ const KINDS: &[Kind] = &[
     if scalar::HARDWARE_FMA { Kind::ScalarFused } else { Kind::Scalar },
     #[cfg(any(all(feature = "scalar", not(rwwce_only)), rwwce_only = "scalar"))]
     if scalar::HARDWARE_FMA { Kind::Scalar } else { Kind::ScalarFused },
-    #[cfg(test)]
+    #[cfg(all(test, target_arch = "x86_64"))]
     Kind::Sixteen,
 ];
 
@@ -154,7 +154,7 @@ impl Backend {
             Kind::Baseline => "sse2",
             Kind::ScalarFused => "scalar-fma",
             Kind::Scalar => "scalar",
-            #[cfg(test)]
+            #[cfg(all(test, target_arch = "x86_64"))]
             Kind::Sixteen => "sixteen",
         }
     }
@@ -162,7 +162,7 @@ impl Backend {
     /// Whether a multiply-add rounds once (AVX-512, AVX2, NEON, `scalar-fma`) or twice (SSE2, simd128, `scalar`).
     #[must_use]
     pub const fn is_fused(self) -> bool {
-        #[cfg(test)]
+        #[cfg(all(test, target_arch = "x86_64"))]
         if matches!(self.0, Kind::Sixteen) {
             return true;
         }
@@ -187,7 +187,7 @@ impl Backend {
     #[inline]
     pub(crate) fn drive<D: Driver>(self, driver: D) -> D::Output {
         match self.0 {
-            #[cfg(test)]
+            #[cfg(all(test, target_arch = "x86_64"))]
             Kind::Sixteen => driver.drive(sixteen::Sixteen),
             #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx512")))]
             Kind::Avx512 => {
