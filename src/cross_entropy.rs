@@ -5,7 +5,8 @@ use crate::error::{Argument, Error, check_cost, check_finite, check_length, chec
 use crate::kernel::classes::{WeighRows, Weights};
 use crate::kernel::label_terms::{LabelTerms, Plain};
 use crate::kernel::spread::WeighSoftRows;
-use crate::kernel::terms::{TermRows, Terms};
+use crate::kernel::term_scalars::Terms;
+use crate::kernel::terms::TermRows;
 use crate::kernel::tile::Batch;
 use crate::kernel::weighted::WeightedRows;
 use crate::label::Label;

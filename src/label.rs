@@ -1,7 +1,7 @@
 //! The integer types that a label may have.
 
 use crate::backend::Backend;
-use crate::kernel::tile::ROWS;
+use crate::kernel::limits::ROWS;
 
 /// Labels of any of the types, so that the kernels are compiled once and not once for each.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use crate::backend::vector::VIRTUAL_LANES;
 use crate::error::{Argument, Error, check_finite, check_length};
-use crate::kernel::tile::ROWS;
+use crate::kernel::limits::ROWS;
 
 /// How the losses of the rows become one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,8 +3,9 @@
 
 use super::elementary_tests::Run;
 use super::exp::GENERAL_WAY_ONLY;
-use super::sums::{BLOCK, ExcludedSums, REACH, Tail, sum, sum_of};
-use super::tile::{ROWS, RowBlock};
+use super::limits::{BLOCK, REACH, ROWS};
+use super::sums::{ExcludedSums, Tail, sum, sum_of};
+use super::tile::RowBlock;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::{Backend, CrossEntropy};
 use std::println;

@@ -3,10 +3,10 @@
 //! With e = exp(−|z|) the smaller of σ(z) and 1 − σ(z) is e/(1 + e), the larger 1/(1 + e), and −log σ(z) =
 //! max(−z, 0) + log(1 + e): nothing is subtracted.
 
+use super::limits::ROWS;
 use core::num::NonZero;
 
 use super::double;
-use super::tile::ROWS;
 use super::{copy, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::logits::Logits;

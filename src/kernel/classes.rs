@@ -1,7 +1,7 @@
 //! Classes and weights of a tile of rows: labels of every type are read here, checked and added up in one reading.
 
-use super::few_rows::FEW;
-use super::tile::{ROWS, RowBlock, one_by_one, with_tile};
+use super::limits::{FEW, ROWS};
+use super::tile::{RowBlock, one_by_one, with_tile};
 use super::{part, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::error::Error;

@@ -2,8 +2,9 @@
 //! each row where rows are long, the exponential of the label and its element of the gradient, is a mask.
 
 use super::exp::Exponentials;
-use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
-use super::weighted::mark;
+use super::general::mark;
+use super::limits::ROWS;
+use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 

@@ -3,9 +3,10 @@
 //! For every class but the reference p ≤ ½, so that −log(1 − p) = p·g(p) with a polynomial. What p is made of, the
 //! exponential and what makes it a probability, is multiplied last, in f64: no product leaves its range before.
 
+use super::limits::ROWS;
 use super::sums::{Tail, sums_of_terms, twos};
-use super::terms::TermBlock;
-use super::tile::{ROWS, RowBlock, rows_of_blocks};
+use super::term_scalars::TermBlock;
+use super::tile::{RowBlock, rows_of_blocks};
 use super::{double, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 

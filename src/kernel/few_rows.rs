@@ -3,16 +3,13 @@
 
 use super::classes::{Weights, row_weight};
 use super::exp::{ExpInParts, all_in_range, exp_in_range};
+use super::limits::{FEW, SHORT};
 use super::sums::sum_of;
 use super::{log1p, part};
 use crate::backend::vector::{Operation, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
 use crate::rows::Rows;
-
-/// The number of rows up to which this is faster than a tile, and that of their classes.
-pub(crate) const FEW: usize = 3;
-pub(crate) const SHORT: usize = 32;
 
 /// Losses and weights of [`FEW`] rows at most, each within [`SHORT`] and not of two classes. `false`, and nothing is
 /// written, where a logit is out of range.

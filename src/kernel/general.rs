@@ -5,11 +5,11 @@
 use super::double::{self, power_of_two};
 use super::exp::{Exp, Reference, all_in_range, exp_in_range};
 use super::label_terms::LabelTerms;
-use super::limits::{FAR_SCALE, RAISE};
+use super::limits::{BLOCK, FAR_SCALE, RAISE, ROWS};
 use super::references::largest;
 use super::row_scalars::{Finish, is_held};
-use super::sums::{BLOCK, Tail, sum};
-use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
+use super::sums::{Tail, sum};
+use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
@@ -451,5 +451,16 @@ impl Operation for MarkRows<'_> {
                 block.general |= 1 << (row % ROWS);
             }
         }
+    }
+}
+
+/// Marks the rows that have a logit out of range, or all where that cannot be told any more: the general way returns the
+/// same bits.
+#[cold]
+#[inline(never)]
+pub(crate) fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) {
+    match logits {
+        Some(logits) => s.run(MarkRows { logits, classes, blocks }),
+        None => blocks.iter_mut().for_each(|block| block.general = u32::MAX),
     }
 }

@@ -5,7 +5,9 @@
 //! what belongs to a row.
 
 use super::double;
-use super::tile::{ROWS, RowBlock, one_by_one};
+use super::limits::ROWS;
+use super::row_scalars::Finish;
+use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
 use core::f64::consts::LN_2;
 
@@ -149,4 +151,15 @@ pub(crate) fn focal_factors(
 fn log_sum_exp(logit: f32, shift: f32, power: f32, sum: f64, miss: f64, log: f64) -> f64 {
     let of_others = double::log(sum / miss) + (f64::from(shift) - f64::from(power) * LN_2);
     if miss > 0.5 { of_others } else { f64::from(logit) + log }
+}
+
+/// What belongs to rows whose sums are known.
+#[inline(always)]
+pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(s: S, terms: L, blocks: &mut [RowBlock]) {
+    if L::NONE {
+        s.run(Finish::<GRADIENT, false> { blocks });
+    } else {
+        s.run(Finish::<true, false> { blocks: &mut *blocks });
+        terms.apply(s, blocks);
+    }
 }

@@ -1,4 +1,24 @@
-//! Every numeric limit of the kernel, with its derivation.
+//! Every numeric limit of the kernel, with its derivation, and the sizes of what is computed at once.
+
+use crate::backend::Backend;
+use crate::backend::vector::VIRTUAL_LANES;
+
+/// The rows of a block: as many as there are virtual lanes; one where memory is small, since every phase holds some numbers of
+/// each of them.
+pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANES };
+
+/// The number of classes that are added in f32.
+pub(crate) const BLOCK: usize = 128;
+
+/// Vectors reach at most this far beyond a row: two columns. One lane does not.
+pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { 2 * VIRTUAL_LANES };
+
+/// The logits of the only tile of small memories.
+pub(crate) const SMALLEST: usize = 128;
+
+/// The number of rows up to which this is faster than a tile, and that of their classes.
+pub(crate) const FEW: usize = 3;
+pub(crate) const SHORT: usize = 32;
 
 /// exp(x) for x·log2 e rounded to an integer k in [−64, 63] is computed without a reference: 64 is the bias that makes
 /// such a k a number of 7 bits ([`super::exp::Exponentials`]). Sums of 2⁵⁷ of them stay within f32, and quotients of two

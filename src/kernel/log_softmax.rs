@@ -2,11 +2,11 @@
 
 use super::exp::Exponentials;
 use super::general::{self, Group, MarkRows};
-use super::limits::POWERS;
+use super::limits::{POWERS, ROWS};
 use super::references::References;
 use super::row_scalars::Finish;
 use super::sums::ExcludedSums;
-use super::tile::{Batch, Place, ROWS, RowBlock, Tile, with_tile};
+use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks, chunks_mut, double, part, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 

@@ -3,11 +3,11 @@
 
 use super::exp::{Exponentials, all_in_range, exp_in_range};
 use super::general;
-use super::label_terms::LabelTerms;
+use super::label_terms::{LabelTerms, finish};
+use super::limits::{BLOCK, ROWS};
 use super::row_scalars::Scales;
-use super::sums::{BLOCK, Tail, sum};
-use super::tile::{Batch, Place, ROWS, RowBlock, Tile};
-use super::weighted::finish;
+use super::sums::{Tail, sum};
+use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::rows::Rows;

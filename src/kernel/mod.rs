@@ -49,6 +49,7 @@ pub(crate) mod references;
 pub(crate) mod row_scalars;
 pub(crate) mod spread;
 pub(crate) mod sums;
+pub(crate) mod term_scalars;
 pub(crate) mod terms;
 pub(crate) mod terms_general;
 pub(crate) mod tile;

@@ -9,10 +9,10 @@
 //! added one by one with Kahan's compensation, so that its bits do not depend on how it is cut.
 
 use super::exp::{Exp, LN2_HI, LN2_LO, ROUND, Reference, exp_rest};
+use super::limits::{BLOCK, ROWS};
 use super::log_of_pair::Reduced;
 use super::pair::{Pair, fast_two_sum, product, scaled, two_prod, two_sum};
-use super::sums::BLOCK;
-use super::tile::{Batch, Place, ROWS, Tile};
+use super::tile::{Batch, Place, Tile};
 use super::{copy, part, part_mut};
 use crate::backend::vector::{OneLane, Vector};
 

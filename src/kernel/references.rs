@@ -1,7 +1,8 @@
 //! The largest logit of each row and its class, the reference of losses that need every log p.
 
+use super::limits::ROWS;
 use super::part;
-use super::tile::{ROWS, RowBlock};
+use super::tile::RowBlock;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Fills the reference of each row, and its logit.

@@ -1,8 +1,8 @@
 //! What belongs to a row, in f64: from the sum of its exponentials to its loss and to the factors of its gradient.
 
 use super::exp::ExpInParts;
-use super::limits::POWERS;
-use super::tile::{ROWS, RowBlock, one_by_one};
+use super::limits::{POWERS, ROWS};
+use super::tile::{RowBlock, one_by_one};
 use super::{double, log1p};
 use crate::backend::vector::{Operation, Vector};
 use crate::reduction::Tally;

@@ -1,9 +1,10 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::classes::Weights;
+use super::limits::ROWS;
 use super::sums::{Tail, sums_of_terms, twos};
-use super::terms::{TermBlock, Terms};
-use super::tile::{ROWS, RowBlock};
+use super::term_scalars::{TermBlock, Terms};
+use super::tile::RowBlock;
 use super::{chunks, chunks_mut, copy, part};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;

@@ -4,17 +4,12 @@
 //! the odd columns of 16 are added in f32, one after the other, and then to each other; lanes j and j + 8 follow in f32, lanes
 //! j and j + 4, j and j + 2, then 0 and 1 in f64, and so do the blocks. A missing element at the end counts as 0.
 
-use crate::backend::Backend;
+use super::limits::{BLOCK, ROWS};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
-use super::tile::{ROWS, RowBlock, rows_of_blocks};
+use super::tile::{RowBlock, rows_of_blocks};
 use super::{part, part_mut};
-
-/// The number of classes that are added in f32.
-pub(crate) const BLOCK: usize = 128;
-/// Vectors reach at most this far beyond a row: two columns. One lane does not.
-pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { 2 * VIRTUAL_LANES };
 
 /// A block of columns: the sums of the even ones, then those of the odd ones.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use super::general::{
     Group, RAISED_UNIT, RaisedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far,
 };
 use super::spread::Spread;
-use super::terms::{FinishTerms, NO_LABEL, TermBlock, Terms};
+use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, double, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};

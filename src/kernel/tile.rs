@@ -1,17 +1,13 @@
 //! A tile: some rows of f32 in the first cache, and what is known of each of them. The one place that knows layouts and
 //! types of logits: they are brought into the tile, and gradients are sent to where they belong.
 
-use super::sums::REACH;
+use super::limits::{REACH, ROWS, SMALLEST};
 use super::{copy, part, part_mut};
 use crate::backend::Backend;
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Operation, Vector};
 use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::Rows;
-
-/// The rows of a block: as many as there are virtual lanes; one where memory is small, since every phase holds some numbers of
-/// each of them.
-pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANES };
 
 /// What is known of some rows, one a lane, the same number for all.
 #[derive(Clone)]
@@ -112,8 +108,6 @@ const MEDIUM: (usize, usize) = (1024, 4);
 /// A few rows, for which setting more to zero would take longer than computing them. In small memories the only tile, with one
 /// block where it has many parts.
 const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (256, 1) };
-/// The logits of the only tile of small memories.
-pub(crate) const SMALLEST: usize = 128;
 
 /// Calls `work` with a tile that is as large as a call with so many rows can use, and has so many `PARTS`. Not inlined,
 /// so that a program does not have room for several tiles.

@@ -1,7 +1,8 @@
 //! Rows of two classes: softplus of the gap between the other logit and that of the label, which is held exactly.
 
 use super::exp;
-use super::tile::{ROWS, RowBlock};
+use super::limits::ROWS;
+use super::tile::RowBlock;
 use super::{copy, part};
 use crate::backend::vector::{Operation, Vector};
 use crate::kernel::{limits::LEAST_GAP, log1p};

@@ -5,12 +5,13 @@
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::exp::Exponentials;
-use super::few_rows::{FEW, FewRows, SHORT};
-use super::general::{self, MarkRows};
-use super::label_terms::LabelTerms;
-use super::row_scalars::{AddLosses, Finish, Losses, Scales};
-use super::sums::{ExcludedSums, REACH};
-use super::tile::{Batch, Place, ROWS, RowBlock, Tile, with_tile};
+use super::few_rows::FewRows;
+use super::general::{self};
+use super::label_terms::{LabelTerms, finish};
+use super::limits::{FEW, REACH, ROWS, SHORT};
+use super::row_scalars::{AddLosses, Losses, Scales};
+use super::sums::ExcludedSums;
+use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{TwoClassGradient, TwoClasses};
 use super::{chunks_mut, columns, copy, long_rows, one_lane, part, part_mut};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
@@ -129,7 +130,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             }
             in_range = s.run(Exponentials { logits: dense, to: tile.numbers, count: len });
             if !in_range {
-                mark(s, dense, classes, blocks);
+                general::mark(s, dense, classes, blocks);
             }
             s.run(ExcludedSums { logits: dense, exponentials: tile.numbers, classes, rows: count, blocks });
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
@@ -162,7 +163,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len + REACH)?;
         let in_range = s.run(Exponentials { logits: Some(logits), to: &mut *exponentials, count: len });
         if !in_range {
-            mark(s, Some(logits), classes, blocks);
+            general::mark(s, Some(logits), classes, blocks);
         }
         s.run(ExcludedSums { logits: Some(logits), exponentials: &mut *exponentials, classes, rows: count, blocks });
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
@@ -205,28 +206,6 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         }
         let place = Place { first, rows: count, start: 0, width: classes };
         self.batch.send_unmarked(place, tile.numbers, blocks);
-    }
-}
-
-/// What belongs to rows whose sums are known.
-#[inline(always)]
-pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(s: S, terms: L, blocks: &mut [RowBlock]) {
-    if L::NONE {
-        s.run(Finish::<GRADIENT, false> { blocks });
-    } else {
-        s.run(Finish::<true, false> { blocks: &mut *blocks });
-        terms.apply(s, blocks);
-    }
-}
-
-/// Marks the rows that have a logit out of range, or all where that cannot be told any more: the general way returns the
-/// same bits.
-#[cold]
-#[inline(never)]
-pub(crate) fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) {
-    match logits {
-        Some(logits) => s.run(MarkRows { logits, classes, blocks }),
-        None => blocks.iter_mut().for_each(|block| block.general = u32::MAX),
     }
 }
 

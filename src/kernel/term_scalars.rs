@@ -1,0 +1,283 @@
+//! The terms of a loss that is not the weighted one alone, and what they make of what belongs to a row: its loss and the factors
+//! of its gradient. The formulas are in [`super::terms`].
+
+use super::double;
+use super::label_terms::{FocalAndZ, focal_factors};
+use super::limits::{FAR_SCALE, ROWS};
+use super::row_scalars::is_held;
+use super::tile::{RowBlock, one_by_one};
+use crate::backend::vector::{Operation, Vector};
+
+/// The options that make up the loss of a row, validated.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    /// Target probabilities, shaped as the logits.
+    pub(crate) soft: Option<&'a [f32]>,
+    /// ε
+    pub(crate) smoothing: f32,
+    /// fp, `[C, C]`
+    pub(crate) costs: Option<&'a [f32]>,
+    /// γ
+    pub(crate) focal: f32,
+    /// λ
+    pub(crate) z_loss: f32,
+}
+
+impl Terms<'_> {
+    /// Whether the loss is the weighted one.
+    pub(crate) fn are_plain(&self) -> bool {
+        let Self { soft, smoothing, costs, focal, z_loss } = *self;
+        soft.is_none() && smoothing == 0.0 && costs.is_none() && focal == 0.0 && z_loss == 0.0
+    }
+
+    /// The terms, if they are those of the label and of the row as a whole.
+    pub(crate) fn of_label_alone(&self) -> Option<FocalAndZ> {
+        let Self { focal, z_loss, .. } = *self;
+        (!self.has_spread() && self.costs.is_none()).then_some(FocalAndZ { focal, z_loss })
+    }
+
+    /// Whether there is a Σ_c u_c·(−log p_c).
+    pub(crate) fn has_spread(&self) -> bool {
+        self.soft.is_some() || self.smoothing != 0.0
+    }
+
+    /// 1 − ε
+    pub(crate) fn kept(&self) -> f64 {
+        1.0 - f64::from(self.smoothing)
+    }
+
+    /// ε/C
+    pub(crate) fn evenly(&self, classes: usize) -> f64 {
+        f64::from(self.smoothing) / classes as f64
+    }
+}
+
+/// What the terms add to what is known of the rows of a block.
+#[derive(Clone)]
+pub(crate) struct TermBlock {
+    /// y, or [`NO_LABEL`].
+    pub(crate) label: [usize; ROWS],
+    /// x_y
+    pub(crate) label_logit: [f32; ROWS],
+    /// a
+    pub(crate) own: [f64; ROWS],
+    /// u of the label and of the reference.
+    pub(crate) u_label: [f64; ROWS],
+    pub(crate) u_reference: [f64; ROWS],
+    /// Σ_{c≠m} u_c and Σ_c u_c·(x_m − x_c)
+    pub(crate) others: [f64; ROWS],
+    pub(crate) gaps: [f64; ROWS],
+    /// fp[y, m]
+    pub(crate) cost_reference: [f64; ROWS],
+    /// log E, where there are costs.
+    pub(crate) log_excluded: [f64; ROWS],
+    /// Σ_{j≠m} fp[y,j]·(−log(1 − p_j)) and Σ_{j≠m} σ_j
+    pub(crate) costs: [f64; ROWS],
+    pub(crate) odds: [f64; ROWS],
+    /// What makes an exponential the part of the gradient that is proportional to it, but for σ.
+    pub(crate) scale: [f64; ROWS],
+    /// The element of the gradient of the label.
+    pub(crate) at_label: [f32; ROWS],
+    /// What makes an exponential a probability times the factor of the row, and that factor.
+    pub(crate) weighed_probability: [f32; ROWS],
+    pub(crate) factor: [f32; ROWS],
+    /// The marked rows of which only the gradient is left to the general way: their losses are those of a call without one.
+    pub(crate) loss_is_known: u32,
+}
+
+/// The label of a row that has none.
+pub(crate) const NO_LABEL: usize = usize::MAX;
+
+impl TermBlock {
+    pub(crate) const EMPTY: Self = {
+        let (zeros, numbers) = ([0.0; ROWS], [0.0; ROWS]);
+        Self {
+            label: [NO_LABEL; ROWS],
+            label_logit: numbers,
+            own: zeros,
+            u_label: zeros,
+            u_reference: zeros,
+            others: zeros,
+            gaps: zeros,
+            cost_reference: zeros,
+            log_excluded: zeros,
+            costs: zeros,
+            odds: zeros,
+            scale: zeros,
+            at_label: numbers,
+            weighed_probability: numbers,
+            factor: numbers,
+            loss_is_known: 0,
+        }
+    };
+}
+
+/// Fills the losses (as `log`) and, for gradients, what its elements are made of. Rows for which f32 is too small are marked.
+pub(crate) struct FinishTerms<'a, const GRADIENT: bool> {
+    pub(crate) options: &'a Terms<'a>,
+    /// Whether there is one, if there may be.
+    pub(crate) gradient: bool,
+    /// That of a class where there is a spread.
+    pub(crate) largest_weight: f64,
+    pub(crate) blocks: &'a mut [RowBlock],
+    pub(crate) terms: &'a mut [TermBlock],
+}
+
+impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Terms { focal, z_loss, costs: matrix, .. } = *self.options;
+        for (block, terms) in one_by_one(self.blocks).zip(self.terms) {
+            let is_reference = is_reference(block, terms);
+            let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.miss);
+            let (mut of_label, mut p, mut q) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+            for i in 0..ROWS {
+                let gap = f64::from(logit[i]) - f64::from(label_logit[i]);
+                of_label[i] = if is_reference[i] { log[i] } else { gap + log[i] };
+            }
+            if GRADIENT || focal != 0.0 {
+                for i in 0..ROWS {
+                    p[i] = double::exp(-of_label[i]);
+                    q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
+                }
+            }
+            let (own, mut loss_factor, mut slope) = (terms.own, terms.own, terms.own);
+            if focal != 0.0 {
+                let (mut of_loss, mut of_gradient) = ([0.0; ROWS], [0.0; ROWS]);
+                focal_factors(f64::from(focal), &p, &q, &of_label, &mut of_loss, &mut of_gradient);
+                for i in 0..ROWS {
+                    loss_factor[i] = own[i] * of_loss[i];
+                    slope[i] = own[i] * of_gradient[i];
+                }
+            }
+            let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
+            let (cost, log_excluded, z_loss) = (terms.cost_reference, terms.log_excluded, f64::from(z_loss));
+            let (mut losses, mut lse, mut whole) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+            for i in 0..ROWS {
+                whole[i] = own[i] + (others[i] + u[i]);
+                let spread = gaps[i] + (others[i] + u[i]) * log[i];
+                // 0·∞ = 0
+                let label = if loss_factor[i] == 0.0 { 0.0 } else { loss_factor[i] * of_label[i] };
+                losses[i] = label + spread;
+            }
+            if matrix.is_some() {
+                for i in 0..ROWS {
+                    // −log(1 − p_m) = log(1 + E) − log E
+                    let miss_log = if cost[i] == 0.0 { 0.0 } else { cost[i] * (log[i] - log_excluded[i]) };
+                    losses[i] += costs[i] + miss_log;
+                }
+            }
+            if z_loss != 0.0 {
+                for i in 0..ROWS {
+                    lse[i] = f64::from(logit[i]) + log[i];
+                    let of_z = z_loss * whole[i];
+                    losses[i] += if of_z == 0.0 { 0.0 } else { of_z * (lse[i] * lse[i]) };
+                }
+            }
+            block.log = losses;
+            if GRADIENT && self.gradient {
+                let mut of_z = [0.0; ROWS];
+                for i in 0..ROWS {
+                    let factor = 2.0 * z_loss * whole[i];
+                    of_z[i] = if factor == 0.0 { 0.0 } else { factor * lse[i] };
+                }
+                gradients(block, terms, &Label { p, q, slope }, &of_z, matrix.is_some(), self.largest_weight);
+            } else {
+                mark(block, &losses);
+            }
+        }
+    }
+}
+
+/// Whether the label of a row is its reference.
+#[inline(always)]
+fn is_reference(block: &RowBlock, terms: &TermBlock) -> [bool; ROWS] {
+    let mut is_reference = [false; ROWS];
+    for ((is_reference, class), label) in is_reference.iter_mut().zip(block.class).zip(terms.label) {
+        *is_reference = class == label;
+    }
+    is_reference
+}
+
+/// Marks rows whose loss or whose sums f32 could not hold.
+#[inline(always)]
+fn mark(block: &mut RowBlock, losses: &[f64; ROWS]) {
+    for (lane, loss) in losses.iter().enumerate() {
+        if !loss.is_finite() {
+            block.general |= 1 << lane;
+        }
+    }
+}
+
+/// What is known of the labels: p_y, 1 − p_y and F.
+struct Label {
+    p: [f64; ROWS],
+    q: [f64; ROWS],
+    slope: [f64; ROWS],
+}
+
+#[inline(always)]
+fn gradients(
+    block: &mut RowBlock,
+    terms: &mut TermBlock,
+    label: &Label,
+    of_z: &[f64; ROWS],
+    has_costs: bool,
+    largest_weight: f64,
+) {
+    let (share, miss, sum, factor) = (block.share, block.miss, block.sum, block.factor);
+    let (others, u, u_label) = (terms.others, terms.u_reference, terms.u_label);
+    let (odds, cost, label_logit) = (terms.odds, terms.cost_reference, terms.label_logit);
+    let (shift, power) = (block.shift, block.power);
+    let Label { p, q, slope } = label;
+    let is_reference = is_reference(block, terms);
+    let (mut scale, mut at_reference, mut at_label, mut sizes) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    for i in 0..ROWS {
+        let hit = 1.0 - miss[i];
+        let without_label = (others[i] + u[i]) - odds[i] + if of_z[i].is_finite() { of_z[i] } else { 0.0 };
+        scale[i] = (slope[i] + without_label) * share[i];
+        let size = slope[i].abs() + without_label.abs() + largest_weight + odds[i].abs() + cost[i].abs();
+        // 0·∞ is none in f32.
+        sizes[i] = if factor[i] == 0.0 { size } else { factor[i].abs() * size };
+        let own = if is_reference[i] { -slope[i] * miss[i] } else { slope[i] * hit };
+        let at = own + (others[i] * hit - u[i] * miss[i]) + (cost[i] - odds[i]) * hit;
+        at_reference[i] = factor[i] * (at + if of_z[i] == 0.0 { 0.0 } else { of_z[i] * hit });
+        at_label[i] = p[i] * without_label - slope[i] * q[i] - u_label[i];
+    }
+    if has_costs {
+        for i in 0..ROWS {
+            let hit = 1.0 - miss[i];
+            // p_i/(1 − p_m) is the exponential over the sum.
+            let of_cost = if cost[i] == 0.0 || sum[i] == 0.0 { 0.0 } else { cost[i] * hit / sum[i] };
+            scale[i] -= of_cost;
+            let gap = f64::from(label_logit[i]) - f64::from(shift[i]);
+            let e = double::exp(gap) * double::power_of_two(f64::from(power[i]));
+            at_label[i] -= if e == 0.0 { 0.0 } else { of_cost * e };
+        }
+    }
+    for i in 0..ROWS {
+        scale[i] *= factor[i];
+        at_label[i] *= factor[i];
+    }
+    terms.scale = scale;
+    let mut held = [true; ROWS];
+    for i in 0..ROWS {
+        let with_factor = factor[i] * share[i];
+        block.scale[i] = scale[i] as f32;
+        block.at_reference[i] = at_reference[i] as f32;
+        terms.at_label[i] = at_label[i] as f32;
+        terms.weighed_probability[i] = with_factor as f32;
+        terms.factor[i] = factor[i] as f32;
+        let is_held = |x: f64| (x == 0.0) | is_held(x);
+        let are_held = is_held(scale[i]) & is_held(with_factor) & is_held(factor[i]);
+        held[i] = (sizes[i] <= FAR_SCALE) & ((factor[i] == 0.0) | are_held);
+    }
+    let losses = block.log;
+    mark(block, &losses);
+    for (lane, _) in held.iter().enumerate().filter(|(_, held)| !**held) {
+        terms.loss_is_known |= !block.general & 1 << lane;
+        block.general |= 1 << lane;
+    }
+}
