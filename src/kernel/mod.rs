@@ -20,7 +20,7 @@
 //! | entry point | file |
 //! |---|---|
 //! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `columns` for 3 and 4, `few_rows` for some rows, `long_rows` where a row does not fit a tile |
-//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`; its marked rows `terms_general` |
+//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references` and `term_scalars`; its marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
 //! | one logit a label | `binary` |
 //! | given probabilities | `given` |
