@@ -5,6 +5,7 @@ use super::tile::{RowBlock, one_by_one, with_tile};
 use super::{part, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::error::Error;
+use crate::label::Labels;
 use crate::reduction::{GradientScale, LaneSum, Total};
 use crate::rows::{Rows, class_of};
 
@@ -105,28 +106,10 @@ impl Operation for ReadClasses<'_> {
     fn run<S: Vector>(self, _: S) -> Result<(), Error> {
         let Self { rows, first, count, blocks, mut weights } = self;
         let Some(labels) = rows.labels() else { return Ok(()) };
-        // One short loop after the other over all rows, so that many are under way at once.
-        let largest = (rows.classes() as u64).wrapping_sub(1);
-        let mut outside = [0; ROWS];
-        labels.read(
-            first,
-            blocks.iter_mut(),
-            #[inline(always)]
-            |block, values| {
-                let mut class = [0; ROWS];
-                for i in 0..ROWS {
-                    let value = values[i] as u64;
-                    class[i] = value as usize;
-                    // The top bit, if the value is negative or above the largest.
-                    outside[i] |= value | largest.wrapping_sub(value);
-                }
-                block.class = class;
-            },
-        );
         let mut counted = count;
-        let is_outside = outside.iter().fold(0, |all, value| all | value) >> 63 != 0;
         let mut weighted = false;
-        if is_outside || rows.ignored().is_some() {
+        // One short loop after the other over all rows, so that many are under way at once.
+        if read_labels(labels, first, rows.classes(), blocks) || rows.ignored().is_some() {
             counted -= leave_out(rows, first, count, blocks)?;
             weighted = true;
         }
@@ -167,6 +150,29 @@ impl Operation for ReadClasses<'_> {
         }
         Ok(())
     }
+}
+
+/// Fills the classes; whether a label is none.
+#[inline(always)]
+fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [RowBlock]) -> bool {
+    let largest = (classes as u64).wrapping_sub(1);
+    let mut outside = [0; ROWS];
+    labels.read(
+        first,
+        blocks.iter_mut(),
+        #[inline(always)]
+        |block, values| {
+            let mut class = [0; ROWS];
+            for i in 0..ROWS {
+                let value = values[i] as u64;
+                class[i] = value as usize;
+                // The top bit, if the value is negative or above the largest.
+                outside[i] |= value | largest.wrapping_sub(value);
+            }
+            block.class = class;
+        },
+    );
+    outside.iter().fold(0, |all, value| all | value) >> 63 != 0
 }
 
 /// Fills the weights of the rows from those of their classes, which `log` has if there are not two, and from what they have of

@@ -65,9 +65,7 @@ impl Operation for CostSums<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { matrix, end, exponentials, mut odds, classes, rows, blocks, terms } = self;
-        let tail = Tail::new(s, classes);
-        let reach = reach_of_row(classes);
-        let end_start = start_of_end(matrix, classes);
+        let (tail, end_start) = (Tail::new(s, classes), start_of_end(matrix, classes));
         let costs = |label: usize| {
             let start = label.wrapping_mul(classes);
             let of_end = start.checked_sub(end_start).and_then(|start| end.get(start..));
@@ -102,22 +100,13 @@ impl Operation for CostSums<'_> {
             for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows) {
                 *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
             }
-            for (to, miss) in terms.log_excluded.iter_mut().zip(block.miss) {
-                // E = (1 − p_m)/p_m
-                *to = double::log(miss / (1.0 - miss));
-            }
+            log_excluded(block, terms);
             let Some(odds) = odds.as_deref_mut() else { continue };
             for (lane, (&label, &share)) in labels.iter().zip(&block.share).enumerate().take(rows) {
-                let (start, share) = ((first + lane) * classes, s.splat(share as f32));
+                let start = (first + lane) * classes;
                 // What is written beyond the end of a row is written again with the next.
-                let to = part_mut(odds, start, reach).as_chunks_mut::<{ 2 * VIRTUAL_LANES }>().0.iter_mut();
-                for ((to, e), costs) in to.zip(twos(exponentials, start, classes)).zip(twos(costs(label), 0, classes)) {
-                    for at in (0..2 * VIRTUAL_LANES).step_by(S::LANES) {
-                        let e = s.load(e, at);
-                        let product = s.mul(s.load(costs, at), e);
-                        s.store(s.div(product, s.sub(s.splat(1.0), s.mul(e, share))), to, at);
-                    }
-                }
+                let to = part_mut(odds, start, reach_of_row(classes));
+                write_odds(s, share, twos(exponentials, start, classes).zip(twos(costs(label), 0, classes)), to);
             }
             sums_of_terms(
                 s,
@@ -133,5 +122,31 @@ impl Operation for CostSums<'_> {
                 *to = sum * share;
             }
         }
+    }
+}
+
+/// Writes fp·e/(1 − p) of a row, from its exponentials and costs.
+#[inline(always)]
+fn write_odds<'a, S: Vector>(
+    s: S,
+    share: f64,
+    row: impl Iterator<Item = (&'a [f32; 2 * VIRTUAL_LANES], &'a [f32; 2 * VIRTUAL_LANES])>,
+    odds: &mut [f32],
+) {
+    let share = s.splat(share as f32);
+    for (to, (e, costs)) in odds.as_chunks_mut::<{ 2 * VIRTUAL_LANES }>().0.iter_mut().zip(row) {
+        for at in (0..2 * VIRTUAL_LANES).step_by(S::LANES) {
+            let e = s.load(e, at);
+            let product = s.mul(s.load(costs, at), e);
+            s.store(s.div(product, s.sub(s.splat(1.0), s.mul(e, share))), to, at);
+        }
+    }
+}
+
+/// log E, where E = (1 − p_m)/p_m.
+#[inline(always)]
+fn log_excluded(block: &RowBlock, terms: &mut TermBlock) {
+    for (to, miss) in terms.log_excluded.iter_mut().zip(block.miss) {
+        *to = double::log(miss / (1.0 - miss));
     }
 }

@@ -75,30 +75,39 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         return general::compute::<S, L, GRADIENT>(s, batch, terms, tile, first, count);
     }
     if keep {
-        let (start, scale) = (batch.rows.start(first), block.factor[0] * block.share[0]);
-        let row = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), start, classes);
-        if is_held {
-            s.run(Scale { row, scale: block.scale[0] });
-        } else {
-            // The logits may be gone by now: what the general way makes of them.
-            row.iter_mut().for_each(|e| *e = (f64::from(*e) * scale) as f32);
-            block.general = 0;
-        }
-        if let Some(element) = row.get_mut(block.class[0]) {
-            *element = block.at_reference[0];
-        }
+        scale_kept(s, batch, block, first, is_held);
     } else if gradient {
-        for place in pieces() {
-            exponentials(s, batch, numbers, block, place);
-            let rows = part_mut(numbers, 0, count * place.width).chunks_exact_mut(place.width.max(1));
-            for (lane, row) in rows.enumerate().take(ROWS) {
-                s.run(Scale { row, scale: block.scale[lane] });
-                if let Some(element) = block.class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
-                    *element = block.at_reference[lane];
-                }
-            }
-            batch.send(place, numbers);
+        pieces().for_each(|place| write_piece(s, batch, numbers, block, place));
+    }
+}
+
+/// Some classes of the gradient, whose exponentials are computed again.
+fn write_piece<S: Vector>(s: S, batch: &mut Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) {
+    exponentials(s, batch, numbers, block, place);
+    let rows = part_mut(numbers, 0, place.rows * place.width).chunks_exact_mut(place.width.max(1));
+    for (lane, row) in rows.enumerate().take(ROWS) {
+        s.run(Scale { row, scale: block.scale[lane] });
+        if let Some(element) = block.class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
+            *element = block.at_reference[lane];
         }
+    }
+    batch.send(place, numbers);
+}
+
+/// The gradient over the exponentials of a row that were kept.
+fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, first: usize, is_held: bool) {
+    let (start, classes) = (batch.rows.start(first), batch.rows.classes());
+    let row = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), start, classes);
+    if is_held {
+        s.run(Scale { row, scale: block.scale[0] });
+    } else {
+        // The logits may be gone by now: what the general way makes of them.
+        let scale = block.factor[0] * block.share[0];
+        row.iter_mut().for_each(|e| *e = (f64::from(*e) * scale) as f32);
+        block.general = 0;
+    }
+    if let Some(element) = row.get_mut(block.class[0]) {
+        *element = block.at_reference[0];
     }
 }
 

@@ -230,45 +230,8 @@ impl Operation for WeighSoftRows<'_> {
         for row in 0..rows.count() {
             let mut lanes = [0.0; VIRTUAL_LANES];
             if rows.positions() == 1 {
-                let start = rows.start(row);
-                let columns = part(targets, start, classes - rest).as_chunks::<VIRTUAL_LANES>().0;
-                if let Some(of_classes) = of_classes {
-                    for (q, w) in columns.iter().zip(of_classes.as_chunks::<VIRTUAL_LANES>().0) {
-                        let (mut targets, mut products) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
-                        for i in 0..VIRTUAL_LANES {
-                            targets[i] = f64::from(q[i]);
-                        }
-                        for i in 0..VIRTUAL_LANES {
-                            products[i] = targets[i] * f64::from(w[i]);
-                        }
-                        for i in 0..VIRTUAL_LANES {
-                            lanes[i] += products[i];
-                        }
-                    }
-                } else {
-                    for q in columns {
-                        let mut targets = [0.0; VIRTUAL_LANES];
-                        for i in 0..VIRTUAL_LANES {
-                            targets[i] = f64::from(q[i]);
-                        }
-                        for i in 0..VIRTUAL_LANES {
-                            lanes[i] += targets[i];
-                        }
-                    }
-                }
-                let q = targets.get(start + (classes - rest)..).unwrap_or(&[]);
-                let mut end = [0.0; VIRTUAL_LANES];
-                if let Some(column) = q.first_chunk::<VIRTUAL_LANES>() {
-                    for at in (0..VIRTUAL_LANES).step_by(S::LANES) {
-                        let inside = s.first_lanes(rest.saturating_sub(at));
-                        s.store(s.select(inside, s.load(column, at), s.splat(0.0)), &mut end, at);
-                    }
-                } else {
-                    copy(&mut end, part(q, 0, rest));
-                }
-                for i in 0..VIRTUAL_LANES {
-                    lanes[i] += f64::from(end[i]) * last[i];
-                }
+                let q = targets.get(rows.start(row)..).unwrap_or(&[]);
+                lanes = weighed_lanes(s, q, classes, of_classes, &last);
             } else {
                 for class in 0..classes {
                     let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
@@ -288,4 +251,56 @@ impl Operation for WeighSoftRows<'_> {
             weights.sample_weights.add(row, of_sample);
         }
     }
+}
+
+/// w[c]·q_c of a row that stands side by side, added up by lanes; `last` are the weights of the classes after the last whole
+/// column.
+#[inline(always)]
+fn weighed_lanes<S: Vector>(
+    s: S,
+    q: &[f32],
+    classes: usize,
+    of_classes: Option<&[f32]>,
+    last: &[f64; VIRTUAL_LANES],
+) -> [f64; VIRTUAL_LANES] {
+    let (mut lanes, rest) = ([0.0; VIRTUAL_LANES], classes % VIRTUAL_LANES);
+    let columns = part(q, 0, classes - rest).as_chunks::<VIRTUAL_LANES>().0;
+    if let Some(of_classes) = of_classes {
+        for (q, w) in columns.iter().zip(of_classes.as_chunks::<VIRTUAL_LANES>().0) {
+            let (mut targets, mut products) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+            for i in 0..VIRTUAL_LANES {
+                targets[i] = f64::from(q[i]);
+            }
+            for i in 0..VIRTUAL_LANES {
+                products[i] = targets[i] * f64::from(w[i]);
+            }
+            for i in 0..VIRTUAL_LANES {
+                lanes[i] += products[i];
+            }
+        }
+    } else {
+        for q in columns {
+            let mut targets = [0.0; VIRTUAL_LANES];
+            for i in 0..VIRTUAL_LANES {
+                targets[i] = f64::from(q[i]);
+            }
+            for i in 0..VIRTUAL_LANES {
+                lanes[i] += targets[i];
+            }
+        }
+    }
+    let q = q.get(classes - rest..).unwrap_or(&[]);
+    let mut end = [0.0; VIRTUAL_LANES];
+    if let Some(column) = q.first_chunk::<VIRTUAL_LANES>() {
+        for at in (0..VIRTUAL_LANES).step_by(S::LANES) {
+            let inside = s.first_lanes(rest.saturating_sub(at));
+            s.store(s.select(inside, s.load(column, at), s.splat(0.0)), &mut end, at);
+        }
+    } else {
+        copy(&mut end, part(q, 0, rest));
+    }
+    for i in 0..VIRTUAL_LANES {
+        lanes[i] += f64::from(end[i]) * last[i];
+    }
+    lanes
 }

@@ -130,20 +130,9 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
     fn run<S: Vector>(self, _: S) {
         let Terms { focal, z_loss, costs: matrix, .. } = *self.options;
         for (block, terms) in one_by_one(self.blocks).zip(self.terms) {
-            let is_reference = is_reference(block, terms);
-            let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.miss);
-            let (mut of_label, mut p, mut q) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
-            for i in 0..ROWS {
-                let gap = f64::from(logit[i]) - f64::from(label_logit[i]);
-                of_label[i] = if is_reference[i] { log[i] } else { gap + log[i] };
-            }
-            if GRADIENT || focal != 0.0 {
-                for i in 0..ROWS {
-                    p[i] = double::exp(-of_label[i]);
-                    q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
-                }
-            }
-            let (own, mut loss_factor, mut slope) = (terms.own, terms.own, terms.own);
+            let (own, logit, log) = (terms.own, block.logit, block.log);
+            let (of_label, p, q) = labels(block, terms, GRADIENT || focal != 0.0);
+            let (mut loss_factor, mut slope) = (own, own);
             if focal != 0.0 {
                 let (mut of_loss, mut of_gradient) = ([0.0; ROWS], [0.0; ROWS]);
                 focal_factors(f64::from(focal), &p, &q, &of_label, &mut of_loss, &mut of_gradient);
@@ -189,6 +178,25 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
             }
         }
     }
+}
+
+/// −log p_y and, if they are needed, p_y and 1 − p_y.
+#[inline(always)]
+fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> ([f64; ROWS], [f64; ROWS], [f64; ROWS]) {
+    let is_reference = is_reference(block, terms);
+    let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.miss);
+    let (mut of_label, mut p, mut q) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    for i in 0..ROWS {
+        let gap = f64::from(logit[i]) - f64::from(label_logit[i]);
+        of_label[i] = if is_reference[i] { log[i] } else { gap + log[i] };
+    }
+    if probabilities {
+        for i in 0..ROWS {
+            p[i] = double::exp(-of_label[i]);
+            q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
+        }
+    }
+    (of_label, p, q)
 }
 
 /// Whether the label of a row is its reference.
@@ -261,8 +269,21 @@ fn gradients(
         scale[i] *= factor[i];
         at_label[i] *= factor[i];
     }
-    terms.scale = scale;
-    let mut held = [true; ROWS];
+    round(block, terms, &scale, &at_label, &at_reference, &sizes);
+}
+
+/// Rounds what the elements of the gradient are made of, and marks the rows for which f32 is too small.
+#[inline(always)]
+fn round(
+    block: &mut RowBlock,
+    terms: &mut TermBlock,
+    scale: &[f64; ROWS],
+    at_label: &[f64; ROWS],
+    at_reference: &[f64; ROWS],
+    sizes: &[f64; ROWS],
+) {
+    let (share, factor, mut held) = (block.share, block.factor, [true; ROWS]);
+    terms.scale = *scale;
     for i in 0..ROWS {
         let with_factor = factor[i] * share[i];
         block.scale[i] = scale[i] as f32;

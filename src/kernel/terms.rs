@@ -56,7 +56,7 @@ const TWO: usize = 2 * VIRTUAL_LANES;
 /// may be small.
 const BLOCKS: usize = if Backend::ONLY_SCALAR { 1 } else { 4 };
 
-impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
+impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
     #[inline(never)]
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
         let rows = self.batch.rows;
@@ -139,6 +139,54 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         }
     }
 
+    /// The logits of these rows: where they stand, if vectors can reach beyond the last one.
+    fn logits<'t, S: Vector>(&'t self, s: S, place: Place, brought: &'t mut [f32]) -> &'t [f32] {
+        let (start, reach) = (place.first * place.width, place.rows * place.width + TWO);
+        match self.batch.as_tile().map(|logits| part(logits, start, reach)) {
+            Some(logits) if !logits.is_empty() => logits,
+            _ => {
+                self.batch.bring(s, place, brought);
+                brought
+            }
+        }
+    }
+
+    /// u of these rows, with those of the labels and references; where there are no targets, the sums of the others as well.
+    #[allow(clippy::too_many_arguments, reason = "the places of a tile")]
+    fn u<'t, S: Vector>(
+        &self,
+        s: S,
+        spread: Spread<'_>,
+        place: Place,
+        blocks: &[RowBlock],
+        terms: &mut [TermBlock],
+        same: &'t [f32],
+        targets: &'t mut [f32],
+    ) -> U<'t>
+    where
+        'a: 't,
+    {
+        let (batch, Place { first, rows, width: classes, .. }) = (&self.batch, place);
+        let Some(soft) = self.terms.soft else {
+            spread.read(None, classes, blocks, terms);
+            for terms in terms {
+                for (others, u) in terms.others.iter_mut().zip(&terms.u_reference) {
+                    *others = spread.whole - u;
+                }
+            }
+            return U::same(same);
+        };
+        let (start, reach) = (first * classes, rows * classes + TWO);
+        let targets = if batch.rows.are_dense() && soft.len() >= start + reach {
+            part(soft, start, reach)
+        } else {
+            batch.bring_targets(s, soft, place, targets);
+            targets
+        };
+        spread.read(Some(targets), classes, blocks, terms);
+        U::of_targets(spread, same, targets)
+    }
+
     /// Losses and gradients of rows that fit the tile; those that are marked are left to the general way.
     fn compute<S: Vector>(
         &mut self,
@@ -159,22 +207,9 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         let [brought, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
         // Rows have one or the other.
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
-        // Where they stand, if vectors can reach beyond the last row.
-        let logits = match batch.as_tile().map(|logits| part(logits, first * classes, len + TWO)) {
-            Some(logits) if !logits.is_empty() => logits,
-            _ => {
-                batch.bring(s, place, brought);
-                &*brought
-            }
-        };
+        let logits = self.logits(s, place, brought);
         s.run(References { logits, classes, blocks: &mut *blocks });
-        for (row, x) in part(logits, 0, len).chunks_exact(classes.max(1)).enumerate() {
-            if let Some(terms) = terms.get_mut(row / ROWS)
-                && let Some(&x) = x.get(terms.label[row % ROWS])
-            {
-                terms.label_logit[row % ROWS] = x;
-            }
-        }
+        read_label_logits(part(logits, 0, len), classes, terms);
         if !s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len }) {
             s.run(MarkRows { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
         }
@@ -186,27 +221,7 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
             blocks: &mut *blocks,
         });
         s.run(Finish::<true, false> { blocks: &mut *blocks });
-        let mut u = None;
-        if let Some(spread) = spread {
-            if let Some(soft) = options.soft {
-                let targets = if batch.rows.are_dense() && soft.len() >= first * classes + len + TWO {
-                    part(soft, first * classes, len + TWO)
-                } else {
-                    batch.bring_targets(s, soft, place, targets);
-                    &*targets
-                };
-                spread.read(Some(targets), classes, blocks, terms);
-                u = Some(U::of_targets(spread, same, targets));
-            } else {
-                spread.read(None, classes, blocks, terms);
-                for terms in &mut *terms {
-                    for (others, u) in terms.others.iter_mut().zip(&terms.u_reference) {
-                        *others = spread.whole - u;
-                    }
-                }
-                u = Some(U::same(same));
-            }
-        }
+        let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {
             s.run(SpreadSums { u, logits, classes, blocks, terms: &mut *terms });
         }
@@ -219,21 +234,29 @@ impl<const GRADIENT: bool> TermRows<'_, '_, GRADIENT> {
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
         s.run(FinishTerms::<GRADIENT> { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
-        if !gradient {
-            return;
-        }
-        let odds = options.costs.is_some().then_some(&*odds);
-        let dense = match self.batch.gradient.as_deref_mut() {
-            Some(gradient) if self.batch.rows.are_dense() => Some(part_mut(gradient, first * classes, len)),
-            _ => None,
-        };
-        match dense {
-            Some(to) => s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms }),
-            None => {
-                let to = part_mut(brought, 0, len);
-                s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
+        if gradient {
+            let odds = options.costs.is_some().then_some(&*odds);
+            let dense = match self.batch.gradient.as_deref_mut() {
+                Some(gradient) if self.batch.rows.are_dense() => Some(part_mut(gradient, first * classes, len)),
+                _ => None,
+            };
+            let is_dense = dense.is_some();
+            let to = dense.unwrap_or(part_mut(brought, 0, len));
+            s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
+            if !is_dense {
                 self.batch.send_unmarked(place, brought, blocks);
             }
+        }
+    }
+}
+
+/// x_y of each row.
+fn read_label_logits(logits: &[f32], classes: usize, terms: &mut [TermBlock]) {
+    for (row, x) in logits.chunks_exact(classes.max(1)).enumerate() {
+        if let Some(terms) = terms.get_mut(row / ROWS)
+            && let Some(&x) = x.get(terms.label[row % ROWS])
+        {
+            terms.label_logit[row % ROWS] = x;
         }
     }
 }

@@ -55,29 +55,11 @@ impl<const GRADIENT: bool> Operation for TwoClasses<'_, GRADIENT> {
             block.scale = exponentials;
         }
         for block in &mut *self.blocks {
-            let (mut over, mut rests, mut log) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
-            for at in (0..ROWS).step_by(S::LANES) {
-                s.store(s.at_least(s.load(&block.logit, at), s.splat(0.0)), &mut over, at);
-                s.store(log1p::but_first(s, s.load(&block.scale, at)), &mut rests, at);
-            }
-            let e = block.scale;
-            for i in 0..ROWS {
-                log[i] = f64::from(over[i]) + (f64::from(e[i]) + f64::from(rests[i]));
-            }
-            block.log = log;
+            logs(s, block);
         }
         if GRADIENT {
             for block in &mut *self.blocks {
-                let (mut shares, mut miss) = ([0.0; ROWS], [0.0; ROWS]);
-                for at in (0..ROWS).step_by(S::LANES) {
-                    let (e, one) = (s.load(&block.scale, at), s.splat(1.0));
-                    let top = s.select(s.less(s.splat(0.0), s.load(&block.logit, at)), one, e);
-                    s.store(s.div(top, s.add(one, e)), &mut shares, at);
-                }
-                for i in 0..ROWS {
-                    miss[i] = f64::from(shares[i]);
-                }
-                block.miss = miss;
+                misses(s, block);
             }
         }
         let (strange, least) = (s.to_array(strange), s.to_array(least));
@@ -94,6 +76,36 @@ impl<const GRADIENT: bool> Operation for TwoClasses<'_, GRADIENT> {
         }
         all
     }
+}
+
+/// log(1 + e^gap)
+#[inline(always)]
+fn logs<S: Vector>(s: S, block: &mut RowBlock) {
+    let (mut over, mut rests, mut log) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    for at in (0..ROWS).step_by(S::LANES) {
+        s.store(s.at_least(s.load(&block.logit, at), s.splat(0.0)), &mut over, at);
+        s.store(log1p::but_first(s, s.load(&block.scale, at)), &mut rests, at);
+    }
+    let e = block.scale;
+    for i in 0..ROWS {
+        log[i] = f64::from(over[i]) + (f64::from(e[i]) + f64::from(rests[i]));
+    }
+    block.log = log;
+}
+
+/// 1 − p_y
+#[inline(always)]
+fn misses<S: Vector>(s: S, block: &mut RowBlock) {
+    let (mut shares, mut miss) = ([0.0; ROWS], [0.0; ROWS]);
+    for at in (0..ROWS).step_by(S::LANES) {
+        let (e, one) = (s.load(&block.scale, at), s.splat(1.0));
+        let top = s.select(s.less(s.splat(0.0), s.load(&block.logit, at)), one, e);
+        s.store(s.div(top, s.add(one, e)), &mut shares, at);
+    }
+    for i in 0..ROWS {
+        miss[i] = f64::from(shares[i]);
+    }
+    block.miss = miss;
 }
 
 #[inline(always)]
