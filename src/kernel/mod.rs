@@ -2,8 +2,8 @@
 //!
 //! A call takes its rows through a *tile*, some rows of logits in the first cache, by *phases*: plain loops over all that is
 //! in the tile, each of one file. What belongs to a row and not to a class (the sum, the logarithm, the factors of the
-//! gradient) stands in blocks of 16 rows, so that phases for it compute as many rows at once as a vector has lanes. Where memory is small
-//! and there are no vectors, a block is one row.
+//! gradient) stands in blocks of 16 rows, so that phases for it compute as many rows at once as a vector has lanes. Where
+//! memory is small and there are no vectors, a block is one row.
 //!
 //! | phase of the weighted loss | file |
 //! |---|---|
