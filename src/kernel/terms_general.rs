@@ -344,6 +344,17 @@ impl Operation for Elements<'_> {
         let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
         let unit = if far.is_some() { 1.0 } else { RAISED_UNIT };
         let (scale, share) = (scale * unit, share * unit);
+        if far.is_none() && costs.is_none() {
+            // A loop of its own: vectors of the other compute all that it may take.
+            for (class, element) in elements.iter_mut().enumerate() {
+                let mut value = f64::from(*element) * scale;
+                if let Some(spread) = spread {
+                    value -= factor * spread.of_class_at(targets, class, place.start);
+                }
+                *element = value as f32;
+            }
+            return;
+        }
         for (class, element) in elements.iter_mut().enumerate() {
             let e = far.map_or(f64::from(*element), |reference| reference.exp(*element));
             let mut value = e * scale;
