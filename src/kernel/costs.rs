@@ -4,7 +4,7 @@
 //! exponential and what makes it a probability, is multiplied last, in f64: no product leaves its range before.
 
 use super::limits::ROWS;
-use super::sums::{Tail, sums_of_terms, twos};
+use super::sums::{Tail, reach_of_row, sums_of_terms, twos};
 use super::term_scalars::TermBlock;
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{double, part_mut};
@@ -24,11 +24,6 @@ pub(super) fn log_over_p<S: Vector>(s: S, p: S::F) -> S::F {
     let w = s.mul_add(w, z2, c(2));
     let w = s.mul_add(w, z2, c(1));
     s.mul(s.mul_add(w, z2, c(0)), inverse)
-}
-
-/// The elements that the sum of a row reads.
-fn reach_of_row(classes: usize) -> usize {
-    classes.next_multiple_of(2 * VIRTUAL_LANES)
 }
 
 /// Where those rows of a matrix begin whose sums would read beyond it. From here on they read no more than 128 elements, or of

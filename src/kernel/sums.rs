@@ -5,11 +5,10 @@
 //! j and j + 4, j and j + 2, then 0 and 1 in f64, and so do the blocks. A missing element at the end counts as 0.
 
 use super::limits::{BLOCK, ROWS};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
-use core::slice::Iter;
-
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{part, part_mut};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use core::slice::Iter;
 
 /// A block of columns: the sums of the even ones, then those of the odd ones.
 #[derive(Clone, Copy)]
@@ -375,8 +374,14 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     columns
 }
 
+/// The elements that [`twos`] goes through in a row.
+#[inline(always)]
+pub(crate) fn reach_of_row(classes: usize) -> usize {
+    classes.next_multiple_of(2 * VIRTUAL_LANES)
+}
+
 /// Goes through a row that starts at `start` two columns at a time; the last two may reach beyond it.
 #[inline(always)]
 pub(crate) fn twos(numbers: &[f32], start: usize, classes: usize) -> Iter<'_, [f32; 2 * VIRTUAL_LANES]> {
-    part(numbers, start, classes.next_multiple_of(2 * VIRTUAL_LANES)).as_chunks().0.iter()
+    part(numbers, start, reach_of_row(classes)).as_chunks().0.iter()
 }
