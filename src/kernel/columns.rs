@@ -168,7 +168,7 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
                 blocks,
                 to: part_mut(spare, 0, blocks.len() * ROWS * C),
             });
-            batch.send_unmarked(Place { first, rows: count, start: 0, width: C }, spare, blocks);
+            batch.send_unmarked(s, Place { first, rows: count, start: 0, width: C }, spare, blocks);
         }
     }
 }

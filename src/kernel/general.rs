@@ -6,12 +6,12 @@ use super::double::{self, power_of_two};
 use super::exp::{Exp, Reference, all_in_range, exp_in_range};
 use super::label_terms::LabelTerms;
 use super::limits::{BLOCK, FAR_SCALE, RAISE, ROWS};
-use super::references::largest;
+use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
-use super::sums::{Tail, sum};
+use super::sums::{Tail, row_sums, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{copy, part, part_mut};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use super::{chunks, part, part_mut};
+use crate::backend::vector::{Operation, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
 
@@ -45,6 +45,16 @@ impl Group {
         Self { marked: such, ..self }
     }
 
+    /// Whether all classes of all rows of a block are in the tile.
+    #[inline(always)]
+    fn is_block(self) -> bool {
+        self.lane == 0 && self.rows > 1 && self.width == self.classes
+    }
+
+    fn are_all_marked(self) -> bool {
+        self.marked().count() == self.rows
+    }
+
     pub(crate) fn is_marked(self, lane: usize) -> bool {
         self.marked >> lane & 1 == 1
     }
@@ -55,10 +65,14 @@ impl Group {
     }
 
     /// The marked rows: where they stand among the rows of the group, and their lanes.
+    #[inline(always)]
     pub(crate) fn marked(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.rows)
-            .map(move |row| (row, (self.lane + row) % ROWS))
-            .filter(move |(_, lane)| self.marked >> lane & 1 == 1)
+        let mut left = self.marked >> self.lane & (u32::MAX >> (32 - self.rows.clamp(1, ROWS)));
+        core::iter::from_fn(move || {
+            let row = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some((row, (self.lane + row) % ROWS))
+        })
     }
 }
 
@@ -119,6 +133,13 @@ pub(crate) fn find_largest<S: Vector>(
     found: &mut RowBlock,
     group: Group,
 ) {
+    if S::WIDE && group.is_block() {
+        for place in group.pieces() {
+            batch.bring(s, place, numbers);
+        }
+        let blocks = core::slice::from_mut(found);
+        return s.run(References { logits: numbers, classes: group.classes, blocks });
+    }
     let mut most = [f32::NEG_INFINITY; ROWS];
     for (_, lane) in group.marked() {
         found.class[lane] = 0;
@@ -147,7 +168,8 @@ impl Operation for LargestOf<'_> {
     }
 }
 
-/// Fills the sum of each marked row over the classes that are not its reference, and what follows from it.
+/// Fills the sum of each marked row over the classes that are not its reference, and what follows from it. A row that is in
+/// the tile as a whole leaves its exponentials there.
 pub(crate) fn finish_excluded<S: Vector>(
     s: S,
     batch: &Batch<'_>,
@@ -155,24 +177,26 @@ pub(crate) fn finish_excluded<S: Vector>(
     found: &mut RowBlock,
     group: Group,
 ) {
-    for (row, lane) in group.marked() {
-        found.logit[lane] = batch.logit(group.first + row, found.class[lane]);
+    for (_, lane) in group.marked() {
         (found.shift[lane], found.sum[lane]) = (f32::NEG_INFINITY, 0.0);
     }
     for place in group.pieces() {
-        bring(s, batch, numbers, found, group, place);
+        batch.bring(s, place, numbers);
+        let class = found.class;
+        exclude(numbers, &class, group, place, |lane, logit| found.logit[lane] = logit);
         s.run(Largest { numbers, width: place.width, group, largest: &mut found.shift });
     }
     let largest = found.shift;
     for (_, lane) in group.marked() {
-        let reference = Reference::new(found.shift[lane]);
+        let reference = Reference::new(found.shift[lane]).raised();
         (found.shift[lane], found.power[lane]) = (reference.shift, reference.power);
     }
     for place in group.pieces() {
         if group.width < group.classes {
             bring(s, batch, numbers, found, group, place);
         }
-        s.run(SummedExponentials { numbers, width: place.width, group, found });
+        s.run(MarkedExponentials { numbers, width: place.width, group, found: &*found });
+        s.run(MarkedSums { numbers, width: place.width, group, found: &mut *found });
     }
     for (_, lane) in group.marked() {
         // Nothing is summed. Where a host program has the processor round up, an exponential of −∞ is not 0.
@@ -219,9 +243,15 @@ pub(crate) fn bring<S: Vector>(
     place: Place,
 ) {
     batch.bring(s, place, numbers);
+    exclude(numbers, &block.class, group, place, |_, _| ());
+}
+
+/// The logits of the references, as far as they are here, become −∞; `found` is told what they were.
+fn exclude(numbers: &mut [f32], class: &[usize; ROWS], group: Group, place: Place, mut found: impl FnMut(usize, f32)) {
     for (row, lane) in group.marked() {
         let row = part_mut(numbers, row * place.width, place.width);
-        if let Some(x) = block.class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
+        if let Some(x) = class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
+            found(lane, *x);
             *x = f32::NEG_INFINITY;
         }
     }
@@ -257,8 +287,11 @@ fn write_gradient<S: Vector>(
     group: Group,
 ) {
     for place in group.pieces() {
-        bring(s, batch, numbers, found, group, place);
-        s.run(RowGradients { numbers, width: place.width, group, found });
+        if group.width < group.classes {
+            bring(s, batch, numbers, found, group, place);
+            s.run(MarkedExponentials { numbers, width: place.width, group, found });
+        }
+        s.run(MarkedGradients { numbers, width: place.width, group, found });
         for (row, lane) in group.marked() {
             let elements = part_mut(numbers, row * place.width, place.width);
             let factor = found.factor[lane];
@@ -268,16 +301,45 @@ fn write_gradient<S: Vector>(
                 // One NaN for all, whatever a processor makes of one that is multiplied.
                 elements.fill(f32::NAN);
             } else {
+                if is_far(factor * found.share[lane]) {
+                    add_far(batch, elements, found, lane, Place { first: group.first + row, ..place });
+                }
                 if let Some((class, slope)) = certain[lane] {
                     elements.fill(0.0);
                     set(elements, place, class, factor * slope);
                 }
                 set(elements, place, found.class[lane], 0.0 - factor * found.miss[lane]);
             }
+        }
+        if group.are_all_marked() {
+            batch.send(s, place, numbers);
+            continue;
+        }
+        for (row, _) in group.marked() {
             let place = Place { first: group.first + row, rows: 1, ..place };
-            batch.send(place, elements);
+            batch.send(s, place, part(numbers, row * place.width, place.width));
         }
     }
+}
+
+/// Computes those elements again whose exponentials are 0 in f32, and are not where they are multiplied by so much.
+#[cold]
+fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: usize, place: Place) {
+    for (class, element) in (place.start..).zip(elements) {
+        if *element == 0.0 {
+            let e = found.reference(lane).exp(batch.logit(place.first, class));
+            *element = (e * scale(found, lane)) as f32;
+        }
+    }
+}
+
+/// What makes an exponential an element of the gradient: rounded where the fast way takes the row, which does so without a
+/// power.
+#[inline(always)]
+fn scale(found: &RowBlock, lane: usize) -> f64 {
+    let (scale, unit) = (found.factor[lane] * found.share[lane], power_of_two(f64::from(found.power[lane])));
+    let without = scale * unit;
+    if is_held(without) { f64::from(without as f32) / unit } else { scale }
 }
 
 /// Sets the element of a class, if it is one of those that are here.
@@ -300,87 +362,137 @@ impl Operation for Largest<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (row, lane) in self.group.marked() {
-            let row = part(self.numbers, row * self.width, self.width).chunks(S::LANES);
+        let Self { numbers, width, group, largest } = self;
+        if S::WIDE && group.is_block() && numbers.len() >= ROWS * width + S::LANES {
+            let mut rows = numbers;
+            for first in (0..ROWS).step_by(S::LANES) {
+                s.store(largest_of_rows(s, rows, width), largest, first);
+                rows = rows.get(S::LANES * width..).unwrap_or(&[]);
+            }
+            return;
+        }
+        for (row, lane) in group.marked() {
+            let row = part(numbers, row * width, width).chunks(S::LANES);
             let lowest = s.splat(f32::NEG_INFINITY);
             let most = row.fold(
                 lowest,
                 #[inline(always)]
                 |most, x| s.at_least(s.load_some(x, f32::NEG_INFINITY), most),
             );
-            let largest = s.to_array(most).into_iter().take(S::LANES);
-            self.largest[lane] = largest.fold(self.largest[lane], |most, x| if x > most { x } else { most });
+            let lanes = s.to_array(most).into_iter().take(S::LANES);
+            largest[lane] = lanes.fold(largest[lane], |most, x| if x > most { x } else { most });
         }
     }
 }
 
-/// Adds the exponentials of the marked rows to their sums.
-struct SummedExponentials<'a> {
-    numbers: &'a mut [f32],
-    width: usize,
-    group: Group,
-    found: &'a mut RowBlock,
+/// The exponentials of the marked rows, over their logits.
+pub(crate) struct MarkedExponentials<'a> {
+    pub(crate) numbers: &'a mut [f32],
+    pub(crate) width: usize,
+    pub(crate) group: Group,
+    pub(crate) found: &'a RowBlock,
 }
 
-impl Operation for SummedExponentials<'_> {
+impl Operation for MarkedExponentials<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
+        for (row, lane) in group.marked() {
+            exponentials_of_row(s, found.reference(lane), numbers.get_mut(row * width..).unwrap_or(&mut []), width);
+        }
+    }
+}
+
+/// The exponentials of the first `len` logits, which are followed by [`REACH`](super::limits::REACH) numbers at least, over
+/// them.
+#[inline(always)]
+pub(crate) fn exponentials_of_row<S: Vector>(s: S, reference: Reference, row: &mut [f32], len: usize) {
+    let exp = Exp::new(s, reference);
+    in_place(
+        s,
+        row,
+        len,
+        #[inline(always)]
+        |x| exp.of(s, x),
+    );
+}
+
+/// Applies a function to the first `len` elements, which are followed by [`REACH`](super::limits::REACH) more at least.
+#[inline(always)]
+fn in_place<S: Vector>(s: S, row: &mut [f32], len: usize, of: impl Fn(S::F) -> S::F) {
+    let Some(last) = len.checked_sub(S::LANES) else {
+        let x = s.load(row, 0);
+        return s.store(s.select(s.first_lanes(len), of(x), x), row, 0);
+    };
+    // The last vector overlaps with the one before: it is read before that is written. Nothing is written beyond the row, whose
+    // next is read at once.
+    let at_end = s.load(row, last);
+    for x in part_mut(row, 0, len).chunks_exact_mut(S::LANES) {
+        s.store(of(s.load(x, 0)), x, 0);
+    }
+    s.store(of(at_end), row, last);
+}
+
+/// Adds the exponentials of the marked rows to their sums.
+struct MarkedSums<'a> {
+    numbers: &'a [f32],
+    width: usize,
+    group: Group,
+    found: &'a mut RowBlock,
+}
+
+impl Operation for MarkedSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { numbers, width, group, found } = self;
+        if S::WIDE && group.is_block() {
+            return row_sums(s, numbers, width, group.rows, core::slice::from_mut(found));
+        }
         let tail = Tail::new(s, width);
         for (row, lane) in group.marked() {
-            let exp = Exp::new(s, found.reference(lane));
-            for x in part_mut(numbers, row * width, width).chunks_mut(S::LANES) {
-                let e = exp.of(s, s.load_some(x, 0.0));
-                s.store_some(e, x);
-            }
             found.sum[lane] = sum(s, &tail, numbers.get(row * width..).unwrap_or(&[]), width, found.sum[lane]);
         }
     }
 }
 
-/// The gradients of the marked rows, over their logits, but for the elements of the references.
-struct RowGradients<'a> {
+/// The gradients of the marked rows, over their exponentials, but for the elements of the references.
+struct MarkedGradients<'a> {
     numbers: &'a mut [f32],
     width: usize,
     group: Group,
     found: &'a RowBlock,
 }
 
-impl Operation for RowGradients<'_> {
+impl Operation for MarkedGradients<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
-            // Rounded where the fast way takes the row, which does so without a power.
-            let (scale, unit) = (found.factor[lane] * found.share[lane], power_of_two(f64::from(found.power[lane])));
-            let without = scale * unit;
-            let scale = if is_held(without) { f64::from(without as f32) / unit } else { scale };
-            let exp = Exp::new(s, raised(found, lane));
-            for x in part_mut(numbers, row * width, width).chunks_mut(S::LANES) {
-                let mut logits = [0.0; VIRTUAL_LANES];
-                copy(&mut logits, x);
-                s.store_some(exp.of(s, s.load_some(x, f32::NEG_INFINITY)), x);
-                for (e, &logit) in x.iter_mut().zip(&logits) {
-                    let is_lost = is_far(scale) && *e == 0.0;
-                    let element = f64::from(*e) * (scale * RAISED_UNIT);
-                    *e = if is_lost { found.reference(lane).exp(logit) * scale } else { element } as f32;
-                }
-            }
+            let (scale, row) = (scale(found, lane), numbers.get_mut(row * width..).unwrap_or(&mut []));
+            in_place(
+                s,
+                row,
+                width,
+                #[inline(always)]
+                |e| {
+                    let mut lanes = s.to_array(e);
+                    for lane in lanes.iter_mut().take(S::LANES) {
+                        *lane = (f64::from(*lane) * scale) as f32;
+                    }
+                    s.load(&lanes, 0)
+                },
+            );
         }
     }
 }
 
-/// The reference of the exponentials of a row times 2^[`RAISE`].
-#[inline(always)]
-fn raised(found: &RowBlock, lane: usize) -> Reference {
-    Reference { shift: found.shift[lane], power: found.power[lane] + RAISE }
-}
-
-/// Whether exponentials that are too small to be raised into f32 matter where they are multiplied by this.
+/// Whether exponentials that are 0 in f32 matter where they are multiplied by this.
 pub(crate) fn is_far(scale: f64) -> bool {
     scale.abs() > FAR_SCALE
 }
@@ -394,37 +506,16 @@ impl RowBlock {
 }
 
 impl Reference {
+    /// Its exponentials are 2^[`RAISE`] times those of this: of smaller ones there is something left in f32.
+    #[inline(always)]
+    pub(crate) fn raised(self) -> Self {
+        Self { power: self.power + RAISE, ..self }
+    }
+
     /// exp(x − shift)·2^power in f64.
     #[inline(always)]
     pub(crate) fn exp(self, x: f32) -> f64 {
         double::exp((f64::from(x) - f64::from(self.shift)) + f64::from(self.power) * LN_2)
-    }
-}
-
-/// 2^−[`RAISE`]
-pub(crate) const RAISED_UNIT: f64 = f64::from_bits((1023 - RAISE as u64) << 52);
-
-/// The exponentials of the marked rows times 2^[`RAISE`], over their logits.
-pub(crate) struct RaisedExponentials<'a> {
-    pub(crate) numbers: &'a mut [f32],
-    pub(crate) width: usize,
-    pub(crate) group: Group,
-    pub(crate) found: &'a RowBlock,
-}
-
-impl Operation for RaisedExponentials<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { numbers, width, group, found } = self;
-        for (row, lane) in group.marked() {
-            let exp = Exp::new(s, raised(found, lane));
-            for x in part_mut(numbers, row * width, width).chunks_mut(S::LANES) {
-                let e = exp.of(s, s.load_some(x, f32::NEG_INFINITY));
-                s.store_some(e, x);
-            }
-        }
     }
 }
 
@@ -440,27 +531,67 @@ impl Operation for MarkRows<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (row, x) in self.logits.chunks_exact(self.classes.max(1)).enumerate() {
-            let mut union = exp_in_range(s, s.splat(0.0)).1;
-            for x in x.chunks(S::LANES) {
-                union = s.or_bits(union, exp_in_range(s, s.load_some(x, 0.0)).1);
-            }
-            if !all_in_range(s, union)
-                && let Some(block) = self.blocks.get_mut(row / ROWS)
-            {
-                block.general |= 1 << (row % ROWS);
+        let mut rows = self.logits.chunks_exact(self.classes.max(1));
+        for block in self.blocks {
+            for (lane, row) in rows.by_ref().take(ROWS).enumerate() {
+                block.general |= u32::from(!is_in_range(s, row)) << lane;
             }
         }
     }
 }
 
-/// Marks the rows that have a logit out of range, or all where that cannot be told any more: the general way returns the
+/// Whether the fast way takes these logits.
+#[inline(always)]
+pub(crate) fn is_in_range<S: Vector>(s: S, logits: &[f32]) -> bool {
+    let mut union = exp_in_range(s, s.splat(0.0)).1;
+    let vectors = logits.chunks_exact(S::LANES);
+    if !vectors.remainder().is_empty() {
+        // As a whole vector, where there is one: some logits are looked at twice.
+        let last = logits.len().checked_sub(S::LANES).and_then(|at| s.load_inside(logits, at));
+        let last = last.unwrap_or_else(
+            #[inline(always)]
+            || s.load_some(logits, 0.0),
+        );
+        union = s.or_bits(union, exp_in_range(s, last).1);
+    }
+    for x in vectors {
+        union = s.or_bits(union, exp_in_range(s, s.load(x, 0)).1);
+    }
+    all_in_range(s, union)
+}
+
+/// Marks the blocks that have a logit out of range, or all where that cannot be told any more: the general way returns the
 /// same bits.
 #[cold]
 #[inline(never)]
 pub(crate) fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) {
     match logits {
-        Some(logits) => s.run(MarkRows { logits, classes, blocks }),
+        Some(logits) => s.run(MarkBlocks { logits, classes, blocks }),
         None => blocks.iter_mut().for_each(|block| block.general = u32::MAX),
+    }
+}
+
+/// Marks them; whether that leaves none.
+pub(crate) fn marks_all<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) -> bool {
+    mark(s, logits, classes, blocks);
+    blocks.iter().all(|block| block.general != 0)
+}
+
+struct MarkBlocks<'a> {
+    logits: &'a [f32],
+    classes: usize,
+    blocks: &'a mut [RowBlock],
+}
+
+impl Operation for MarkBlocks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, ROWS * self.classes)) {
+            if !is_in_range(s, logits) {
+                block.general = u32::MAX;
+            }
+        }
     }
 }

@@ -30,17 +30,20 @@ pub(crate) const FAST_BIAS: u32 = 64;
 /// weights included.
 pub(crate) const FAR: f32 = 384.0;
 
-/// exp(x − reference) below 2⁻¹²⁶ is 0 where rows are written by the general way; raised by this power of two before, it is
-/// 0 below 2⁻²⁵⁰. 2¹²⁴·C·√2 is within f32 for one logit, and it is never summed.
-pub(crate) const RAISE: f32 = 124.0;
+/// Exponentials with a reference are at most 4·√2, and 0 below 2⁻¹²⁶. Raised by this power of two they are 0 below 2⁻²⁴⁶, and 16
+/// of them, as many as are added in f32 by one lane of a block, have a sum within f32.
+pub(crate) const RAISE: f32 = 120.0;
 
-/// Parts of an element of a gradient that are no larger than this have sums within f32; and of what is multiplied by no more,
-/// nothing below 2⁻²⁵⁰ matters: 2⁻¹⁵⁰ is half of the least f32.
-pub(crate) const FAR_SCALE: f64 = f64::from_bits((1023 + 100) << 52);
+/// Beside a factor of raised exponentials that is no larger than this, those that are 0 do not matter: 2⁻¹⁵⁰ is half of the
+/// least f32.
+pub(crate) const FAR_SCALE: f64 = f64::from_bits((1023 - 24) << 52);
 
-/// exp(x) of row scalars in f64 is 2^k·m with k kept in ±this: two such powers and a sum of 2⁶⁴ terms stay within f64, and
-/// what is smaller is 0 beside any product of three weights of f32 and a denominator (10^±159).
-pub(crate) const POWERS: f64 = 900.0;
+/// Parts of an element of a gradient that are no larger than this have sums within f32.
+pub(crate) const LARGEST_PART: f64 = f64::from_bits((1023 + 100) << 52);
+
+/// exp(x) of row scalars in f64 is 2^k·m with k kept in ±this: such a power and a sum of 2⁶⁴ raised exponentials stay within
+/// f64, and what is smaller is 0 beside any product of three weights of f32 and a denominator (10^±159).
+pub(crate) const POWERS: f64 = 800.0;
 
 /// Two classes whose gap is below this have an exponential that is no normal f32 (2⁻¹²⁴·√½ is).
 pub(crate) const LEAST_GAP: f32 = -86.0;

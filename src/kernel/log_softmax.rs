@@ -67,7 +67,7 @@ impl LogProbabilityRows<'_> {
         s.run(Finish::<false, false> { blocks: &mut *blocks });
         if batch.gradient.is_some() {
             s.run(LogElements { logits, to: part_mut(tile.numbers, 0, len), classes, blocks });
-            self.batch.send_unmarked(place, tile.numbers, tile.blocks);
+            self.batch.send_unmarked(s, place, tile.numbers, tile.blocks);
         }
     }
 
@@ -78,12 +78,13 @@ impl LogProbabilityRows<'_> {
         let (room, numbers, batch) = (tile.room(), &mut *tile.numbers, &mut self.batch);
         let rows = batch.rows;
         general::for_each_group(rows, room, first, count, tile.blocks, |_, block, group| {
-            general::find_largest(s, batch, numbers, block, group);
             let mut found = block.clone();
+            general::find_largest(s, batch, numbers, &mut found, group);
             general::finish_excluded(s, batch, numbers, &mut found, group);
             let mut infinite = [0; ROWS];
             for (row, lane) in group.marked() {
-                (block.logit[lane], block.log[lane]) = (found.logit[lane], found.log[lane]);
+                (block.class[lane], block.logit[lane]) = (found.class[lane], found.logit[lane]);
+                block.log[lane] = found.log[lane];
                 if found.sum[lane].is_nan() || !found.logit[lane].is_finite() {
                     let (log, count) = log_without_sum(batch, group.first + row, found.logit[lane]);
                     (block.log[lane], infinite[lane]) = (log, count);
@@ -124,7 +125,7 @@ fn write_any<S: Vector>(
                 // No class has a probability where all are −∞.
                 *x = if is_tied || largest == f64::NEG_INFINITY { f32::NAN } else { value as f32 };
             }
-            batch.send(Place { first: group.first + row, rows: 1, ..place }, elements);
+            batch.send(s, Place { first: group.first + row, rows: 1, ..place }, elements);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Rows that are longer than a tile: piece by piece, with the same phases. The exponentials of rows whose classes stand side
 //! by side wait for their factor where the gradient is to be.
 
-use super::exp::{Exponentials, all_in_range, exp_in_range};
-use super::general;
+use super::exp::Exponentials;
+use super::general::{self, is_in_range};
 use super::label_terms::{LabelTerms, finish};
 use super::limits::{BLOCK, ROWS};
 use super::row_scalars::Scales;
@@ -63,7 +63,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         in_range = exponentials(s, batch, numbers, block, place);
         s.run(AddSums { exponentials: numbers, width, count, block });
         if keep {
-            batch.send(place, part(numbers, 0, count * width));
+            batch.send(s, place, part(numbers, 0, count * width));
         }
     }
     if in_range {
@@ -91,7 +91,7 @@ fn write_piece<S: Vector>(s: S, batch: &mut Batch<'_>, numbers: &mut [f32], bloc
             *element = block.at_reference[lane];
         }
     }
-    batch.send(place, numbers);
+    batch.send(s, place, numbers);
 }
 
 /// The gradient over the exponentials of a row that were kept.
@@ -178,11 +178,7 @@ impl Operation for InRange<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> bool {
-        let mut union = exp_in_range(s, s.splat(0.0)).1;
-        for x in self.row.chunks(S::LANES) {
-            union = s.or_bits(union, exp_in_range(s, s.load_some(x, 0.0)).1);
-        }
-        all_in_range(s, union)
+        is_in_range(s, self.row)
     }
 }
 

@@ -312,12 +312,12 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
             for place in places(row, classes, width) {
                 batch.bring(s, place, tile.numbers);
                 gradient.write(s, place.start, part_mut(tile.numbers, 0, place.width));
-                batch.send(place, tile.numbers);
+                batch.send(s, place, tile.numbers);
             }
         }
     }
     if in_tile {
-        batch.send(place, tile.numbers);
+        batch.send(s, place, tile.numbers);
     }
 }
 

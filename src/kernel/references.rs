@@ -19,7 +19,6 @@ impl Operation for References<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { logits, classes, blocks } = self;
-        let (whole, last) = (classes / S::LANES * S::LANES, s.first_lanes(classes % S::LANES));
         let mut rows = logits;
         for block in blocks {
             for first in (0..ROWS).step_by(S::LANES) {
@@ -30,20 +29,7 @@ impl Operation for References<'_> {
                     }
                     continue;
                 }
-                let (mut most, mut row) = ([s.splat(f32::NEG_INFINITY); VIRTUAL_LANES], rows);
-                for most in most.iter_mut().take(S::LANES) {
-                    let mut of_row = s.splat(f32::NEG_INFINITY);
-                    for x in part(row, 0, whole).chunks_exact(S::LANES) {
-                        of_row = s.at_least(s.load(x, 0), of_row);
-                    }
-                    if whole < classes {
-                        let tail = s.select(last, s.load(row, whole), s.splat(f32::NEG_INFINITY));
-                        of_row = s.at_least(tail, of_row);
-                    }
-                    *most = of_row;
-                    row = row.get(classes..).unwrap_or(&[]);
-                }
-                s.store(largest_lanes(s, most), &mut block.logit, first);
+                s.store(largest_of_rows(s, rows, classes), &mut block.logit, first);
                 for lane in first..first + S::LANES {
                     block.class[lane] = first_class(s, rows, classes, block.logit[lane]);
                     rows = rows.get(classes..).unwrap_or(&[]);
@@ -51,6 +37,26 @@ impl Operation for References<'_> {
             }
         }
     }
+}
+
+/// The largest logit of each of the first `LANES` rows, after which there are as many elements more.
+#[inline(always)]
+pub(crate) fn largest_of_rows<S: Vector>(s: S, rows: &[f32], classes: usize) -> S::F {
+    let (whole, last) = (classes / S::LANES * S::LANES, s.first_lanes(classes % S::LANES));
+    let (mut most, mut row) = ([s.splat(f32::NEG_INFINITY); VIRTUAL_LANES], rows);
+    for most in most.iter_mut().take(S::LANES) {
+        let mut of_row = s.splat(f32::NEG_INFINITY);
+        for x in part(row, 0, whole).chunks_exact(S::LANES) {
+            of_row = s.at_least(s.load(x, 0), of_row);
+        }
+        if whole < classes {
+            let tail = s.select(last, s.load(row, whole), s.splat(f32::NEG_INFINITY));
+            of_row = s.at_least(tail, of_row);
+        }
+        *most = of_row;
+        row = row.get(classes..).unwrap_or(&[]);
+    }
+    largest_lanes(s, most)
 }
 
 /// The largest lane of each of the first `LANES` vectors.

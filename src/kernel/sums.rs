@@ -180,8 +180,9 @@ impl Operation for ExcludedSums<'_> {
     }
 }
 
+/// Fills the sums of rows that are followed by [`REACH`](super::limits::REACH) elements more.
 #[inline(always)]
-fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
+pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
     let tail = Tail::new(s, classes);
     if S::WIDE && classes <= BLOCK {
         return sums_at_once(s, &tail, numbers, classes, blocks);

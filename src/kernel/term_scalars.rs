@@ -3,7 +3,7 @@
 
 use super::double;
 use super::label_terms::{FocalAndZ, focal_factors};
-use super::limits::{FAR_SCALE, ROWS};
+use super::limits::{LARGEST_PART, ROWS};
 use super::row_scalars::is_held;
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
@@ -293,7 +293,7 @@ fn round(
         terms.factor[i] = factor[i] as f32;
         let is_held = |x: f64| (x == 0.0) | is_held(x);
         let are_held = is_held(scale[i]) & is_held(with_factor) & is_held(factor[i]);
-        held[i] = (sizes[i] <= FAR_SCALE) & ((factor[i] == 0.0) | are_held);
+        held[i] = (sizes[i] <= LARGEST_PART) & ((factor[i] == 0.0) | are_held);
     }
     let losses = block.log;
     mark(block, &losses);

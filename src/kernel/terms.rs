@@ -244,7 +244,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             let to = dense.unwrap_or(part_mut(brought, 0, len));
             s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
             if !is_dense {
-                self.batch.send_unmarked(place, brought, blocks);
+                self.batch.send_unmarked(s, place, brought, blocks);
             }
         }
     }

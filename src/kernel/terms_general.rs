@@ -1,9 +1,7 @@
 //! The general way of the losses with terms: any row at all, piece by piece, the sums over its classes in f64.
 
 use super::exp::Reference;
-use super::general::{
-    Group, RAISED_UNIT, RaisedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far,
-};
+use super::general::{Group, MarkedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far};
 use super::spread::Spread;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
@@ -109,12 +107,12 @@ impl<S: Vector> MarkedRows<'_, S> {
             let Some(matrix) = self.options.costs else { continue };
             bring(self.s, batch, self.numbers, found, self.group, place);
             let (numbers, group) = (&mut *self.numbers, self.group);
-            self.s.run(RaisedExponentials { numbers, width: place.width, group, found });
+            self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
                 let Some(start) = known.label[lane].checked_mul(self.group.classes) else { continue };
                 let costs = part(matrix, start + place.start, place.width);
                 let e = part(self.numbers, row * place.width, place.width);
-                let (logs, odds) = self.s.run(CostsOfRow { e, costs, share: found.share[lane] * RAISED_UNIT });
+                let (logs, odds) = self.s.run(CostsOfRow { e, costs, share: found.share[lane] });
                 known.costs[lane] += logs;
                 known.odds[lane] += odds;
                 let of_reference = found.class[lane].checked_sub(place.start).and_then(|class| costs.get(class));
@@ -140,7 +138,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             bring(self.s, batch, self.numbers, found, self.group, place);
             let far = self.group.marked_where(|lane| is_far(self.largest_scale(found, known, lane)));
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
-            self.s.run(RaisedExponentials { numbers, width: place.width, group, found });
+            self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
                 let far = far.is_marked(lane).then(|| found.reference(lane));
                 let targets = self.options.soft.map(|_| part(self.spare, row * place.width, place.width));
@@ -174,7 +172,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                         }
                     }
                 }
-                batch.send(Place { first: group.first + row, rows: 1, ..place }, elements);
+                batch.send(self.s, Place { first: group.first + row, rows: 1, ..place }, elements);
             }
         }
     }
@@ -322,7 +320,7 @@ impl Operation for CostsOfRow<'_> {
     }
 }
 
-/// The elements of a piece of a row, over its raised exponentials.
+/// The elements of a piece of a row, over its exponentials.
 struct Elements<'a> {
     elements: &'a mut [f32],
     spread: Option<Spread<'a>>,
@@ -342,8 +340,6 @@ impl Operation for Elements<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
         let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
-        let unit = if far.is_some() { 1.0 } else { RAISED_UNIT };
-        let (scale, share) = (scale * unit, share * unit);
         if far.is_none() && costs.is_none() {
             // A loop of its own: vectors of the other compute all that it may take.
             for (class, element) in elements.iter_mut().enumerate() {

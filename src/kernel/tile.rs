@@ -4,7 +4,7 @@
 use super::limits::{REACH, ROWS, SMALLEST};
 use super::{copy, part, part_mut};
 use crate::backend::Backend;
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::Rows;
@@ -201,38 +201,20 @@ impl Batch<'_> {
     }
 
     /// Sends the gradient of the rows that are not marked, all of whose classes are here.
-    pub(crate) fn send_unmarked(&mut self, place: Place, from: &[f32], blocks: &[RowBlock]) {
+    pub(crate) fn send_unmarked<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
         if blocks.iter().all(|block| block.general == 0) {
-            return self.send(place, from);
+            return self.send(s, place, from);
         }
         let Place { first, rows, width, .. } = place;
         for row in (0..rows).filter(|row| blocks.get(row / ROWS).is_some_and(|block| !block.is_marked(row % ROWS))) {
-            self.send(Place { first: first + row, rows: 1, ..place }, part(from, row * width, width));
+            self.send(s, Place { first: first + row, rows: 1, ..place }, part(from, row * width, width));
         }
     }
 
     /// The inverse of [`Batch::bring`], for the gradient.
-    pub(crate) fn send(&mut self, place: Place, from: &[f32]) {
-        let Some(gradient) = self.gradient.as_deref_mut() else { return };
-        let Place { first, rows, start, width } = place;
-        if self.rows.positions() == 1 {
-            for (row, from) in (first..).zip(from.chunks_exact(width.max(1))).take(rows) {
-                copy(part_mut(gradient, self.rows.element(row, start), width), from);
-            }
-            return;
-        }
-        let mut at = 0;
-        while at < rows {
-            let run = ROWS.min(rows - at).min(self.rows.left_in_sample(first + at));
-            for class in 0..width {
-                let column = from.get(at * width + class..).unwrap_or(&[]).iter().step_by(width);
-                let to = part_mut(gradient, self.rows.element(first + at, start + class), run);
-                for (to, &from) in to.iter_mut().zip(column) {
-                    *to = from;
-                }
-            }
-            at += run;
-        }
+    pub(crate) fn send<S: Vector>(&mut self, s: S, place: Place, from: &[f32]) {
+        let Some(to) = self.gradient.as_deref_mut() else { return };
+        s.run(Send { rows: self.rows, from, place, to });
     }
 }
 
@@ -258,28 +240,135 @@ impl Operation for Bring<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
+    fn run<S: Vector>(self, s: S) {
         let Self { rows, from, place, to } = self;
         let Place { first, rows: count, start, width } = place;
+        if rows.are_dense() && width == rows.classes() {
+            return from.widen(rows.start(first), 1, part_mut(to, 0, count * width));
+        }
         if rows.positions() == 1 {
             for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
                 from.widen(rows.element(row, start), 1, to);
             }
             return;
         }
-        // Positions stand side by side: some of them at a time, class by class.
-        let mut at = 0;
-        while at < count {
-            let run = ROWS.min(count - at).min(rows.left_in_sample(first + at));
-            for class in 0..width {
+        for Run { at, rows: run, start } in runs(rows, place) {
+            let (to, mut turned) = (to.get_mut(at * width..).unwrap_or(&mut []), 0);
+            let start_of = |class: usize| start + class * rows.positions();
+            while S::WIDE && turned + S::LANES <= run && to.len() >= (turned + S::LANES - 1) * width + S::LANES {
+                for first in starts_of_squares::<S>(width) {
+                    let mut columns = [s.splat(0.0); VIRTUAL_LANES];
+                    for (class, column) in (first..width).zip(&mut columns).take(S::LANES) {
+                        let mut numbers = [0.0; VIRTUAL_LANES];
+                        from.widen(start_of(class) + turned, 1, part_mut(&mut numbers, 0, S::LANES));
+                        *column = s.load(&numbers, 0);
+                    }
+                    // What is written beyond a row of few classes is written again with the next.
+                    for (row, vector) in (turned..).zip(turn(s, columns)).take(S::LANES) {
+                        s.store(vector, to, row * width + first);
+                    }
+                }
+                turned += S::LANES;
+            }
+            for class in (0..width).take_while(|_| turned < run) {
                 let mut column = [0.0; ROWS];
-                from.widen(rows.element(first + at, start + class), 1, part_mut(&mut column, 0, run));
-                let to = to.get_mut(at * width + class..).unwrap_or(&mut []);
-                for (to, &x) in to.iter_mut().step_by(width).zip(&column).take(run) {
+                from.widen(start_of(class) + turned, 1, part_mut(&mut column, 0, run - turned));
+                let to = to.get_mut(turned * width + class..).unwrap_or(&mut []);
+                for (to, &x) in to.iter_mut().step_by(width).zip(&column).take(run - turned) {
                     *to = x;
                 }
             }
-            at += run;
         }
     }
+}
+
+struct Send<'a> {
+    rows: &'a Rows<'a>,
+    from: &'a [f32],
+    place: Place,
+    to: &'a mut [f32],
+}
+
+impl Operation for Send<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { rows, from, place, to } = self;
+        let Place { first, rows: count, start, width } = place;
+        if rows.are_dense() && width == rows.classes() {
+            return copy(part_mut(to, rows.start(first), count * width), from);
+        }
+        if rows.positions() == 1 {
+            for (row, from) in (first..).zip(from.chunks_exact(width.max(1))).take(count) {
+                copy(part_mut(to, rows.element(row, start), width), from);
+            }
+            return;
+        }
+        for Run { at, rows: run, start } in runs(rows, place) {
+            let (from, mut turned) = (from.get(at * width..).unwrap_or(&[]), 0);
+            let start_of = |class: usize| start + class * rows.positions();
+            while S::WIDE && turned + S::LANES <= run && from.len() >= (turned + S::LANES - 1) * width + S::LANES {
+                for first in starts_of_squares::<S>(width) {
+                    let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
+                    for (row, vector) in (turned..).zip(&mut vectors).take(S::LANES) {
+                        *vector = s.load(from, row * width + first);
+                    }
+                    for (class, column) in (first..width).zip(turn(s, vectors)).take(S::LANES) {
+                        s.store(column, to, start_of(class) + turned);
+                    }
+                }
+                turned += S::LANES;
+            }
+            for class in (0..width).take_while(|_| turned < run) {
+                let column = from.get(turned * width + class..).unwrap_or(&[]).iter().step_by(width);
+                for (to, &from) in part_mut(to, start_of(class) + turned, run - turned).iter_mut().zip(column) {
+                    *to = from;
+                }
+            }
+        }
+    }
+}
+
+/// Rows whose logits of a class stand side by side.
+struct Run {
+    /// Where they are among the rows of a place.
+    at: usize,
+    rows: usize,
+    /// The index of the element that belongs to the first class of the place and the first of these rows.
+    start: usize,
+}
+
+/// The rows of a place by such runs, of a block at most.
+#[inline(always)]
+fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let (first, left) = (place.first + at, place.rows - at);
+        let run = ROWS.min(left).min(rows.left_in_sample(first));
+        let run = (left > 0).then_some(Run { at, rows: run, start: rows.element(first, place.start) })?;
+        at += run.rows;
+        Some(run)
+    })
+}
+
+/// The first classes of squares of as many classes as a vector has lanes, which cover all of them: the last one overlaps with
+/// the one before.
+#[inline(always)]
+fn starts_of_squares<S: Vector>(width: usize) -> impl Iterator<Item = usize> {
+    (0..width).step_by(S::LANES).map(move |class| class.min(width.saturating_sub(S::LANES)))
+}
+
+/// Lane j of vector i becomes lane i of vector j, of as many vectors as there are lanes.
+#[inline(always)]
+fn turn<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_LANES] {
+    let mut left = S::LANES;
+    while left > 1 {
+        let from = of;
+        for i in 0..S::LANES / 2 {
+            (of[2 * i], of[2 * i + 1]) = s.zip(from[i], from[i + S::LANES / 2]);
+        }
+        left /= 2;
+    }
+    of
 }

@@ -1,11 +1,10 @@
 //! Rows of two classes: softplus of the gap between the other logit and that of the label, which is held exactly.
 
 use super::exp;
-use super::limits::ROWS;
+use super::limits::{LEAST_GAP, ROWS};
 use super::tile::RowBlock;
-use super::{copy, part};
+use super::{copy, double, log1p, part};
 use crate::backend::vector::{Operation, Vector};
-use crate::kernel::{limits::LEAST_GAP, log1p};
 
 /// Fills log(1 + e^gap) of each row and, for gradients, 1 − p_y; rows whose gap is not a number of ordinary size are
 /// marked. Whether none is.
@@ -75,6 +74,47 @@ impl<const GRADIENT: bool> Operation for TwoClasses<'_, GRADIENT> {
             }
         }
         all
+    }
+}
+
+/// Rows whose label leads by so much that log(1 + e^gap) and 1 − p_y are e^gap, which f32 does not hold: they are marked no
+/// longer. Whether none is.
+pub(crate) struct FarLeads<'a> {
+    pub(crate) logits: &'a [f32],
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for FarLeads<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> bool {
+        for (block, logits) in self.blocks.iter_mut().zip(self.logits.chunks(2 * ROWS)) {
+            if block.general == 0 {
+                continue;
+            }
+            let mut padded = [0.0; 2 * ROWS];
+            copy(&mut padded, logits);
+            let (mut firsts, mut seconds) = ([0.0; ROWS], [0.0; ROWS]);
+            for at in (0..ROWS).step_by(S::LANES) {
+                let (first, second) = s.unzip(s.load(&padded, 2 * at), s.load(&padded, 2 * at + S::LANES));
+                s.store(first, &mut firsts, at);
+                s.store(second, &mut seconds, at);
+            }
+            let (mut log, mut miss, classes) = (block.log, block.miss, block.class);
+            let (mut is_far, marked) = ([0; ROWS], block.general);
+            for i in 0..ROWS {
+                let difference = f64::from(seconds[i]) - f64::from(firsts[i]);
+                let gap = if classes[i] == 0 { difference } else { -difference };
+                let e = double::exp(gap);
+                is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & (marked >> i);
+                log[i] = if is_far[i] & 1 == 1 { e } else { log[i] };
+                miss[i] = if is_far[i] & 1 == 1 { e } else { miss[i] };
+            }
+            let far = is_far.iter().rev().fold(0, |bits, far| bits << 1 | far & 1);
+            (block.log, block.miss, block.general) = (log, miss, marked & !far);
+        }
+        self.blocks.iter().all(|block| block.general == 0)
     }
 }
 

@@ -12,7 +12,7 @@ use super::limits::{FEW, REACH, ROWS, SHORT};
 use super::row_scalars::{AddLosses, Losses, Scales};
 use super::sums::ExcludedSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::two_classes::{TwoClassGradient, TwoClasses};
+use super::two_classes::{FarLeads, TwoClassGradient, TwoClasses};
 use super::{chunks_mut, columns, copy, long_rows, one_lane, part, part_mut};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -57,7 +57,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let rows = self.batch.rows;
         let fitting = tile.rows(rows.classes());
         let at_once = if fitting == 0 { long_rows::rows_at_once(rows, &tile) } else { fitting };
-        let mut first = 0;
+        let (mut first, mut was_general) = (0, false);
         while first < rows.count() {
             let mut count = at_once.min(rows.count() - first);
             if fitting == 0 {
@@ -77,7 +77,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 if fitting == 0 {
                     long_rows::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, &mut tile, first, count);
                 } else {
-                    self.compute(s, &mut tile, first, count);
+                    was_general = self.compute(s, &mut tile, first, count, was_general);
                 }
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
                 s.run(Losses { first, blocks, tally: &mut *self.tally });
@@ -93,26 +93,41 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         Ok(())
     }
 
-    /// Losses and gradients of rows that fit the tile, whose classes and weights are known.
-    fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
-        let classes = self.batch.rows.classes();
-        match classes {
-            3 if S::WIDE => return self.compute_columns::<S, 3>(s, tile, first, count),
-            4 if S::WIDE => return self.compute_columns::<S, 4>(s, tile, first, count),
-            _ => {}
-        }
-        // One lane has no need of a second way to the same bits.
-        if S::WIDE
-            && GRADIENT
-            && classes > VIRTUAL_LANES
-            && let Some(in_range) = self.compute_in_gradient(s, tile, first, count)
+    /// Losses and gradients of rows that fit the tile, whose classes and weights are known. Whether the general way took all of
+    /// them; where it took all of the tile before, the fast way is not tried first.
+    fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize, was_general: bool) -> bool {
+        let (classes, blocks) = (self.batch.rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
+        let is_two = L::NONE && classes == 2;
+        if was_general
+            && !is_two
+            && let Some(logits) = self.batch.as_tile()
         {
-            if !in_range {
-                general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
-            }
-            return;
+            general::mark(s, Some(part(logits, first * classes, count * classes)), classes, blocks);
         }
-        let batch = &self.batch;
+        let mut in_range = true;
+        if blocks.iter().any(|block| block.general == 0) {
+            blocks.iter_mut().for_each(|block| block.general = 0);
+            in_range = match classes {
+                3 if S::WIDE => self.compute_columns::<S, 3>(s, tile, first, count),
+                4 if S::WIDE => self.compute_columns::<S, 4>(s, tile, first, count),
+                // One lane has no need of a second way to the same bits.
+                _ if S::WIDE && GRADIENT && classes > VIRTUAL_LANES => self
+                    .compute_in_gradient(s, tile, first, count)
+                    .unwrap_or_else(|| self.compute_in_tile(s, tile, first, count)),
+                _ => self.compute_in_tile(s, tile, first, count),
+            };
+        }
+        let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
+        let all_general = blocks.iter().all(|block| block.general == u32::MAX);
+        if all_general || !in_range {
+            general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
+        }
+        all_general
+    }
+
+    /// Losses and gradients of rows of any number of classes; whether none is marked.
+    fn compute_in_tile<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) -> bool {
+        let (batch, classes) = (&self.batch, self.batch.rows.classes());
         let gradient = GRADIENT && batch.gradient.is_some();
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         let len = count * classes;
@@ -123,14 +138,17 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let mut in_range;
         if L::NONE && classes == 2 {
             let logits = dense.unwrap_or(part(tile.numbers, 0, len));
-            in_range = s.run(TwoClasses::<GRADIENT> { logits, blocks });
+            in_range = s.run(TwoClasses::<GRADIENT> { logits, blocks: &mut *blocks });
+            if !in_range {
+                in_range = s.run(FarLeads { logits, blocks });
+            }
         } else {
             if dense.is_none() {
                 s.run(ReferenceLogits { logits: part(tile.numbers, 0, len), classes, blocks });
             }
             in_range = s.run(Exponentials { logits: dense, to: tile.numbers, count: len });
-            if !in_range {
-                general::mark(s, dense, classes, blocks);
+            if !in_range && general::marks_all(s, dense, classes, blocks) {
+                return false;
             }
             s.run(ExcludedSums { logits: dense, exponentials: tile.numbers, classes, rows: count, blocks });
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
@@ -141,9 +159,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         if gradient {
             self.write_gradient(s, tile, first, count);
         }
-        if !in_range {
-            general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
-        }
+        in_range
     }
 
     /// Losses and gradients of rows whose exponentials can wait for their factors in the gradient that they become; whether
@@ -162,8 +178,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let logits = part(logits, start, len);
         let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len + REACH)?;
         let in_range = s.run(Exponentials { logits: Some(logits), to: &mut *exponentials, count: len });
-        if !in_range {
-            general::mark(s, Some(logits), classes, blocks);
+        if !in_range && general::marks_all(s, Some(logits), classes, blocks) {
+            return Some(false);
         }
         s.run(ExcludedSums { logits: Some(logits), exponentials: &mut *exponentials, classes, rows: count, blocks });
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
@@ -172,8 +188,14 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         Some(in_range && is_held)
     }
 
-    /// Losses and gradients of rows of three or four classes.
-    fn compute_columns<S: Vector, const C: usize>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
+    /// Losses and gradients of rows of three or four classes; whether none is marked.
+    fn compute_columns<S: Vector, const C: usize>(
+        &mut self,
+        s: S,
+        tile: &mut Tile<'_>,
+        first: usize,
+        count: usize,
+    ) -> bool {
         let mut in_range = columns::sums::<S, C>(s, &self.batch, tile, first, count);
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
@@ -181,9 +203,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             in_range &= s.run(Scales { blocks });
             columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count);
         }
-        if !in_range {
-            general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
-        }
+        in_range
     }
 
     /// Writes the gradient of the rows that are not marked.
@@ -205,7 +225,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             return;
         }
         let place = Place { first, rows: count, start: 0, width: classes };
-        self.batch.send_unmarked(place, tile.numbers, blocks);
+        self.batch.send_unmarked(s, place, tile.numbers, blocks);
     }
 }
 
