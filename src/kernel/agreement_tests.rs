@@ -445,7 +445,7 @@ fn neighbours_change_no_bit_of_a_row() {
         let options = Options::new(classes, &mut random);
         let probes = probes(classes, &mut random);
         let sizes: &[usize] = if classes > 1000 {
-            &[1, 2, 17]
+            &[1, 2, 17, 33]
         } else if classes > 100 {
             &[1, 5, 17, 40]
         } else {

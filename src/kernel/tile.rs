@@ -102,7 +102,8 @@ const LARGE: (usize, usize) = (2048, 16);
 /// Rows of so many classes do not fill the blocks of that one: half of such a cache, and two blocks.
 const LONG: (usize, usize) = (4096, 2);
 const LONG_CLASSES: usize = 64;
-/// The logits of a call for which several parts of that size are worth setting to zero.
+/// The logits of a call for which several parts of that size are worth setting to zero. A row that fits but that one has it at
+/// any size of call: what does not fit is computed in another way, to other bits.
 const MANY: usize = 16 * LONG.0;
 const MEDIUM: (usize, usize) = (1024, 4);
 /// A few rows, for which setting more to zero would take longer than computing them. In small memories the only tile, with one
@@ -124,7 +125,7 @@ pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work
     } else if fits(MEDIUM) {
         let mut numbers = [[0.0; MEDIUM.0 + REACH]; PARTS];
         work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; MEDIUM.1]))
-    } else if classes >= LONG_CLASSES && (PARTS == 1 || logits > MANY) {
+    } else if classes > LARGE.0 || classes >= LONG_CLASSES && (PARTS == 1 || logits > MANY) {
         let mut numbers = [[0.0; LONG.0 + REACH]; PARTS];
         work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY; LONG.1]))
     } else {
