@@ -188,7 +188,7 @@ pub(crate) fn finish_excluded<S: Vector>(
     }
     let largest = found.shift;
     for (_, lane) in group.marked() {
-        let reference = Reference::new(found.shift[lane]).raised();
+        let reference = Reference::new(found.shift[lane]).raised(RAISE);
         (found.shift[lane], found.power[lane]) = (reference.shift, reference.power);
     }
     for place in group.pieces() {
@@ -366,7 +366,7 @@ impl Operation for Largest<'_> {
         if S::WIDE && group.is_block() && numbers.len() >= ROWS * width + S::LANES {
             let mut rows = numbers;
             for first in (0..ROWS).step_by(S::LANES) {
-                s.store(largest_of_rows(s, rows, width), largest, first);
+                s.store(largest_of_rows::<S, 0>(s, rows, width), largest, first);
                 rows = rows.get(S::LANES * width..).unwrap_or(&[]);
             }
             return;
@@ -400,39 +400,49 @@ impl Operation for MarkedExponentials<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
-            exponentials_of_row(s, found.reference(lane), numbers.get_mut(row * width..).unwrap_or(&mut []), width);
+            let row = numbers.get_mut(row * width..).unwrap_or(&mut []);
+            exponentials_of_row(s, found.reference(lane), None, row, width);
         }
     }
 }
 
-/// The exponentials of the first `len` logits, which are followed by [`REACH`](super::limits::REACH) numbers at least, over
-/// them.
+/// The exponentials of a row of so many logits; `None`: they stand where the exponentials go. Both are followed by
+/// [`REACH`](super::limits::REACH) more at least.
 #[inline(always)]
-pub(crate) fn exponentials_of_row<S: Vector>(s: S, reference: Reference, row: &mut [f32], len: usize) {
+pub(crate) fn exponentials_of_row<S: Vector>(
+    s: S,
+    reference: Reference,
+    logits: Option<&[f32]>,
+    to: &mut [f32],
+    len: usize,
+) {
     let exp = Exp::new(s, reference);
-    in_place(
+    write_row(
         s,
-        row,
+        logits,
+        to,
         len,
         #[inline(always)]
         |x| exp.of(s, x),
     );
 }
 
-/// Applies a function to the first `len` elements, which are followed by [`REACH`](super::limits::REACH) more at least.
+/// Writes a function of the first `len` elements of one row to those of another, or of the same: `None`. Both are followed by
+/// [`REACH`](super::limits::REACH) more at least.
 #[inline(always)]
-fn in_place<S: Vector>(s: S, row: &mut [f32], len: usize, of: impl Fn(S::F) -> S::F) {
+fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, of: impl Fn(S::F) -> S::F) {
+    // Nothing is written beyond the row, whose next may be read at once.
     let Some(last) = len.checked_sub(S::LANES) else {
-        let x = s.load(row, 0);
-        return s.store(s.select(s.first_lanes(len), of(x), x), row, 0);
+        let e = of(s.load(from.unwrap_or(to), 0));
+        return s.store(s.select(s.first_lanes(len), e, s.load(to, 0)), to, 0);
     };
-    // The last vector overlaps with the one before: it is read before that is written. Nothing is written beyond the row, whose
-    // next is read at once.
-    let at_end = s.load(row, last);
-    for x in part_mut(row, 0, len).chunks_exact_mut(S::LANES) {
-        s.store(of(s.load(x, 0)), x, 0);
+    // The last vector overlaps with the one before: it is read before that is written.
+    let at_end = s.load(from.unwrap_or(to), last);
+    for (at, to) in (0..).step_by(S::LANES).zip(part_mut(to, 0, len).chunks_exact_mut(S::LANES)) {
+        let x = from.map_or_else(|| s.load(to, 0), |from| s.load(from, at));
+        s.store(of(x), to, 0);
     }
-    s.store(of(at_end), row, last);
+    s.store(of(at_end), to, last);
 }
 
 /// Adds the exponentials of the marked rows to their sums.
@@ -475,8 +485,9 @@ impl Operation for MarkedGradients<'_> {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
             let (scale, row) = (scale(found, lane), numbers.get_mut(row * width..).unwrap_or(&mut []));
-            in_place(
+            write_row(
                 s,
+                None,
                 row,
                 width,
                 #[inline(always)]
@@ -506,10 +517,10 @@ impl RowBlock {
 }
 
 impl Reference {
-    /// Its exponentials are 2^[`RAISE`] times those of this: of smaller ones there is something left in f32.
+    /// Its exponentials are 2^`by` times those of this: of smaller ones there is something left in f32.
     #[inline(always)]
-    pub(crate) fn raised(self) -> Self {
-        Self { power: self.power + RAISE, ..self }
+    pub(crate) fn raised(self, by: f32) -> Self {
+        Self { power: self.power + by, ..self }
     }
 
     /// exp(x − shift)·2^power in f64.

@@ -18,6 +18,18 @@ impl Operation for References<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
+        match self.classes.div_ceil(S::LANES) {
+            1 if S::WIDE => self.find::<S, 1>(s),
+            2 if S::WIDE => self.find::<S, 2>(s),
+            _ => self.find::<S, 0>(s),
+        }
+    }
+}
+
+impl References<'_> {
+    /// In rows of so many vectors; of any number where that is 0.
+    #[inline(always)]
+    fn find<S: Vector, const VECTORS: usize>(self, s: S) {
         let Self { logits, classes, blocks } = self;
         let mut rows = logits;
         for block in blocks {
@@ -29,9 +41,9 @@ impl Operation for References<'_> {
                     }
                     continue;
                 }
-                s.store(largest_of_rows(s, rows, classes), &mut block.logit, first);
+                s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), &mut block.logit, first);
                 for lane in first..first + S::LANES {
-                    block.class[lane] = first_class(s, rows, classes, block.logit[lane]);
+                    block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
                     rows = rows.get(classes..).unwrap_or(&[]);
                 }
             }
@@ -39,19 +51,18 @@ impl Operation for References<'_> {
     }
 }
 
-/// The largest logit of each of the first `LANES` rows, after which there are as many elements more.
+/// The largest logit of each of the first `LANES` rows, after which there are as many elements more. They are rows of so many
+/// vectors; of any number where that is 0.
 #[inline(always)]
-pub(crate) fn largest_of_rows<S: Vector>(s: S, rows: &[f32], classes: usize) -> S::F {
-    let (whole, last) = (classes / S::LANES * S::LANES, s.first_lanes(classes % S::LANES));
-    let (mut most, mut row) = ([s.splat(f32::NEG_INFINITY); VIRTUAL_LANES], rows);
+pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32], classes: usize) -> S::F {
+    let lowest = s.splat(f32::NEG_INFINITY);
+    let whole = if VECTORS > 0 { (VECTORS - 1) * S::LANES } else { classes.saturating_sub(1) / S::LANES * S::LANES };
+    let last = s.first_lanes(classes - whole);
+    let (mut most, mut row) = ([lowest; VIRTUAL_LANES], rows);
     for most in most.iter_mut().take(S::LANES) {
-        let mut of_row = s.splat(f32::NEG_INFINITY);
+        let mut of_row = s.select(last, s.load(row, whole), lowest);
         for x in part(row, 0, whole).chunks_exact(S::LANES) {
             of_row = s.at_least(s.load(x, 0), of_row);
-        }
-        if whole < classes {
-            let tail = s.select(last, s.load(row, whole), s.splat(f32::NEG_INFINITY));
-            of_row = s.at_least(tail, of_row);
         }
         *most = of_row;
         row = row.get(classes..).unwrap_or(&[]);
@@ -78,16 +89,15 @@ const AT_ONCE: usize = 64;
 
 /// The first class whose logit this is; 0 where there is none. Vectors may reach beyond the row.
 #[inline(always)]
-fn first_class<S: Vector>(s: S, row: &[f32], classes: usize, logit: f32) -> usize {
+fn first_class<S: Vector, const VECTORS: usize>(s: S, row: &[f32], classes: usize, logit: f32) -> usize {
     let sought = s.splat(logit);
-    let vectors = part(row, 0, classes.next_multiple_of(S::LANES));
-    for (first, vectors) in (0..classes).step_by(AT_ONCE).zip(vectors.chunks(AT_ONCE)) {
-        let (mut bits, mut shift) = (0, 0);
-        for x in vectors.chunks_exact(S::LANES) {
-            bits |= u64::from(s.bits_of_mask(s.equal(s.load(x, 0), sought))) << shift;
-            shift += S::LANES;
+    let reach = if VECTORS > 0 { VECTORS * S::LANES } else { classes.next_multiple_of(S::LANES) };
+    for (first, vectors) in (0..reach).step_by(AT_ONCE).zip(part(row, 0, reach).chunks(AT_ONCE)) {
+        let mut bits = 0;
+        for (number, x) in vectors.chunks_exact(S::LANES).enumerate() {
+            bits |= u64::from(s.bits_of_mask(s.equal(s.load(x, 0), sought))) << (number * S::LANES);
         }
-        if bits != 0 {
+        if bits != 0 || VECTORS > 0 {
             let class = first + bits.trailing_zeros() as usize;
             return if class < classes { class } else { 0 };
         }

@@ -137,8 +137,8 @@ impl<'a> U<'a> {
     }
 }
 
-/// Fills Σ u_c·(x_m − x_c) of each row and, with targets, Σ u_c of the classes but the reference.
-pub(crate) struct SpreadSums<'a> {
+/// Fills Σ u_c·(x_m − x_c) of each row and, with targets, Σ u_c of the classes but the reference. With `ANY` logits 0·∞ = 0.
+pub(crate) struct SpreadSums<'a, const ANY: bool> {
     pub(crate) u: U<'a>,
     /// Rows of so many classes, and as many elements more as a sum reaches beyond a row.
     pub(crate) logits: &'a [f32],
@@ -147,7 +147,7 @@ pub(crate) struct SpreadSums<'a> {
     pub(crate) terms: &'a mut [TermBlock],
 }
 
-impl Operation for SpreadSums<'_> {
+impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
     type Output = ();
 
     #[inline(always)]
@@ -168,7 +168,7 @@ impl Operation for SpreadSums<'_> {
                         core::iter::repeat(largest).zip(twos(logits, start, classes).zip(twos(u.rows, 0, classes)))
                     },
                     #[inline(always)]
-                    |(largest, (x, u)), at| [s.mul(s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
+                    |(largest, (x, u)), at| [weighed::<S, ANY>(s, s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
                 );
                 continue;
             }
@@ -191,11 +191,17 @@ impl Operation for SpreadSums<'_> {
                     let u = u.of_two(s, *q, *w, at);
                     let classes = s.add(s.lanes(), s.splat((class + at) as f32));
                     let other = s.select(s.equal(classes, *reference), s.splat(0.0), u);
-                    [s.mul(u, s.sub(*largest, s.load(*x, at))), other]
+                    [weighed::<S, ANY>(s, u, s.sub(*largest, s.load(*x, at))), other]
                 },
             );
         }
     }
+}
+
+#[inline(always)]
+fn weighed<S: Vector, const ANY: bool>(s: S, u: S::F, gap: S::F) -> S::F {
+    let (product, zero) = (s.mul(u, gap), s.splat(0.0));
+    if ANY { s.select(s.equal(u, zero), zero, product) } else { product }
 }
 
 /// What rows of target probabilities weigh: Σ_c w\[c\]·q_c of each times the weight of its sample, and the latter, which are

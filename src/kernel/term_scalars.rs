@@ -3,7 +3,7 @@
 
 use super::double;
 use super::label_terms::{FocalAndZ, focal_factors};
-use super::limits::{LARGEST_PART, ROWS};
+use super::limits::{LARGEST_PART, LARGEST_TERM_PART, ROWS};
 use super::row_scalars::is_held;
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
@@ -293,7 +293,8 @@ fn round(
         terms.factor[i] = factor[i] as f32;
         let is_held = |x: f64| (x == 0.0) | is_held(x);
         let are_held = is_held(scale[i]) & is_held(with_factor) & is_held(factor[i]);
-        held[i] = (sizes[i] <= LARGEST_PART) & ((factor[i] == 0.0) | are_held);
+        let largest = if block.power[i] == 0.0 { LARGEST_PART } else { LARGEST_TERM_PART };
+        held[i] = (sizes[i] <= largest) & ((factor[i] == 0.0) | are_held);
     }
     let losses = block.log;
     mark(block, &losses);

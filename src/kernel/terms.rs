@@ -16,9 +16,9 @@
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
-use super::exp::Exponentials;
-use super::general::MarkRows;
-use super::limits::{ROWS, SMALLEST};
+use super::exp::{Exponentials, Reference};
+use super::general::{MarkRows, exponentials_of_row};
+use super::limits::{LEAST_TERM_SUM, ROWS, SMALLEST, TERM_RAISE};
 use super::references::References;
 use super::row_scalars::{Finish, Losses};
 use super::spread::{FillWeights, Spread, SpreadSums, U};
@@ -210,8 +210,12 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let logits = self.logits(s, place, brought);
         s.run(References { logits, classes, blocks: &mut *blocks });
         read_label_logits(part(logits, 0, len), classes, terms);
-        if !s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len }) {
+        let in_range = s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len });
+        if !in_range {
             s.run(MarkRows { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
+            if S::WIDE {
+                s.run(ReferredRows { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
+            }
         }
         s.run(ExcludedSums {
             logits: None,
@@ -220,10 +224,19 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             rows: count,
             blocks: &mut *blocks,
         });
-        s.run(Finish::<true, false> { blocks: &mut *blocks });
+        if in_range || !S::WIDE {
+            s.run(Finish::<true, false> { blocks: &mut *blocks });
+        } else {
+            mark_small_sums(blocks);
+            s.run(Finish::<true, true> { blocks: &mut *blocks });
+        }
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {
-            s.run(SpreadSums { u, logits, classes, blocks, terms: &mut *terms });
+            if in_range || !S::WIDE {
+                s.run(SpreadSums::<false> { u, logits, classes, blocks, terms: &mut *terms });
+            } else {
+                s.run(SpreadSums::<true> { u, logits, classes, blocks, terms: &mut *terms });
+            }
         }
         if let Some(matrix) = options.costs {
             // Vectors would reach beyond the matrix; the logits are done with.
@@ -246,6 +259,50 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             if !is_dense {
                 self.batch.send_unmarked(s, place, brought, blocks);
             }
+        }
+        if !in_range {
+            for block in blocks {
+                (block.shift, block.power) = ([0.0; ROWS], [0.0; ROWS]);
+            }
+        }
+    }
+}
+
+/// The exponentials of the marked rows anew, with the largest logit for a reference; they are marked no longer.
+struct ReferredRows<'a> {
+    logits: &'a [f32],
+    exponentials: &'a mut [f32],
+    classes: usize,
+    blocks: &'a mut [RowBlock],
+}
+
+impl Operation for ReferredRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { logits, exponentials, classes, blocks } = self;
+        let mut start = 0;
+        for block in blocks {
+            for lane in 0..ROWS {
+                if block.is_marked(lane) {
+                    let reference = Reference::new(block.logit[lane]).raised(TERM_RAISE);
+                    (block.shift[lane], block.power[lane]) = (reference.shift, reference.power);
+                    let row = exponentials.get_mut(start..).unwrap_or(&mut []);
+                    exponentials_of_row(s, reference, logits.get(start..), row, classes);
+                }
+                start += classes;
+            }
+            block.general = 0;
+        }
+    }
+}
+
+/// Marks the rows with a reference whose sums are so small that what is lost of them matters.
+fn mark_small_sums(blocks: &mut [RowBlock]) {
+    for block in blocks {
+        for (lane, (sum, &power)) in block.sum.iter().zip(&block.power).enumerate() {
+            block.general |= u32::from(*sum < LEAST_TERM_SUM && power != 0.0) << lane;
         }
     }
 }
