@@ -52,6 +52,15 @@ impl<'a> Spread<'a> {
         weight * (self.kept * q + self.evenly)
     }
 
+    /// A vector of u in f32, of the classes from `first + at` on, whose targets are those from `at` on.
+    #[inline(always)]
+    pub(crate) fn vector<S: Vector>(&self, s: S, targets: Option<&[f32]>, at: usize, first: usize) -> S::F {
+        let load = |from: &[f32], at: usize| s.load_some(from.get(at..).unwrap_or(&[]), 0.0);
+        let evenly = s.splat(self.evenly as f32);
+        let u = targets.map_or(evenly, |q| s.mul_add(load(q, at), s.splat(self.kept as f32), evenly));
+        self.weights.map_or(u, |weights| s.mul(u, load(weights, first + at)))
+    }
+
     /// u of the labels and of the references.
     pub(crate) fn read(&self, targets: Option<&[f32]>, classes: usize, blocks: &[RowBlock], terms: &mut [TermBlock]) {
         let mut first = 0;

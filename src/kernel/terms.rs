@@ -94,7 +94,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             }
             let (batch, options) = (&mut self.batch, &self.terms);
             if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.general != 0) {
-                terms_general::compute(s, batch, options, &mut tile, &mut terms, first, count);
+                terms_general::compute(s, batch, options, spread, &mut tile, &mut terms, first, count);
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(Losses { first, blocks: &mut *blocks, tally: &mut *self.tally });

@@ -3,6 +3,7 @@
 use super::exp::Reference;
 use super::general::{Group, MarkedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far};
 use super::spread::Spread;
+use super::sums::sum_of;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, double, part, part_mut};
@@ -17,6 +18,7 @@ pub(crate) fn compute<S: Vector>(
     s: S,
     batch: &mut Batch<'_>,
     options: &Terms<'_>,
+    spread: Option<Spread<'_>>,
     tile: &mut Tile<'_>,
     terms: &mut [TermBlock],
     first: usize,
@@ -26,7 +28,7 @@ pub(crate) fn compute<S: Vector>(
     let rows = batch.rows;
     for_each_group(rows, room, first, count, tile.blocks, |number, block, group| {
         if let Some(terms) = terms.get_mut(number) {
-            MarkedRows { s, options, numbers, spare, group }.compute(batch, block, terms);
+            MarkedRows { s, options, spread, numbers, spare, group }.compute(batch, block, terms);
         }
     });
 }
@@ -35,6 +37,7 @@ pub(crate) fn compute<S: Vector>(
 struct MarkedRows<'a, S> {
     s: S,
     options: &'a Terms<'a>,
+    spread: Option<Spread<'a>>,
     numbers: &'a mut [f32],
     spare: &'a mut [f32],
     group: Group,
@@ -58,7 +61,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                 known.log_excluded[lane] = double::log(found.sum[lane]) - f64::from(found.power[lane]) * LN_2 + gap;
             }
         }
-        if self.options.has_spread() || self.options.costs.is_some() {
+        if self.spread.is_some() || self.options.costs.is_some() {
             self.add_up(batch, &found, &mut known);
         }
         let (options, gradient) = (self.options, batch.gradient.is_some());
@@ -86,20 +89,22 @@ impl<S: Vector> MarkedRows<'_, S> {
 
     /// The sums over the classes but the reference.
     fn add_up(&mut self, batch: &Batch<'_>, found: &RowBlock, known: &mut TermBlock) {
-        let spread = Spread::new(self.options, batch.rows);
         for place in self.group.pieces() {
             self.bring_targets(batch, place);
             batch.bring(self.s, place, self.numbers);
-            for (row, lane) in self.group.marked().filter(|_| self.options.has_spread()) {
+            for (row, lane) in self.group.marked() {
+                let Some(spread) = self.spread else { break };
                 let (x, targets) = (part(self.numbers, row * place.width, place.width), self.targets(row, place));
                 let row =
                     SpreadOfRow { spread, place, x, targets, largest: found.logit[lane], reference: found.class[lane] };
-                let sums = self.s.run(row);
-                known.others[lane] += sums.others;
-                known.gaps[lane] += sums.gaps;
-                if let Some(u) = sums.reference {
-                    known.u_reference[lane] = u;
+                let [gaps, others] = self.s.run(row);
+                known.gaps[lane] += gaps;
+                if let Some(class) = found.class[lane].checked_sub(place.start).filter(|&class| class < place.width) {
+                    known.u_reference[lane] = spread.of_class_at(targets, class, place.start);
+                    // Without targets Σ u is the same for all rows.
+                    known.others[lane] += if targets.is_none() { spread.whole - known.u_reference[lane] } else { 0.0 };
                 }
+                known.others[lane] += others;
                 if let Some(class) = known.label[lane].checked_sub(place.start).filter(|&class| class < place.width) {
                     known.u_label[lane] = spread.of_class_at(targets, class, place.start);
                 }
@@ -132,7 +137,7 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 
     fn write_gradient(&mut self, batch: &mut Batch<'_>, found: &RowBlock, known: &TermBlock, undefined: u32) {
-        let spread = self.options.has_spread().then(|| Spread::new(self.options, batch.rows));
+        let spread = self.spread;
         for place in self.group.pieces() {
             self.bring_targets(batch, place);
             bring(self.s, batch, self.numbers, found, self.group, place);
@@ -186,16 +191,19 @@ impl<S: Vector> MarkedRows<'_, S> {
         known.scale[lane].abs() + (found.factor[lane] * found.share[lane]).abs() * f64::from(largest)
     }
 
+    /// u of a class.
+    fn u(&self, rows: &Rows<'_>, row: usize, class: usize) -> f64 {
+        let q = self.options.soft.and_then(|soft| soft.get(rows.element(row, class)));
+        self.spread.map_or(0.0, |spread| spread.of_class_at(q.map(core::slice::from_ref), 0, class))
+    }
+
     /// Whether a term of the row has a weight. Where none has, nothing of the row matters.
     fn has_weight(&self, rows: &Rows<'_>, row: usize, known: &TermBlock, lane: usize) -> bool {
-        let (spread, label) = (Spread::new(self.options, rows), known.label[lane]);
-        let has_u = |class| {
-            let q = self.options.soft.and_then(|soft| soft.get(rows.element(row, class)));
-            spread.of_class_at(q.map(core::slice::from_ref), 0, class) != 0.0
-        };
+        let label = known.label[lane];
+        let has_u = |class| self.u(rows, row, class) != 0.0;
         let costs = self.options.costs.filter(|_| label != NO_LABEL);
         known.own[lane] != 0.0
-            || self.options.has_spread() && (0..rows.classes()).any(has_u)
+            || self.spread.is_some() && (0..rows.classes()).any(has_u)
             || costs.is_some_and(|matrix| {
                 part(matrix, label * rows.classes(), rows.classes()).iter().any(|&cost| cost != 0.0)
             })
@@ -205,7 +213,7 @@ impl<S: Vector> MarkedRows<'_, S> {
     /// unknown, and what is unknown is NaN unless another term is infinite.
     fn loss_without_probabilities(&self, batch: &Batch<'_>, row: usize, known: &TermBlock, lane: usize) -> f64 {
         let (label, own) = (known.label[lane], known.own[lane]);
-        let (spread, rows) = (Spread::new(self.options, batch.rows), batch.rows);
+        let rows = batch.rows;
         let (mut loss, mut unknown, mut whole) = (0.0, false, own);
         let (mut any_nan, mut infinite) = (false, 0);
         for class in 0..rows.classes() {
@@ -233,12 +241,9 @@ impl<S: Vector> MarkedRows<'_, S> {
         }
         for class in 0..rows.classes() {
             let x = batch.logit(row, class);
-            if self.options.has_spread() {
-                let q = self.options.soft.and_then(|soft| soft.get(rows.element(row, class)));
-                let u = spread.of_class_at(q.map(core::slice::from_ref), 0, class);
-                whole += u;
-                add(u, x, 0.0, f64::INFINITY);
-            }
+            let u = self.u(rows, row, class);
+            whole += u;
+            add(u, x, 0.0, f64::INFINITY);
             if let Some(matrix) = self.options.costs {
                 let cost = matrix.get(label.wrapping_mul(rows.classes()).wrapping_add(class));
                 let cost = cost.map_or(0.0, |&cost| f64::from(cost));
@@ -253,7 +258,7 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 }
 
-/// What the classes of a piece of a row add up to.
+/// Σ u_c·(x_m − x_c) of a piece of a row and, with targets, Σ u_c over the classes but the reference.
 struct SpreadOfRow<'a> {
     spread: Spread<'a>,
     place: Place,
@@ -263,34 +268,41 @@ struct SpreadOfRow<'a> {
     reference: usize,
 }
 
-struct SpreadSum {
-    others: f64,
-    gaps: f64,
-    reference: Option<f64>,
-}
-
 impl Operation for SpreadOfRow<'_> {
-    type Output = SpreadSum;
+    type Output = [f64; 2];
 
     #[inline(always)]
-    fn run<S: Vector>(self, _: S) -> SpreadSum {
+    fn run<S: Vector>(self, s: S) -> [f64; 2] {
         let Self { spread, place, x, targets, largest, reference } = self;
-        let (mut others, mut gaps) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
-        let mut of_reference = None;
-        let reference = reference.wrapping_sub(place.start);
-        for (chunk, first) in x.chunks(VIRTUAL_LANES).zip((0..).step_by(VIRTUAL_LANES)) {
-            for ((class, &x), (other, gap)) in (first..).zip(chunk).zip(others.iter_mut().zip(&mut gaps)) {
-                let u = spread.of_class_at(targets, class, place.start);
-                if class == reference {
-                    of_reference = Some(u);
-                    continue;
-                }
-                *other += u;
-                // 0·∞ = 0
-                *gap += if u == 0.0 { 0.0 } else { u * (f64::from(largest) - f64::from(x)) };
-            }
+        let (zero, largest) = (s.splat(0.0), s.splat(largest));
+        let reference = s.splat(reference.checked_sub(place.start).map_or(-1.0, |class| class as f32));
+        let gaps = sum_of(
+            s,
+            x.len(),
+            #[inline(always)]
+            |at| {
+                let (u, rest) = (spread.vector(s, targets, at, place.start), x.get(at..).unwrap_or(&[]));
+                let gap = s.sub(largest, s.load_some(rest, f32::NEG_INFINITY));
+                // 0·∞ = 0, and after the last class
+                let is_nothing = s.equal(u, zero);
+                let is_outside = s.less(s.splat(rest.len() as f32 - 1.0), s.lanes());
+                s.select(is_nothing, zero, s.select(is_outside, zero, s.mul(u, gap)))
+            },
+        );
+        if targets.is_none() {
+            return [gaps, 0.0];
         }
-        SpreadSum { others: others.iter().sum(), gaps: gaps.iter().sum(), reference: of_reference }
+        let others = sum_of(
+            s,
+            x.len(),
+            #[inline(always)]
+            |at| {
+                let class = s.add(s.lanes(), s.splat(at as f32));
+                let u = s.select(s.equal(class, reference), zero, spread.vector(s, targets, at, place.start));
+                s.select(s.less(class, s.splat(x.len() as f32)), u, zero)
+            },
+        );
+        [gaps, others]
     }
 }
 
@@ -338,16 +350,16 @@ impl Operation for Elements<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
+    fn run<S: Vector>(self, s: S) {
         let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
         if far.is_none() && costs.is_none() {
-            // A loop of its own: vectors of the other compute all that it may take.
-            for (class, element) in elements.iter_mut().enumerate() {
-                let mut value = f64::from(*element) * scale;
-                if let Some(spread) = spread {
-                    value -= factor * spread.of_class_at(targets, class, place.start);
+            for (at, e) in (0..).step_by(S::LANES).zip(elements.chunks_mut(S::LANES)) {
+                let u = spread.map_or(s.splat(0.0), |spread| spread.vector(s, targets, at, place.start));
+                let (mut lanes, u) = (s.to_array(s.load_some(e, 0.0)), s.to_array(u));
+                for (lane, u) in lanes.iter_mut().zip(u).take(S::LANES) {
+                    *lane = (f64::from(*lane) * scale - factor * f64::from(u)) as f32;
                 }
-                *element = value as f32;
+                s.store_some(s.load(&lanes, 0), e);
             }
             return;
         }
