@@ -52,13 +52,21 @@ impl<'a> Spread<'a> {
         weight * (self.kept * q + self.evenly)
     }
 
-    /// A vector of u in f32, of the classes from `first + at` on, whose targets are those from `at` on.
+    /// u of 16 classes from `first + at` on, whose targets are those from `at` on.
     #[inline(always)]
-    pub(crate) fn vector<S: Vector>(&self, s: S, targets: Option<&[f32]>, at: usize, first: usize) -> S::F {
-        let load = |from: &[f32], at: usize| s.load_some(from.get(at..).unwrap_or(&[]), 0.0);
-        let evenly = s.splat(self.evenly as f32);
-        let u = targets.map_or(evenly, |q| s.mul_add(load(q, at), s.splat(self.kept as f32), evenly));
-        self.weights.map_or(u, |weights| s.mul(u, load(weights, first + at)))
+    pub(crate) fn lanes(&self, targets: Option<&[f32]>, at: usize, first: usize) -> [f64; VIRTUAL_LANES] {
+        let mut u = [self.evenly; VIRTUAL_LANES];
+        if let Some(targets) = targets {
+            for (u, q) in u.iter_mut().zip(sixteen(targets, at)) {
+                *u += self.kept * f64::from(q);
+            }
+        }
+        if let Some(weights) = self.weights {
+            for (u, w) in u.iter_mut().zip(sixteen(weights, first + at)) {
+                *u *= f64::from(w);
+            }
+        }
+        u
     }
 
     /// u of the labels and of the references.
@@ -75,6 +83,20 @@ impl<'a> Spread<'a> {
             }
         }
     }
+}
+
+/// The elements from `at` on; zeros after the last.
+#[inline(always)]
+fn sixteen(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
+    let from = from.get(at..).unwrap_or(&[]);
+    from.first_chunk().copied().unwrap_or_else(
+        #[inline(always)]
+        || {
+            let mut padded = [0.0; VIRTUAL_LANES];
+            copy(&mut padded, from);
+            padded
+        },
+    )
 }
 
 /// Fills a row of u where there are no targets: the same for all rows.

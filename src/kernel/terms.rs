@@ -18,8 +18,8 @@ use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
 use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
-use super::limits::{LEAST_TERM_SUM, ROWS, SMALLEST, TERM_RAISE};
-use super::references::References;
+use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, SMALLEST, TERM_RAISE};
+use super::references::{References, largest};
 use super::row_scalars::{Finish, Losses};
 use super::spread::{FillWeights, Spread, SpreadSums, U};
 use super::sums::ExcludedSums;
@@ -227,7 +227,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         if in_range || !S::WIDE {
             s.run(Finish::<true, false> { blocks: &mut *blocks });
         } else {
-            mark_small_sums(blocks);
+            s.run(MarkReferred { matrix: options.costs, classes, blocks: &mut *blocks, terms: &*terms });
             s.run(Finish::<true, true> { blocks: &mut *blocks });
         }
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
@@ -298,11 +298,32 @@ impl Operation for ReferredRows<'_> {
     }
 }
 
-/// Marks the rows with a reference whose sums are so small that what is lost of them matters.
-fn mark_small_sums(blocks: &mut [RowBlock]) {
-    for block in blocks {
-        for (lane, (sum, &power)) in block.sum.iter().zip(&block.power).enumerate() {
-            block.general |= u32::from(*sum < LEAST_TERM_SUM && power != 0.0) << lane;
+/// Marks the rows with a reference for which f32 is too small: what is lost of their sums matters, or is multiplied by large
+/// costs, or the gaps of logits may be too large.
+struct MarkReferred<'a> {
+    matrix: Option<&'a [f32]>,
+    classes: usize,
+    blocks: &'a mut [RowBlock],
+    terms: &'a [TermBlock],
+}
+
+impl Operation for MarkReferred<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
+            for lane in 0..ROWS {
+                if block.power[lane] == 0.0 {
+                    continue;
+                }
+                let start = terms.label[lane].wrapping_mul(self.classes);
+                let costs = self.matrix.map_or(&[][..], |matrix| part(matrix, start, self.classes));
+                let is_held = block.sum[lane] >= LEAST_TERM_SUM
+                    && block.shift[lane] <= LARGEST_TERM_LOGIT
+                    && largest(s, costs).0 <= LARGEST_TERM_COST;
+                block.general |= u32::from(!is_held) << lane;
+            }
         }
     }
 }

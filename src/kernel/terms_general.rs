@@ -3,10 +3,9 @@
 use super::exp::Reference;
 use super::general::{Group, MarkedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far};
 use super::spread::Spread;
-use super::sums::sum_of;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{chunks, double, part, part_mut};
+use super::{chunks, copy, double, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
@@ -101,8 +100,6 @@ impl<S: Vector> MarkedRows<'_, S> {
                 known.gaps[lane] += gaps;
                 if let Some(class) = found.class[lane].checked_sub(place.start).filter(|&class| class < place.width) {
                     known.u_reference[lane] = spread.of_class_at(targets, class, place.start);
-                    // Without targets Σ u is the same for all rows.
-                    known.others[lane] += if targets.is_none() { spread.whole - known.u_reference[lane] } else { 0.0 };
                 }
                 known.others[lane] += others;
                 if let Some(class) = known.label[lane].checked_sub(place.start).filter(|&class| class < place.width) {
@@ -258,7 +255,7 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 }
 
-/// Σ u_c·(x_m − x_c) of a piece of a row and, with targets, Σ u_c over the classes but the reference.
+/// Σ u_c·(x_m − x_c) and Σ u_c of a piece of a row over the classes but the reference.
 struct SpreadOfRow<'a> {
     spread: Spread<'a>,
     place: Place,
@@ -272,38 +269,54 @@ impl Operation for SpreadOfRow<'_> {
     type Output = [f64; 2];
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> [f64; 2] {
+    fn run<S: Vector>(self, _: S) -> [f64; 2] {
         let Self { spread, place, x, targets, largest, reference } = self;
-        let (zero, largest) = (s.splat(0.0), s.splat(largest));
-        let reference = s.splat(reference.checked_sub(place.start).map_or(-1.0, |class| class as f32));
-        let gaps = sum_of(
-            s,
-            x.len(),
+        let (mut others, mut gaps, largest) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES], f64::from(largest));
+        let reference = reference.wrapping_sub(place.start);
+        by_sixteen(
+            x,
             #[inline(always)]
-            |at| {
-                let (u, rest) = (spread.vector(s, targets, at, place.start), x.get(at..).unwrap_or(&[]));
-                let gap = s.sub(largest, s.load_some(rest, f32::NEG_INFINITY));
-                // 0·∞ = 0, and after the last class
-                let is_nothing = s.equal(u, zero);
-                let is_outside = s.less(s.splat(rest.len() as f32 - 1.0), s.lanes());
-                s.select(is_nothing, zero, s.select(is_outside, zero, s.mul(u, gap)))
+            |at, x, len| {
+                let mut u = spread.lanes(targets, at, place.start);
+                if let Some(of_reference) = u.get_mut(reference.wrapping_sub(at)) {
+                    *of_reference = 0.0;
+                }
+                for i in 0..len.min(VIRTUAL_LANES) {
+                    others[i] += u[i];
+                    let gap = u[i] * (largest - f64::from(x[i]));
+                    // 0·∞ = 0
+                    gaps[i] += if u[i] == 0.0 { 0.0 } else { gap };
+                }
             },
         );
-        if targets.is_none() {
-            return [gaps, 0.0];
-        }
-        let others = sum_of(
-            s,
-            x.len(),
-            #[inline(always)]
-            |at| {
-                let class = s.add(s.lanes(), s.splat(at as f32));
-                let u = s.select(s.equal(class, reference), zero, spread.vector(s, targets, at, place.start));
-                s.select(s.less(class, s.splat(x.len() as f32)), u, zero)
-            },
-        );
-        [gaps, others]
+        [gaps.iter().sum(), others.iter().sum()]
     }
+}
+
+/// Calls `work` with 16 elements after the other, where they begin, and how many there are.
+#[inline(always)]
+fn by_sixteen(x: &[f32], mut work: impl FnMut(usize, &[f32; VIRTUAL_LANES], usize)) {
+    let (columns, rest) = x.as_chunks();
+    for (at, column) in (0..).step_by(VIRTUAL_LANES).zip(columns) {
+        work(at, column, VIRTUAL_LANES);
+    }
+    let mut padded = [0.0; VIRTUAL_LANES];
+    copy(&mut padded, rest);
+    work(x.len() - rest.len(), &padded, rest.len());
+}
+
+/// The same to change them; what is written to those that do not exist is lost.
+#[inline(always)]
+fn by_sixteen_mut(x: &mut [f32], mut work: impl FnMut(usize, &mut [f32; VIRTUAL_LANES])) {
+    let len = x.len();
+    let (columns, rest) = x.as_chunks_mut();
+    for (at, column) in (0..).step_by(VIRTUAL_LANES).zip(columns) {
+        work(at, column);
+    }
+    let mut padded = [0.0; VIRTUAL_LANES];
+    copy(&mut padded, rest);
+    work(len - rest.len(), &mut padded);
+    copy(rest, &padded);
 }
 
 /// Σ fp·(−log(1 − p)) and Σ fp·p/(1 − p) of a piece of a row; the exponential of the reference is 0.
@@ -350,17 +363,23 @@ impl Operation for Elements<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
+    fn run<S: Vector>(self, _: S) {
         let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
         if far.is_none() && costs.is_none() {
-            for (at, e) in (0..).step_by(S::LANES).zip(elements.chunks_mut(S::LANES)) {
-                let u = spread.map_or(s.splat(0.0), |spread| spread.vector(s, targets, at, place.start));
-                let (mut lanes, u) = (s.to_array(s.load_some(e, 0.0)), s.to_array(u));
-                for (lane, u) in lanes.iter_mut().zip(u).take(S::LANES) {
-                    *lane = (f64::from(*lane) * scale - factor * f64::from(u)) as f32;
-                }
-                s.store_some(s.load(&lanes, 0), e);
-            }
+            // A loop of its own: vectors of the other compute all that it may take.
+            by_sixteen_mut(
+                elements,
+                #[inline(always)]
+                |at, e| {
+                    let mut u = [0.0; VIRTUAL_LANES];
+                    if let Some(spread) = spread {
+                        u = spread.lanes(targets, at, place.start);
+                    }
+                    for i in 0..VIRTUAL_LANES {
+                        e[i] = (f64::from(e[i]) * scale - factor * u[i]) as f32;
+                    }
+                },
+            );
             return;
         }
         for (class, element) in elements.iter_mut().enumerate() {

@@ -254,33 +254,32 @@ impl Operation for Bring<'_> {
             return;
         }
         for Run { at, rows: run, start } in runs(rows, place) {
-            let (to, mut turned) = (to.get_mut(at * width..).unwrap_or(&mut []), 0);
-            let start_of = |class: usize| start + class * rows.positions();
-            while S::WIDE && turned + S::LANES <= run && to.len() >= (turned + S::LANES - 1) * width + S::LANES {
-                for first in starts_of_squares::<S>(width) {
-                    let mut columns = [s.splat(0.0); VIRTUAL_LANES];
-                    for (class, column) in (first..width).zip(&mut columns).take(S::LANES) {
-                        let mut numbers = [0.0; VIRTUAL_LANES];
-                        from.widen(start_of(class) + turned, 1, part_mut(&mut numbers, 0, S::LANES));
-                        *column = s.load(&numbers, 0);
-                    }
+            // All that is in the lines of the cache is read at once.
+            for (class, row) in squares::<S>(width, run) {
+                turn(
+                    s,
+                    width - class,
+                    run - row,
+                    #[inline(always)]
+                    |i| load(s, from, start + (class + i) * rows.positions() + row),
                     // What is written beyond a row of few classes is written again with the next.
-                    for (row, vector) in (turned..).zip(turn(s, columns)).take(S::LANES) {
-                        s.store(vector, to, row * width + first);
-                    }
-                }
-                turned += S::LANES;
-            }
-            for class in (0..width).take_while(|_| turned < run) {
-                let mut column = [0.0; ROWS];
-                from.widen(start_of(class) + turned, 1, part_mut(&mut column, 0, run - turned));
-                let to = to.get_mut(turned * width + class..).unwrap_or(&mut []);
-                for (to, &x) in to.iter_mut().step_by(width).zip(&column).take(run - turned) {
-                    *to = x;
-                }
+                    #[inline(always)]
+                    |i, x| s.store_some(x, to.get_mut((at + row + i) * width + class..).unwrap_or(&mut [])),
+                );
             }
         }
     }
+}
+
+/// A vector of logits that stand side by side; zeros after the last.
+#[inline(always)]
+pub(crate) fn load<S: Vector>(s: S, from: Logits<'_>, at: usize) -> S::F {
+    if let Some(logits) = from.as_f32() {
+        return s.load_some(logits.get(at..).unwrap_or(&[]), 0.0);
+    }
+    let mut numbers = [0.0; VIRTUAL_LANES];
+    from.widen(at, 1, part_mut(&mut numbers, 0, S::LANES));
+    s.load(&numbers, 0)
 }
 
 struct Send<'a> {
@@ -307,42 +306,37 @@ impl Operation for Send<'_> {
             return;
         }
         for Run { at, rows: run, start } in runs(rows, place) {
-            let (from, mut turned) = (from.get(at * width..).unwrap_or(&[]), 0);
-            let start_of = |class: usize| start + class * rows.positions();
-            while S::WIDE && turned + S::LANES <= run && from.len() >= (turned + S::LANES - 1) * width + S::LANES {
-                for first in starts_of_squares::<S>(width) {
-                    let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
-                    for (row, vector) in (turned..).zip(&mut vectors).take(S::LANES) {
-                        *vector = s.load(from, row * width + first);
-                    }
-                    for (class, column) in (first..width).zip(turn(s, vectors)).take(S::LANES) {
-                        s.store(column, to, start_of(class) + turned);
-                    }
-                }
-                turned += S::LANES;
-            }
-            for class in (0..width).take_while(|_| turned < run) {
-                let column = from.get(turned * width + class..).unwrap_or(&[]).iter().step_by(width);
-                for (to, &from) in part_mut(to, start_of(class) + turned, run - turned).iter_mut().zip(column) {
-                    *to = from;
-                }
+            for (class, row) in squares::<S>(width, run) {
+                let left = run - row;
+                turn(
+                    s,
+                    left,
+                    width - class,
+                    #[inline(always)]
+                    |i| s.load_some(from.get((at + row + i) * width + class..).unwrap_or(&[]), 0.0),
+                    #[inline(always)]
+                    |i, x| {
+                        let to = to.get_mut(start + (class + i) * rows.positions() + row..).unwrap_or(&mut []);
+                        if left < S::LANES { s.store_some(x, part_mut(to, 0, left)) } else { s.store(x, to, 0) }
+                    },
+                );
             }
         }
     }
 }
 
 /// Rows whose logits of a class stand side by side.
-struct Run {
+pub(crate) struct Run {
     /// Where they are among the rows of a place.
-    at: usize,
-    rows: usize,
+    pub(crate) at: usize,
+    pub(crate) rows: usize,
     /// The index of the element that belongs to the first class of the place and the first of these rows.
-    start: usize,
+    pub(crate) start: usize,
 }
 
 /// The rows of a place by such runs, of a block at most.
 #[inline(always)]
-fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
+pub(crate) fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
     let mut at = 0;
     core::iter::from_fn(move || {
         let (first, left) = (place.first + at, place.rows - at);
@@ -353,16 +347,43 @@ fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
     })
 }
 
-/// The first classes of squares of as many classes as a vector has lanes, which cover all of them: the last one overlaps with
-/// the one before.
+/// The first classes and rows of squares, of as many classes and rows as a vector has lanes, which cover all of them. The last
+/// classes may overlap with those before.
 #[inline(always)]
-fn starts_of_squares<S: Vector>(width: usize) -> impl Iterator<Item = usize> {
-    (0..width).step_by(S::LANES).map(move |class| class.min(width.saturating_sub(S::LANES)))
+fn squares<S: Vector>(width: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let classes = (0..width).step_by(S::LANES).map(move |class| class.min(width.saturating_sub(S::LANES)));
+    classes.flat_map(move |class| (0..rows).step_by(S::LANES).map(move |row| (class, row)))
 }
 
-/// Lane j of vector i becomes lane i of vector j, of as many vectors as there are lanes.
+/// Loads so many vectors and stores so many, as many as there are lanes at most: lane j of vector i becomes lane i of vector j.
 #[inline(always)]
-fn turn<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_LANES] {
+fn turn<S: Vector>(
+    s: S,
+    loads: usize,
+    stores: usize,
+    load: impl Fn(usize) -> S::F,
+    mut store: impl FnMut(usize, S::F),
+) {
+    let mut of = [s.splat(0.0); VIRTUAL_LANES];
+    if loads < S::LANES || stores < S::LANES {
+        for (i, vector) in of.iter_mut().enumerate().take(loads.min(S::LANES)) {
+            *vector = load(i);
+        }
+        for (i, &vector) in turned(s, of).iter().enumerate().take(stores.min(S::LANES)) {
+            store(i, vector);
+        }
+        return;
+    }
+    for (i, vector) in of.iter_mut().enumerate().take(S::LANES) {
+        *vector = load(i);
+    }
+    for (i, &vector) in turned(s, of).iter().enumerate().take(S::LANES) {
+        store(i, vector);
+    }
+}
+
+#[inline(always)]
+fn turned<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_LANES] {
     let mut left = S::LANES;
     while left > 1 {
         let from = of;

@@ -13,7 +13,7 @@ use super::row_scalars::{AddLosses, Losses, Scales};
 use super::sums::ExcludedSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{FarLeads, TwoClassGradient, TwoClasses};
-use super::{chunks_mut, columns, copy, long_rows, one_lane, part, part_mut};
+use super::{chunks_mut, columns, copy, long_rows, one_lane, part, part_mut, positions};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
@@ -47,7 +47,8 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
                 return Ok(());
             }
         }
-        with_tile::<1, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
+        let count = if self.are_positions::<S>() { rows.count().next_multiple_of(ROWS) } else { rows.count() };
+        with_tile::<1, _>(count, rows.classes(), |tile| self.tiles(s, tile))
     }
 }
 
@@ -55,7 +56,10 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     #[inline(never)]
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
         let rows = self.batch.rows;
-        let fitting = tile.rows(rows.classes());
+        let mut fitting = tile.rows(rows.classes());
+        if self.are_positions::<S>() {
+            fitting = positions::rows_at_once(rows.classes(), &tile);
+        }
         let at_once = if fitting == 0 { long_rows::rows_at_once(rows, &tile) } else { fitting };
         let (mut first, mut was_general) = (0, false);
         while first < rows.count() {
@@ -93,6 +97,11 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         Ok(())
     }
 
+    /// Whether the logits of a class stand side by side, and are computed so.
+    fn are_positions<S: Vector>(&self) -> bool {
+        S::WIDE && self.batch.rows.positions() > 1 && !(L::NONE && self.batch.rows.classes() == 2)
+    }
+
     /// Losses and gradients of rows that fit the tile, whose classes and weights are known. Whether the general way took all of
     /// them; where it took all of the tile before, the fast way is not tried first.
     fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize, was_general: bool) -> bool {
@@ -108,6 +117,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         if blocks.iter().any(|block| block.general == 0) {
             blocks.iter_mut().for_each(|block| block.general = 0);
             in_range = match classes {
+                _ if self.are_positions::<S>() => {
+                    positions::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count)
+                }
                 3 if S::WIDE => self.compute_columns::<S, 3>(s, tile, first, count),
                 4 if S::WIDE => self.compute_columns::<S, 4>(s, tile, first, count),
                 // One lane has no need of a second way to the same bits.

@@ -1,0 +1,244 @@
+//! Rows that are positions of samples, `[N, C, D]`: the logits of a class stand side by side for one position after the other.
+//! They stay so in the tile. A vector holds one class of several rows, and nothing is turned.
+
+use super::exp::Exponentials;
+use super::label_terms::{LabelTerms, finish};
+use super::limits::{BLOCK, ROWS};
+use super::row_scalars::Scales;
+use super::tile::{Batch, Place, RowBlock, Run, Tile, load, rows_of_blocks, runs};
+use super::{copy, part, part_mut};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::rows::Rows;
+
+/// How many rows are computed at once: blocks of them, as many as there is room for.
+pub(crate) fn rows_at_once(classes: usize, tile: &Tile<'_>) -> usize {
+    tile.rows(classes).max(ROWS)
+}
+
+/// Losses and gradients of these rows, whose classes and weights are known; whether none is marked.
+pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
+    s: S,
+    batch: &mut Batch<'_>,
+    terms: L,
+    tile: &mut Tile<'_>,
+    first: usize,
+    count: usize,
+) -> bool {
+    let (room, classes) = (tile.room(), batch.rows.classes());
+    let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
+    let all = blocks.len() * ROWS * classes;
+    // Of one block that does not fit, some classes at a time.
+    let width = if all <= room { classes } else { room / ROWS / BLOCK * BLOCK };
+    let places = || {
+        (0..classes).step_by(width.max(1)).map(move |start| Place {
+            first,
+            rows: count,
+            start,
+            width: width.min(classes - start),
+        })
+    };
+    for block in &mut *blocks {
+        block.sum = [0.0; ROWS];
+    }
+    for place in places() {
+        exponentials(s, batch, numbers, blocks, place);
+        s.run(ColumnSums { exponentials: numbers, width: place.width, blocks: &mut *blocks });
+    }
+    finish::<S, L, GRADIENT>(s, terms, blocks);
+    if GRADIENT && batch.gradient.is_some() {
+        s.run(Scales { blocks: &mut *blocks });
+        // The general way returns the same bits.
+        blocks.iter_mut().filter(|block| block.general != 0).for_each(|block| block.general = u32::MAX);
+        for place in places() {
+            if width < classes {
+                exponentials(s, batch, numbers, blocks, place);
+            }
+            s.run(ScaledColumns { exponentials: &mut *numbers, place, blocks });
+            let Some(to) = batch.gradient.as_deref_mut() else { break };
+            for (at, _) in (0..count).step_by(ROWS).zip(&*blocks).filter(|(_, block)| block.general == 0) {
+                let rows = ROWS.min(count - at);
+                let from = numbers.get(at * place.width..).unwrap_or(&[]);
+                s.run(SendColumns { rows: batch.rows, place: Place { first: first + at, rows, ..place }, from, to });
+            }
+        }
+    }
+    blocks.iter().all(|block| block.general == 0)
+}
+
+/// The exponentials of some classes, by columns, those of the labels being 0, and the logits of the labels. Blocks that have a
+/// logit out of range are marked.
+fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks: &mut [RowBlock], place: Place) {
+    let Place { first, rows: count, start, width } = place;
+    for ((at, rows), block) in (0..).step_by(ROWS).zip(rows_of_blocks(count)).zip(blocks) {
+        let columns = part_mut(numbers, at * width, ROWS * width);
+        let place = Place { first: first + at, rows, ..place };
+        s.run(BringColumns { batch, place, to: &mut *columns });
+        for (lane, &class) in block.class.iter().enumerate() {
+            let index = class.checked_sub(start).map(|class| class * ROWS + lane);
+            if let Some(&x) = index.and_then(|index| columns.get(index)) {
+                block.logit[lane] = x;
+            }
+        }
+        if !s.run(Exponentials { logits: None, to: &mut *columns, count: ROWS * width }) {
+            block.general = u32::MAX;
+        }
+        for (lane, &class) in block.class.iter().enumerate() {
+            let index = class.checked_sub(start).map(|class| class * ROWS + lane);
+            if let Some(e) = index.and_then(|index| columns.get_mut(index)) {
+                *e = 0.0;
+            }
+        }
+    }
+}
+
+/// Brings some classes of the rows of a block; zeros where there is no row.
+struct BringColumns<'a> {
+    batch: &'a Batch<'a>,
+    place: Place,
+    to: &'a mut [f32],
+}
+
+impl Operation for BringColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { batch, place, to } = self;
+        let (from, positions) = (batch.given(), batch.rows.positions());
+        if place.rows < ROWS {
+            to.fill(0.0);
+        }
+        for Run { at, rows, start } in runs(batch.rows, place) {
+            for (class, to) in to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                let index = start + class * positions;
+                if rows == ROWS {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        s.store(load(s, from, index + at), to, at);
+                    }
+                } else {
+                    from.widen(index, 1, part_mut(to, at, rows));
+                }
+            }
+        }
+        if !batch.adjustment.is_none() {
+            for (class, to) in (place.start..).zip(to.as_chunks_mut::<ROWS>().0) {
+                for x in to {
+                    *x = batch.adjustment.apply(*x, class);
+                }
+            }
+        }
+    }
+}
+
+/// Adds up the exponentials of some classes, in the order of [`super::sums`].
+struct ColumnSums<'a> {
+    exponentials: &'a [f32],
+    width: usize,
+    blocks: &'a mut [RowBlock],
+}
+
+impl Operation for ColumnSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact(ROWS * self.width)) {
+            for columns in columns.chunks(BLOCK * ROWS) {
+                let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [[0.0; ROWS]; VIRTUAL_LANES / 2]);
+                for (from, sums) in eight.iter_mut().enumerate().take(columns.len()) {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        let both = s.add(lane(s, columns, from, at), lane(s, columns, from + VIRTUAL_LANES / 2, at));
+                        s.store(both, sums, at);
+                    }
+                }
+                let mut four = [[0.0; ROWS]; VIRTUAL_LANES / 4];
+                for (a, four) in four.iter_mut().enumerate() {
+                    for i in 0..ROWS {
+                        four[i] = f64::from(eight[a][i]) + f64::from(eight[a + 4][i]);
+                    }
+                }
+                for i in 0..ROWS {
+                    block.sum[i] += (four[0][i] + four[2][i]) + (four[1][i] + four[3][i]);
+                }
+            }
+        }
+    }
+}
+
+/// The sum of a virtual lane of the rows from `at` on: of its even columns and its odd ones.
+#[inline(always)]
+fn lane<S: Vector>(s: S, columns: &[[f32; ROWS]], number: usize, at: usize) -> S::F {
+    let even = every_other(s, columns, number, at);
+    if columns.len() <= VIRTUAL_LANES {
+        return even;
+    }
+    s.add(even, every_other(s, columns, number + VIRTUAL_LANES, at))
+}
+
+#[inline(always)]
+fn every_other<S: Vector>(s: S, columns: &[[f32; ROWS]], from: usize, at: usize) -> S::F {
+    let mut sum = s.splat(0.0);
+    for column in columns.iter().skip(from).step_by(2 * VIRTUAL_LANES) {
+        sum = s.add(sum, s.load(column, at));
+    }
+    sum
+}
+
+/// Some classes of the gradient over their exponentials.
+struct ScaledColumns<'a> {
+    exponentials: &'a mut [f32],
+    place: Place,
+    blocks: &'a [RowBlock],
+}
+
+impl Operation for ScaledColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { exponentials, place: Place { start, width, .. }, blocks } = self;
+        for (block, columns) in blocks.iter().zip(exponentials.chunks_exact_mut(ROWS * width)) {
+            let columns = columns.as_chunks_mut::<ROWS>().0;
+            for at in (0..ROWS).step_by(S::LANES) {
+                let scale = s.load(&block.scale, at);
+                for column in &mut *columns {
+                    s.store(s.mul(s.load(column, at), scale), column, at);
+                }
+            }
+            for (lane, (class, &element)) in block.class.iter().zip(&block.at_reference).enumerate() {
+                if let Some(column) = class.checked_sub(start).and_then(|class| columns.get_mut(class)) {
+                    column[lane] = element;
+                }
+            }
+        }
+    }
+}
+
+/// The inverse of [`BringColumns`], for the gradient.
+struct SendColumns<'a> {
+    rows: &'a Rows<'a>,
+    place: Place,
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Operation for SendColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { rows, place, from, to } = self;
+        for Run { at, rows: run, start } in runs(rows, place) {
+            for (class, from) in from.as_chunks::<ROWS>().0.iter().enumerate().take(place.width) {
+                let to = part_mut(to, start + class * rows.positions(), run);
+                if let Some(to) = to.first_chunk_mut::<ROWS>() {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        s.store(s.load(from, at), to, at);
+                    }
+                } else {
+                    copy(to, part(from, at, run));
+                }
+            }
+        }
+    }
+}
