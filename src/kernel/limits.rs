@@ -37,13 +37,13 @@ pub(crate) const RAISE: f32 = 120.0;
 /// Where weights and costs are multiplied with exponentials in f32, they are raised by less: there is room for costs above, and
 /// for shares of 2⁻⁴⁰ below.
 pub(crate) const TERM_RAISE: f32 = 84.0;
-/// What is then lost of exponentials that are 0 does not matter in a sum of 4096 that is no smaller than this, in an element of a
-/// gradient all of whose parts are no larger than that, and beside such costs.
+/// What is then lost of exponentials that are 0 does not matter in a sum of 4096 that is no smaller than this.
 pub(crate) const LEAST_TERM_SUM: f64 = f64::from_bits((1023 - 90) << 52);
-pub(crate) const LARGEST_TERM_PART: f64 = f64::from_bits((1023 + 60) << 52);
 pub(crate) const LARGEST_TERM_COST: f32 = f32::from_bits((127 + 36) << 23);
-/// Where a processor rounds toward zero, a gap that is beyond f32 is its largest number. Below such a logit that is all but right.
+/// Where a processor rounds toward zero, what is beyond f32 is its largest number. With such a largest logit a gap is all but
+/// right even so, and a loss that is no larger has no term beyond f32.
 pub(crate) const LARGEST_TERM_LOGIT: f32 = f32::from_bits((127 + 100) << 23);
+pub(crate) const LARGEST_TERM_LOSS: f64 = f64::from_bits((1023 + 126) << 52);
 
 /// Beside a factor of raised exponentials that is no larger than this, those that are 0 do not matter: 2⁻¹⁵⁰ is half of the
 /// least f32.

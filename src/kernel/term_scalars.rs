@@ -3,7 +3,7 @@
 
 use super::double;
 use super::label_terms::{FocalAndZ, focal_factors};
-use super::limits::{LARGEST_PART, LARGEST_TERM_PART, ROWS};
+use super::limits::{FAR_SCALE, LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, ROWS};
 use super::row_scalars::is_held;
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
@@ -213,7 +213,7 @@ fn is_reference(block: &RowBlock, terms: &TermBlock) -> [bool; ROWS] {
 #[inline(always)]
 fn mark(block: &mut RowBlock, losses: &[f64; ROWS]) {
     for (lane, loss) in losses.iter().enumerate() {
-        if !loss.is_finite() {
+        if loss.is_nan() || loss.abs() > LARGEST_TERM_LOSS {
             block.general |= 1 << lane;
         }
     }
@@ -293,8 +293,9 @@ fn round(
         terms.factor[i] = factor[i] as f32;
         let is_held = |x: f64| (x == 0.0) | is_held(x);
         let are_held = is_held(scale[i]) & is_held(with_factor) & is_held(factor[i]);
-        let largest = if block.power[i] == 0.0 { LARGEST_PART } else { LARGEST_TERM_PART };
-        held[i] = (sizes[i] <= largest) & ((factor[i] == 0.0) | are_held);
+        let is_near = (block.power[i] == 0.0)
+            | ((scale[i].abs() <= FAR_SCALE) & (with_factor.abs() * f64::from(LARGEST_TERM_COST) <= FAR_SCALE));
+        held[i] = is_near & (sizes[i] <= LARGEST_PART) & ((factor[i] == 0.0) | are_held);
     }
     let losses = block.log;
     mark(block, &losses);
