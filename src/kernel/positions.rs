@@ -151,10 +151,10 @@ impl Operation for ColumnSums<'_> {
                         s.store(both, sums, at);
                     }
                 }
-                let mut four = [[0.0; ROWS]; VIRTUAL_LANES / 4];
-                for (a, four) in four.iter_mut().enumerate() {
-                    for i in 0..ROWS {
-                        four[i] = f64::from(eight[a][i]) + f64::from(eight[a + 4][i]);
+                let (mut four, [low, high]) = ([[0.0; ROWS]; VIRTUAL_LANES / 4], halves(&eight));
+                for ((four, low), high) in four.iter_mut().zip(low).zip(high) {
+                    for ((four, &low), &high) in four.iter_mut().zip(low).zip(high) {
+                        *four = f64::from(low) + f64::from(high);
                     }
                 }
                 for i in 0..ROWS {
@@ -163,6 +163,11 @@ impl Operation for ColumnSums<'_> {
             }
         }
     }
+}
+
+#[inline(always)]
+fn halves<T>(of: &[T; VIRTUAL_LANES / 2]) -> [&[T]; 2] {
+    of.split_at_checked(VIRTUAL_LANES / 4).map_or([&[], &[]], |(low, high)| [low, high])
 }
 
 /// The sum of a virtual lane of the rows from `at` on: of its even columns and its odd ones.

@@ -16,13 +16,10 @@
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
-use super::exp::{Exponentials, Reference};
-use super::general::{MarkRows, exponentials_of_row};
-use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, SMALLEST, TERM_RAISE};
-use super::references::{References, largest};
-use super::row_scalars::{Finish, Losses};
+use super::limits::{ROWS, SMALLEST};
+use super::referred::ReferredRows;
+use super::row_scalars::Losses;
 use super::spread::{FillWeights, Spread, SpreadSums, U};
-use super::sums::ExcludedSums;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks_mut, copy, part, part_mut, terms_general};
@@ -94,7 +91,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             }
             let (batch, options) = (&mut self.batch, &self.terms);
             if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.general != 0) {
-                terms_general::compute(s, batch, options, spread, &mut tile, &mut terms, first, count);
+                terms_general::compute(s, batch, options, spread, &mut tile, &mut terms, (first, count));
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(Losses { first, blocks: &mut *blocks, tally: &mut *self.tally });
@@ -202,37 +199,17 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count * classes);
         let gradient = GRADIENT && batch.gradient.is_some();
         let room = tile.numbers.len();
-        let exponentials = &mut *tile.numbers;
         let mut parts = tile.spare.chunks_exact_mut(room.max(1));
         let [brought, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
         // Rows have one or the other.
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         let logits = self.logits(s, place, brought);
-        s.run(References { logits, classes, blocks: &mut *blocks });
-        read_label_logits(part(logits, 0, len), classes, terms);
-        let in_range = s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len });
-        if !in_range {
-            s.run(MarkRows { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
-            if S::WIDE {
-                s.run(ReferredRows { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
-            }
-        }
-        s.run(ExcludedSums {
-            logits: None,
-            exponentials: &mut *exponentials,
-            classes,
-            rows: count,
-            blocks: &mut *blocks,
-        });
-        if in_range || !S::WIDE {
-            s.run(Finish::<true, false> { blocks: &mut *blocks });
-        } else {
-            s.run(MarkReferred { matrix: options.costs, classes, blocks: &mut *blocks, terms: &*terms });
-            s.run(Finish::<true, true> { blocks: &mut *blocks });
-        }
+        let exponentials = &mut *tile.numbers;
+        let rows = ReferredRows { logits, classes, count, matrix: options.costs };
+        let in_range = rows.finish(s, exponentials, blocks, terms);
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {
-            if in_range || !S::WIDE {
+            if in_range {
                 s.run(SpreadSums::<false> { u, logits, classes, blocks, terms: &mut *terms });
             } else {
                 s.run(SpreadSums::<true> { u, logits, classes, blocks, terms: &mut *terms });
@@ -260,82 +237,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
                 self.batch.send_unmarked(s, place, brought, blocks);
             }
         }
-        if !in_range {
-            for block in blocks {
-                (block.shift, block.power) = ([0.0; ROWS], [0.0; ROWS]);
-            }
-        }
-    }
-}
-
-/// The exponentials of the marked rows anew, with the largest logit for a reference; they are marked no longer.
-struct ReferredRows<'a> {
-    logits: &'a [f32],
-    exponentials: &'a mut [f32],
-    classes: usize,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for ReferredRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { logits, exponentials, classes, blocks } = self;
-        let mut start = 0;
-        for block in blocks {
-            for lane in 0..ROWS {
-                if block.is_marked(lane) {
-                    let reference = Reference::new(block.logit[lane]).raised(TERM_RAISE);
-                    (block.shift[lane], block.power[lane]) = (reference.shift, reference.power);
-                    let row = exponentials.get_mut(start..).unwrap_or(&mut []);
-                    exponentials_of_row(s, reference, logits.get(start..), row, classes);
-                }
-                start += classes;
-            }
-            block.general = 0;
-        }
-    }
-}
-
-/// Marks the rows with a reference for which f32 is too small: what is lost of their sums matters, or is multiplied by large
-/// costs, or the gaps of logits may be too large.
-struct MarkReferred<'a> {
-    matrix: Option<&'a [f32]>,
-    classes: usize,
-    blocks: &'a mut [RowBlock],
-    terms: &'a [TermBlock],
-}
-
-impl Operation for MarkReferred<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
-            for lane in 0..ROWS {
-                if block.power[lane] == 0.0 {
-                    continue;
-                }
-                let start = terms.label[lane].wrapping_mul(self.classes);
-                let costs = self.matrix.map_or(&[][..], |matrix| part(matrix, start, self.classes));
-                let is_held = block.sum[lane] >= LEAST_TERM_SUM
-                    && block.shift[lane] <= LARGEST_TERM_LOGIT
-                    && largest(s, costs).0 <= LARGEST_TERM_COST;
-                block.general |= u32::from(!is_held) << lane;
-            }
-        }
-    }
-}
-
-/// x_y of each row.
-fn read_label_logits(logits: &[f32], classes: usize, terms: &mut [TermBlock]) {
-    for (row, x) in logits.chunks_exact(classes.max(1)).enumerate() {
-        if let Some(terms) = terms.get_mut(row / ROWS)
-            && let Some(&x) = x.get(terms.label[row % ROWS])
-        {
-            terms.label_logit[row % ROWS] = x;
-        }
+        blocks.iter_mut().filter(|_| !in_range).for_each(RowBlock::without_references);
     }
 }
 

@@ -20,8 +20,7 @@ pub(crate) fn compute<S: Vector>(
     spread: Option<Spread<'_>>,
     tile: &mut Tile<'_>,
     terms: &mut [TermBlock],
-    first: usize,
-    count: usize,
+    (first, count): (usize, usize),
 ) {
     let (room, numbers, spare) = (tile.room(), &mut *tile.numbers, &mut *tile.spare);
     let rows = batch.rows;

@@ -1,0 +1,134 @@
+//! Rows of a tile with the largest logit for a reference: what exponentials come to, whatever the logits are. The general way of
+//! losses with terms is left those rows for which f32 is too small all the same, and those that are not finite.
+
+use super::exp::{Exponentials, Reference};
+use super::general::{MarkRows, exponentials_of_row};
+use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, TERM_RAISE};
+use super::part;
+use super::references::{References, largest};
+use super::row_scalars::Finish;
+use super::sums::ExcludedSums;
+use super::term_scalars::TermBlock;
+use super::tile::RowBlock;
+use crate::backend::vector::{Operation, Vector};
+
+/// Rows that stand side by side, with as many elements more as a sum reaches beyond them.
+pub(crate) struct ReferredRows<'a> {
+    pub(crate) logits: &'a [f32],
+    pub(crate) classes: usize,
+    pub(crate) count: usize,
+    /// Costs, where there are any.
+    pub(crate) matrix: Option<&'a [f32]>,
+}
+
+impl ReferredRows<'_> {
+    /// Fills references, sums without them and what follows from those, and leaves the exponentials; whether all rows are in
+    /// range of the fast way. One lane marks those that are not; of vectors they have references in numbers, and are marked
+    /// where that is not enough.
+    pub(crate) fn finish<S: Vector>(
+        &self,
+        s: S,
+        exponentials: &mut [f32],
+        blocks: &mut [RowBlock],
+        terms: &mut [TermBlock],
+    ) -> bool {
+        let Self { logits, classes, count: rows, matrix } = *self;
+        let len = rows * classes;
+        s.run(References { logits, classes, blocks: &mut *blocks });
+        read_label_logits(part(logits, 0, len), classes, terms);
+        let mut in_range =
+            s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len });
+        if !in_range {
+            s.run(MarkRows { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
+            in_range = !S::WIDE;
+        }
+        if !in_range {
+            s.run(ReferredExponentials { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
+        }
+        s.run(ExcludedSums { logits: None, exponentials, classes, rows, blocks: &mut *blocks });
+        if in_range {
+            s.run(Finish::<true, false> { blocks });
+        } else {
+            s.run(MarkReferred { matrix, classes, blocks: &mut *blocks, terms });
+            s.run(Finish::<true, true> { blocks });
+        }
+        in_range
+    }
+}
+
+impl RowBlock {
+    pub(crate) fn without_references(&mut self) {
+        (self.shift, self.power) = ([0.0; ROWS], [0.0; ROWS]);
+    }
+}
+
+/// The exponentials of the marked rows anew, with their references; they are marked no longer.
+struct ReferredExponentials<'a> {
+    logits: &'a [f32],
+    exponentials: &'a mut [f32],
+    classes: usize,
+    blocks: &'a mut [RowBlock],
+}
+
+impl Operation for ReferredExponentials<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { logits, exponentials, classes, blocks } = self;
+        let mut start = 0;
+        for block in blocks {
+            for lane in 0..ROWS {
+                if block.is_marked(lane) {
+                    let reference = Reference::new(block.logit[lane]).raised(TERM_RAISE);
+                    (block.shift[lane], block.power[lane]) = (reference.shift, reference.power);
+                    let row = exponentials.get_mut(start..).unwrap_or(&mut []);
+                    exponentials_of_row(s, reference, logits.get(start..), row, classes);
+                }
+                start += classes;
+            }
+            block.general = 0;
+        }
+    }
+}
+
+/// Marks the rows with a reference for which f32 is too small: what is lost of their sums matters, or is multiplied by large
+/// costs, or the gaps of logits may be too large.
+struct MarkReferred<'a> {
+    matrix: Option<&'a [f32]>,
+    classes: usize,
+    blocks: &'a mut [RowBlock],
+    terms: &'a [TermBlock],
+}
+
+impl Operation for MarkReferred<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
+            for lane in 0..ROWS {
+                if block.power[lane] == 0.0 {
+                    continue;
+                }
+                let start = terms.label[lane].wrapping_mul(self.classes);
+                let costs = self.matrix.map_or(&[][..], |matrix| part(matrix, start, self.classes));
+                let is_held = block.sum[lane] >= LEAST_TERM_SUM
+                    && block.shift[lane] <= LARGEST_TERM_LOGIT
+                    && largest(s, costs).0 <= LARGEST_TERM_COST;
+                block.general |= u32::from(!is_held) << lane;
+            }
+        }
+    }
+}
+
+/// x_y of each row.
+fn read_label_logits(logits: &[f32], classes: usize, terms: &mut [TermBlock]) {
+    for (row, x) in logits.chunks_exact(classes.max(1)).enumerate() {
+        if let Some(terms) = terms.get_mut(row / ROWS)
+            && let Some(&x) = x.get(terms.label[row % ROWS])
+        {
+            terms.label_logit[row % ROWS] = x;
+        }
+    }
+}
