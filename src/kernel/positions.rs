@@ -157,8 +157,8 @@ impl Operation for ColumnSums<'_> {
                         *four = f64::from(low) + f64::from(high);
                     }
                 }
-                for i in 0..ROWS {
-                    block.sum[i] += (four[0][i] + four[2][i]) + (four[1][i] + four[3][i]);
+                for (i, sum) in block.sum.iter_mut().enumerate() {
+                    *sum += (four[0][i] + four[2][i]) + (four[1][i] + four[3][i]);
                 }
             }
         }
