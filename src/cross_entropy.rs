@@ -526,24 +526,39 @@ pub(crate) struct TermKernel {
     weigh_soft: fn(Backend, &Rows<'_>, &[f32], &mut Weights),
 }
 
+// Functions that are never inlined: a program that names an option would compile the kernel once more.
 impl TermKernel {
-    pub(crate) const NEW: Self = Self {
-        losses: |backend, batch, terms, row_losses, sums| match terms.of_label_alone() {
-            Some(terms) => weighted::<_, GRADIENT_OF_LOSSES>(backend, batch, terms, row_losses, sums),
-            None => {
-                let (tally, weights) = sums;
-                backend.drive(TermRows::<GRADIENT_OF_LOSSES> { batch, terms, row_losses, tally, weights })
-            }
-        },
-        gradients: |backend, batch, terms, sums| match terms.of_label_alone() {
-            Some(terms) => weighted::<_, true>(backend, batch, terms, None, sums),
-            None => {
-                let (tally, weights) = sums;
-                backend.drive(TermRows::<true> { batch, terms, row_losses: None, tally, weights })
-            }
-        },
-        weigh_soft: |backend, rows, targets, weights| backend.drive(WeighSoftRows { rows, targets, weights }),
-    };
+    pub(crate) const NEW: Self =
+        Self { losses: Self::losses, gradients: Self::gradients, weigh_soft: Self::weigh_soft };
+
+    #[inline(never)]
+    fn losses(
+        backend: Backend,
+        batch: Batch<'_>,
+        terms: Terms<'_>,
+        row_losses: Option<&mut [f32]>,
+        sums: Sums<'_>,
+    ) -> Result<(), Error> {
+        if let Some(terms) = terms.of_label_alone() {
+            return weighted::<_, GRADIENT_OF_LOSSES>(backend, batch, terms, row_losses, sums);
+        }
+        let (tally, weights) = sums;
+        backend.drive(TermRows::<GRADIENT_OF_LOSSES> { batch, terms, row_losses, tally, weights })
+    }
+
+    #[inline(never)]
+    fn gradients(backend: Backend, batch: Batch<'_>, terms: Terms<'_>, sums: Sums<'_>) -> Result<(), Error> {
+        if let Some(terms) = terms.of_label_alone() {
+            return weighted::<_, true>(backend, batch, terms, None, sums);
+        }
+        let (tally, weights) = sums;
+        backend.drive(TermRows::<true> { batch, terms, row_losses: None, tally, weights })
+    }
+
+    #[inline(never)]
+    fn weigh_soft(backend: Backend, rows: &Rows<'_>, targets: &[f32], weights: &mut Weights) {
+        backend.drive(WeighSoftRows { rows, targets, weights });
+    }
 }
 
 fn weighted<L: LabelTerms, const GRADIENT: bool>(
