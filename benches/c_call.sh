@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 cargo build --release -p rwwce-capi
 mkdir -p target/c
 cc -O2 -Iffi/include benches/c_call.c -o target/c/c_call target/release/librwwce.a
-cargo bench --bench loss --no-run
+cargo bench -p rwwce-benches --bench loss --no-run
 taskset -c 0 target/c/c_call
-taskset -c 0 cargo bench --bench loss -- '^small/[a-z0-9]+/1x10$' --noplot
+taskset -c 0 cargo bench -p rwwce-benches --bench loss -- '^small/[a-z0-9]+/1x10$' --noplot
 taskset -c 0 target/c/c_call

@@ -1,4 +1,4 @@
-//! Every loss and gradient on every backend, and what the machine allows: `cargo bench --bench loss -- FILTER`.
+//! Every loss and gradient on every backend, and what the machine allows: `cargo bench -p rwwce-benches --bench loss -- FILTER`.
 //!
 //! | name | |
 //! |---|---|

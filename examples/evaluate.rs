@@ -1,7 +1,7 @@
 //! Prints the loss of your own arrays.
 //!
 //! ```sh
-//! cargo run --release --example evaluate -- examples/data/logits.npy examples/data/labels.npy \
+//! cargo run --example evaluate -- examples/data/logits.npy examples/data/labels.npy \
 //!     --weights 1,2.5,4 --ignore-index -100
 //! ```
 //!

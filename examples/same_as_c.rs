@@ -1,7 +1,7 @@
 //! What the C programs in `examples/c` compute, by the Rust interface: the same text, digit by digit.
 //!
 //! ```text
-//! cargo run --release --example same_as_c -- drift_monitor
+//! cargo run --example same_as_c -- drift_monitor
 //! ```
 //!
 //! The classes that `split_classes_mpi.c` splits over processes are whole here. `.ci/c` compares the outputs.

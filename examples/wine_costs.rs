@@ -5,7 +5,7 @@
 //! cultivar matters, but not which *mistake*: the mislabel costs of the loss can.
 //!
 //! ```text
-//! cargo run --release --example wine_costs
+//! cargo run --example wine_costs
 //! ```
 //!
 //! The same linear classifier is trained with the plain loss and with the costs, in five-fold cross-validation over 178

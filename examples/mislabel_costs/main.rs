@@ -14,9 +14,9 @@
 //! training steps as a chart (SVG):
 //!
 //! ```text
-//! cargo run --release --example mislabel_costs
-//! cargo run --release --example mislabel_costs -- --cost-ratio 5 --csv my_cases.csv
-//! cargo run --release --example mislabel_costs -- --help
+//! cargo run --example mislabel_costs
+//! cargo run --example mislabel_costs -- --cost-ratio 5 --csv my_cases.csv
+//! cargo run --example mislabel_costs -- --help
 //! ```
 
 mod chart;

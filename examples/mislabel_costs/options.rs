@@ -8,7 +8,7 @@ pub(crate) const HELP: &str = "\
 Trains one linear classifier with four choices of the loss and compares the
 mistakes that each makes on held-out cases.
 
-Usage: cargo run --release --example mislabel_costs -- [OPTIONS]
+Usage: cargo run --example mislabel_costs -- [OPTIONS]
 
 Options:
   --cost-ratio R   a missed case of class 0 costs as much as R false alarms [default: 20]
