@@ -51,6 +51,12 @@ impl Group {
         self.lane == 0 && self.rows > 1 && self.width == self.classes
     }
 
+    /// Whether the row of a lane is in the group and marked.
+    #[inline(always)]
+    fn has(self, lane: usize) -> bool {
+        self.lane <= lane && lane < self.lane + self.rows && self.is_marked(lane)
+    }
+
     fn are_all_marked(self) -> bool {
         self.marked().count() == self.rows
     }
@@ -215,22 +221,25 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     block: &mut RowBlock,
     group: Group,
 ) {
-    let mut found = block.clone();
-    let mut certain = [None; ROWS];
-    finish_excluded(s, batch, numbers, &mut found, group);
-    terms.apply(s, core::slice::from_mut(&mut found));
+    let (log, mut certain) = (block.log, [None; ROWS]);
+    finish_excluded(s, batch, numbers, block, group);
+    terms.apply(s, core::slice::from_mut(block));
     for (row, lane) in group.marked() {
         // NaN where a logit that is summed is NaN or +∞.
-        if found.sum[lane].is_nan() || found.sum[lane] == 0.0 && found.logit[lane] == f32::NEG_INFINITY {
+        if block.sum[lane].is_nan() || block.sum[lane] == 0.0 && block.logit[lane] == f32::NEG_INFINITY {
             let (loss, class) = loss_without_sum(batch, group.first + row, block.class[lane], terms.of_tied());
-            (found.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.at_certain())));
-            (found.share[lane], found.miss[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
+            (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.at_certain())));
+            (block.share[lane], block.miss[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
-        block.log[lane] = found.log[lane];
     }
     if GRADIENT && batch.gradient.is_some() {
-        write_gradient(s, batch, numbers, &found, &certain, group);
+        write_gradient(s, batch, numbers, block, &certain, group);
     }
+    // What is known of the other rows.
+    for (lane, (to, log)) in block.log.iter_mut().zip(log).enumerate() {
+        *to = if group.has(lane) { *to } else { log };
+    }
+    block.without_references();
 }
 
 /// Brings some classes of the rows of a group, the logits of the references becoming −∞.
@@ -513,6 +522,11 @@ impl RowBlock {
     #[inline(always)]
     pub(crate) fn reference(&self, lane: usize) -> Reference {
         Reference { shift: self.shift[lane], power: self.power[lane] }
+    }
+
+    /// As the fast way needs it.
+    pub(crate) fn without_references(&mut self) {
+        (self.shift, self.power) = ([0.0; ROWS], [0.0; ROWS]);
     }
 }
 

@@ -15,6 +15,8 @@ use core::f64::consts::LN_2;
 pub(crate) trait LabelTerms: Copy {
     /// Whether it is nothing.
     const NONE: bool;
+    /// Whether the gradient of two classes is still a number and its opposite, and nothing is needed but their gap.
+    fn are_of_gap(self) -> bool;
     /// Changes logarithms, shares and misses.
     fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]);
     /// The gradient, over its factor, at a class other than the label whose logit alone is +∞.
@@ -29,6 +31,11 @@ pub(crate) struct Plain;
 
 impl LabelTerms for Plain {
     const NONE: bool = true;
+
+    #[inline(always)]
+    fn are_of_gap(self) -> bool {
+        true
+    }
 
     #[inline(always)]
     fn apply<S: Vector>(self, _: S, _: &mut [RowBlock]) {}
@@ -51,6 +58,11 @@ pub(crate) struct FocalAndZ {
 
 impl LabelTerms for FocalAndZ {
     const NONE: bool = false;
+
+    #[inline(always)]
+    fn are_of_gap(self) -> bool {
+        self.z_loss == 0.0
+    }
 
     fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]) {
         s.run(Apply { terms: self, blocks });

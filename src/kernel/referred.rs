@@ -56,12 +56,6 @@ impl ReferredRows<'_> {
     }
 }
 
-impl RowBlock {
-    pub(crate) fn without_references(&mut self) {
-        (self.shift, self.power) = ([0.0; ROWS], [0.0; ROWS]);
-    }
-}
-
 /// The exponentials of the marked rows anew, with their references; they are marked no longer.
 struct ReferredExponentials<'a> {
     logits: &'a [f32],

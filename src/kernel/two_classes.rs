@@ -7,13 +7,13 @@ use super::{copy, double, log1p, part};
 use crate::backend::vector::{Operation, Vector};
 
 /// Fills log(1 + e^gap) of each row and, for gradients, 1 − p_y; rows whose gap is not a number of ordinary size are
-/// marked. Whether none is.
-pub(crate) struct TwoClasses<'a, const GRADIENT: bool> {
+/// marked. Whether none is. With `POWERS` 1 − p_y is rounded once less, for what is made of its powers.
+pub(crate) struct TwoClasses<'a, const GRADIENT: bool, const POWERS: bool> {
     pub(crate) logits: &'a [f32],
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
-impl<const GRADIENT: bool> Operation for TwoClasses<'_, GRADIENT> {
+impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRADIENT, POWERS> {
     type Output = bool;
 
     #[inline(always)]
@@ -56,7 +56,9 @@ impl<const GRADIENT: bool> Operation for TwoClasses<'_, GRADIENT> {
         for block in &mut *self.blocks {
             logs(s, block);
         }
-        if GRADIENT {
+        if POWERS {
+            self.blocks.iter_mut().for_each(exact_misses);
+        } else if GRADIENT {
             for block in &mut *self.blocks {
                 misses(s, block);
             }
@@ -144,6 +146,17 @@ fn misses<S: Vector>(s: S, block: &mut RowBlock) {
     }
     for i in 0..ROWS {
         miss[i] = f64::from(shares[i]);
+    }
+    block.miss = miss;
+}
+
+#[inline(always)]
+fn exact_misses(block: &mut RowBlock) {
+    let (gap, e, mut miss) = (block.logit, block.scale, [0.0; ROWS]);
+    for i in 0..ROWS {
+        let e = f64::from(e[i]);
+        let top = if gap[i] > 0.0 { 1.0 } else { e };
+        miss[i] = top / (1.0 + e);
     }
     block.miss = miss;
 }

@@ -97,18 +97,22 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         Ok(())
     }
 
+    /// Whether rows have two classes, and are computed from the gap between them.
+    fn are_gaps<S: Vector>(&self) -> bool {
+        S::WIDE && self.batch.rows.classes() == 2 && self.terms.are_of_gap()
+    }
+
     /// Whether the logits of a class stand side by side, and are computed so.
     fn are_positions<S: Vector>(&self) -> bool {
-        S::WIDE && self.batch.rows.positions() > 1 && !(L::NONE && self.batch.rows.classes() == 2)
+        S::WIDE && self.batch.rows.positions() > 1 && !self.are_gaps::<S>()
     }
 
     /// Losses and gradients of rows that fit the tile, whose classes and weights are known. Whether the general way took all of
     /// them; where it took all of the tile before, the fast way is not tried first.
     fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize, was_general: bool) -> bool {
         let (classes, blocks) = (self.batch.rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
-        let is_two = L::NONE && classes == 2;
         if was_general
-            && !is_two
+            && !self.are_gaps::<S>()
             && let Some(logits) = self.batch.as_tile()
         {
             general::mark(s, Some(part(logits, first * classes, count * classes)), classes, blocks);
@@ -148,12 +152,17 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             batch.bring(s, Place { first, rows: count, start: 0, width: classes }, tile.numbers);
         }
         let mut in_range;
-        if L::NONE && classes == 2 {
+        if self.are_gaps::<S>() {
             let logits = dense.unwrap_or(part(tile.numbers, 0, len));
-            in_range = s.run(TwoClasses::<GRADIENT> { logits, blocks: &mut *blocks });
+            in_range = if L::NONE {
+                s.run(TwoClasses::<GRADIENT, false> { logits, blocks: &mut *blocks })
+            } else {
+                s.run(TwoClasses::<true, true> { logits, blocks: &mut *blocks })
+            };
             if !in_range {
-                in_range = s.run(FarLeads { logits, blocks });
+                in_range = s.run(FarLeads { logits, blocks: &mut *blocks });
             }
+            self.terms.apply(s, blocks);
         } else {
             if dense.is_none() {
                 s.run(ReferenceLogits { logits: part(tile.numbers, 0, len), classes, blocks });
@@ -220,7 +229,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
 
     /// Writes the gradient of the rows that are not marked.
     fn write_gradient<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
-        let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
+        let (rows, classes, are_gaps) = (self.batch.rows, self.batch.rows.classes(), self.are_gaps::<S>());
         let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
         let len = count * classes;
         let dense = match self.batch.gradient.as_deref_mut() {
@@ -228,7 +237,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             _ => None,
         };
         let is_dense = dense.is_some();
-        if L::NONE && classes == 2 {
+        if are_gaps {
             s.run(TwoClassGradient { blocks, to: dense.unwrap_or(part_mut(tile.numbers, 0, len)) });
         } else {
             s.run(ScaledRows { exponentials: tile.numbers, to: dense, classes, blocks });
