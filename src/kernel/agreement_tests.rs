@@ -4,7 +4,7 @@
 use super::elementary_tests::Run;
 use super::exp::GENERAL_WAY_ONLY;
 use super::limits::{BLOCK, REACH, ROWS};
-use super::sums::{ExcludedSums, Tail, sum, sum_of};
+use super::sums::{Tail, excluded_sums, sum, sum_of};
 use super::tile::RowBlock;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::{Backend, CrossEntropy};
@@ -573,7 +573,7 @@ impl Operation for Sums<'_> {
         let mut rows = [&row[..len], &row[..len], &row[..len], &row[len..]].concat();
         let mut blocks = [RowBlock::EMPTY];
         blocks[0].class = [left_out; ROWS];
-        ExcludedSums { logits: None, exponentials: &mut rows, classes: len, rows: 3, blocks: &mut blocks }.run(s);
+        excluded_sums(s, None, &mut rows, len, 3, &mut blocks);
         [whole, by_terms, by_pieces, without, blocks[0].sum[0], blocks[0].sum[2]]
     }
 }

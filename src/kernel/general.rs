@@ -8,7 +8,7 @@ use super::label_terms::LabelTerms;
 use super::limits::{BLOCK, FAR_SCALE, RAISE, ROWS};
 use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
-use super::sums::{Tail, row_sums, sum};
+use super::sums::{RowSums, Tail, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
@@ -29,6 +29,12 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// The first rows of a block, all of them marked.
+    pub(crate) fn of_rows(place: Place, classes: usize) -> Self {
+        let Place { first, rows, width, .. } = place;
+        Self { first, lane: 0, rows, marked: u32::MAX, classes, width }
+    }
+
     pub(crate) fn pieces(self) -> impl Iterator<Item = Place> {
         let Self { first, rows, classes, width, .. } = self;
         (0..classes).step_by(width.max(1)).map(move |start| Place {
@@ -202,7 +208,12 @@ pub(crate) fn finish_excluded<S: Vector>(
             bring(s, batch, numbers, found, group, place);
         }
         s.run(MarkedExponentials { numbers, width: place.width, group, found: &*found });
-        s.run(MarkedSums { numbers, width: place.width, group, found: &mut *found });
+        if S::WIDE && group.is_block() {
+            let blocks = core::slice::from_mut(&mut *found);
+            s.run(RowSums { numbers, classes: place.width, rows: group.rows, blocks });
+        } else {
+            s.run(AddSums { numbers, width: place.width, group, found: &mut *found });
+        }
     }
     for (_, lane) in group.marked() {
         // Nothing is summed. Where a host program has the processor round up, an exponential of −∞ is not 0.
@@ -455,22 +466,19 @@ fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, 
 }
 
 /// Adds the exponentials of the marked rows to their sums.
-struct MarkedSums<'a> {
-    numbers: &'a [f32],
-    width: usize,
-    group: Group,
-    found: &'a mut RowBlock,
+pub(crate) struct AddSums<'a> {
+    pub(crate) numbers: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) group: Group,
+    pub(crate) found: &'a mut RowBlock,
 }
 
-impl Operation for MarkedSums<'_> {
+impl Operation for AddSums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
-        if S::WIDE && group.is_block() {
-            return row_sums(s, numbers, width, group.rows, core::slice::from_mut(found));
-        }
         let tail = Tail::new(s, width);
         for (row, lane) in group.marked() {
             found.sum[lane] = sum(s, &tail, numbers.get(row * width..).unwrap_or(&[]), width, found.sum[lane]);

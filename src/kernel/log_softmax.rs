@@ -5,7 +5,7 @@ use super::general::{self, Group, MarkRows};
 use super::limits::{POWERS, ROWS};
 use super::references::References;
 use super::row_scalars::Finish;
-use super::sums::ExcludedSums;
+use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks, chunks_mut, double, part, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
@@ -63,7 +63,7 @@ impl LogProbabilityRows<'_> {
         if !s.run(Exponentials { logits: Some(logits), to: tile.numbers, count: len }) {
             s.run(MarkRows { logits, classes, blocks: &mut *blocks });
         }
-        s.run(ExcludedSums { logits: None, exponentials: tile.numbers, classes, rows: count, blocks: &mut *blocks });
+        excluded_sums(s, None, tile.numbers, classes, count, blocks);
         s.run(Finish::<false, false> { blocks: &mut *blocks });
         if batch.gradient.is_some() {
             s.run(LogElements { logits, to: part_mut(tile.numbers, 0, len), classes, blocks });

@@ -2,50 +2,39 @@
 //! by side wait for their factor where the gradient is to be.
 
 use super::exp::Exponentials;
-use super::general::{self, is_in_range};
+use super::general::{self, AddSums, Group, is_in_range};
 use super::label_terms::{LabelTerms, finish};
-use super::limits::{BLOCK, ROWS};
+use super::limits::BLOCK;
 use super::row_scalars::Scales;
-use super::sums::{Tail, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut};
 use crate::backend::vector::{Operation, Vector};
-use crate::rows::Rows;
 
 /// The most classes of a row that are computed at once. Where rows come from memory, processors fetch ahead as long as a phase
 /// reads on; with longer pieces they have lost the track when the sums are done.
 const PIECE: usize = 2048;
 
-/// How many rows are computed at once: one, or positions that stand side by side.
-pub(crate) fn rows_at_once(rows: &Rows<'_>, tile: &Tile<'_>) -> usize {
-    if rows.positions() == 1 { 1 } else { (tile.room() / BLOCK).clamp(1, ROWS) }
-}
-
-/// Losses and gradients of these rows, whose classes and weights are known.
+/// Loss and gradient of a row whose class and weight are known.
 pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     s: S,
     batch: &mut Batch<'_>,
     terms: L,
     tile: &mut Tile<'_>,
     first: usize,
-    count: usize,
 ) {
     let classes = batch.rows.classes();
-    let width = (tile.room() / count.max(1)).min(PIECE) / BLOCK * BLOCK;
+    let width = tile.room().min(PIECE) / BLOCK * BLOCK;
     let pieces = || {
         (0..classes).step_by(width.max(1)).map(move |start| Place {
             first,
-            rows: count,
+            rows: 1,
             start,
             width: width.min(classes - start),
         })
     };
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
     let Some(block) = blocks.first_mut() else { return };
-    for lane in 0..count.min(ROWS) {
-        block.logit[lane] = batch.logit(first + lane, block.class[lane]);
-        block.sum[lane] = 0.0;
-    }
+    (block.logit[0], block.sum[0]) = (batch.logit(first, block.class[0]), 0.0);
     // Exponentials take the place of logits only where all of the row is known to be in range.
     let gradient = GRADIENT && batch.gradient.is_some();
     let keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
@@ -61,9 +50,9 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
             continue;
         }
         in_range = exponentials(s, batch, numbers, block, place);
-        s.run(AddSums { exponentials: numbers, width, count, block });
+        s.run(AddSums { numbers, width, group: Group::of_rows(place, classes), found: block });
         if keep {
-            batch.send(s, place, part(numbers, 0, count * width));
+            batch.send(s, place, part(numbers, 0, width));
         }
     }
     if in_range {
@@ -72,7 +61,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     }
     if !in_range || !is_held && !keep {
         block.general = u32::MAX;
-        return general::compute::<S, L, GRADIENT>(s, batch, terms, tile, first, count);
+        return general::compute::<S, L, GRADIENT>(s, batch, terms, tile, first, 1);
     }
     if keep {
         scale_kept(s, batch, block, first, is_held);
@@ -84,14 +73,12 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 /// Some classes of the gradient, whose exponentials are computed again.
 fn write_piece<S: Vector>(s: S, batch: &mut Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) {
     exponentials(s, batch, numbers, block, place);
-    let rows = part_mut(numbers, 0, place.rows * place.width).chunks_exact_mut(place.width.max(1));
-    for (lane, row) in rows.enumerate().take(ROWS) {
-        s.run(Scale { row, scale: block.scale[lane] });
-        if let Some(element) = block.class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
-            *element = block.at_reference[lane];
-        }
+    let row = part_mut(numbers, 0, place.width);
+    s.run(Scale { row: &mut *row, scale: block.scale[0] });
+    if let Some(element) = block.class[0].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
+        *element = block.at_reference[0];
     }
-    batch.send(s, place, numbers);
+    batch.send(s, place, row);
 }
 
 /// The gradient over the exponentials of a row that were kept.
@@ -118,16 +105,14 @@ fn row<'b>(batch: &'b Batch<'_>, row: usize) -> &'b [f32] {
 
 /// The exponentials of some classes, those of the labels being 0; whether all logits were in range.
 fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) -> bool {
-    let Place { first, rows, start, width } = place;
+    let Place { first, start, width, .. } = place;
     let dense = batch.as_tile().map(|logits| part(logits, batch.rows.start(first) + start, width));
     if dense.is_none() {
         batch.bring(s, place, numbers);
     }
-    let in_range = s.run(Exponentials { logits: dense, to: numbers, count: rows * width });
-    for (row, class) in numbers.chunks_exact_mut(width.max(1)).zip(block.class).take(rows) {
-        if let Some(e) = class.checked_sub(start).and_then(|class| row.get_mut(class)) {
-            *e = 0.0;
-        }
+    let in_range = s.run(Exponentials { logits: dense, to: &mut *numbers, count: width });
+    if let Some(e) = block.class[0].checked_sub(start).and_then(|class| part_mut(numbers, 0, width).get_mut(class)) {
+        *e = 0.0;
     }
     in_range
 }
@@ -143,29 +128,8 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     if let Some(e) = block.class[0].checked_sub(start).and_then(|class| to.get_mut(class)) {
         *e = 0.0;
     }
-    s.run(AddSums { exponentials: to, width, count: 1, block });
+    s.run(AddSums { numbers: to, width, group: Group::of_rows(place, width), found: block });
     in_range
-}
-
-/// Adds the exponentials of some classes to the sums of the rows.
-struct AddSums<'a> {
-    exponentials: &'a [f32],
-    width: usize,
-    count: usize,
-    block: &'a mut RowBlock,
-}
-
-impl Operation for AddSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, width, count, block } = self;
-        let tail = Tail::new(s, width);
-        for (lane, total) in block.sum.iter_mut().enumerate().take(count) {
-            *total = sum(s, &tail, exponentials.get(lane * width..).unwrap_or(&[]), width, *total);
-        }
-    }
 }
 
 /// Whether the fast way takes all logits of a row.

@@ -110,13 +110,9 @@ impl Operation for BringColumns<'_> {
         }
         for Run { at, rows, start } in runs(batch.rows, place) {
             for (class, to) in to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                let index = start + class * positions;
-                if rows == ROWS {
-                    for at in (0..ROWS).step_by(S::LANES) {
-                        s.store(load(s, from, index + at), to, at);
-                    }
-                } else {
-                    from.widen(index, 1, part_mut(to, at, rows));
+                for i in (0..rows).step_by(S::LANES) {
+                    let x = load(s, from, start + class * positions + i);
+                    s.store_some(x, part_mut(to, at + i, S::LANES.min(rows - i)));
                 }
             }
         }

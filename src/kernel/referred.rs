@@ -7,7 +7,7 @@ use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS,
 use super::part;
 use super::references::{References, largest};
 use super::row_scalars::Finish;
-use super::sums::ExcludedSums;
+use super::sums::excluded_sums;
 use super::term_scalars::TermBlock;
 use super::tile::RowBlock;
 use crate::backend::vector::{Operation, Vector};
@@ -45,7 +45,7 @@ impl ReferredRows<'_> {
         if !in_range {
             s.run(ReferredExponentials { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
         }
-        s.run(ExcludedSums { logits: None, exponentials, classes, rows, blocks: &mut *blocks });
+        excluded_sums(s, None, exponentials, classes, rows, blocks);
         if in_range {
             s.run(Finish::<true, false> { blocks });
         } else {

@@ -158,46 +158,50 @@ fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<
     columns
 }
 
-/// Σ_{k≠r} of the exponentials of each row, where r is the class of the row's reference, whose exponential becomes 0.
-pub(crate) struct ExcludedSums<'a> {
-    /// Where they are not under the exponentials, the logits of the references are read on the way.
-    pub(crate) logits: Option<&'a [f32]>,
-    /// Rows of so many classes, and [`REACH`] elements more.
-    pub(crate) exponentials: &'a mut [f32],
+/// Fills Σ_{k≠r} of the exponentials of each row, where r is the class of the row's reference, whose exponential becomes 0. Where
+/// they are not under the exponentials, the logits of the references are read on the way.
+pub(crate) fn excluded_sums<S: Vector>(
+    s: S,
+    logits: Option<&[f32]>,
+    exponentials: &mut [f32],
+    classes: usize,
+    rows: usize,
+    blocks: &mut [RowBlock],
+) {
+    exclude(logits, exponentials, classes, blocks);
+    s.run(RowSums { numbers: exponentials, classes, rows, blocks });
+}
+
+/// Fills the sums of rows.
+pub(crate) struct RowSums<'a> {
+    /// Rows of so many classes, and [`REACH`](super::limits::REACH) elements more.
+    pub(crate) numbers: &'a [f32],
     pub(crate) classes: usize,
     pub(crate) rows: usize,
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
-impl Operation for ExcludedSums<'_> {
+impl Operation for RowSums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { logits, exponentials, classes, rows, blocks } = self;
-        exclude(logits, exponentials, classes, blocks);
-        row_sums(s, exponentials, classes, rows, blocks);
-    }
-}
-
-/// Fills the sums of rows that are followed by [`REACH`](super::limits::REACH) elements more.
-#[inline(always)]
-pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
-    let tail = Tail::new(s, classes);
-    if S::WIDE && classes <= BLOCK {
-        return sums_at_once(s, &tail, numbers, classes, blocks);
-    }
-    let mut at = 0;
-    for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
-        for total in block.sum.iter_mut().take(rows) {
-            *total = sum(s, &tail, numbers.get(at..).unwrap_or(&[]), classes, 0.0);
-            at += classes;
+        let Self { numbers, classes, rows, blocks } = self;
+        let tail = Tail::new(s, classes);
+        if S::WIDE && classes <= BLOCK {
+            return sums_at_once(s, &tail, numbers, classes, blocks);
+        }
+        let mut at = 0;
+        for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
+            for total in block.sum.iter_mut().take(rows) {
+                *total = sum(s, &tail, numbers.get(at..).unwrap_or(&[]), classes, 0.0);
+                at += classes;
+            }
         }
     }
 }
 
 /// Sets the exponential of each reference to 0, and reads its logit.
-#[inline(always)]
 fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
     let mut at = 0;
     if let Some(logits) = logits {

@@ -244,10 +244,10 @@ impl Operation for Bring<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { rows, from, place, to } = self;
         let Place { first, rows: count, start, width } = place;
-        if rows.are_dense() && width == rows.classes() {
-            return from.widen(rows.start(first), 1, part_mut(to, 0, count * width));
-        }
         if rows.positions() == 1 {
+            // Whole rows that stand side by side are as one.
+            let is_one = rows.are_dense() && width == rows.classes();
+            let (count, width) = if is_one { (1, count * width) } else { (count, width) };
             for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
                 from.widen(rows.element(row, start), 1, to);
             }

@@ -10,7 +10,7 @@ use super::general::{self};
 use super::label_terms::{LabelTerms, finish};
 use super::limits::{FEW, REACH, ROWS, SHORT};
 use super::row_scalars::{AddLosses, Losses, Scales};
-use super::sums::ExcludedSums;
+use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{FarLeads, TwoClassGradient, TwoClasses};
 use super::{chunks_mut, columns, copy, long_rows, one_lane, part, part_mut, positions};
@@ -60,13 +60,10 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         if self.are_positions::<S>() {
             fitting = positions::rows_at_once(rows.classes(), &tile);
         }
-        let at_once = if fitting == 0 { long_rows::rows_at_once(rows, &tile) } else { fitting };
+        let at_once = fitting.max(1);
         let (mut first, mut was_general) = (0, false);
         while first < rows.count() {
-            let mut count = at_once.min(rows.count() - first);
-            if fitting == 0 {
-                count = count.min(rows.left_in_sample(first));
-            }
+            let count = at_once.min(rows.count() - first);
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(ReadClasses { rows, first, count, blocks, weights: self.weights.as_deref_mut() })?;
             if GRADIENT && self.batch.gradient.is_some() {
@@ -79,7 +76,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 s.run(AddLosses { first, blocks, tally: &mut *self.tally });
             } else {
                 if fitting == 0 {
-                    long_rows::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, &mut tile, first, count);
+                    long_rows::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, &mut tile, first);
                 } else {
                     was_general = self.compute(s, &mut tile, first, count, was_general);
                 }
@@ -171,7 +168,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             if !in_range && general::marks_all(s, dense, classes, blocks) {
                 return false;
             }
-            s.run(ExcludedSums { logits: dense, exponentials: tile.numbers, classes, rows: count, blocks });
+            excluded_sums(s, dense, tile.numbers, classes, count, blocks);
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
             if gradient {
                 in_range &= s.run(Scales { blocks });
@@ -202,7 +199,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         if !in_range && general::marks_all(s, Some(logits), classes, blocks) {
             return Some(false);
         }
-        s.run(ExcludedSums { logits: Some(logits), exponentials: &mut *exponentials, classes, rows: count, blocks });
+        excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         let is_held = s.run(Scales { blocks });
         s.run(ScaledRows { exponentials: part_mut(exponentials, 0, len), to: None, classes, blocks });
