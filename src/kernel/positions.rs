@@ -110,9 +110,15 @@ impl Operation for BringColumns<'_> {
         }
         for Run { at, rows, start } in runs(batch.rows, place) {
             for (class, to) in to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                let index = start + class * positions;
+                if rows == ROWS {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        s.store(load(s, from, index + at), to, at);
+                    }
+                    continue;
+                }
                 for i in (0..rows).step_by(S::LANES) {
-                    let x = load(s, from, start + class * positions + i);
-                    s.store_some(x, part_mut(to, at + i, S::LANES.min(rows - i)));
+                    s.store_some(load(s, from, index + i), part_mut(to, at + i, S::LANES.min(rows - i)));
                 }
             }
         }
