@@ -621,7 +621,7 @@ impl Operation for MarkBlocks<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, ROWS * self.classes)) {
+        for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, (ROWS * self.classes).max(1))) {
             if !is_in_range(s, logits) {
                 block.general = u32::MAX;
             }

@@ -144,7 +144,7 @@ impl Operation for ColumnSums<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact(ROWS * self.width)) {
+        for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact((ROWS * self.width).max(1))) {
             for columns in columns.chunks(BLOCK * ROWS) {
                 let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [[0.0; ROWS]; VIRTUAL_LANES / 2]);
                 for (from, sums) in eight.iter_mut().enumerate().take(columns.len()) {
@@ -204,7 +204,7 @@ impl Operation for ScaledColumns<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { exponentials, place: Place { start, width, .. }, blocks } = self;
-        for (block, columns) in blocks.iter().zip(exponentials.chunks_exact_mut(ROWS * width)) {
+        for (block, columns) in blocks.iter().zip(exponentials.chunks_exact_mut((ROWS * width).max(1))) {
             let columns = columns.as_chunks_mut::<ROWS>().0;
             for at in (0..ROWS).step_by(S::LANES) {
                 let scale = s.load(&block.scale, at);
