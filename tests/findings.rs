@@ -438,3 +438,47 @@ fn a_focal_weight_that_a_sample_brings_back_keeps_its_digits() {
         }
     }
 }
+
+/// A mistake that is all but certain multiplies the others by e⁸²: classes that are far below the largest logit still have an
+/// element of the gradient.
+#[test]
+fn classes_far_below_a_confident_mistake_keep_their_elements() {
+    let logits = [0.0, 82.0, -68.0, f32::NEG_INFINITY];
+    let mut costs = [0.0; 16];
+    costs[1] = 1.0;
+    let (near, far) = ((-82f64).exp(), (-150f64).exp());
+    // p/(1 − p) of the mistake, and nothing for the label.
+    let odds = 1.0 / (near + far);
+    let expected = [-near * odds, 1.0, -far * odds, 0.0];
+    for backend in backends() {
+        for rows in [1, 40] {
+            let (logits, labels) = (logits.repeat(rows), vec![0u8; rows]);
+            let loss = CrossEntropy::new(4).class_weights(&[0.0; 4]).mislabel_costs(&costs);
+            let loss = loss.reduction(Reduction::Sum).backend(backend);
+            let mut gradient = vec![7.0; logits.len()];
+            loss.gradient(&logits, &labels, 1.0, &mut gradient).unwrap();
+            for (found, expected) in gradient.iter().zip(expected.into_iter().cycle()) {
+                let is_near = *found == 0.0 && expected == 0.0 || error_in_ulps(*found, expected) <= 6.0;
+                assert!(is_near, "{backend}, {rows} rows: {found:e} for {expected:e}");
+            }
+        }
+    }
+}
+
+/// Half of a target at a class that trails by far, none at one that is masked.
+#[test]
+fn masked_classes_without_a_target_cost_nothing() {
+    let (logits, targets) = ([200.0, 0.0, f32::NEG_INFINITY, 199.0], [0.5, 0.5, 0.0, 0.0]);
+    let log_sum = (-1f64).exp().ln_1p();
+    for backend in backends() {
+        let (logits, targets) = (logits.repeat(20), targets.repeat(20));
+        let loss = CrossEntropy::new(4).reduction(Reduction::Mean(Denominator::Rows)).backend(backend);
+        let mut gradient = vec![7.0; logits.len()];
+        let found = loss.soft_gradient(&logits, &targets, 20.0, &mut gradient).unwrap();
+        assert!(error_in_ulps(found.loss, 100.0 + log_sum) <= 6.0, "{backend}: {:e}", found.loss);
+        let p = 1.0 / (1.0 + (-1f64).exp());
+        for (found, expected) in gradient.iter().zip([p - 0.5, -0.5, 0.0, 1.0 - p].into_iter().cycle()) {
+            assert!((f64::from(*found) - expected).abs() <= 1e-7, "{backend}: {found:e} for {expected:e}");
+        }
+    }
+}
