@@ -57,7 +57,9 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
             logs(s, block);
         }
         if POWERS {
-            self.blocks.iter_mut().for_each(exact_misses);
+            for block in &mut *self.blocks {
+                exact_misses(block);
+            }
         } else if GRADIENT {
             for block in &mut *self.blocks {
                 misses(s, block);
