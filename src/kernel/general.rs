@@ -37,12 +37,7 @@ impl Group {
 
     pub(crate) fn pieces(self) -> impl Iterator<Item = Place> {
         let Self { first, rows, classes, width, .. } = self;
-        (0..classes).step_by(width.max(1)).map(move |start| Place {
-            first,
-            rows,
-            start,
-            width: width.min(classes - start),
-        })
+        Place { first, rows, start: 0, width: classes }.pieces(width)
     }
 
     /// The marked rows whose lanes are such.

@@ -24,14 +24,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 ) {
     let classes = batch.rows.classes();
     let width = tile.room().min(PIECE) / BLOCK * BLOCK;
-    let pieces = || {
-        (0..classes).step_by(width.max(1)).map(move |start| Place {
-            first,
-            rows: 1,
-            start,
-            width: width.min(classes - start),
-        })
-    };
+    let pieces = || Place { first, rows: 1, start: 0, width: classes }.pieces(width);
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
     let Some(block) = blocks.first_mut() else { return };
     (block.logit[0], block.sum[0]) = (batch.logit(first, block.class[0]), 0.0);

@@ -20,7 +20,7 @@
 //! | entry point | file |
 //! |---|---|
 //! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `columns` for 3 and 4, `positions` for `[N, C, D]`, `few_rows` for some rows, `long_rows` where a row does not fit a tile |
-//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `referred` and `term_scalars`; its marked rows `terms_general` |
+//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `term_sums` and `term_scalars`; its marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
 //! | one logit a label | `binary` |
 //! | given probabilities | `given` |
@@ -47,11 +47,11 @@ pub(crate) mod one_lane;
 pub(crate) mod pair;
 pub(crate) mod positions;
 pub(crate) mod references;
-pub(crate) mod referred;
 pub(crate) mod row_scalars;
 pub(crate) mod spread;
 pub(crate) mod sums;
 pub(crate) mod term_scalars;
+pub(crate) mod term_sums;
 pub(crate) mod terms;
 pub(crate) mod terms_general;
 pub(crate) mod tile;

@@ -58,7 +58,7 @@ struct Brought<'a, S> {
 
 impl<S: Vector> Logits for Brought<'_, S> {
     fn pieces(&mut self, mut work: impl FnMut(usize, &[f32])) {
-        for place in places(self.row, self.batch.rows.classes(), self.width) {
+        for place in whole(self.row, self.batch.rows.classes()).pieces(self.width) {
             self.batch.bring(self.s, place, self.numbers);
             work(place.start, part(self.numbers, 0, place.width));
         }
@@ -68,10 +68,9 @@ impl<S: Vector> Logits for Brought<'_, S> {
     }
 }
 
-/// A row in pieces of so many classes.
-fn places(row: usize, classes: usize, width: usize) -> impl Iterator<Item = Place> {
-    let piece = move |start| Place { first: row, rows: 1, start, width: width.min(classes - start) };
-    (0..classes).step_by(width.max(1)).map(piece)
+/// A whole row of so many classes.
+fn whole(row: usize, classes: usize) -> Place {
+    Place { first: row, rows: 1, start: 0, width: classes }
 }
 
 /// The two parts of a piece that the element of this index divides, if it has one.
@@ -309,7 +308,7 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
             }
             gradient.write(s, 0, elements);
         } else if batch.gradient.is_some() {
-            for place in places(row, classes, width) {
+            for place in whole(row, classes).pieces(width) {
                 batch.bring(s, place, tile.numbers);
                 gradient.write(s, place.start, part_mut(tile.numbers, 0, place.width));
                 batch.send(s, place, tile.numbers);

@@ -29,18 +29,11 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let all = blocks.len() * ROWS * classes;
     // Of one block that does not fit, some classes at a time.
     let width = if all <= room { classes } else { room / ROWS / BLOCK * BLOCK };
-    let places = || {
-        (0..classes).step_by(width.max(1)).map(move |start| Place {
-            first,
-            rows: count,
-            start,
-            width: width.min(classes - start),
-        })
-    };
+    let pieces = || Place { first, rows: count, start: 0, width: classes }.pieces(width);
     for block in &mut *blocks {
         block.sum = [0.0; ROWS];
     }
-    for place in places() {
+    for place in pieces() {
         exponentials(s, batch, numbers, blocks, place);
         s.run(ColumnSums { exponentials: numbers, width: place.width, blocks: &mut *blocks });
     }
@@ -49,7 +42,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         s.run(Scales { blocks: &mut *blocks });
         // The general way returns the same bits.
         blocks.iter_mut().filter(|block| block.general != 0).for_each(|block| block.general = u32::MAX);
-        for place in places() {
+        for place in pieces() {
             if width < classes {
                 exponentials(s, batch, numbers, blocks, place);
             }
@@ -73,20 +66,21 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks:
         let columns = part_mut(numbers, at * width, ROWS * width);
         let place = Place { first: first + at, rows, ..place };
         s.run(BringColumns { batch, place, to: &mut *columns });
-        for (lane, &class) in block.class.iter().enumerate() {
-            let index = class.checked_sub(start).map(|class| class * ROWS + lane);
-            if let Some(&x) = index.and_then(|index| columns.get(index)) {
+        let class = block.class;
+        let label = |lane: usize| class[lane].checked_sub(start).map(|class| class * ROWS + lane);
+        for lane in 0..ROWS {
+            if let Some(&x) = label(lane).and_then(|index| columns.get(index)) {
                 block.logit[lane] = x;
             }
         }
-        if !s.run(Exponentials { logits: None, to: &mut *columns, count: ROWS * width }) {
-            block.general = u32::MAX;
-        }
-        for (lane, &class) in block.class.iter().enumerate() {
-            let index = class.checked_sub(start).map(|class| class * ROWS + lane);
-            if let Some(e) = index.and_then(|index| columns.get_mut(index)) {
+        let in_range = s.run(Exponentials { logits: None, to: &mut *columns, count: ROWS * width });
+        for lane in 0..ROWS {
+            if let Some(e) = label(lane).and_then(|index| columns.get_mut(index)) {
                 *e = 0.0;
             }
+        }
+        if !in_range {
+            block.general = u32::MAX;
         }
     }
 }

@@ -17,10 +17,10 @@
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
 use super::limits::{ROWS, SMALLEST};
-use super::referred::ReferredRows;
 use super::row_scalars::Losses;
 use super::spread::{FillWeights, Spread, SpreadSums, U};
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
+use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks_mut, copy, part, part_mut, terms_general};
 use crate::backend::Backend;
@@ -205,7 +205,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         let logits = self.logits(s, place, brought);
         let exponentials = &mut *tile.numbers;
-        let rows = ReferredRows { logits, classes, count, matrix: options.costs };
+        let rows = TermSums { logits, classes, count, matrix: options.costs };
         let in_range = rows.finish(s, exponentials, blocks, terms);
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {

@@ -230,6 +230,18 @@ pub(crate) struct Place {
     pub(crate) width: usize,
 }
 
+impl Place {
+    /// The same rows, so many classes at a time.
+    #[inline(always)]
+    pub(crate) fn pieces(self, width: usize) -> impl Iterator<Item = Self> {
+        (0..self.width).step_by(width.max(1)).map(move |start| Self {
+            start: self.start + start,
+            width: width.min(self.width - start),
+            ..self
+        })
+    }
+}
+
 struct Bring<'a> {
     rows: &'a Rows<'a>,
     from: Logits<'a>,

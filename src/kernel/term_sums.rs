@@ -1,5 +1,6 @@
-//! Rows of a tile with the largest logit for a reference: what exponentials come to, whatever the logits are. The general way of
-//! losses with terms is left those rows for which f32 is too small all the same, and those that are not finite.
+//! References, exponentials and sums of the rows of a tile, for losses with terms. The largest logit of a row is taken from the
+//! others where that is needed to keep f32 in range; the general way is left the rows for which f32 is too small all the same,
+//! and those that are not finite.
 
 use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
@@ -13,7 +14,7 @@ use super::tile::RowBlock;
 use crate::backend::vector::{Operation, Vector};
 
 /// Rows that stand side by side, with as many elements more as a sum reaches beyond them.
-pub(crate) struct ReferredRows<'a> {
+pub(crate) struct TermSums<'a> {
     pub(crate) logits: &'a [f32],
     pub(crate) classes: usize,
     pub(crate) count: usize,
@@ -21,10 +22,9 @@ pub(crate) struct ReferredRows<'a> {
     pub(crate) matrix: Option<&'a [f32]>,
 }
 
-impl ReferredRows<'_> {
-    /// Fills references, sums without them and what follows from those, and leaves the exponentials; whether all rows are in
-    /// range of the fast way. One lane marks those that are not; of vectors they have references in numbers, and are marked
-    /// where that is not enough.
+impl TermSums<'_> {
+    /// Fills references, sums without them and what follows from those, and leaves the exponentials; whether nothing was taken
+    /// from any logit. Backends of one lane leave all rows that are out of range to the general way.
     pub(crate) fn finish<S: Vector>(
         &self,
         s: S,
@@ -43,28 +43,28 @@ impl ReferredRows<'_> {
             in_range = !S::WIDE;
         }
         if !in_range {
-            s.run(ReferredExponentials { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
+            s.run(ExponentialsFromLargest { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
         }
         excluded_sums(s, None, exponentials, classes, rows, blocks);
         if in_range {
             s.run(Finish::<true, false> { blocks });
         } else {
-            s.run(MarkReferred { matrix, classes, blocks: &mut *blocks, terms });
+            s.run(MarkTooSmall { matrix, classes, blocks: &mut *blocks, terms });
             s.run(Finish::<true, true> { blocks });
         }
         in_range
     }
 }
 
-/// The exponentials of the marked rows anew, with their references; they are marked no longer.
-struct ReferredExponentials<'a> {
+/// The exponentials of the marked rows anew, the largest logit taken from the others; they are marked no longer.
+struct ExponentialsFromLargest<'a> {
     logits: &'a [f32],
     exponentials: &'a mut [f32],
     classes: usize,
     blocks: &'a mut [RowBlock],
 }
 
-impl Operation for ReferredExponentials<'_> {
+impl Operation for ExponentialsFromLargest<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -86,16 +86,16 @@ impl Operation for ReferredExponentials<'_> {
     }
 }
 
-/// Marks the rows with a reference for which f32 is too small: what is lost of their sums matters, or is multiplied by large
-/// costs, or the gaps of logits may be too large.
-struct MarkReferred<'a> {
+/// Marks rows of these for which f32 is too small: what is lost of their sums matters, or is multiplied by large costs, or the
+/// gaps of their logits may be beyond it.
+struct MarkTooSmall<'a> {
     matrix: Option<&'a [f32]>,
     classes: usize,
     blocks: &'a mut [RowBlock],
     terms: &'a [TermBlock],
 }
 
-impl Operation for MarkReferred<'_> {
+impl Operation for MarkTooSmall<'_> {
     type Output = ();
 
     #[inline(always)]
