@@ -41,6 +41,11 @@ impl References<'_> {
                     }
                     continue;
                 }
+                if VECTORS == 0 {
+                    find_in_long_rows(s, rows, classes, block, first);
+                    rows = rows.get(S::LANES * classes..).unwrap_or(&[]);
+                    continue;
+                }
                 s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), &mut block.logit, first);
                 for lane in first..first + S::LANES {
                     block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
@@ -48,6 +53,42 @@ impl References<'_> {
                 }
             }
         }
+    }
+}
+
+/// Finds those of `LANES` rows, the first of which is row `first` of the block, in one reading: beside the largest logit of each
+/// lane stands the first class that had it.
+#[inline(always)]
+fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut RowBlock, first: usize) {
+    // The bits of 2²³ + c count with c.
+    let (lowest, base, step) = (s.splat(f32::NEG_INFINITY), s.splat(8_388_608.0), s.splat_bits(S::LANES as u32));
+    let lanes = s.add(s.lanes(), base);
+    let whole = classes.saturating_sub(1) / S::LANES * S::LANES;
+    let last = s.first_lanes(classes - whole);
+    let (mut largest, mut found, mut row) = ([lowest; VIRTUAL_LANES], [lowest; VIRTUAL_LANES], rows);
+    for (largest, found) in largest.iter_mut().zip(&mut found).take(S::LANES) {
+        let (mut of_row, mut class, mut lanes) = (lowest, lanes, lanes);
+        for x in part(row, 0, whole).chunks_exact(S::LANES) {
+            let x = s.load(x, 0);
+            class = s.select(s.less(of_row, x), lanes, class);
+            of_row = s.at_least(x, of_row);
+            lanes = s.of_bits(s.add_bits(s.to_bits(lanes), step));
+        }
+        let x = s.select(last, s.load(row, whole), lowest);
+        class = s.select(s.less(of_row, x), lanes, class);
+        (*largest, *found) = (s.at_least(x, of_row), class);
+        row = row.get(classes..).unwrap_or(&[]);
+    }
+    s.store(largest_lanes(s, largest), &mut block.logit, first);
+    // The first class is the largest of the negative ones.
+    for (lane, (found, &of_row)) in found.iter_mut().zip(&largest).enumerate().take(S::LANES) {
+        let is_largest = s.equal(of_row, s.splat(block.logit[first + lane]));
+        *found = s.select(is_largest, s.sub(base, *found), s.splat(-(classes as f32)));
+    }
+    let firsts = s.to_array(largest_lanes(s, found));
+    for (class, first) in block.class.iter_mut().skip(first).zip(firsts).take(S::LANES) {
+        let found = (0.0 - first) as usize;
+        *class = if found < classes { found } else { 0 };
     }
 }
 
@@ -84,25 +125,15 @@ fn largest_lanes<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> S::F {
     of[0]
 }
 
-/// The classes that are looked through at once.
-const AT_ONCE: usize = 64;
-
-/// The first class whose logit this is; 0 where there is none. Vectors may reach beyond the row.
+/// The first class whose logit this is, in a row of so many vectors; 0 where there is none. Vectors may reach beyond the row.
 #[inline(always)]
 fn first_class<S: Vector, const VECTORS: usize>(s: S, row: &[f32], classes: usize, logit: f32) -> usize {
-    let sought = s.splat(logit);
-    let reach = if VECTORS > 0 { VECTORS * S::LANES } else { classes.next_multiple_of(S::LANES) };
-    for (first, vectors) in (0..reach).step_by(AT_ONCE).zip(part(row, 0, reach).chunks(AT_ONCE)) {
-        let mut bits = 0;
-        for (number, x) in vectors.chunks_exact(S::LANES).enumerate() {
-            bits |= u64::from(s.bits_of_mask(s.equal(s.load(x, 0), sought))) << (number * S::LANES);
-        }
-        if bits != 0 || VECTORS > 0 {
-            let class = first + bits.trailing_zeros() as usize;
-            return if class < classes { class } else { 0 };
-        }
+    let (sought, mut bits) = (s.splat(logit), 0);
+    for vector in 0..VECTORS {
+        bits |= s.bits_of_mask(s.equal(s.load(row, vector * S::LANES), sought)) << (vector * S::LANES);
     }
-    0
+    let class = bits.trailing_zeros() as usize;
+    if class < classes { class } else { 0 }
 }
 
 /// The largest logit and the first class that has it; class 0 where there is none.

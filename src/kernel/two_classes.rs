@@ -22,27 +22,15 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
         // Gaps that are no number make the one NaN for good.
         let (mut strange, mut least) = (s.splat(0.0), s.splat(0.0));
         for (block, logits) in self.blocks.iter_mut().zip(self.logits.chunks(2 * ROWS)) {
-            let mut padded;
-            let logits = if let Some(logits) = logits.first_chunk::<{ 2 * ROWS }>() {
-                logits
-            } else {
-                padded = [0.0; 2 * ROWS];
-                copy(&mut padded, logits);
-                &padded
-            };
-            let signs = block.class.map(|class| if class == 0 { 1.0 } else { -1.0 });
-            let (mut gaps, mut sizes, mut lows) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
-            for vector in 0..S::GROUPS {
-                let at = vector * S::LANES;
-                let (first, second) = s.unzip(s.load(logits, 2 * at), s.load(logits, 2 * at + S::LANES));
-                let (gap, size, low) = gap(s, first, second, s.load(&signs, at));
-                strange = s.mul_add(gap, s.splat(0.0), strange);
-                least = s.at_most(gap, least);
-                s.store(gap, &mut gaps, at);
-                s.store(size, &mut sizes, at);
-                s.store(low, &mut lows, at);
-            }
-            (block.logit, block.shift, block.power) = (gaps, sizes, lows);
+            let mut padded = [0.0; 2 * ROWS];
+            let logits = logits.first_chunk().unwrap_or_else(
+                #[inline(always)]
+                || {
+                    copy(&mut padded, logits);
+                    &padded
+                },
+            );
+            (strange, least) = gaps(s, logits, block, (strange, least));
         }
         for block in &mut *self.blocks {
             let mut exponentials = [0.0; ROWS];
@@ -166,6 +154,30 @@ fn exact_misses(block: &mut RowBlock) {
 #[inline(always)]
 fn is_ordinary(gap: f32) -> bool {
     (LEAST_GAP..=f32::MAX).contains(&gap)
+}
+
+/// Fills the gaps of a block, minus their sizes and what these lose by rounding; with those of the blocks before, the sum of
+/// gaps times 0 and the least gap.
+#[inline(always)]
+fn gaps<S: Vector>(
+    s: S,
+    logits: &[f32; 2 * ROWS],
+    block: &mut RowBlock,
+    (mut strange, mut least): (S::F, S::F),
+) -> (S::F, S::F) {
+    let signs = block.class.map(|class| if class == 0 { 1.0 } else { -1.0 });
+    let (mut gaps, mut sizes, mut lows) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    for at in (0..ROWS).step_by(S::LANES) {
+        let (first, second) = s.unzip(s.load(logits, 2 * at), s.load(logits, 2 * at + S::LANES));
+        let (gap, size, low) = gap(s, first, second, s.load(&signs, at));
+        strange = s.mul_add(gap, s.splat(0.0), strange);
+        least = s.at_most(gap, least);
+        s.store(gap, &mut gaps, at);
+        s.store(size, &mut sizes, at);
+        s.store(low, &mut lows, at);
+    }
+    (block.logit, block.shift, block.power) = (gaps, sizes, lows);
+    (strange, least)
 }
 
 /// The other logit minus that of the label, rounded; minus its size; and what the rounding loses of the latter.
