@@ -6,7 +6,8 @@ use crate::backend::Backend;
 use crate::error::{Argument, Error, check_cost, check_finite, check_length};
 use crate::kernel::binary::{BinaryCosts, BinaryElements};
 use crate::logits::Logits;
-use crate::reduction::{Divisor, GradientScale, LaneSum, Reduction, Summary, Tally, Total, Upstream, ZeroDenominator};
+use crate::reduction::{Divisor, GradientScale, Reduction, RowSum, Summary, Tally, Total, Upstream, ZeroDenominator};
+use crate::rows::chunk_of;
 
 /// Binary and multi-label cross-entropy with the real-world costs of a miss and of a false alarm: one logit z a label,
 ///
@@ -203,7 +204,8 @@ impl<'a> BinaryCrossEntropy<'a> {
         if let Some((index, _)) = targets.iter().enumerate().find(wrong) {
             return Err(Error::TargetOutOfRange { index });
         }
-        let (mut weights, mut samples) = (LaneSum::new(), LaneSum::new());
+        let chunk = chunk_of(1, labels);
+        let (mut weights, mut samples) = (RowSum::new(chunk), RowSum::new(chunk));
         for (index, &target) in targets.iter().enumerate() {
             let (miss, false_alarm) = costs.weights(index, index % labels, target);
             weights.add(index, miss + false_alarm);

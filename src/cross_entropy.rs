@@ -307,7 +307,7 @@ impl<'a> CrossEntropy<'a> {
         check_row_losses(rows.count(), row_losses.as_deref())?;
         let (adjustment, scale) = (self.adjustment, GradientScale::Same(0.0));
         let batch = Batch { rows: &rows, logits: Some(logits), adjustment, gradient: None, scale };
-        let (mut tally, mut weights) = (Tally::new(), Weights::new());
+        let (mut tally, mut weights) = (Tally::new(rows.chunk()), Weights::new(&rows));
         let (backend, terms) = (self.chosen_backend(), self.terms(targets));
         let sums = (&mut tally, checked.is_none().then_some(&mut weights));
         match self.kernel.filter(|_| !terms.are_plain()) {
@@ -351,7 +351,7 @@ impl<'a> CrossEntropy<'a> {
         check_length(Argument::Gradient, len, gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
         let batch = Batch { rows: &rows, logits, adjustment: self.adjustment, gradient: Some(gradient), scale };
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(rows.chunk());
         let (backend, terms) = (self.chosen_backend(), self.terms(targets));
         let sums = (&mut tally, None);
         match self.kernel.filter(|_| !terms.are_plain()) {
@@ -365,12 +365,12 @@ impl<'a> CrossEntropy<'a> {
     fn check_targets(&self, rows: &Rows<'_>, targets: Targets<'_>) -> Result<Total, Error> {
         match targets {
             Targets::Labels(_) => {
-                let mut weights = Weights::new();
+                let mut weights = Weights::new(rows);
                 self.chosen_backend().drive(WeighRows { rows, weights: &mut weights })?;
                 Ok(weights.total(rows))
             }
             Targets::Soft(probabilities) => {
-                let mut weights = Weights::new();
+                let mut weights = Weights::new(rows);
                 if let Some(kernel) = self.kernel {
                     (kernel.weigh_soft)(self.chosen_backend(), rows, probabilities, &mut weights);
                 }

@@ -84,7 +84,7 @@ impl CrossEntropy<'_> {
         let (rows, total) = self.check(Argument::LogProbabilities, log_probabilities.len(), targets)?;
         let divisor = self.divisor(targets, &total)?;
         check_row_losses(rows.count(), row_losses.as_deref())?;
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(rows.chunk());
         for row in 0..rows.count() {
             let (weight, class) = whole_weight(&rows, row);
             let mut loss = 0.0;

@@ -59,7 +59,7 @@
 //! # Reductions
 //!
 //! The sum, or the mean over a named [`Denominator`]. Row losses are f32; they are added in f64, in an order that
-//! depends on their number alone.
+//! depends on the shape alone.
 //!
 //! # NaN and infinity
 //!

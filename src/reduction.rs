@@ -1,5 +1,7 @@
 //! From the losses of the rows to one number: sums in a fixed shape, named denominators.
 
+use core::num::NonZero;
+
 use crate::backend::vector::VIRTUAL_LANES;
 use crate::error::{Argument, Error, check_finite, check_length};
 use crate::kernel::limits::ROWS;
@@ -57,7 +59,7 @@ pub enum ZeroDenominator {
 pub struct Summary {
     /// `sum / denominator`, rounded.
     pub loss: f32,
-    /// The sum of the losses of the rows that count, added in f64 in an order that depends on their number alone.
+    /// The sum of the losses of the rows that count, added in f64 in an order that depends on the shape alone.
     pub sum: f64,
     /// What the sum is divided by; 1 for [`Reduction::Sum`].
     pub denominator: f64,
@@ -240,22 +242,50 @@ impl<'a> GradientScale<'a> {
     }
 }
 
-/// A sum of f64 whose shape is fixed: number i belongs to lane i % [`VIRTUAL_LANES`]; lanes are halved at the end.
-pub(crate) struct LaneSum([f64; VIRTUAL_LANES]);
+/// A sum of f64 over rows, whose shape is fixed. Rows come in chunks. Within one, number i belongs to lane
+/// i % [`VIRTUAL_LANES`], and lanes are halved at its end; the sums of the chunks are added one after the other. So chunks
+/// may be added up apart, and their sums in the order of the rows.
+pub(crate) struct RowSum {
+    lanes: [f64; VIRTUAL_LANES],
+    /// The sum of the chunks before this one, and its first row.
+    before: f64,
+    start: usize,
+    chunk: NonZero<usize>,
+}
 
-impl LaneSum {
-    pub(crate) const fn new() -> Self {
-        Self([0.0; VIRTUAL_LANES])
+impl RowSum {
+    /// None yet, of rows in chunks of so many.
+    pub(crate) const fn new(chunk: NonZero<usize>) -> Self {
+        Self { lanes: [0.0; VIRTUAL_LANES], before: 0.0, start: 0, chunk }
     }
 
+    /// Adds the number of a row that comes after those before.
     #[inline(always)]
-    pub(crate) fn add(&mut self, index: usize, number: f64) {
-        if let Some(lane) = self.0.get_mut(index % VIRTUAL_LANES) {
+    pub(crate) fn add(&mut self, row: usize, number: f64) {
+        let index = self.index_in_chunk(row);
+        if let Some(lane) = self.lanes.get_mut(index % VIRTUAL_LANES) {
             *lane += number;
         }
     }
 
-    /// Adds the numbers of blocks from `first` on, which are 0 after the last.
+    /// The number of a row in its chunk, which becomes the present one.
+    #[inline(always)]
+    fn index_in_chunk(&mut self, row: usize) -> usize {
+        let mut index = row.wrapping_sub(self.start);
+        if index >= self.chunk.get() {
+            self.end_chunk(row - index % self.chunk);
+            index %= self.chunk;
+        }
+        index
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_chunk(&mut self, next: usize) {
+        (self.before, self.lanes, self.start) = (self.total(), [0.0; VIRTUAL_LANES], next);
+    }
+
+    /// Adds the numbers of blocks of rows of one chunk, from `first` on, which are 0 after the last.
     #[inline(always)]
     pub(crate) fn add_blocks<B>(&mut self, first: usize, blocks: &mut [B], numbers_of: impl Fn(&mut B) -> [f64; ROWS]) {
         if ROWS < VIRTUAL_LANES {
@@ -267,33 +297,33 @@ impl LaneSum {
             return;
         }
         // Where the first number is not for the first lane, the lanes are turned.
-        let turn = first % VIRTUAL_LANES;
+        let turn = self.index_in_chunk(first) % VIRTUAL_LANES;
         if turn > 0 {
-            turn_left(&mut self.0, turn);
+            turn_left(&mut self.lanes, turn);
         }
         // A copy, which stays in registers.
-        let mut lanes = self.0;
+        let mut lanes = self.lanes;
         for block in blocks {
             let numbers = numbers_of(block);
             for i in 0..ROWS {
                 lanes[i] += numbers[i];
             }
         }
-        self.0 = lanes;
+        self.lanes = lanes;
         if turn > 0 {
-            turn_left(&mut self.0, VIRTUAL_LANES - turn);
+            turn_left(&mut self.lanes, VIRTUAL_LANES - turn);
         }
     }
 
     /// Whether all numbers were finite.
     #[inline(always)]
     pub(crate) fn is_finite(&self) -> bool {
-        self.0.iter().fold(true, |all, lane| all & lane.is_finite())
+        self.lanes.iter().fold(self.before.is_finite(), |all, lane| all & lane.is_finite())
     }
 
     #[inline(always)]
     pub(crate) fn total(&self) -> f64 {
-        let mut lanes = self.0;
+        let mut lanes = self.lanes;
         let mut width = VIRTUAL_LANES / 2;
         while width > 0 {
             let (low, high) = lanes.split_at_mut(width);
@@ -302,7 +332,7 @@ impl LaneSum {
             }
             width /= 2;
         }
-        lanes[0]
+        self.before + lanes[0]
     }
 }
 
@@ -317,13 +347,13 @@ fn turn_left(lanes: &mut [f64; VIRTUAL_LANES], by: usize) {
 
 /// What the losses of the rows add up to.
 pub(crate) struct Tally {
-    pub(crate) sum: LaneSum,
+    pub(crate) sum: RowSum,
     pub(crate) non_finite: usize,
 }
 
 impl Tally {
-    pub(crate) const fn new() -> Self {
-        Self { sum: LaneSum::new(), non_finite: 0 }
+    pub(crate) const fn new(chunk: NonZero<usize>) -> Self {
+        Self { sum: RowSum::new(chunk), non_finite: 0 }
     }
 
     /// Adds the loss of a row.

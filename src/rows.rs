@@ -3,6 +3,7 @@
 use core::num::NonZero;
 
 use crate::error::{Argument, Error, check_finite, check_length};
+use crate::kernel::limits::CHUNK;
 use crate::label::Labels;
 use crate::reduction::Total;
 
@@ -38,6 +39,8 @@ pub(crate) struct Rows<'a> {
     positions: NonZero<usize>,
     /// Elements from the start of one sample to the start of the next.
     sample_stride: usize,
+    /// The number of rows whose sums are added up together.
+    chunk: NonZero<usize>,
 }
 
 impl<'a> Rows<'a> {
@@ -74,7 +77,7 @@ impl<'a> Rows<'a> {
         if let Targets::Soft(probabilities) = targets {
             check_length(Argument::Targets, len, probabilities.len())?;
         }
-        Ok(Self { shape, targets, count, positions, sample_stride })
+        Ok(Self { shape, targets, count, positions, sample_stride, chunk: chunk_of(classes, positions) })
     }
 
     /// What so many rows that count add up to, without their losses.
@@ -106,6 +109,18 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     pub(crate) fn left_in_sample(&self, row: usize) -> usize {
         self.positions.get() - row % self.positions
+    }
+
+    /// The number of rows of a chunk, of which sums over rows are made.
+    #[inline(always)]
+    pub(crate) fn chunk(&self) -> NonZero<usize> {
+        self.chunk
+    }
+
+    /// The number of rows from this one to the last of its chunk, or of all.
+    #[inline(always)]
+    pub(crate) fn left_in_chunk(&self, row: usize) -> usize {
+        (self.chunk.get() - row % self.chunk).min(self.count.saturating_sub(row))
     }
 
     /// Whether the rows stand one after the other with nothing between.
@@ -177,6 +192,14 @@ impl<'a> Rows<'a> {
     pub(crate) fn element(&self, row: usize, class: usize) -> usize {
         self.start(row) + class * self.positions.get()
     }
+}
+
+/// The rows of a chunk: as many whole samples as have [`CHUNK`] logits at most, or one.
+pub(crate) fn chunk_of(classes: usize, positions: NonZero<usize>) -> NonZero<usize> {
+    let sample = classes.saturating_mul(positions.get()).checked_next_power_of_two();
+    let samples =
+        sample.and_then(|sample| NonZero::new(CHUNK / NonZero::new(sample)?)).unwrap_or(NonZero::<usize>::MIN);
+    samples.saturating_mul(positions)
 }
 
 /// The class that a label is, if it is one.

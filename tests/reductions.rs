@@ -580,26 +580,45 @@ fn the_sum_of_many_rows_is_exact_in_f64() {
     }
 }
 
-/// Row i belongs to lane i % 16, and lanes are added in halves: the same rounding on every backend, in every layout.
+/// Rows come in chunks. Row i of one belongs to lane i % 16, lanes are added in halves, and chunks one after the other: the
+/// same rounding on every backend, in every layout.
 #[test]
 fn the_sum_over_rows_has_a_fixed_shape() {
-    let fixed = |losses: &[f32]| {
-        let mut lanes = [0.0f64; 16];
-        for (row, &loss) in losses.iter().enumerate() {
-            lanes[row % 16] += f64::from(loss);
-        }
-        for width in [8, 4, 2, 1] {
-            for lane in 0..width {
-                lanes[lane] += lanes[lane + width];
+    let fixed = |losses: &[f32], chunk: usize| {
+        let sums = losses.chunks(chunk).map(|losses| {
+            let mut lanes = [0.0f64; 16];
+            for (row, &loss) in losses.iter().enumerate() {
+                lanes[row % 16] += f64::from(loss);
             }
-        }
-        lanes[0]
+            for width in [8, 4, 2, 1] {
+                for lane in 0..width {
+                    lanes[lane] += lanes[lane + width];
+                }
+            }
+            lanes[0]
+        });
+        sums.fold(0.0, |sum, of_chunk| sum + of_chunk)
     };
     let mut rng = Rng(59);
     let mut other_order_differs = 0;
-    for (classes, rows, positions) in
-        [(2, 250, 1), (3, 210, 1), (10, 97, 1), (2, 210, 7), (10, 114, 38), (40, 90, 1), (40, 90, 3), (300, 70, 1)]
-    {
+    // Classes, rows, positions, and the rows of a chunk: as many samples as have 32,768 logits, were their number a power of two.
+    for (classes, rows, positions, chunk) in [
+        (2, 250, 1, 16_384),
+        (3, 210, 1, 8192),
+        (10, 97, 1, 2048),
+        (2, 210, 7, 14_336),
+        (10, 114, 38, 2432),
+        (40, 90, 1, 512),
+        (40, 90, 3, 768),
+        (300, 70, 1, 64),
+        (2, 33_000, 1, 16_384),
+        (10, 4500, 1, 2048),
+        (40, 1200, 1, 512),
+        (40, 1200, 3, 768),
+        (300, 200, 1, 64),
+        (3000, 19, 1, 8),
+        (20_000, 5, 1, 1),
+    ] {
         let logits: Vec<f32> = (0..classes * rows).map(|_| rng.between(-3.0, 3.0)).collect();
         let probabilities: Vec<f32> = (0..classes * rows).map(|_| rng.between(0.01, 0.99)).collect();
         let labels: Vec<u16> = (0..rows).map(|_| rng.below(classes) as u16).collect();
@@ -613,7 +632,7 @@ fn the_sum_over_rows_has_a_fixed_shape() {
                 let mut gradient = vec![7.0; logits.len()];
                 let summary = loss.row_losses(&logits, &labels, &mut losses).unwrap();
                 let sums = [summary, loss.gradient(&logits, &labels, 1.0, &mut gradient).unwrap()];
-                let expected = fixed(&losses);
+                let expected = fixed(&losses, chunk);
                 assert!(expected.is_finite() && expected > 0.0);
                 for (entry, found) in ["losses", "gradient"].into_iter().zip(sums) {
                     let case = || format!("{backend} C = {classes} N = {rows} D = {positions}, {entry}, {loss:?}");
@@ -624,7 +643,11 @@ fn the_sum_over_rows_has_a_fixed_shape() {
             }
             let mut losses = vec![7.0; rows];
             let summary = plain.row_losses_from_probabilities(&probabilities, &labels, 0.0, &mut losses).unwrap();
-            assert_eq!(summary.sum.to_bits(), fixed(&losses).to_bits(), "{backend} {classes} {rows} {positions}");
+            assert_eq!(
+                summary.sum.to_bits(),
+                fixed(&losses, chunk).to_bits(),
+                "{backend} {classes} {rows} {positions}"
+            );
         }
     }
     assert!(other_order_differs > 0, "any order gives these sums");

@@ -192,7 +192,7 @@ typedef struct rwwce_total {
 typedef struct rwwce_summary {
   // `sum / denominator`, rounded.
   float loss;
-  // The sum of the losses of the rows that count, added in double precision in an order that depends on their number
+  // The sum of the losses of the rows that count, added in double precision in an order that depends on the shape
   // alone.
   double sum;
   // What the sum is divided by; 1 for `RWWCE_REDUCTION_SUM`.

@@ -14,7 +14,7 @@ use kernel::{Backend, Summary};
 pub struct rwwce_summary {
     /// `sum / denominator`, rounded.
     pub loss: f32,
-    /// The sum of the losses of the rows that count, added in double precision in an order that depends on their number
+    /// The sum of the losses of the rows that count, added in double precision in an order that depends on the shape
     /// alone.
     pub sum: f64,
     /// What the sum is divided by; 1 for `RWWCE_REDUCTION_SUM`.

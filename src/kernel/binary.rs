@@ -11,6 +11,7 @@ use super::{copy, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::logits::Logits;
 use crate::reduction::{GradientScale, Tally};
+use crate::rows::chunk_of;
 
 /// What mistakes cost.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +75,7 @@ impl Operation for BinaryElements<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(mut self, _: S) -> Tally {
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(chunk_of(1, self.labels));
         let mut label = 0;
         for (at, targets) in (0..self.targets.len()).step_by(ROWS).zip(self.targets.chunks(ROWS)) {
             let count = targets.len();

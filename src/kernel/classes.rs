@@ -6,14 +6,14 @@ use super::{part, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::error::Error;
 use crate::label::Labels;
-use crate::reduction::{GradientScale, LaneSum, Total};
+use crate::reduction::{GradientScale, RowSum, Total};
 use crate::rows::{Rows, class_of};
 
 /// What rows weigh, as far as they have been read.
 pub(crate) struct Weights {
     pub(crate) counted: usize,
-    pub(crate) weights: LaneSum,
-    pub(crate) sample_weights: LaneSum,
+    pub(crate) weights: RowSum,
+    pub(crate) sample_weights: RowSum,
 }
 
 impl Weights {
@@ -32,8 +32,10 @@ impl Weights {
         self.sample_weights.add(row, of_row.of_sample);
     }
 
-    pub(crate) const fn new() -> Self {
-        Self { counted: 0, weights: LaneSum::new(), sample_weights: LaneSum::new() }
+    /// Of none of these rows yet.
+    pub(crate) fn new(rows: &Rows<'_>) -> Self {
+        let chunk = rows.chunk();
+        Self { counted: 0, weights: RowSum::new(chunk), sample_weights: RowSum::new(chunk) }
     }
 }
 
@@ -78,10 +80,12 @@ impl Driver for WeighRows<'_, '_> {
         }
         with_tile::<1, _>(rows.count(), 1, |tile| {
             let at_once = tile.blocks.len() * ROWS;
-            for first in (0..rows.count()).step_by(at_once) {
-                let count = at_once.min(rows.count() - first);
+            let mut first = 0;
+            while first < rows.count() {
+                let count = at_once.min(rows.left_in_chunk(first));
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
                 s.run(ReadClasses { rows, first, count, blocks, weights: Some(&mut *weights) })?;
+                first += count;
             }
             Ok(())
         })

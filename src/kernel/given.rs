@@ -16,7 +16,7 @@ pub(crate) struct ProbabilityRows<'a> {
 impl ProbabilityRows<'_> {
     /// The loss of every row.
     pub(crate) fn losses(&self, mut row_losses: Option<&mut [f32]>) -> Tally {
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(self.rows.chunk());
         for row in 0..self.rows.count() {
             let loss = self.loss(row) as f32;
             tally.add(row, loss);

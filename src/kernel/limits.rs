@@ -10,6 +10,10 @@ pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANE
 /// The number of classes that are added in f32.
 pub(crate) const BLOCK: usize = 128;
 
+/// The logits of a chunk of rows: some ten microseconds of work, so that it may be handed to another thread, and enough for
+/// sums of chunks to cost nothing.
+pub(crate) const CHUNK: usize = 1 << 15;
+
 /// Vectors reach at most this far beyond a row: two columns. One lane does not.
 pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { 2 * VIRTUAL_LANES };
 

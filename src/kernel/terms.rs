@@ -68,11 +68,11 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         self.fill(s, &mut tile, spread);
         let mut first = 0;
         while first < rows.count() {
-            let mut count = fitting.min(rows.count() - first);
+            let mut count = fitting.min(rows.left_in_chunk(first));
             if fitting == 0 {
-                count = ROWS.min(rows.count() - first).min(rows.left_in_sample(first).max(1));
-                if rows.positions() == 1 {
-                    count = ROWS.min(rows.count() - first);
+                count = ROWS.min(rows.left_in_chunk(first));
+                if rows.positions() > 1 {
+                    count = count.min(rows.left_in_sample(first).max(1));
                 }
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));

@@ -63,7 +63,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let at_once = fitting.max(1);
         let (mut first, mut was_general) = (0, false);
         while first < rows.count() {
-            let count = at_once.min(rows.count() - first);
+            let count = at_once.min(rows.left_in_chunk(first));
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(ReadClasses { rows, first, count, blocks, weights: self.weights.as_deref_mut() })?;
             if GRADIENT && self.batch.gradient.is_some() {
