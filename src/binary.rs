@@ -47,6 +47,8 @@ pub struct BinaryCrossEntropy<'a> {
     labels: usize,
     costs: BinaryCosts<'a>,
     reduction: Reduction,
+    /// What the caller divides by, whatever the reduction is.
+    denominator: Option<f64>,
     zero_denominator: ZeroDenominator,
     backend: Option<Backend>,
 }
@@ -58,6 +60,7 @@ impl<'a> BinaryCrossEntropy<'a> {
             labels,
             costs: BinaryCosts { misses: None, false_alarms: None, samples: None },
             reduction: Reduction::Mean(crate::Denominator::Rows),
+            denominator: None,
             zero_denominator: ZeroDenominator::NaN,
             backend: None,
         }
@@ -87,6 +90,13 @@ impl<'a> BinaryCrossEntropy<'a> {
         self
     }
 
+    /// Divides by this finite number, whatever the reduction would divide by, as
+    /// [`CrossEntropy::denominator`](crate::CrossEntropy::denominator) has it.
+    pub const fn denominator(mut self, denominator: f64) -> Self {
+        self.denominator = Some(denominator);
+        self
+    }
+
     /// What a mean is when its denominator is zero.
     pub const fn zero_denominator(mut self, policy: ZeroDenominator) -> Self {
         self.zero_denominator = policy;
@@ -97,6 +107,15 @@ impl<'a> BinaryCrossEntropy<'a> {
     pub const fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self
+    }
+
+    /// What logits with these targets, `[N, L]`, weigh, without a loss: what every reduction divides by.
+    ///
+    /// # Errors
+    ///
+    /// As [`BinaryCrossEntropy::loss`].
+    pub fn weigh(&self, targets: &[f32]) -> Result<Total, Error> {
+        self.check(targets.len(), targets).map(|(_, counts, _)| counts)
     }
 
     /// The reduced loss of logits and targets, `[N, L]` both.
@@ -144,7 +163,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         let costs = &self.costs;
         let (logits, gradient, row_losses) = (Some(logits), Some(gradient), None);
         let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
-        Ok(divisor.summary(&counts, &tally))
+        Ok(divisor.summary(tally.total(&counts)))
     }
 
     /// The gradient written over the logits.
@@ -163,7 +182,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         let costs = &self.costs;
         let (logits, gradient, row_losses) = (None, Some(logits), None);
         let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
-        Ok(divisor.summary(&counts, &tally))
+        Ok(divisor.summary(tally.total(&counts)))
     }
 
     fn losses(&self, logits: Logits<'_>, targets: &[f32], row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
@@ -175,7 +194,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         let costs = &self.costs;
         let (logits, gradient, scale) = (Some(logits), None, GradientScale::Same(0.0));
         let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, row_losses, scale });
-        Ok(divisor.summary(&counts, &tally))
+        Ok(divisor.summary(tally.total(&counts)))
     }
 
     fn check(&self, len: usize, targets: &[f32]) -> Result<(NonZero<usize>, Total, Divisor), Error> {
@@ -219,7 +238,8 @@ impl<'a> BinaryCrossEntropy<'a> {
             rows_times_classes: rows,
             ..Total::default()
         };
-        Ok((labels, counts, Divisor::new(self.reduction, self.zero_denominator, &counts)?))
+        let divisor = Divisor::chosen(self.denominator, self.reduction, self.zero_denominator, &counts)?;
+        Ok((labels, counts, divisor))
     }
 
     fn run(&self, elements: BinaryElements<'_>) -> Tally {

@@ -1,5 +1,7 @@
 //! The options of the softmax losses, and their entry points for class labels.
 
+use core::num::NonZero;
+
 use crate::backend::Backend;
 use crate::error::{Argument, Error, check_cost, check_finite, check_length, check_row_losses};
 use crate::kernel::classes::{WeighRows, Weights};
@@ -14,7 +16,7 @@ use crate::logits::{Adjustment, Logits};
 use crate::reduction::{
     Denominator, Divisor, GradientScale, Reduction, Summary, Tally, Total, Upstream, ZeroDenominator,
 };
-use crate::rows::{Rows, Shape, Targets};
+use crate::rows::{Rows, Shape, Targets, chunk_of};
 
 /// Softmax cross-entropy, −w\[y\]·log p_y with p = softmax(x), and all options that change it.
 ///
@@ -74,8 +76,13 @@ pub struct CrossEntropy<'a> {
     kernel: Option<TermKernel>,
     /// `None` for the default, which depends on the other options.
     reduction: Option<Reduction>,
+    /// What the caller divides by, whatever the reduction is.
+    denominator: Option<f64>,
     zero_denominator: ZeroDenominator,
     backend: Option<Backend>,
+    /// Whether large calls are split over threads.
+    #[cfg(feature = "rayon")]
+    pub(crate) is_parallel: bool,
 }
 
 impl<'a> CrossEntropy<'a> {
@@ -98,8 +105,11 @@ impl<'a> CrossEntropy<'a> {
             z_loss: 0.0,
             kernel: None,
             reduction: None,
+            denominator: None,
             zero_denominator: ZeroDenominator::NaN,
             backend: None,
+            #[cfg(feature = "rayon")]
+            is_parallel: false,
         }
     }
 
@@ -216,6 +226,31 @@ impl<'a> CrossEntropy<'a> {
         self
     }
 
+    /// Divides by this finite number, whatever the reduction would divide by: where a call has a part of what is reduced
+    /// (a chunk of rows, one of several batches whose gradients are added up, the share of one worker), it is the denominator
+    /// of the whole, as [`CrossEntropy::weigh`] and [`Total::denominator`] tell it. The gradient is then that of the whole
+    /// in its bits, and the losses of the parts add up to its loss.
+    ///
+    /// ```
+    /// # use rwwce::{CrossEntropy, Reduction};
+    /// let (logits, labels) = ([2.0, -1.0, 0.0, 0.5, 1.0, 0.0, -1.0, 3.0], [0u8, 0, 1, 1]);
+    /// let loss = CrossEntropy::new(2).class_weights(&[1.0, 3.0]);
+    /// let mut whole = [0.0; 8];
+    /// loss.gradient(&logits, &labels, 1.0, &mut whole)?;
+    ///
+    /// let denominator = loss.weigh(&labels)?.denominator(Reduction::default());
+    /// let part = loss.denominator(denominator);
+    /// let mut gradient = [0.0; 8];
+    /// part.gradient(&logits[..4], &labels[..2], 1.0, &mut gradient[..4])?;
+    /// part.gradient(&logits[4..], &labels[2..], 1.0, &mut gradient[4..])?;
+    /// assert_eq!(gradient, whole);
+    /// # Ok::<(), rwwce::Error>(())
+    /// ```
+    pub const fn denominator(mut self, denominator: f64) -> Self {
+        self.denominator = Some(denominator);
+        self
+    }
+
     /// What a mean is when its denominator is zero.
     pub const fn zero_denominator(mut self, policy: ZeroDenominator) -> Self {
         self.zero_denominator = policy;
@@ -226,6 +261,39 @@ impl<'a> CrossEntropy<'a> {
     pub const fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self
+    }
+
+    /// The number of rows of a chunk, which depends on the number of classes and positions alone and is a multiple of the
+    /// latter. Sums over rows are made of those of chunks, one after the other. So where a batch is cut into calls of a chunk
+    /// each, the last of which may be shorter, their totals merged in order have the bits of one call:
+    ///
+    /// ```
+    /// # use rwwce::{CrossEntropy, Total};
+    /// let loss = CrossEntropy::new(2);
+    /// let labels = [1u8; 50_000];
+    /// let logits: Vec<f32> = (0..100_000).map(|i| (i % 97) as f32 / 7.0).collect();
+    /// let rows = loss.chunk_rows();
+    /// let mut total = Total::default();
+    /// for (logits, labels) in logits.chunks(2 * rows).zip(labels.chunks(rows)) {
+    ///     total.merge(&loss.loss(logits, labels)?.total);
+    /// }
+    /// assert_eq!(total, loss.loss(&logits, &labels)?.total);
+    /// # Ok::<(), rwwce::Error>(())
+    /// ```
+    #[must_use]
+    pub fn chunk_rows(&self) -> usize {
+        let positions = NonZero::new(self.shape.positions).unwrap_or(NonZero::<usize>::MIN);
+        chunk_of(self.shape.classes, positions).get()
+    }
+
+    /// What the rows with these labels weigh, without a loss: what every reduction divides by.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoClasses`], [`Error::Length`], [`Error::LabelOutOfRange`], [`Error::NotFinite`] for weights.
+    pub fn weigh<L: Label>(&self, labels: &[L]) -> Result<Total, Error> {
+        let targets = Targets::Labels(L::labels(labels));
+        Ok(self.check_labels_and_weights(self.shape, labels.len(), targets)?.1)
     }
 
     /// The reduced loss of logits `[N, C, D]`.
@@ -301,21 +369,13 @@ impl<'a> CrossEntropy<'a> {
         let rows = Rows::new(self.shape, Argument::Logits, logits.len(), targets)?;
         // Without anything to write, labels are checked where they are read.
         let is_soft = matches!(targets, Targets::Soft(_));
-        let checked = if is_soft || row_losses.is_some() { Some(self.check_targets(&rows, targets)?) } else { None };
+        let checked = if is_soft || row_losses.is_some() { Some(self.check_targets(&rows)?) } else { None };
         self.check_options(Argument::Logits, targets)?;
         checked.map_or(Ok(()), |total| self.divisor(targets, &total).map(drop))?;
         check_row_losses(rows.count(), row_losses.as_deref())?;
-        let (adjustment, scale) = (self.adjustment, GradientScale::Same(0.0));
-        let batch = Batch { rows: &rows, logits: Some(logits), adjustment, gradient: None, scale };
-        let (mut tally, mut weights) = (Tally::new(rows.chunk()), Weights::new(&rows));
-        let (backend, terms) = (self.chosen_backend(), self.terms(targets));
-        let sums = (&mut tally, checked.is_none().then_some(&mut weights));
-        match self.kernel.filter(|_| !terms.are_plain()) {
-            Some(kernel) => (kernel.losses)(backend, batch, terms, row_losses, sums)?,
-            None => weighted::<Plain, false>(backend, batch, Plain, row_losses, sums)?,
-        }
-        let total = checked.unwrap_or_else(|| weights.total(&rows));
-        Ok(self.divisor(targets, &total)?.summary(&total, &tally))
+        let call = Call { rows, logits: Some(logits), gradient: None, row_losses, scale: GradientScale::Same(0.0) };
+        let total = self.compute::<false>(call, checked)?;
+        Ok(self.divisor(targets, &total)?.summary(total))
     }
 
     pub(crate) fn separate_gradient(
@@ -350,20 +410,55 @@ impl<'a> CrossEntropy<'a> {
         let divisor = self.divisor(targets, &total)?;
         check_length(Argument::Gradient, len, gradient.len())?;
         let scale = GradientScale::check(upstream, &divisor, rows.count())?;
-        let batch = Batch { rows: &rows, logits, adjustment: self.adjustment, gradient: Some(gradient), scale };
-        let mut tally = Tally::new(rows.chunk());
-        let (backend, terms) = (self.chosen_backend(), self.terms(targets));
-        let sums = (&mut tally, None);
-        match self.kernel.filter(|_| !terms.are_plain()) {
-            Some(kernel) => (kernel.gradients)(backend, batch, terms, sums)?,
-            None => weighted::<Plain, true>(backend, batch, Plain, None, sums)?,
+        let call = Call { rows, logits, gradient: Some(gradient), row_losses: None, scale };
+        Ok(divisor.summary(self.compute::<true>(call, Some(total))?))
+    }
+
+    /// Losses and gradient of rows of which everything has been validated, but the labels where they have not been `weighed`.
+    fn compute<const GRADIENT: bool>(&self, call: Call<'_>, weighed: Option<Total>) -> Result<Total, Error> {
+        #[cfg(feature = "rayon")]
+        if self.splits(&call.rows) {
+            return self.compute_in_chunks::<GRADIENT>(call, weighed);
         }
-        Ok(divisor.summary(&total, &tally))
+        let Call { rows, logits, gradient, row_losses, scale } = call;
+        let (backend, terms) = (self.chosen_backend(), self.terms(rows.targets()));
+        let (mut tally, mut weights) = (Tally::new(rows.chunk()), Weights::new(&rows));
+        let sums = (&mut tally, weighed.is_none().then_some(&mut weights));
+        let batch = Batch { rows: &rows, logits, adjustment: self.adjustment, gradient, scale };
+        match self.kernel.filter(|_| !terms.are_plain()) {
+            Some(kernel) if GRADIENT => (kernel.gradients)(backend, batch, terms, sums)?,
+            Some(kernel) => (kernel.losses)(backend, batch, terms, row_losses, sums)?,
+            None => weighted::<Plain, GRADIENT>(backend, batch, Plain, row_losses, sums)?,
+        }
+        Ok(tally.total(&weighed.unwrap_or_else(|| weights.total(&rows))))
+    }
+
+    /// [`CrossEntropy::compute`], split over threads.
+    #[cfg(feature = "rayon")]
+    fn compute_in_chunks<const GRADIENT: bool>(&self, call: Call<'_>, weighed: Option<Total>) -> Result<Total, Error> {
+        let (rows, of_chunk) = (call.rows, weighed.map(|_| Total::default()));
+        let total = self.in_chunks(call, |loss, call| loss.compute::<GRADIENT>(call, of_chunk));
+        // A label of a chunk is wrong: which of all the labels?
+        let total = total.map_or_else(|| self.weigh_rows(&rows), Ok)?;
+        Ok(weighed.map_or(total, |weighed| Total { sum: total.sum, non_finite: total.non_finite, ..weighed }))
     }
 
     /// Checks every label, or every target probability, and adds up what the rows that count weigh.
-    fn check_targets(&self, rows: &Rows<'_>, targets: Targets<'_>) -> Result<Total, Error> {
-        match targets {
+    fn check_targets(&self, rows: &Rows<'_>) -> Result<Total, Error> {
+        #[cfg(feature = "rayon")]
+        if self.splits(rows) {
+            let (logits, gradient, row_losses, scale) = (None, None, None, GradientScale::Same(0.0));
+            let call = Call { rows: *rows, logits, gradient, row_losses, scale };
+            if let Some(total) = self.in_chunks(call, |loss, call| loss.weigh_rows(&call.rows)) {
+                return Ok(total);
+            }
+        }
+        self.weigh_rows(rows)
+    }
+
+    /// [`CrossEntropy::check_targets`], by one thread.
+    fn weigh_rows(&self, rows: &Rows<'_>) -> Result<Total, Error> {
+        match rows.targets() {
             Targets::Labels(_) => {
                 let mut weights = Weights::new(rows);
                 self.chosen_backend().drive(WeighRows { rows, weights: &mut weights })?;
@@ -395,22 +490,29 @@ impl<'a> CrossEntropy<'a> {
         'a: 'l,
     {
         let rows = Rows::new(self.shape, argument, len, targets)?;
-        let total = self.check_targets(&rows, targets)?;
+        let total = self.check_targets(&rows)?;
         self.check_options(argument, targets)?;
         Ok((rows, total))
     }
 
-    /// Checks rows of which only labels and weights matter.
-    pub(crate) fn check_labels_and_weights<'l>(&self, count: usize, targets: Targets<'l>) -> Result<Rows<'l>, Error>
+    /// Checks rows of this shape of which only labels and weights matter, and adds up what they weigh.
+    pub(crate) fn check_labels_and_weights<'l>(
+        &self,
+        shape: Shape<'l>,
+        count: usize,
+        targets: Targets<'l>,
+    ) -> Result<(Rows<'l>, Total), Error>
     where
         'a: 'l,
     {
-        let shape = Shape { positions: 1, row_stride: None, ..self.shape };
-        let too_long = Error::SizeOverflow { rows: count, row_stride: shape.classes };
-        let len = count.checked_mul(shape.classes).ok_or(too_long)?;
+        let Shape { classes, positions, row_stride, .. } = shape;
+        let samples = count.checked_div(positions).unwrap_or(0);
+        let sample_stride = row_stride.unwrap_or(classes.saturating_mul(positions));
+        let too_long = Error::SizeOverflow { rows: samples, row_stride: sample_stride };
+        let len = samples.checked_mul(sample_stride).ok_or(too_long)?;
         let rows = Rows::new(shape, Argument::Logits, len, targets)?;
-        self.check_targets(&rows, targets)?;
-        Ok(rows)
+        let total = self.check_targets(&rows)?;
+        Ok((rows, total))
     }
 
     pub(crate) fn adjustment(&self) -> Adjustment<'a> {
@@ -444,7 +546,7 @@ impl<'a> CrossEntropy<'a> {
     pub(crate) fn divisor(&self, targets: Targets<'_>, total: &Total) -> Result<Divisor, Error> {
         let by_rows = self.mislabel_costs.is_some() || matches!(targets, Targets::Soft(_));
         let default = if by_rows { Reduction::Mean(Denominator::Rows) } else { Reduction::default() };
-        Divisor::new(self.reduction.unwrap_or(default), self.zero_denominator, total)
+        Divisor::chosen(self.denominator, self.reduction.unwrap_or(default), self.zero_denominator, total)
     }
 
     fn check_options(&self, argument: Argument, targets: Targets<'_>) -> Result<(), Error> {
@@ -508,6 +610,16 @@ impl<'a> CrossEntropy<'a> {
     pub(crate) fn chosen_backend(&self) -> Backend {
         self.backend.unwrap_or_else(Backend::active)
     }
+}
+
+/// What a call reads and writes of its rows.
+pub(crate) struct Call<'a> {
+    pub(crate) rows: Rows<'a>,
+    /// The logits, unless they are where the gradient goes.
+    pub(crate) logits: Option<Logits<'a>>,
+    pub(crate) gradient: Option<&'a mut [f32]>,
+    pub(crate) row_losses: Option<&'a mut [f32]>,
+    pub(crate) scale: GradientScale<'a>,
 }
 
 /// What the rows add up to; their weights where these are not known.

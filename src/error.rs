@@ -71,6 +71,8 @@ pub enum Argument {
     Scale = 30,
     /// The zero point of integer logits.
     ZeroPoint = 31,
+    /// The denominator that is given.
+    Denominator = 32,
 }
 
 impl Argument {
@@ -107,6 +109,7 @@ impl Argument {
         Self::EmptyClassWeight,
         Self::Scale,
         Self::ZeroPoint,
+        Self::Denominator,
     ];
 
     /// The range of an argument that is one number, in words; empty for the others.
@@ -119,6 +122,7 @@ impl Argument {
             Self::Focal | Self::ZLoss | Self::Eps => "a finite number of at least 0",
             Self::Temperature | Self::Scale => "a finite number above 0",
             Self::ZeroPoint => "an integer of the type of the logits",
+            Self::Denominator => "a finite number",
             Self::Beta => "at least 0 and below 1",
             _ => "",
         }
@@ -154,6 +158,7 @@ impl fmt::Display for Argument {
             Self::Upstream => "upstream",
             Self::RowStride => "row stride",
             Self::Eps => "eps",
+            Self::Denominator => "denominator",
             Self::Counts => "counts",
             Self::Beta => "beta",
             Self::EmptyClassWeight => "weight of empty classes",

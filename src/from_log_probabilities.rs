@@ -97,7 +97,7 @@ impl CrossEntropy<'_> {
                 *to = loss;
             }
         }
-        Ok(divisor.summary(&total, &tally))
+        Ok(divisor.summary(tally.total(&total)))
     }
 
     fn log_probability_gradient(

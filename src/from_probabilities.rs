@@ -78,6 +78,6 @@ impl CrossEntropy<'_> {
         check_row_losses(rows.count(), row_losses.as_deref())?;
         let costs = self.costs();
         let tally = ProbabilityRows { rows: &rows, probabilities, eps, costs }.losses(row_losses);
-        Ok(divisor.summary(&total, &tally))
+        Ok(divisor.summary(tally.total(&total)))
     }
 }

@@ -25,6 +25,22 @@ impl<'a> Labels<'a> {
         }
     }
 
+    /// The labels before `at`, and the others.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        fn both<'a, L>(labels: &'a [L], at: usize, of: fn(&'a [L]) -> Labels<'a>) -> (Labels<'a>, Labels<'a>) {
+            let (first, others) = crate::parallel::split(labels, at);
+            (of(first), of(others))
+        }
+        match self {
+            Self::U8(labels) => both(labels, at, Self::U8),
+            Self::U16(labels) => both(labels, at, Self::U16),
+            Self::U32(labels) => both(labels, at, Self::U32),
+            Self::I32(labels) => both(labels, at, Self::I32),
+            Self::I64(labels) => both(labels, at, Self::I64),
+        }
+    }
+
     /// Hands the labels from `first` on to `take`, as many as there are blocks at a time, and zeros after the last.
     #[inline(always)]
     pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, mut take: impl FnMut(B, &[i64; ROWS])) {

@@ -131,7 +131,7 @@
 //! expected, and leaves every output as it was. Nothing panics, allocates, or loops without bound, whatever the input.
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "rayon"))]
 extern crate std;
 
 mod backend;
@@ -147,6 +147,8 @@ mod log_probabilities;
 mod log_sum_exp;
 mod logits;
 mod monitoring;
+#[cfg(feature = "rayon")]
+mod parallel;
 mod reduction;
 mod row_partial;
 mod rows;

@@ -118,6 +118,36 @@ impl<'a> Logits<'a> {
         Ok(())
     }
 
+    /// The logits before `at`, and the others.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        use crate::parallel::split;
+        match self {
+            Self::F32(values) => {
+                let (values, others) = split(values, at);
+                (Self::F32(values), Self::F32(others))
+            }
+            Self::I8 { values, scale, zero_point } => {
+                let (values, others) = split(values, at);
+                (Self::I8 { values, scale, zero_point }, Self::I8 { values: others, scale, zero_point })
+            }
+            Self::U8 { values, scale, zero_point } => {
+                let (values, others) = split(values, at);
+                (Self::U8 { values, scale, zero_point }, Self::U8 { values: others, scale, zero_point })
+            }
+            #[cfg(feature = "half")]
+            Self::F16(values) => {
+                let (values, others) = split(values, at);
+                (Self::F16(values), Self::F16(others))
+            }
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => {
+                let (values, others) = split(values, at);
+                (Self::Bf16(values), Self::Bf16(others))
+            }
+        }
+    }
+
     /// The elements where they are f32.
     #[inline(always)]
     pub(crate) const fn as_f32(&self) -> Option<&'a [f32]> {

@@ -4,7 +4,7 @@ use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_cost, check_length};
 use crate::label::{Label, Labels};
 use crate::logits::Logits;
-use crate::rows::Targets;
+use crate::rows::{Shape, Targets};
 
 /// Sums of each class, `[C]` each, to which [`CrossEntropy::add_class_sums`] adds.
 #[derive(Debug)]
@@ -45,7 +45,9 @@ impl CrossEntropy<'_> {
 
     // Compiled once, as what follows.
     fn add_sums_of_classes(&self, labels: Labels<'_>, row_losses: &[f32], sums: ClassSums<'_>) -> Result<(), Error> {
-        let rows = self.check_labels_and_weights(labels.len(), Targets::Labels(labels))?;
+        // Where their logits are does not matter, nor whether they are whole samples.
+        let shape = Shape { positions: 1, row_stride: None, ..self.shape };
+        let (rows, _) = self.check_labels_and_weights(shape, labels.len(), Targets::Labels(labels))?;
         check_length(Argument::RowLosses, rows.count(), row_losses.len())?;
         let classes = rows.classes();
         check_length(Argument::Counts, classes, sums.counts.len())?;

@@ -74,7 +74,8 @@ pub struct Summary {
 /// A running total over batches: what each of them adds to the sum and to every denominator.
 ///
 /// Plain data of a fixed size, so that it can be stored and sent. Merging is an addition in f64, so totals that are
-/// merged in another order may differ by its rounding.
+/// merged in another order may differ by its rounding. Those of the chunks of a batch, merged in their order, are that of the
+/// batch in its bits: see [`CrossEntropy::chunk_rows`](crate::CrossEntropy::chunk_rows).
 ///
 /// ```
 /// use rwwce::{CrossEntropy, Reduction, Total, ZeroDenominator};
@@ -125,7 +126,9 @@ impl Total {
         Ok(Divisor::new(reduction, zero_denominator, self)?.divide(self.sum))
     }
 
-    fn denominator(&self, reduction: Reduction) -> f64 {
+    /// What a reduction divides by.
+    #[must_use]
+    pub fn denominator(&self, reduction: Reduction) -> f64 {
         match reduction {
             Reduction::Sum => 1.0,
             Reduction::Mean(Denominator::WeightSum) => self.weight_sum,
@@ -146,7 +149,24 @@ pub(crate) struct Divisor {
 
 impl Divisor {
     pub(crate) fn new(reduction: Reduction, policy: ZeroDenominator, counts: &Total) -> Result<Self, Error> {
-        let denominator = counts.denominator(reduction);
+        Self::of(counts.denominator(reduction), policy)
+    }
+
+    /// Of the denominator that is given, if there is one.
+    pub(crate) fn chosen(
+        given: Option<f64>,
+        reduction: Reduction,
+        policy: ZeroDenominator,
+        counts: &Total,
+    ) -> Result<Self, Error> {
+        match given {
+            None => Self::new(reduction, policy, counts),
+            Some(denominator) if denominator.is_finite() => Self::of(denominator, policy),
+            Some(_) => Err(Error::OutOfRange { argument: Argument::Denominator }),
+        }
+    }
+
+    fn of(denominator: f64, policy: ZeroDenominator) -> Result<Self, Error> {
         let inverse = match policy {
             _ if denominator != 0.0 => 1.0 / denominator,
             ZeroDenominator::NaN => f64::NAN,
@@ -166,16 +186,15 @@ impl Divisor {
         }
     }
 
-    /// The summary of rows whose `counts` are known and whose losses have been added up.
-    pub(crate) fn summary(&self, counts: &Total, tally: &Tally) -> Summary {
-        let sum = tally.sum.total();
+    /// The summary of all rows.
+    pub(crate) fn summary(&self, total: Total) -> Summary {
         Summary {
-            loss: self.divide(sum),
-            sum,
+            loss: self.divide(total.sum),
+            sum: total.sum,
             denominator: self.denominator,
-            rows: counts.rows as usize,
-            non_finite: tally.non_finite,
-            total: Total { sum, non_finite: tally.non_finite as u64, ..*counts },
+            rows: total.rows as usize,
+            non_finite: total.non_finite as usize,
+            total,
         }
     }
 }
@@ -229,6 +248,18 @@ impl<'a> GradientScale<'a> {
                 check_length(Argument::Upstream, rows, factors.len())?;
                 check_finite(Argument::Upstream, factors)?;
                 Ok(Self::Rows(factors))
+            }
+        }
+    }
+
+    /// Those of the first rows, and of the others.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn split_at(self, rows: usize) -> (Self, Self) {
+        match self {
+            Self::Same(scale) => (Self::Same(scale), Self::Same(scale)),
+            Self::Rows(factors) => {
+                let (factors, others) = crate::parallel::split(factors, rows);
+                (Self::Rows(factors), Self::Rows(others))
             }
         }
     }
@@ -354,6 +385,11 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) const fn new(chunk: NonZero<usize>) -> Self {
         Self { sum: RowSum::new(chunk), non_finite: 0 }
+    }
+
+    /// What rows with these weights add up to.
+    pub(crate) fn total(&self, of_weights: &Total) -> Total {
+        Total { sum: self.sum.total(), non_finite: self.non_finite as u64, ..*of_weights }
     }
 
     /// Adds the loss of a row.

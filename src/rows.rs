@@ -30,6 +30,7 @@ pub(crate) enum Targets<'a> {
 }
 
 /// Rows whose shape and weights have been found valid; of labels see [`Rows::check_labels`].
+#[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     shape: Shape<'a>,
     targets: Targets<'a>,
@@ -80,6 +81,30 @@ impl<'a> Rows<'a> {
         Ok(Self { shape, targets, count, positions, sample_stride, chunk: chunk_of(classes, positions) })
     }
 
+    /// The first rows, of whole samples, and the others.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
+        use crate::parallel::split;
+        let (targets, other_targets) = match self.targets {
+            Targets::Labels(labels) => {
+                let (labels, others) = labels.split_at(count);
+                (Targets::Labels(labels), Targets::Labels(others))
+            }
+            Targets::Soft(probabilities) => {
+                let (probabilities, others) = split(probabilities, self.start(count));
+                (Targets::Soft(probabilities), Targets::Soft(others))
+            }
+            Targets::None => (Targets::None, Targets::None),
+        };
+        let (weights, other_weights) = self.shape.sample_weights.map(|weights| split(weights, count)).unzip();
+        let shape = Shape { sample_weights: weights, ..self.shape };
+        let others = Shape { sample_weights: other_weights, ..self.shape };
+        (
+            Self { shape, targets, count, ..self },
+            Self { shape: others, targets: other_targets, count: self.count.saturating_sub(count), ..self },
+        )
+    }
+
     /// What so many rows that count add up to, without their losses.
     pub(crate) fn total(&self, counted: usize, weight_sum: f64, sample_weight_sum: f64) -> Total {
         let rows = counted as u64;
@@ -127,6 +152,11 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     pub(crate) fn are_dense(&self) -> bool {
         self.positions.get() == 1 && self.sample_stride == self.shape.classes
+    }
+
+    /// What the rows are compared with.
+    pub(crate) fn targets(&self) -> Targets<'a> {
+        self.targets
     }
 
     /// The labels, unless the targets are something else.
@@ -196,9 +226,10 @@ impl<'a> Rows<'a> {
 
 /// The rows of a chunk: as many whole samples as have [`CHUNK`] logits at most, or one.
 pub(crate) fn chunk_of(classes: usize, positions: NonZero<usize>) -> NonZero<usize> {
-    let sample = classes.saturating_mul(positions.get()).checked_next_power_of_two();
-    let samples =
-        sample.and_then(|sample| NonZero::new(CHUNK / NonZero::new(sample)?)).unwrap_or(NonZero::<usize>::MIN);
+    let sample = classes.saturating_mul(positions.get());
+    // Rounded up to a power of two.
+    let doublings = usize::BITS - sample.saturating_sub(1).leading_zeros();
+    let samples = NonZero::new(CHUNK.unbounded_shr(doublings)).unwrap_or(NonZero::<usize>::MIN);
     samples.saturating_mul(positions)
 }
 

@@ -1,9 +1,9 @@
 //! Losses of target probabilities instead of labels.
 
 use crate::cross_entropy::CrossEntropy;
-use crate::error::Error;
+use crate::error::{Argument, Error};
 use crate::logits::Logits;
-use crate::reduction::{Summary, Upstream};
+use crate::reduction::{Summary, Total, Upstream};
 use crate::rows::Targets;
 
 /// Targets q are probabilities, one a class, shaped and padded as the logits: finite, not required to sum to 1. The loss
@@ -26,6 +26,15 @@ impl CrossEntropy<'_> {
     /// ```
     pub fn soft_loss<'l>(&self, logits: impl Into<Logits<'l>>, targets: &[f32]) -> Result<Summary, Error> {
         self.with_terms().losses(logits.into(), Targets::Soft(targets), None)
+    }
+
+    /// What rows with these target probabilities weigh, without a loss: what every reduction divides by.
+    ///
+    /// # Errors
+    ///
+    /// As [`CrossEntropy::soft_loss`].
+    pub fn weigh_soft(&self, targets: &[f32]) -> Result<Total, Error> {
+        self.with_terms().check(Argument::Logits, targets.len(), Targets::Soft(targets)).map(|(_, total)| total)
     }
 
     /// The loss of each row into `row_losses`, `[N, D]`. The reduced loss beside it.

@@ -813,6 +813,7 @@ fn every_argument_has_its_name() {
         (Argument::Confusion, "confusion matrix"),
         (Argument::Scale, "scale"),
         (Argument::ZeroPoint, "zero point"),
+        (Argument::Denominator, "denominator"),
     ];
     for (argument, name) in names {
         assert_eq!(argument.to_string(), name);
@@ -833,6 +834,7 @@ fn every_argument_that_can_be_out_of_range_says_what_was_expected() {
         (Argument::Scale, "a finite number above 0"),
         (Argument::ZeroPoint, "an integer of the type of the logits"),
         (Argument::Beta, "at least 0 and below 1"),
+        (Argument::Denominator, "a finite number"),
     ];
     for &argument in Argument::ALL {
         let of_this = ranges.iter().find(|(ranged, _)| *ranged == argument).map_or("", |(_, range)| range);

@@ -43,12 +43,12 @@
 #define RWWCE_OPTIONS_INIT(classes)                                                                \
   {sizeof(rwwce_options), (size_t)(classes), 1, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0,      \
    RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 0.0f, 0.0f, 0.0f, 1.0f, 1.0f,              \
-   RWWCE_LOGIT_F32, 1.0f, 0, NULL}
+   RWWCE_LOGIT_F32, 1.0f, 0, NULL, NULL}
 
 /* Options at their defaults: the binary loss of `labels` labels a sample, mean over all logits. */
 #define RWWCE_BINARY_OPTIONS_INIT(labels)                                                          \
   {sizeof(rwwce_binary_options), (size_t)(labels), NULL, 0, NULL, 0, NULL, 0, NULL, 0,                     \
-   RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 1.0f, RWWCE_LOGIT_F32, 1.0f, 0, NULL}
+   RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 1.0f, RWWCE_LOGIT_F32, 1.0f, 0, NULL, NULL}
 
 /* Class weights by a scheme, not normalised; a class without samples is an error. */
 #define RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)                                                   \
@@ -166,6 +166,9 @@ typedef struct rwwce_options {
   int32_t logit_zero_point;
   // The backend by its name, or NULL for the best one.
   const char *backend;
+  // What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
+  // reduced, it is the denominator of the whole: see `rwwce_weigh`.
+  const double *denominator;
 } rwwce_options;
 
 // The integer type of an array of labels.
@@ -244,6 +247,9 @@ typedef struct rwwce_binary_options {
   int32_t logit_zero_point;
   // The backend by its name, or NULL for the best one.
   const char *backend;
+  // What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
+  // reduced, it is the denominator of the whole: see `rwwce_binary_weigh`.
+  const double *denominator;
 } rwwce_binary_options;
 
 // How class weights follow from the number of samples n_c of each class, with n = Σ n_c and C the number of classes.
@@ -443,6 +449,9 @@ typedef struct rwwce_row_partial {
 
 // The zero point of integer logits.
 #define RWWCE_ARGUMENT_ZERO_POINT 31
+
+// The denominator that is given.
+#define RWWCE_ARGUMENT_DENOMINATOR 32
 
 // The options.
 #define RWWCE_ARGUMENT_OPTIONS 101
@@ -778,6 +787,17 @@ rwwce_status rwwce_binary_loss(const struct rwwce_binary_options *options,
                                struct rwwce_summary *summary,
                                struct rwwce_error *error);
 
+// What logits with these targets, `[N, L]`, weigh, without a loss, into `total`: what every reduction divides by, as
+// `rwwce_total_denominator` tells it.
+//
+// Every error leaves `total` as it was.
+RWWCE_API
+rwwce_status rwwce_binary_weigh(const struct rwwce_binary_options *options,
+                                const float *targets,
+                                size_t targets_count,
+                                struct rwwce_total *total,
+                                struct rwwce_error *error);
+
 // The loss as `rwwce_binary_loss` has it, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) into `gradient`, `[N, L]`,
 // multiplied by the upstream factors of the options.
 //
@@ -843,6 +863,40 @@ rwwce_status rwwce_class_weights(const struct rwwce_class_weights_options *optio
                                  float *weights,
                                  size_t weights_count,
                                  struct rwwce_error *error);
+
+// What rows with these labels, `[N, D]`, weigh, without a loss, into `total`: what every reduction divides by, as
+// `rwwce_total_denominator` tells it.
+//
+// Every error leaves `total` as it was.
+RWWCE_API
+rwwce_status rwwce_weigh(const struct rwwce_options *options,
+                         const void *labels,
+                         size_t labels_count,
+                         rwwce_label_type label_type,
+                         struct rwwce_total *total,
+                         struct rwwce_error *error);
+
+// What rows with these target probabilities, shaped as logits, weigh: as `rwwce_weigh`.
+RWWCE_API
+rwwce_status rwwce_weigh_soft(const struct rwwce_options *options,
+                              const float *targets,
+                              size_t targets_count,
+                              struct rwwce_total *total,
+                              struct rwwce_error *error);
+
+// The number of rows of a chunk, a multiple of `positions`, which is at least 1. Sums over rows are made of those of chunks,
+// one after the other. So where a batch is cut into calls of a chunk each, the last of which may be shorter, their totals
+// merged in order into `RWWCE_TOTAL_INIT` have the bits of one call: whatever threads have computed them.
+RWWCE_API
+size_t rwwce_chunk_rows(size_t classes,
+                        size_t positions);
+
+// What a reduction of `total` divides by; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
+RWWCE_API
+rwwce_status rwwce_total_denominator(const struct rwwce_total *total,
+                                     rwwce_reduction how,
+                                     double *denominator,
+                                     struct rwwce_error *error);
 
 // Adds `other` to `total`. Merging is an addition in double precision: another order may differ by its rounding.
 RWWCE_API

@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use crate::arrays::Arrays;
 use crate::losses::rwwce_summary;
 use crate::options::{Loss, rwwce_binary_options};
+use crate::partials::rwwce_total;
 use crate::status::*;
 
 /// The binary loss of logits z and targets t in [0, 1], `[N, L]` both: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
@@ -39,6 +40,30 @@ pub unsafe extern "C" fn rwwce_binary_loss(
                 Some(out) => loss.row_losses(logits, targets, out),
             };
             summary.write(result?.into())
+        })
+    }
+}
+
+/// What logits with these targets, `[N, L]`, weigh, without a loss, into `total`: what every reduction divides by, as
+/// `rwwce_total_denominator` tells it.
+///
+/// Every error leaves `total` as it was.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_binary_weigh(
+    options: *const rwwce_binary_options,
+    targets: *const f32,
+    targets_count: usize,
+    total: *mut rwwce_total,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let arrays = &mut Arrays::new();
+            let total = arrays.place(total)?;
+            let Loss { loss, .. } = rwwce_binary_options::read(options, arrays)?;
+            let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
+            total.write(loss.weigh(targets)?.into())
         })
     }
 }

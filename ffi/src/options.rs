@@ -136,6 +136,9 @@ pub struct rwwce_options {
     pub logit_zero_point: i32,
     /// The backend by its name, or NULL for the best one.
     pub backend: *const c_char,
+    /// What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
+    /// reduced, it is the denominator of the whole: see `rwwce_weigh`.
+    pub denominator: *const f64,
 }
 
 /// The binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z a label. Start from
@@ -179,6 +182,9 @@ pub struct rwwce_binary_options {
     pub logit_zero_point: i32,
     /// The backend by its name, or NULL for the best one.
     pub backend: *const c_char,
+    /// What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
+    /// reduced, it is the denominator of the whole: see `rwwce_binary_weigh`.
+    pub denominator: *const f64,
 }
 
 /// How class weights are computed from counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`.
@@ -358,6 +364,9 @@ impl rwwce_options {
             if let Some(backend) = backend(it.backend)? {
                 loss = loss.backend(backend);
             }
+            if !it.denominator.is_null() {
+                loss = loss.denominator(value(RWWCE_ARGUMENT_DENOMINATOR, it.denominator)?);
+            }
             let (weights, count) = (it.class_weights, it.class_weights_count);
             if let Some(weights) = arrays.optional_input(RWWCE_ARGUMENT_CLASS_WEIGHTS, weights, count)? {
                 loss = loss.class_weights(weights);
@@ -401,6 +410,9 @@ impl rwwce_binary_options {
         unsafe {
             if let Some(backend) = backend(it.backend)? {
                 loss = loss.backend(backend);
+            }
+            if !it.denominator.is_null() {
+                loss = loss.denominator(value(RWWCE_ARGUMENT_DENOMINATOR, it.denominator)?);
             }
             let (costs, count) = (it.miss_costs, it.miss_costs_count);
             if let Some(costs) = arrays.optional_input(RWWCE_ARGUMENT_MISS_COSTS, costs, count)? {
@@ -526,11 +538,11 @@ macro_rules! with_labels {
 pub(crate) use with_labels;
 
 // A structure of this size in one version has it in every later one that calls itself the same.
-const _: () = assert!(size_of::<*const f32>() != 8 || size_of::<rwwce_options>() == 176);
+const _: () = assert!(size_of::<*const f32>() != 8 || size_of::<rwwce_options>() == 184);
 
 // Behind the last member there is no padding, which would become a member of a later version without a larger size.
 const _: () = {
-    let last = size_of::<*const c_char>();
-    assert!(offset_of!(rwwce_options, backend) + last == size_of::<rwwce_options>());
-    assert!(offset_of!(rwwce_binary_options, backend) + last == size_of::<rwwce_binary_options>());
+    let last = size_of::<*const f64>();
+    assert!(offset_of!(rwwce_options, denominator) + last == size_of::<rwwce_options>());
+    assert!(offset_of!(rwwce_binary_options, denominator) + last == size_of::<rwwce_binary_options>());
 };

@@ -1,11 +1,14 @@
 //! Batches, and classes of a row, that are computed apart and merged.
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 
 use crate::arrays::{Arrays, Place, value};
-use crate::options::{backend, reduction, rwwce_reduction, rwwce_zero_denominator, zero_denominator};
+use crate::options::{
+    Labels, Loss, backend, reduction, rwwce_label_type, rwwce_options, rwwce_reduction, rwwce_zero_denominator,
+    with_labels, zero_denominator,
+};
 use crate::status::*;
-use kernel::{Backend, RowPartial, Total};
+use kernel::{Backend, CrossEntropy, RowPartial, Total};
 
 /// A running total over batches: what each of them adds to the sum and to every denominator. Start from
 /// `RWWCE_TOTAL_INIT`; it is plain data, which can be stored and sent.
@@ -37,6 +40,78 @@ impl From<rwwce_total> for Total {
     fn from(total: rwwce_total) -> Self {
         let rwwce_total { sum, weight_sum, sample_weight_sum, rows, rows_times_classes, non_finite } = total;
         Self { sum, weight_sum, sample_weight_sum, rows, rows_times_classes, non_finite }
+    }
+}
+
+/// What rows with these labels, `[N, D]`, weigh, without a loss, into `total`: what every reduction divides by, as
+/// `rwwce_total_denominator` tells it.
+///
+/// Every error leaves `total` as it was.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_weigh(
+    options: *const rwwce_options,
+    labels: *const c_void,
+    labels_count: usize,
+    label_type: rwwce_label_type,
+    total: *mut rwwce_total,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let arrays = &mut Arrays::new();
+            let total = arrays.place(total)?;
+            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let labels = Labels::read(arrays, labels, labels_count, label_type)?;
+            total.write(with_labels!(labels, |labels| loss.weigh(labels))?.into())
+        })
+    }
+}
+
+/// What rows with these target probabilities, shaped as logits, weigh: as `rwwce_weigh`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_weigh_soft(
+    options: *const rwwce_options,
+    targets: *const f32,
+    targets_count: usize,
+    total: *mut rwwce_total,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let arrays = &mut Arrays::new();
+            let total = arrays.place(total)?;
+            let Loss { loss, .. } = rwwce_options::read(options, arrays)?;
+            let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
+            total.write(loss.weigh_soft(targets)?.into())
+        })
+    }
+}
+
+/// The number of rows of a chunk, a multiple of `positions`, which is at least 1. Sums over rows are made of those of chunks,
+/// one after the other. So where a batch is cut into calls of a chunk each, the last of which may be shorter, their totals
+/// merged in order into `RWWCE_TOTAL_INIT` have the bits of one call: whatever threads have computed them.
+#[unsafe(no_mangle)]
+pub extern "C" fn rwwce_chunk_rows(classes: usize, positions: usize) -> usize {
+    CrossEntropy::new(classes).positions(positions).chunk_rows()
+}
+
+/// What a reduction of `total` divides by; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwwce_total_denominator(
+    total: *const rwwce_total,
+    how: rwwce_reduction,
+    denominator: *mut f64,
+    error: *mut rwwce_error,
+) -> rwwce_status {
+    // SAFETY: see `arrays`.
+    unsafe {
+        report(error, || {
+            let denominator = Place::alone(RWWCE_ARGUMENT_RESULT, denominator)?;
+            let total = Total::from(value(RWWCE_ARGUMENT_PARTIAL, total)?);
+            denominator.write(total.denominator(reduction(how)?.unwrap_or_default()))
+        })
     }
 }
 

@@ -117,6 +117,8 @@ pub const RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT: rwwce_argument = 29;
 pub const RWWCE_ARGUMENT_SCALE: rwwce_argument = 30;
 /// The zero point of integer logits.
 pub const RWWCE_ARGUMENT_ZERO_POINT: rwwce_argument = 31;
+/// The denominator that is given.
+pub const RWWCE_ARGUMENT_DENOMINATOR: rwwce_argument = 32;
 /// The options.
 pub const RWWCE_ARGUMENT_OPTIONS: rwwce_argument = 101;
 /// The type of the labels.
@@ -175,6 +177,7 @@ const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
     (RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT, Argument::EmptyClassWeight),
     (RWWCE_ARGUMENT_SCALE, Argument::Scale),
     (RWWCE_ARGUMENT_ZERO_POINT, Argument::ZeroPoint),
+    (RWWCE_ARGUMENT_DENOMINATOR, Argument::Denominator),
 ];
 
 // They are the same on both.

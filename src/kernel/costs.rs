@@ -5,7 +5,7 @@
 
 use super::limits::ROWS;
 use super::sums::{Tail, reach_of_row, sums_of_terms, twos};
-use super::term_scalars::TermBlock;
+use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{double, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -62,7 +62,8 @@ impl Operation for CostSums<'_> {
         let Self { matrix, end, exponentials, mut odds, classes, rows, blocks, terms } = self;
         let (tail, end_start) = (Tail::new(s, classes), start_of_end(matrix, classes));
         let costs = |label: usize| {
-            let start = label.wrapping_mul(classes);
+            // What rows without a label pay does not matter, but that it is the same wherever they stand.
+            let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
             let of_end = start.checked_sub(end_start).and_then(|start| end.get(start..));
             of_end.or_else(|| matrix.get(start..)).unwrap_or(&[])
         };

@@ -265,9 +265,11 @@ fn gradients(
             at_label[i] -= if e == 0.0 { 0.0 } else { of_cost * e };
         }
     }
+    // A factor of 0 is to make 0 of everything, and never −0.
     for i in 0..ROWS {
-        scale[i] *= factor[i];
-        at_label[i] *= factor[i];
+        scale[i] = scale[i] * factor[i] + 0.0;
+        at_label[i] = at_label[i] * factor[i] + 0.0;
+        at_reference[i] += 0.0;
     }
     round(block, terms, &scale, &at_label, &at_reference, &sizes);
 }

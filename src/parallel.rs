@@ -1,0 +1,150 @@
+//! Calls that are split over the threads of rayon.
+
+use std::vec::Vec;
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use crate::cross_entropy::{Call, CrossEntropy};
+use crate::error::Error;
+use crate::reduction::Total;
+use crate::rows::Rows;
+
+/// The logits from which on a call is worth splitting: 1 MB of f32.
+const LEAST: usize = 1 << 18;
+
+impl CrossEntropy<'_> {
+    /// Splits calls of 1 MB of logits or more over the threads of rayon's current pool: losses, gradients, and the reading
+    /// of labels and target probabilities before. The bits are the same with any number of threads. Needs the feature
+    /// `rayon`, and with it the standard library; a few dozen bytes are allocated for every 128 KB of logits.
+    ///
+    /// Rows are cut into chunks of whole samples ([`CrossEntropy::chunk_rows`]): a single sample of `[N, C, D]`, however
+    /// large, is computed by one thread.
+    ///
+    /// ```
+    /// # use rwwce::CrossEntropy;
+    /// let labels = [1u16; 40_000];
+    /// let logits: Vec<f32> = (0..400_000).map(|i| (i % 97) as f32 / 7.0).collect();
+    /// let loss = CrossEntropy::new(10);
+    /// assert_eq!(loss.parallel().loss(&logits, &labels)?, loss.loss(&logits, &labels)?);
+    /// # Ok::<(), rwwce::Error>(())
+    /// ```
+    pub const fn parallel(mut self) -> Self {
+        self.is_parallel = true;
+        self
+    }
+
+    /// Whether a call with these rows is to be split.
+    pub(crate) fn splits(&self, rows: &Rows<'_>) -> bool {
+        self.is_parallel
+            && rows.count() > rows.chunk().get()
+            && rows.count().saturating_mul(rows.classes()) >= LEAST
+            && rayon::current_num_threads() > 1
+    }
+
+    /// What the chunks of a call add up to, each computed by one thread; nothing where one of them is refused, which may not
+    /// be the first.
+    pub(crate) fn in_chunks(
+        &self,
+        call: Call<'_>,
+        compute: impl Fn(&CrossEntropy<'_>, Call<'_>) -> Result<Total, Error> + Sync,
+    ) -> Option<Total> {
+        let mut one = *self;
+        one.is_parallel = false;
+        let totals: Result<Vec<_>, Error> = chunks(call).into_par_iter().map(|call| compute(&one, call)).collect();
+        let mut total = Total::default();
+        for of_chunk in totals.ok()? {
+            total.merge(&of_chunk);
+        }
+        Some(total)
+    }
+}
+
+/// The chunks of a call.
+fn chunks(mut call: Call<'_>) -> Vec<Call<'_>> {
+    let chunk = call.rows.chunk();
+    let mut chunks = Vec::with_capacity(call.rows.count().div_ceil(chunk.get()));
+    while call.rows.count() > chunk.get() {
+        let (first, rest) = call.split_at(chunk.get());
+        chunks.push(first);
+        call = rest;
+    }
+    chunks.push(call);
+    chunks
+}
+
+impl<'a> Call<'a> {
+    /// The first rows, of whole samples, and the others.
+    fn split_at(self, count: usize) -> (Self, Self) {
+        let Self { rows, logits, gradient, row_losses, scale } = self;
+        let elements = rows.start(count);
+        let (rows, other_rows) = rows.split_at(count);
+        let (logits, other_logits) = both(logits.map(|logits| logits.split_at(elements)));
+        let (gradient, other_gradient) = both(gradient.map(|gradient| split_mut(gradient, elements)));
+        let (row_losses, other_row_losses) = both(row_losses.map(|row_losses| split_mut(row_losses, count)));
+        let (scale, other_scale) = scale.split_at(count);
+        (
+            Self { rows, logits, gradient, row_losses, scale },
+            Self {
+                rows: other_rows,
+                logits: other_logits,
+                gradient: other_gradient,
+                row_losses: other_row_losses,
+                scale: other_scale,
+            },
+        )
+    }
+}
+
+fn both<T>(of: Option<(T, T)>) -> (Option<T>, Option<T>) {
+    of.map_or((None, None), |(first, second)| (Some(first), Some(second)))
+}
+
+/// The elements before `at`, and the others.
+pub(crate) fn split<T>(slice: &[T], at: usize) -> (&[T], &[T]) {
+    slice.split_at_checked(at).unwrap_or((slice, &[]))
+}
+
+/// The mutable form of [`split`].
+fn split_mut<T>(slice: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
+    if at <= slice.len() { slice.split_at_mut(at) } else { (slice, &mut []) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::format;
+    use std::sync::Mutex;
+    use std::thread;
+    use std::time::Duration;
+    use std::vec;
+
+    use super::*;
+    use crate::label::Sealed as _;
+    use crate::reduction::GradientScale;
+    use crate::rows::Targets;
+
+    #[test]
+    fn each_chunk_is_computed_once_and_by_several_threads() {
+        let (labels, loss) = (vec![0u8; 100_000], CrossEntropy::new(10).parallel());
+        let rows = Rows::new(loss.shape, crate::Argument::Logits, 1_000_000, Targets::Labels(u8::labels(&labels)));
+        let rows = rows.unwrap();
+        let (threads, counts) = (Mutex::new(BTreeSet::new()), Mutex::new(vec![]));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let total = pool.install(|| {
+            assert!(loss.splits(&rows));
+            let call = Call { rows, logits: None, gradient: None, row_losses: None, scale: GradientScale::Same(0.0) };
+            loss.in_chunks(call, |one, call| {
+                assert!(!one.splits(&call.rows));
+                threads.lock().unwrap().insert(format!("{:?}", thread::current().id()));
+                counts.lock().unwrap().push(call.rows.count());
+                thread::sleep(Duration::from_millis(2));
+                Ok(Total { rows: call.rows.count() as u64, ..Total::default() })
+            })
+        });
+        assert_eq!(total.unwrap().rows, 100_000);
+        let (threads, mut counts) = (threads.into_inner().unwrap(), counts.into_inner().unwrap());
+        counts.sort_unstable();
+        assert_eq!(threads.len(), 2);
+        assert_eq!((counts.len(), counts[0], counts[48]), (49, 100_000 - 48 * 2048, 2048));
+    }
+}
