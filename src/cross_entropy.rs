@@ -23,7 +23,7 @@ use crate::rows::{Rows, Shape, Targets, chunk_of};
 /// | argument | shape | type |
 /// |---|---|---|
 /// | logits x | `[N, C, D]`, flat; D, the [positions](Self::positions), is 1 unless told otherwise | f32, any value; or [other types](Logits) |
-/// | labels y | `[N, D]` | `u8`, `u16`, `u32`, `i32` or `i64`, in `[0, C)` or equal to the ignored index |
+/// | labels y | `[N, D]` | `u8`, `u16`, `u32`, `i32`, `i64` or `usize`, in `[0, C)` or equal to the ignored index |
 /// | class weights w | `[C]`; all ones when absent | f32, finite |
 /// | sample weights s | `[N, D]`; all ones when absent | f32, finite |
 ///

@@ -11,6 +11,7 @@ pub enum Labels<'a> {
     U32(&'a [u32]),
     I32(&'a [i32]),
     I64(&'a [i64]),
+    Usize(&'a [usize]),
 }
 
 impl<'a> Labels<'a> {
@@ -22,6 +23,7 @@ impl<'a> Labels<'a> {
             Self::U32(labels) => labels.len(),
             Self::I32(labels) => labels.len(),
             Self::I64(labels) => labels.len(),
+            Self::Usize(labels) => labels.len(),
         }
     }
 
@@ -38,6 +40,7 @@ impl<'a> Labels<'a> {
             Self::U32(labels) => both(labels, at, Self::U32),
             Self::I32(labels) => both(labels, at, Self::I32),
             Self::I64(labels) => both(labels, at, Self::I64),
+            Self::Usize(labels) => both(labels, at, Self::Usize),
         }
     }
 
@@ -61,6 +64,7 @@ impl<'a> Labels<'a> {
             Self::U32(labels) => read(labels, first, blocks, take),
             Self::I32(labels) => read(labels, first, blocks, take),
             Self::I64(labels) => read(labels, first, blocks, take),
+            Self::Usize(labels) => read(labels, first, blocks, take),
         }
     }
 
@@ -73,6 +77,7 @@ impl<'a> Labels<'a> {
             Self::U32(labels) => labels.get(row).map(|label| label.value()),
             Self::I32(labels) => labels.get(row).map(|label| label.value()),
             Self::I64(labels) => labels.get(row).copied(),
+            Self::Usize(labels) => labels.get(row).map(|label| label.value()),
         }
     }
 }
@@ -122,16 +127,16 @@ mod sealed {
 }
 pub(crate) use sealed::Sealed;
 
-/// An integer type of labels: `u8`, `u16`, `u32`, `i32` or `i64`.
+/// An integer type of labels: `u8`, `u16`, `u32`, `i32`, `i64` or `usize`.
 ///
-/// Negative labels never wrap round to a class.
+/// Negative labels never wrap round to a class. A `usize` that is no `i64` is taken for the largest of these.
 pub trait Label: Copy + sealed::Sealed {
     /// The label as a number that every such type fits in.
     fn value(self) -> i64;
 }
 
 macro_rules! label {
-    ($($integer:ty => $variant:ident),*) => {$(
+    ($($integer:ty => $variant:ident, $value:expr;)*) => {$(
         impl Sealed for $integer {
             #[inline(always)]
             fn labels(labels: &[Self]) -> Labels<'_> {
@@ -141,9 +146,16 @@ macro_rules! label {
         impl Label for $integer {
             #[inline(always)]
             fn value(self) -> i64 {
-                self.into()
+                $value(self)
             }
         }
     )*};
 }
-label!(u8 => U8, u16 => U16, u32 => U32, i32 => I32, i64 => I64);
+label! {
+    u8 => U8, i64::from;
+    u16 => U16, i64::from;
+    u32 => U32, i64::from;
+    i32 => I32, i64::from;
+    i64 => I64, i64::from;
+    usize => Usize, |label| i64::try_from(label).unwrap_or(i64::MAX);
+}

@@ -162,7 +162,7 @@ pub use cross_entropy::CrossEntropy;
 pub use error::{Argument, Error};
 pub use label::Label;
 pub use log_sum_exp::log_sum_exp;
-pub use logits::Logits;
+pub use logits::{Logit, Logits};
 pub use monitoring::{ClassSums, decision_cost};
 pub use reduction::{Denominator, Reduction, Summary, Total, Upstream, ZeroDenominator};
 pub use row_partial::RowPartial;

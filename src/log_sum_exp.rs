@@ -14,7 +14,7 @@ use crate::row_partial::row_part;
 ///
 /// ```
 /// assert_eq!(rwwce::log_sum_exp(&[1000.0, 1000.0]), 1000.693_2);
-/// assert_eq!(rwwce::log_sum_exp(&[]), f32::NEG_INFINITY);
+/// assert_eq!(rwwce::log_sum_exp(&[0.0; 0]), f32::NEG_INFINITY);
 /// ```
 #[must_use]
 pub fn log_sum_exp<'l>(row: impl Into<Logits<'l>>) -> f32 {

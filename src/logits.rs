@@ -1,11 +1,13 @@
 //! The number types that logits may have, and what their numbers mean in f32.
 
+use core::ops::{Index, RangeFull};
+
 use crate::error::{Argument, Error};
 
 /// Logits as a model has left them: f32, integers with a scale and a zero point, or halves.
 ///
-/// Every function that takes `impl Into<Logits>` takes a slice, array or vector of f32 by reference as it is; other types
-/// are named. What is computed is the f32 loss of the numbers that they stand for, in its bits and with its accuracy,
+/// Every function that takes `impl Into<Logits>` takes a slice, array or vector of f32, or of halves, by reference as it is;
+/// integers are named, with what they stand for. What is computed is the f32 loss of the numbers that they stand for, in its bits and with its accuracy,
 /// and gradients are with respect to these numbers, in f32. No copy is made in f32 but of a few rows at a time, on the
 /// stack.
 ///
@@ -53,9 +55,55 @@ pub enum Logits<'a> {
     Bf16(&'a [half::bf16]),
 }
 
-impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Logits<'a> {
+/// A number type of logits that needs no scale: `f32` and, with the feature `half`, `half::f16` and `half::bf16`.
+#[diagnostic::on_unimplemented(
+    message = "a slice of `{Self}` is not logits by itself",
+    label = "logits of f32, or of `half::f16` and `half::bf16` with the feature `half`, are taken as they are",
+    note = "integers need a scale and a zero point: `Logits::I8 {{ values, scale, zero_point }}`, `Logits::U8 {{ .. }}`"
+)]
+pub trait Logit: Sized + sealed::Sealed {}
+
+mod sealed {
+    use super::Logits;
+
+    pub trait Sealed: Sized {
+        fn logits(numbers: &[Self]) -> Logits<'_>;
+    }
+}
+
+impl Logit for f32 {}
+impl sealed::Sealed for f32 {
+    fn logits(numbers: &[Self]) -> Logits<'_> {
+        Logits::F32(numbers)
+    }
+}
+
+#[cfg(feature = "half")]
+impl Logit for half::f16 {}
+#[cfg(feature = "half")]
+impl sealed::Sealed for half::f16 {
+    fn logits(numbers: &[Self]) -> Logits<'_> {
+        Logits::F16(numbers)
+    }
+}
+
+#[cfg(feature = "half")]
+impl Logit for half::bf16 {}
+#[cfg(feature = "half")]
+impl sealed::Sealed for half::bf16 {
+    fn logits(numbers: &[Self]) -> Logits<'_> {
+        Logits::Bf16(numbers)
+    }
+}
+
+/// Of slices, arrays, vectors, and whatever else `[..]` makes a slice of.
+impl<'a, T, N> From<&'a T> for Logits<'a>
+where
+    T: Index<RangeFull, Output = [N]> + ?Sized,
+    N: Logit + 'a,
+{
     fn from(numbers: &'a T) -> Self {
-        Self::F32(numbers.as_ref())
+        N::logits(&numbers[..])
     }
 }
 

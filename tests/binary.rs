@@ -269,9 +269,9 @@ fn denominators_and_upstream_factors() {
         }
     }
     let nothing = BinaryCrossEntropy::new(2);
-    assert!(nothing.loss(&[], &[]).unwrap().loss.is_nan());
+    assert!(nothing.loss(&[0.0; 0], &[]).unwrap().loss.is_nan());
     let asked = nothing.zero_denominator(ZeroDenominator::Error);
-    assert_eq!(asked.loss(&[], &[]), Err(Error::ZeroDenominator));
+    assert_eq!(asked.loss(&[0.0; 0], &[]), Err(Error::ZeroDenominator));
 }
 
 #[test]

@@ -262,6 +262,18 @@ fn scales_and_zero_points_are_checked() {
     assert!(Logits::Bf16(&[]).is_empty() && !Logits::U8 { values: &[5], scale: 1.0, zero_point: 0 }.is_empty());
 }
 
+#[test]
+fn halves_are_taken_as_they_are() {
+    let numbers = [2.0, -1.0, 0.3, 0.1].map(bf16::from_f32);
+    let halves = numbers.map(|x| f16::from_f32(x.to_f32()));
+    let (loss, labels) = (CrossEntropy::new(2), [0usize, 1]);
+    let expected = loss.loss(Logits::Bf16(&numbers), &labels).unwrap();
+    assert_eq!(loss.loss(&numbers, &labels).unwrap(), expected);
+    assert_eq!(loss.loss(&numbers.to_vec(), &labels).unwrap(), expected);
+    assert_eq!(loss.loss(&numbers[..], &labels).unwrap(), expected);
+    assert_eq!(loss.loss(&halves, &labels).unwrap(), loss.loss(Logits::F16(&halves), &labels).unwrap());
+}
+
 /// Logits are widened some rows at a time, and the labels of these rows are taken with them: those of every type.
 #[test]
 fn labels_of_every_type_stay_with_their_rows() {
@@ -285,5 +297,6 @@ fn labels_of_every_type_stay_with_their_rows() {
         assert_eq!(losses(loss, narrow, &labels.iter().map(|&y| y.into()).collect::<Vec<u32>>()), expected);
         assert_eq!(losses(loss, narrow, &labels.iter().map(|&y| y.into()).collect::<Vec<i32>>()), expected);
         assert_eq!(losses(loss, narrow, &labels.iter().map(|&y| y.into()).collect::<Vec<i64>>()), expected);
+        assert_eq!(losses(loss, narrow, &labels.iter().map(|&y| y.into()).collect::<Vec<usize>>()), expected);
     }
 }

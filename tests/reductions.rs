@@ -368,14 +368,14 @@ fn an_empty_batch_is_a_batch() {
                     let loss = loss.reduction(reduction).zero_denominator(policy);
                     let labels: [u8; 0] = [];
                     let summaries = [
-                        loss.loss(&[], &labels),
-                        loss.row_losses(&[], &labels, &mut []),
-                        loss.gradient(&[], &labels, 1.0, &mut []),
-                        loss.gradient(&[], &labels, &[], &mut []),
+                        loss.loss(&[0.0; 0], &labels),
+                        loss.row_losses(&[0.0; 0], &labels, &mut []),
+                        loss.gradient(&[0.0; 0], &labels, 1.0, &mut []),
+                        loss.gradient(&[0.0; 0], &labels, &[], &mut []),
                         loss.gradient_in_place(&mut [], &labels, 1.0),
-                        loss.loss_from_probabilities(&[], &labels, 0.0),
-                        loss.row_losses_from_probabilities(&[], &labels, 0.0, &mut []),
-                        loss.row_stride(classes + 1).loss(&[], &labels),
+                        loss.loss_from_probabilities(&[0.0; 0], &labels, 0.0),
+                        loss.row_losses_from_probabilities(&[0.0; 0], &labels, 0.0, &mut []),
+                        loss.row_stride(classes + 1).loss(&[0.0; 0], &labels),
                     ];
                     for summary in summaries {
                         let summary = summary.unwrap();
@@ -409,6 +409,7 @@ fn labels_of_every_type_give_the_same_bits() {
             assert_eq!(results(&batch, loss, |label| label as u16), expected, "{backend}");
             assert_eq!(results(&batch, loss, |label| label as u32), expected, "{backend}");
             assert_eq!(results(&batch, loss, |label| label as i32), expected, "{backend}");
+            assert_eq!(results(&batch, loss, |label| label as usize), expected, "{backend}");
         }
     }
 }
@@ -668,5 +669,5 @@ fn the_defaults_are_those_that_are_documented() {
     let summary = loss.loss(&logits, &labels).unwrap();
     assert_eq!(summary, named.loss(&logits, &labels).unwrap());
     assert_eq!(summary.denominator, 7.0);
-    assert!(loss.loss(&[], &[0u8; 0]).unwrap().loss.is_nan());
+    assert!(loss.loss(&[0.0; 0], &[0u8; 0]).unwrap().loss.is_nan());
 }

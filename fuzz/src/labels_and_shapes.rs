@@ -19,7 +19,8 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
         1 => case.call(backend, &case.labels_as::<u16>()),
         2 => case.call(backend, &case.labels_as::<u32>()),
         3 => case.call(backend, &case.labels_as::<i32>()),
-        _ => case.call(backend, &case.labels_as::<i64>()),
+        4 => case.call(backend, &case.labels_as::<i64>()),
+        _ => case.call(backend, &case.labels_as::<usize>()),
     }
     Ok(())
 }
@@ -178,7 +179,7 @@ impl Case {
             40..80 => Some(dense.wrapping_add(3)),
             _ => None,
         };
-        let label_type = u.arbitrary::<u8>()? % 5;
+        let label_type = u.arbitrary::<u8>()? % 6;
         let samples = usize::from(u.arbitrary::<u8>()? % 20);
         let rows = near(u, samples * positions.min(7))?;
         let ignored =
@@ -638,4 +639,4 @@ macro_rules! make {
         }
     )*};
 }
-make!(u8, u16, u32, i32, i64);
+make!(u8, u16, u32, i32, i64, usize);
