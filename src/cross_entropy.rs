@@ -519,7 +519,7 @@ impl<'a> CrossEntropy<'a> {
         self.adjustment
     }
 
-    fn terms<'t>(&self, targets: Targets<'t>) -> Terms<'t>
+    pub(crate) fn terms<'t>(&self, targets: Targets<'t>) -> Terms<'t>
     where
         'a: 't,
     {

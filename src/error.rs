@@ -73,6 +73,8 @@ pub enum Argument {
     ZeroPoint = 31,
     /// The denominator that is given.
     Denominator = 32,
+    /// The slice that receives the curvature, shaped as the logits.
+    Curvature = 33,
 }
 
 impl Argument {
@@ -110,6 +112,7 @@ impl Argument {
         Self::Scale,
         Self::ZeroPoint,
         Self::Denominator,
+        Self::Curvature,
     ];
 
     /// The range of an argument that is one number, in words; empty for the others.
@@ -159,6 +162,7 @@ impl fmt::Display for Argument {
             Self::RowStride => "row stride",
             Self::Eps => "eps",
             Self::Denominator => "denominator",
+            Self::Curvature => "curvature",
             Self::Counts => "counts",
             Self::Beta => "beta",
             Self::EmptyClassWeight => "weight of empty classes",

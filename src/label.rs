@@ -31,7 +31,7 @@ impl<'a> Labels<'a> {
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         fn both<'a, L>(labels: &'a [L], at: usize, of: fn(&'a [L]) -> Labels<'a>) -> (Labels<'a>, Labels<'a>) {
-            let (first, others) = crate::parallel::split(labels, at);
+            let (first, others) = crate::slices::split(labels, at);
             (of(first), of(others))
         }
         match self {

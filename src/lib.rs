@@ -138,6 +138,7 @@ mod backend;
 mod binary;
 mod class_weights;
 mod cross_entropy;
+mod curvature;
 mod error;
 mod from_log_probabilities;
 mod from_probabilities;
@@ -152,6 +153,8 @@ mod parallel;
 mod reduction;
 mod row_partial;
 mod rows;
+#[cfg(feature = "rayon")]
+mod slices;
 mod soft_targets;
 mod weighted_row_losses;
 
@@ -159,6 +162,7 @@ pub use backend::Backend;
 pub use binary::BinaryCrossEntropy;
 pub use class_weights::{ClassWeights, EmptyClass, Normalisation, Scheme, count_labels};
 pub use cross_entropy::CrossEntropy;
+pub use curvature::Curvature;
 pub use error::{Argument, Error};
 pub use label::Label;
 pub use log_sum_exp::log_sum_exp;

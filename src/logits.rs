@@ -169,7 +169,7 @@ impl<'a> Logits<'a> {
     /// The logits before `at`, and the others.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
-        use crate::parallel::split;
+        use crate::slices::split;
         match self {
             Self::F32(values) => {
                 let (values, others) = split(values, at);

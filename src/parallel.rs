@@ -8,6 +8,7 @@ use crate::cross_entropy::{Call, CrossEntropy};
 use crate::error::Error;
 use crate::reduction::Total;
 use crate::rows::Rows;
+use crate::slices::split_mut;
 
 /// The logits from which on a call is worth splitting: 1 MB of f32.
 const LEAST: usize = 1 << 18;
@@ -97,16 +98,6 @@ impl<'a> Call<'a> {
 
 fn both<T>(of: Option<(T, T)>) -> (Option<T>, Option<T>) {
     of.map_or((None, None), |(first, second)| (Some(first), Some(second)))
-}
-
-/// The elements before `at`, and the others.
-pub(crate) fn split<T>(slice: &[T], at: usize) -> (&[T], &[T]) {
-    slice.split_at_checked(at).unwrap_or((slice, &[]))
-}
-
-/// The mutable form of [`split`].
-fn split_mut<T>(slice: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
-    if at <= slice.len() { slice.split_at_mut(at) } else { (slice, &mut []) }
 }
 
 #[cfg(test)]

@@ -258,7 +258,7 @@ impl<'a> GradientScale<'a> {
         match self {
             Self::Same(scale) => (Self::Same(scale), Self::Same(scale)),
             Self::Rows(factors) => {
-                let (factors, others) = crate::parallel::split(factors, rows);
+                let (factors, others) = crate::slices::split(factors, rows);
                 (Self::Rows(factors), Self::Rows(others))
             }
         }

@@ -84,7 +84,7 @@ impl<'a> Rows<'a> {
     /// The first rows, of whole samples, and the others.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
-        use crate::parallel::split;
+        use crate::slices::split;
         let (targets, other_targets) = match self.targets {
             Targets::Labels(labels) => {
                 let (labels, others) = labels.split_at(count);

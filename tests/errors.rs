@@ -814,6 +814,7 @@ fn every_argument_has_its_name() {
         (Argument::Scale, "scale"),
         (Argument::ZeroPoint, "zero point"),
         (Argument::Denominator, "denominator"),
+        (Argument::Curvature, "curvature"),
     ];
     for (argument, name) in names {
         assert_eq!(argument.to_string(), name);

@@ -252,6 +252,9 @@ typedef struct rwwce_binary_options {
   const double *denominator;
 } rwwce_binary_options;
 
+// Which second derivative is written.
+typedef uint32_t rwwce_curvature_kind;
+
 // How class weights follow from the number of samples n_c of each class, with n = Σ n_c and C the number of classes.
 typedef uint32_t rwwce_scheme;
 
@@ -453,6 +456,9 @@ typedef struct rwwce_row_partial {
 // The denominator that is given.
 #define RWWCE_ARGUMENT_DENOMINATOR 32
 
+// The array that receives the curvature, shaped as the logits.
+#define RWWCE_ARGUMENT_CURVATURE 33
+
 // The options.
 #define RWWCE_ARGUMENT_OPTIONS 101
 
@@ -488,6 +494,9 @@ typedef struct rwwce_row_partial {
 
 // The floats that logits stand for.
 #define RWWCE_ARGUMENT_NUMBERS 112
+
+// Which second derivative is written.
+#define RWWCE_ARGUMENT_CURVATURE_KIND 113
 
 // The mean over the weight sum; over the rows for target probabilities, with mislabel costs and for binary losses.
 #define RWWCE_REDUCTION_DEFAULT 0
@@ -560,6 +569,15 @@ typedef struct rwwce_row_partial {
 
 // `int64_t`
 #define RWWCE_LABEL_I64 5
+
+// The diagonal of the Hessian of the loss with respect to the logits of a row. With W = w[y], Σ_c w[c]·q_c of target
+// probabilities, or what label smoothing makes of them, and s_j = fp[y,j]·p_j/(1 − p_j), it is
+// W·p_i·(1 − p_i) + fp[y,i]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j).
+#define RWWCE_CURVATURE_DIAGONAL 0
+
+// 2·(|W| + Σ_j fp[y,j])·p_i·(1 − p_i), never negative: a diagonal matrix above the whole Hessian, for boosting, where
+// neither sample weight nor upstream factor is negative.
+#define RWWCE_CURVATURE_BOUND 1
 
 // `float`
 #define RWWCE_LOGIT_F32 0
@@ -822,6 +840,49 @@ rwwce_status rwwce_binary_gradient_in_place(const struct rwwce_binary_options *o
                                             size_t targets_count,
                                             struct rwwce_summary *summary,
                                             struct rwwce_error *error);
+
+// The second derivative of the loss of `rwwce_loss` with respect to each logit into `curvature`, shaped as the logits,
+// multiplied and divided as the gradient is. Options with a focal factor or z-loss are refused. The error is at most 2 ulp
+// of the sum of the magnitudes of its terms.
+//
+// Every error leaves `curvature` as it was. It must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_curvature(const struct rwwce_options *options,
+                             const void *logits,
+                             size_t logits_count,
+                             const void *labels,
+                             size_t labels_count,
+                             rwwce_label_type label_type,
+                             rwwce_curvature_kind which,
+                             float *curvature,
+                             size_t curvature_count,
+                             struct rwwce_error *error);
+
+// The second derivative of the loss of `rwwce_soft_loss`, as `rwwce_curvature` has that of labels.
+RWWCE_API
+rwwce_status rwwce_soft_curvature(const struct rwwce_options *options,
+                                  const void *logits,
+                                  size_t logits_count,
+                                  const float *targets,
+                                  size_t targets_count,
+                                  rwwce_curvature_kind which,
+                                  float *curvature,
+                                  size_t curvature_count,
+                                  struct rwwce_error *error);
+
+// The second derivative of the loss of `rwwce_binary_loss` with respect to each logit into `curvature`, `[N, L]`:
+// s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)), multiplied and divided as the gradient is.
+//
+// Every error leaves `curvature` as it was. It must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_binary_curvature(const struct rwwce_binary_options *options,
+                                    const void *logits,
+                                    size_t logits_count,
+                                    const float *targets,
+                                    size_t targets_count,
+                                    float *curvature,
+                                    size_t curvature_count,
+                                    struct rwwce_error *error);
 
 // The floats that logits of any type stand for into `numbers`, as many as there are logits: for functions whose logits are
 // `float *`. `logit_scale` and `logit_zero_point` are those of the options. A row of which memory holds a part at a time

@@ -22,6 +22,8 @@ mod losses;
 
 mod binary;
 
+mod curvature;
+
 mod logits;
 
 mod class_weights;

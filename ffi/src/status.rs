@@ -119,6 +119,8 @@ pub const RWWCE_ARGUMENT_SCALE: rwwce_argument = 30;
 pub const RWWCE_ARGUMENT_ZERO_POINT: rwwce_argument = 31;
 /// The denominator that is given.
 pub const RWWCE_ARGUMENT_DENOMINATOR: rwwce_argument = 32;
+/// The array that receives the curvature, shaped as the logits.
+pub const RWWCE_ARGUMENT_CURVATURE: rwwce_argument = 33;
 /// The options.
 pub const RWWCE_ARGUMENT_OPTIONS: rwwce_argument = 101;
 /// The type of the labels.
@@ -143,6 +145,8 @@ pub const RWWCE_ARGUMENT_PARTIAL: rwwce_argument = 110;
 pub const RWWCE_ARGUMENT_LOGIT_TYPE: rwwce_argument = 111;
 /// The floats that logits stand for.
 pub const RWWCE_ARGUMENT_NUMBERS: rwwce_argument = 112;
+/// Which second derivative is written.
+pub const RWWCE_ARGUMENT_CURVATURE_KIND: rwwce_argument = 113;
 
 /// The numbers that have a name on both sides.
 const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
@@ -178,6 +182,7 @@ const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
     (RWWCE_ARGUMENT_SCALE, Argument::Scale),
     (RWWCE_ARGUMENT_ZERO_POINT, Argument::ZeroPoint),
     (RWWCE_ARGUMENT_DENOMINATOR, Argument::Denominator),
+    (RWWCE_ARGUMENT_CURVATURE, Argument::Curvature),
 ];
 
 // They are the same on both.
@@ -423,6 +428,7 @@ impl fmt::Display for Name {
             RWWCE_ARGUMENT_PARTIAL => "partial result",
             RWWCE_ARGUMENT_LOGIT_TYPE => "logit type",
             RWWCE_ARGUMENT_NUMBERS => "numbers",
+            RWWCE_ARGUMENT_CURVATURE_KIND => "kind of curvature",
             _ => "argument",
         })
     }

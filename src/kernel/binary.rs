@@ -58,6 +58,8 @@ pub(crate) struct BinaryElements<'a> {
     pub(crate) logits: Option<Logits<'a>>,
     pub(crate) targets: &'a [f32],
     pub(crate) gradient: Option<&'a mut [f32]>,
+    /// Whether the second derivative is written there, and not the first.
+    pub(crate) curvature: bool,
     pub(crate) row_losses: Option<&'a mut [f32]>,
     pub(crate) scale: GradientScale<'a>,
 }
@@ -119,7 +121,9 @@ impl Operation for BinaryElements<'_> {
                         let factor = weight * scales[i];
                         if weight == 0.0 || factor == 0.0 { 0.0 } else { factor * share }
                     };
-                    slopes[i] = (of(false_alarms[i], sigma) - of(misses[i], miss)) as f32;
+                    let slope = of(false_alarms[i], sigma) - of(misses[i], miss);
+                    let curvature = of(misses[i] + false_alarms[i], large * small);
+                    slopes[i] = if self.curvature { curvature } else { slope } as f32;
                 }
                 copy(part_mut(gradient, at, count), &slopes);
             }

@@ -62,10 +62,9 @@ impl Operation for CostSums<'_> {
         let Self { matrix, end, exponentials, mut odds, classes, rows, blocks, terms } = self;
         let (tail, end_start) = (Tail::new(s, classes), start_of_end(matrix, classes));
         let costs = |label: usize| {
-            // What rows without a label pay does not matter, but that it is the same wherever they stand.
+            // What a row without a label pays does not matter, if it is the same wherever the row stands.
             let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
-            let of_end = start.checked_sub(end_start).and_then(|start| end.get(start..));
-            of_end.or_else(|| matrix.get(start..)).unwrap_or(&[])
+            start.checked_sub(end_start).map_or(matrix.get(start..), |start| end.get(start..)).unwrap_or(&[])
         };
         for (((first, block), terms), rows) in (0..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows)) {
             let (labels, mut sums) = (terms.label, [0.0; ROWS]);

@@ -1,0 +1,307 @@
+//! The diagonal of the Hessian of a row's loss with respect to its logits, and a bound of the whole Hessian, in f64.
+//!
+//! With W = a + Σ u, the weight of all −log p_c, and mislabel costs c_j, s_j = c_j·p_j/(1 − p_j) and t_j = s_j/(1 − p_j) the
+//! diagonal is
+//!
+//! W·p_i·(1 − p_i) + c_i·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} t_j.
+//!
+//! Of the class m with the largest logit, s and t may be beyond f64. With r_i = p_i/(1 − p_m), the probability of class i among
+//! the others, what they add to it is c_m·p_m·r_i·(r_i − (1 − p_i)), and to that of m itself c_m·p_m·(1 − p_m). The largest
+//! logit of the others is what is taken from theirs, so that r is exact however far m leads.
+//!
+//! −log(1 − p_j) is log Σ exp minus that without class j, which is convex. So the Hessian lies below (W + Σ c)·(diag p − p·pᵀ),
+//! and that below its sums of magnitudes, 2·(W + Σ c)·p_i·(1 − p_i) on the diagonal.
+
+use super::references::largest;
+use super::spread::Spread;
+use super::term_scalars::Terms;
+use super::tile::{Batch, Place, with_tile};
+use super::{double, part, part_mut};
+use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+
+/// Writes curvatures where the batch has its gradient. Everything has been validated.
+pub(crate) struct CurvatureRows<'a> {
+    pub(crate) batch: Batch<'a>,
+    pub(crate) terms: Terms<'a>,
+    /// Whether the bound is written.
+    pub(crate) bound: bool,
+}
+
+impl Driver for CurvatureRows<'_> {
+    type Output = ();
+
+    fn drive<S: Vector>(mut self, s: S) {
+        let rows = self.batch.rows;
+        with_tile::<2, _>(rows.count(), rows.classes(), |tile| {
+            for row in 0..rows.count() {
+                self.row(s, tile.numbers, tile.spare, row);
+            }
+        });
+    }
+}
+
+/// What is known of a row.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    /// W, c and Σ c.
+    weight: f64,
+    costs: &'a [f32],
+    cost_sum: f64,
+    /// What everything is multiplied by.
+    factor: f64,
+    /// m and its cost.
+    class: usize,
+    cost: f64,
+    /// The largest logit of the others, and 1/Σ exp(x_i − that) over them.
+    second: f64,
+    inverse: f64,
+    /// p_m and 1 − p_m
+    hit: f64,
+    miss: f64,
+    /// Σ s and Σ t over the classes but m.
+    odds: f64,
+    steep_odds: f64,
+}
+
+impl<'a> CurvatureRows<'a> {
+    fn row<S: Vector>(&mut self, s: S, numbers: &mut [f32], spare: &mut [f32], row: usize) {
+        let classes = self.batch.rows.classes();
+        let room = numbers.len().min(spare.len()) / VIRTUAL_LANES * VIRTUAL_LANES;
+        let pieces = || Place { first: row, rows: 1, start: 0, width: classes }.pieces(room);
+        let mut of_row = self.weigh(s, spare, row, pieces());
+        if of_row.factor == 0.0 || of_row.weight == 0.0 && of_row.costs.iter().all(|&cost| cost == 0.0) {
+            return self.fill(s, numbers, pieces(), 0.0);
+        }
+        let mut first = f32::NEG_INFINITY;
+        for place in pieces() {
+            self.batch.bring(s, place, numbers);
+            let (logit, class) = largest(s, part(numbers, 0, place.width));
+            if logit > first || place.start == 0 {
+                (first, of_row.class) = (logit, place.start + class);
+            }
+        }
+        let mut second = f32::NEG_INFINITY;
+        for place in pieces() {
+            self.bring_others(s, place, of_row.class, numbers);
+            let (logit, _) = largest(s, part(numbers, 0, place.width));
+            second = if logit > second || logit.is_nan() { logit } else { second };
+        }
+        of_row.cost = f64::from(of_row.costs.get(of_row.class).copied().unwrap_or(0.0));
+        // Where no other class has a probability, any number leaves none.
+        of_row.second = if second == f32::NEG_INFINITY { 0.0 } else { f64::from(second) };
+        let mut lanes = [0.0; VIRTUAL_LANES];
+        for place in pieces() {
+            self.bring_others(s, place, of_row.class, numbers);
+            s.run(AddOthers { logits: part(numbers, 0, place.width), second: of_row.second, lanes: &mut lanes });
+        }
+        let sum = total(lanes);
+        if first == f32::NEG_INFINITY || second == f32::INFINITY || sum.is_nan() {
+            return self.fill(s, numbers, pieces(), f32::NAN);
+        }
+        of_row.inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
+        let excluded = sum * double::exp(of_row.second - f64::from(first));
+        (of_row.hit, of_row.miss) = (1.0 / (1.0 + excluded), excluded / (1.0 + excluded));
+        if !of_row.costs.is_empty() && !self.bound {
+            let (mut odds, mut steep) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+            for place in pieces() {
+                self.bring_others(s, place, of_row.class, numbers);
+                let sums = (&mut odds, &mut steep);
+                s.run(AddOdds { logits: part(numbers, 0, place.width), start: place.start, row: of_row, sums });
+            }
+            (of_row.odds, of_row.steep_odds) = (total(odds), total(steep));
+        }
+        for place in pieces() {
+            self.bring_others(s, place, of_row.class, numbers);
+            let numbers = part_mut(numbers, 0, place.width);
+            s.run(WriteOthers { numbers: &mut *numbers, start: place.start, row: of_row, bound: self.bound });
+            if let Some(element) = of_row.class.checked_sub(place.start).and_then(|class| numbers.get_mut(class)) {
+                let factor = if self.bound { of_row.factor.abs() } else { of_row.factor };
+                *element = (factor * of_row.of_largest(self.bound)) as f32;
+            }
+            self.batch.send(s, place, numbers);
+        }
+    }
+
+    /// What a row weighs, and what it costs.
+    fn weigh<S: Vector>(&self, s: S, spare: &mut [f32], row: usize, pieces: impl Iterator<Item = Place>) -> Row<'a> {
+        let (rows, terms) = (self.batch.rows, &self.terms);
+        let (classes, label) = (rows.classes(), rows.class(row));
+        let spread = Spread::new(terms, rows).with_whole(terms, classes);
+        let mut weight = label.map_or(0.0, |label| terms.kept() * f64::from(rows.weight(label)));
+        if let Some(soft) = terms.soft {
+            for place in pieces {
+                self.batch.bring_targets(s, soft, place, spare);
+                for index in 0..place.width {
+                    weight += spread.of_class_at(Some(part(spare, 0, place.width)), index, place.start);
+                }
+            }
+        } else if terms.has_spread() {
+            weight += spread.whole;
+        }
+        let costs = match (terms.costs, label) {
+            (Some(matrix), Some(label)) => part(matrix, label * classes, classes),
+            _ => &[],
+        };
+        let cost_sum = costs.iter().map(|&cost| f64::from(cost)).sum();
+        let temperature = f64::from(self.batch.adjustment.temperature);
+        let mut factor = 0.0;
+        if rows.counts(row) && rows.sample_weight(row) != 0.0 {
+            factor = f64::from(rows.sample_weight(row)) * self.batch.scale.of_row(row) / (temperature * temperature);
+        }
+        let (second, inverse, hit, miss) = (0.0, 0.0, 0.0, 0.0);
+        let (odds, steep_odds, class, cost) = (0.0, 0.0, 0, 0.0);
+        Row { weight, costs, cost_sum, factor, class, cost, second, inverse, hit, miss, odds, steep_odds }
+    }
+
+    /// Brings logits, −∞ where the largest is.
+    fn bring_others<S: Vector>(&self, s: S, place: Place, class: usize, numbers: &mut [f32]) {
+        self.batch.bring(s, place, numbers);
+        let numbers = part_mut(numbers, 0, place.width);
+        if let Some(logit) = class.checked_sub(place.start).and_then(|class| numbers.get_mut(class)) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+
+    fn fill<S: Vector>(&mut self, s: S, numbers: &mut [f32], pieces: impl Iterator<Item = Place>, with: f32) {
+        numbers.fill(with);
+        for place in pieces {
+            self.batch.send(s, place, numbers);
+        }
+    }
+}
+
+impl Row<'_> {
+    fn of_largest(&self, bound: bool) -> f64 {
+        let Self { weight, cost, cost_sum, hit, miss, odds, steep_odds, .. } = *self;
+        if bound {
+            return 2.0 * (weight.abs() + cost_sum) * (hit * miss);
+        }
+        (weight + cost - odds) * (hit * miss) + hit * hit * steep_odds
+    }
+
+    /// r of 16 logits.
+    #[inline(always)]
+    fn shares(&self, logits: &[f32]) -> [f64; VIRTUAL_LANES] {
+        exponentials(logits, self.second).map(
+            #[inline(always)]
+            |e| e * self.inverse,
+        )
+    }
+
+    /// c of the classes from `class` on.
+    #[inline(always)]
+    fn costs_from(&self, class: usize) -> [f64; VIRTUAL_LANES] {
+        let mut costs = [0.0; VIRTUAL_LANES];
+        for (to, &cost) in costs.iter_mut().zip(self.costs.get(class..).unwrap_or(&[])) {
+            *to = f64::from(cost);
+        }
+        costs
+    }
+}
+
+/// exp(x − largest) of 16 logits at most; zeros after the last.
+#[inline(always)]
+fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
+    let mut gaps = [f64::NEG_INFINITY; VIRTUAL_LANES];
+    for (gap, &x) in gaps.iter_mut().zip(logits) {
+        *gap = f64::from(x) - largest;
+    }
+    let mut of_gaps = [0.0; VIRTUAL_LANES];
+    for i in 0..VIRTUAL_LANES {
+        of_gaps[i] = double::exp(gaps[i]);
+    }
+    of_gaps
+}
+
+/// The sum of 16 lanes, halved until one is left.
+fn total(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
+    let mut width = VIRTUAL_LANES / 2;
+    while width > 0 {
+        let (low, high) = lanes.split_at_mut(width);
+        for (a, b) in low.iter_mut().zip(high) {
+            *a += *b;
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Adds exp(x − second) of the classes but m.
+struct AddOthers<'a> {
+    logits: &'a [f32],
+    second: f64,
+    lanes: &'a mut [f64; VIRTUAL_LANES],
+}
+
+impl Operation for AddOthers<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        for logits in self.logits.chunks(VIRTUAL_LANES) {
+            let e = exponentials(logits, self.second);
+            for i in 0..VIRTUAL_LANES {
+                self.lanes[i] += e[i];
+            }
+        }
+    }
+}
+
+/// Adds s and t of the classes but m, the first of which is `start`.
+struct AddOdds<'a> {
+    logits: &'a [f32],
+    start: usize,
+    row: Row<'a>,
+    sums: (&'a mut [f64; VIRTUAL_LANES], &'a mut [f64; VIRTUAL_LANES]),
+}
+
+impl Operation for AddOdds<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { logits, start, row, sums: (odds, steep) } = self;
+        for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
+            let (r, costs) = (row.shares(logits), row.costs_from(class));
+            for i in 0..VIRTUAL_LANES {
+                let p = r[i] * row.miss;
+                let of_class = costs[i] * p / (1.0 - p);
+                odds[i] += of_class;
+                steep[i] += of_class / (1.0 - p);
+            }
+        }
+    }
+}
+
+/// Writes the elements of the classes but m over their logits.
+struct WriteOthers<'a> {
+    numbers: &'a mut [f32],
+    start: usize,
+    row: Row<'a>,
+    bound: bool,
+}
+
+impl Operation for WriteOthers<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { numbers, start, row, bound } = self;
+        let largest_cost = row.cost * row.hit;
+        let of_bound = 2.0 * (row.weight.abs() + row.cost_sum) * row.factor.abs();
+        for (class, numbers) in (start..).step_by(VIRTUAL_LANES).zip(numbers.chunks_mut(VIRTUAL_LANES)) {
+            let (r, costs) = (row.shares(numbers), row.costs_from(class));
+            let mut elements = [0.0; VIRTUAL_LANES];
+            for i in 0..VIRTUAL_LANES {
+                let p = r[i] * row.miss;
+                let q = 1.0 - p;
+                let steep = costs[i] * p / (q * q);
+                let of_costs = costs[i] * p - p * q * row.odds + p * p * (row.steep_odds - steep);
+                let of_largest = largest_cost * (r[i] * (r[i] - q));
+                let element = row.factor * (row.weight * (p * q) + of_costs + of_largest);
+                elements[i] = if bound { of_bound * (p * q) } else { element } as f32;
+            }
+            super::copy(numbers, &elements);
+        }
+    }
+}

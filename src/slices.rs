@@ -1,0 +1,11 @@
+//! Slices that are cut in two, for calls that are split.
+
+/// The elements before `at`, and the others.
+pub(crate) fn split<T>(slice: &[T], at: usize) -> (&[T], &[T]) {
+    slice.split_at_checked(at).unwrap_or((slice, &[]))
+}
+
+/// The mutable form of [`split`].
+pub(crate) fn split_mut<T>(slice: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
+    if at <= slice.len() { slice.split_at_mut(at) } else { (slice, &mut []) }
+}
