@@ -240,8 +240,8 @@ impl Operation for AddOthers<'_> {
     fn run<S: Vector>(self, _: S) {
         for logits in self.logits.chunks(VIRTUAL_LANES) {
             let e = exponentials(logits, self.second);
-            for i in 0..VIRTUAL_LANES {
-                self.lanes[i] += e[i];
+            for (lane, e) in self.lanes.iter_mut().zip(e) {
+                *lane += e;
             }
         }
     }
