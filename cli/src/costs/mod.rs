@@ -79,7 +79,7 @@ Examples:
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
+    Arg::new(name).long(name).value_name(value).help(help).allow_negative_numbers(true)
 }
 
 /// It becomes an f32, so that is where it has to be finite and above 0.

@@ -186,3 +186,65 @@ fn descent_direction(pairs: &VecDeque<Pair>, gradient: &[f64]) -> Vec<f64> {
 fn product(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cases of three overlapping classes, by a small generator of numbers.
+    fn part(cases: usize) -> Part {
+        let mut state = 7_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+        };
+        let labels: Vec<u32> = (0..cases).map(|case| (case % 3) as u32).collect();
+        let mut column = |feature: u32| -> Vec<f32> {
+            labels.iter().map(|&label| 2.0 * random() + if label == feature { 0.7 } else { 0.0 }).collect()
+        };
+        Part { columns: vec![column(0), column(1)], labels: labels.clone() }
+    }
+
+    /// What is to be least, in the words of the textbook.
+    fn objective(coefficients: &[f64], part: &Part, weights: &[f64], penalty: f64) -> f64 {
+        let cases = part.labels.len();
+        let loss = |case: usize| {
+            let logit = |row: &[f64]| {
+                row[2] + row[0] * f64::from(part.columns[0][case]) + row[1] * f64::from(part.columns[1][case])
+            };
+            let logits: Vec<f64> = coefficients.chunks_exact(3).map(logit).collect();
+            let label = part.labels[case] as usize;
+            weights[label] * (logits.iter().map(|x| x.exp()).sum::<f64>().ln() - logits[label])
+        };
+        let squares: f64 = coefficients.chunks_exact(3).map(|row| row[0].powi(2) + row[1].powi(2)).sum();
+        ((0..cases).map(loss).sum::<f64>() + penalty * squares) / cases as f64
+    }
+
+    #[test]
+    fn no_classifier_near_the_trained_one_is_better() {
+        // More cases than one block, and no multiple of the lanes of a dot product.
+        for cases in [31, 2 * BLOCK + 5] {
+            let (part, weights, penalty) = (part(cases), [1.0, 3.0, 0.5], 0.3);
+            let loss = CrossEntropy::new(3).class_weights(&[1.0, 3.0, 0.5]);
+            let loss = loss.reduction(rwwce::Reduction::Mean(rwwce::Denominator::Rows));
+            let trained = Linear::train(&loss, 3, &part, penalty).unwrap();
+            let least = objective(&trained.coefficients, &part, &weights, penalty);
+            for i in 0..9 {
+                for step in [-0.05, 0.05] {
+                    let mut near = trained.coefficients.clone();
+                    near[i] += step;
+                    assert!(objective(&near, &part, &weights, penalty) > least, "{cases} cases, coefficient {i}");
+                }
+            }
+            let gradient = |i: usize| {
+                let at = |step: f64| {
+                    let mut near = trained.coefficients.clone();
+                    near[i] += step;
+                    objective(&near, &part, &weights, penalty)
+                };
+                (at(1e-4) - at(-1e-4)) / 2e-4
+            };
+            (0..9).for_each(|i| assert!(gradient(i).abs() < 1e-4, "{cases} cases, coefficient {i}: {}", gradient(i)));
+        }
+    }
+}

@@ -147,3 +147,64 @@ fn solve(mut equations: Vec<Vec<f64>>) -> Vec<f64> {
     }
     (0..count).map(|row| equations[row][count] / equations[row][row]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The loss at p where the classes have the probabilities q, in the words of the textbook.
+    fn expected_loss(weighting: &Weighting, q: &[f64], logits: &[f64]) -> f64 {
+        let sum: f64 = logits.iter().map(|x| x.exp()).sum();
+        let p: Vec<f64> = logits.iter().map(|x| x.exp() / sum).collect();
+        let classes = q.len();
+        let of_class = |truth: usize| {
+            let mislabel = |said: usize| weighting.mislabel_costs.get(truth * classes + said).copied().unwrap_or(0.0);
+            let others = (0..classes).filter(|&said| said != truth);
+            let on_top: f64 = others.map(|said| -f64::from(mislabel(said)) * (1.0 - p[said]).ln()).sum();
+            -f64::from(weighting.class_weights[truth]) * p[truth].ln() + on_top
+        };
+        (0..classes).map(|truth| q[truth] * of_class(truth)).sum()
+    }
+
+    #[test]
+    fn what_is_taken_back_is_what_the_costs_have_put_in() {
+        let costs = vec![0.0, 4.0, 2.0, 16.0, 0.0, 1.0, 3.0, 1.0, 0.0];
+        let weightings = [
+            Weighting { class_weights: vec![1.0, 5.0, 0.25], mislabel_costs: Vec::new() },
+            Weighting { class_weights: vec![1.0, 2.0, 0.5], mislabel_costs: costs },
+        ];
+        for weighting in &weightings {
+            for q in [[0.2, 0.3, 0.5], [0.6, 0.3, 0.1], [0.05, 0.15, 0.8]] {
+                let mut row = [0.0; 3];
+                for _ in 0..5000 {
+                    let at = |class: usize, step: f64| {
+                        let mut near = row;
+                        near[class] += step;
+                        expected_loss(weighting, &q, &near)
+                    };
+                    let gradient = [0, 1, 2].map(|class| (at(class, 1e-5) - at(class, -1e-5)) / 2e-5);
+                    row.iter_mut().zip(gradient).for_each(|(x, g)| *x -= 0.1 * g);
+                }
+                let mut taken_back = row.map(|x| x as f32);
+                weighting.take_back(&mut taken_back);
+                for (found, expected) in softmax(&taken_back).iter().zip(q) {
+                    assert!((found - expected).abs() < 1e-4, "{q:?}: {taken_back:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn with_two_classes_mislabel_costs_are_weights() {
+        let weights = Weighting { class_weights: vec![21.0, 2.0], mislabel_costs: Vec::new() };
+        let costs = Weighting { class_weights: vec![1.0, 1.0], mislabel_costs: vec![0.0, 20.0, 1.0, 0.0] };
+        // Up to rows so confident that 1 − p is lost in f64.
+        for logit in [0.0_f32, 1.0, -3.0, 20.0, -60.0, 80.0] {
+            let (mut a, mut b) = ([logit, 0.0], [logit, 0.0]);
+            weights.take_back(&mut a);
+            costs.take_back(&mut b);
+            let difference = (a[0] - a[1]) - (b[0] - b[1]);
+            assert!(difference.abs() <= 1e-5 * logit.abs().max(1.0), "{logit}: {a:?}, {b:?}");
+        }
+    }
+}

@@ -70,9 +70,7 @@ fn inputs() -> [Arg; 6] {
             "Cost of saying j (column) where y (row) is true: an array [C, C], or rows",
         ),
         option("sample-weights", "FILE|1,0.5", "Factor of each row: an array [N], or a list"),
-        option("ignore-index", "I", "Leave out the rows that have this label")
-            .value_parser(value_parser!(i64))
-            .allow_hyphen_values(true),
+        option("ignore-index", "I", "Leave out the rows that have this label").value_parser(value_parser!(i64)),
     ]
 }
 
@@ -111,7 +109,7 @@ fn outputs() -> [Arg; 4] {
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
+    Arg::new(name).long(name).value_name(value).help(help).allow_negative_numbers(true)
 }
 
 impl Options {
