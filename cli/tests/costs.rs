@@ -100,7 +100,7 @@ fn cases() -> Vec<(String, String, &'static str)> {
         (state >> 40) as f64 / (1 << 24) as f64
     };
     let case = |number: usize| {
-        let ill = number % 3 == 0;
+        let ill = number.is_multiple_of(3);
         let shift = if ill { 0.6 } else { 0.0 };
         let measurements = [random() + shift, 10.0 * random() + 3.0 * shift];
         let [a, b] = measurements.map(|value| format!("{value:.3}"));

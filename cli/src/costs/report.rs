@@ -96,7 +96,7 @@ fn write_penalties(out: &mut dyn Write, trials: &Trials<'_>) -> io::Result<()> {
 
 fn cost(figures: &Figures) -> String {
     // A large total needs no digits behind the point.
-    let digits = if figures.cost < 1e5 { 1 } else { 0 };
+    let digits = if figures.cost < 1e4 { 1 } else { 0 };
     if figures.spread == 0.0 {
         format!("{:.digits$}", figures.cost)
     } else {

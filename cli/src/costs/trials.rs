@@ -93,12 +93,12 @@ impl<'a> Trials<'a> {
     pub(crate) fn make(table: &Table, costs: &'a CostMatrix, costly: usize, plan: &'a Plan<'a>) -> Result<Self> {
         let trainings = plan.trainings();
         let mut trials = Self { plan, costs, costly, tried: Vec::new() };
-        let (next, (sender, receiver)) = (AtomicUsize::new(0), mpsc::channel());
+        let (next, folds_done, (sender, receiver)) = (AtomicUsize::new(0), AtomicUsize::new(0), mpsc::channel());
         thread::scope(|scope| {
             let worker = |sender: mpsc::Sender<_>| {
                 while let Some(training) = trainings.get(next.fetch_add(1, Ordering::Relaxed)) {
                     // No receiver is left where another training has failed.
-                    if sender.send(training.run(table, costs, costly, plan)).is_err() {
+                    if sender.send(training.run(table, costs, costly, plan, &folds_done)).is_err() {
                         return;
                     }
                 }
@@ -108,7 +108,7 @@ impl<'a> Trials<'a> {
                 scope.spawn(move || worker(sender));
             }
             drop(sender);
-            for result in Progress::new(trainings.len(), receiver) {
+            for result in Progress::new(trainings.len() * FOLDS, &folds_done, receiver) {
                 trials.tried.extend(result?);
             }
             Ok::<(), String>(())
@@ -150,8 +150,10 @@ impl<'a> Trials<'a> {
 
 impl Plan<'_> {
     pub(crate) fn penalties(&self) -> Vec<f64> {
-        let mut penalties: Vec<f64> =
-            self.other_penalties.iter().map(|multiple| multiple * self.base_penalty).collect();
+        // Without digits that come from rounding.
+        let rounded = |penalty: f64| format!("{penalty:.6e}").parse().unwrap_or(penalty);
+        let others = self.other_penalties.iter().map(|multiple| rounded(multiple * self.base_penalty));
+        let mut penalties: Vec<f64> = others.collect();
         penalties.push(self.base_penalty);
         penalties.sort_by(f64::total_cmp);
         penalties
@@ -174,7 +176,14 @@ impl Plan<'_> {
 
 impl Training {
     /// Trains a classifier for every fold of the deal, and tries it on the cases of that fold.
-    fn run(&self, table: &Table, costs: &CostMatrix, costly: usize, plan: &Plan<'_>) -> Result<Vec<Tried>> {
+    fn run(
+        &self,
+        table: &Table,
+        costs: &CostMatrix,
+        costly: usize,
+        plan: &Plan<'_>,
+        folds_done: &AtomicUsize,
+    ) -> Result<Vec<Tried>> {
         let Self { way, penalty, deal: seed, .. } = *self;
         // A way that does not know costs need not be trained for each of them.
         let factors = if way.knows_costs() { &[self.factor] } else { &plan.factors[..] };
@@ -203,6 +212,7 @@ impl Training {
                 let costs = costs.scaled(costly, tried.factor);
                 add_decisions(&costs, &logits, &held_out.labels, &mut tried.confusions[1])?;
             }
+            folds_done.fetch_add(1, Ordering::Relaxed);
         }
         Ok(all_tried)
     }
@@ -221,39 +231,37 @@ fn add_decisions(costs: &CostMatrix, logits: &[f32], labels: &[u32], confusion: 
     Ok(())
 }
 
-/// The results as they come, and from time to time a line on standard error that says how many are there.
-struct Progress<T> {
+/// The results as they come, and from time to time a line on standard error that says how many folds are done.
+struct Progress<'a, T> {
     receiver: mpsc::Receiver<T>,
-    count: usize,
-    done: usize,
+    folds: usize,
+    done: &'a AtomicUsize,
     began: Instant,
     reported: Instant,
 }
 
-impl<T> Progress<T> {
-    fn new(count: usize, receiver: mpsc::Receiver<T>) -> Self {
+impl<'a, T> Progress<'a, T> {
+    fn new(folds: usize, done: &'a AtomicUsize, receiver: mpsc::Receiver<T>) -> Self {
         let now = Instant::now();
-        Self { receiver, count, done: 0, began: now, reported: now }
+        Self { receiver, folds, done, began: now, reported: now }
     }
 }
 
-impl<T> Iterator for Progress<T> {
+impl<T> Iterator for Progress<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
         loop {
             let wait = REPORTED_EVERY.saturating_sub(self.reported.elapsed());
             match self.receiver.recv_timeout(wait) {
-                Ok(result) => {
-                    self.done += 1;
-                    return Some(result);
-                }
+                Ok(result) => return Some(result),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
                     self.reported = Instant::now();
-                    let (done, count, seconds) = (self.done, self.count, self.began.elapsed().as_secs());
+                    let (done, folds) = (self.done.load(Ordering::Relaxed), self.folds);
+                    let seconds = self.began.elapsed().as_secs();
                     // Where standard error is closed, nobody waits for it.
-                    let _ = writeln!(io::stderr(), "training: {done} of {count} in {seconds} s");
+                    let _ = writeln!(io::stderr(), "training: {done} of {folds} folds in {seconds} s");
                 }
             }
         }
