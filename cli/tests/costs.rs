@@ -74,6 +74,15 @@ fn wines_with_a_matrix_of_costs() {
 }
 
 #[test]
+fn a_temperature_helps_a_classifier_that_is_held_back() {
+    let arguments = ["--penalty", "50", "--deals", "3", "--brief"];
+    let [_, held_back] = total_costs(&accepted(&costs(&arguments)), "plain loss");
+    let output = accepted(&costs(&[&arguments[..], &["--calibrate"]].concat()));
+    let [_, calibrated] = total_costs(&output, "plain loss");
+    assert!(calibrated < 0.7 * held_back, "{held_back}, {output}");
+}
+
+#[test]
 fn bad_matrices_of_costs_are_refused_in_one_line() {
     let cases: [(&[u8], &str); 6] = [
         (b"0,1\n1,0\n", "expected 3 rows and columns, or one more with names, found 2 and 2"),

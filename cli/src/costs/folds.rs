@@ -13,6 +13,21 @@ pub(crate) struct Part {
     pub(crate) labels: Vec<u32>,
 }
 
+impl Part {
+    /// The cases outside and inside of a fold.
+    pub(crate) fn split(&self, fold_of: &[usize], fold: usize) -> (Self, Self) {
+        let part = |is_inside: bool| {
+            let taken: Vec<usize> = (0..fold_of.len()).filter(|&case| (fold_of[case] == fold) == is_inside).collect();
+            let column = |column: &Vec<f32>| taken.iter().map(|&case| column[case]).collect();
+            Self {
+                columns: self.columns.iter().map(column).collect(),
+                labels: taken.iter().map(|&case| self.labels[case]).collect(),
+            }
+        };
+        (part(false), part(true))
+    }
+}
+
 /// Deals the cases out at random, each class evenly, and says which fold each case is in.
 pub(crate) fn deal(labels: &[u32], seed: u64) -> Vec<usize> {
     let mut state = seed;

@@ -4,6 +4,7 @@
 //! probable class, and for that of least expected cost. Five-fold cross-validation holds every case out once; the mistakes
 //! on held-out cases are means over random deals into folds.
 
+mod calibration;
 mod chart;
 mod cost_matrix;
 mod folds;
@@ -73,6 +74,10 @@ Examples:
                 .default_value("1"),
             option("deals", "N", "Times that the cases are dealt into folds [default: 10, or fewer for large tables]")
                 .value_parser(value_parser!(u64).range(1..=1000)),
+            Arg::new("calibrate")
+                .long("calibrate")
+                .action(ArgAction::SetTrue)
+                .help("Divide logits by a temperature from training cases that are held out in turn"),
             Arg::new("brief").long("brief").action(ArgAction::SetTrue).help("Leave out the table of other penalties"),
             option("chart", "SVG", "Draw the total cost against the cost ratio into this file").value_parser(path()),
         ])
@@ -114,6 +119,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
         base_penalty: matches.get_one("penalty").copied().unwrap_or(1.0),
         other_penalties: if large || matches.get_flag("brief") { &[] } else { &[0.1, 5.0, 15.0, 50.0] },
         deals,
+        calibrate: matches.get_flag("calibrate"),
     };
     let trials = Trials::make(&table, &costs, costly, &plan)?;
     print(|out| report::write(out, &table, costly, path("costs").is_none(), &trials))?;

@@ -33,6 +33,9 @@ pub(crate) fn write(
         "\nA classifier that was trained by costs says probabilities that are tilted by them. The tilt is taken back before it\n\
          decides for the least expected cost: costs in the loss and in the decision would count twice."
     )?;
+    if trials.plan.calibrate {
+        writeln!(out, "Logits are divided by a temperature from training cases that are held out in turn.")?;
+    }
     if trials.plan.penalties().len() > 1 {
         write_penalties(out, trials)?;
     }

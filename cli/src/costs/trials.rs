@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rwwce::CrossEntropy;
 
+use super::calibration::temperature;
 use super::cost_matrix::CostMatrix;
 use super::folds::{FOLDS, deal, split};
 use super::model::Linear;
@@ -49,6 +50,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) other_penalties: &'a [f64],
     /// The seeds are 0, 1, 2 and so on, so that every run deals the same.
     pub(crate) deals: u64,
+    /// Whether probabilities are calibrated before they decide.
+    pub(crate) calibrate: bool,
 }
 
 /// A way of training on all folds of a deal.
@@ -198,6 +201,11 @@ impl Training {
             let weighting = weighting.map_err(|error| error.to_string())?;
             let model = Linear::train(&weighting.loss(), costs.classes, &training, penalty);
             let mut logits = model.map_err(|error| error.to_string())?.logits(&held_out);
+            if plan.calibrate {
+                let temperature = temperature(&weighting.loss(), costs.classes, &training, penalty);
+                let temperature = temperature.map_err(|error| error.to_string())?;
+                logits.iter_mut().for_each(|logit| *logit /= temperature);
+            }
             if logits.iter().any(|logit| !logit.is_finite()) {
                 return Err("the logits are not finite: the values of a feature lie too far apart".into());
             }
