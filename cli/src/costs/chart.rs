@@ -37,6 +37,9 @@ pub(crate) fn write(path: &Path, trials: &Trials<'_>, costly: &str, by_matrix: b
     let of = if by_matrix { "in multiples of that in the matrix" } else { "where any other mistake costs 1" };
     let mut svg = String::new();
     draw(&mut svg, trials, &format!("cost of a missed case of {costly}, {of}"))?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     fs::write(path, svg)?;
     Ok(())
 }

@@ -22,27 +22,7 @@ pub(crate) use options::command;
 pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
     let options = Options::from(matches)?;
     let inputs = Inputs::read(&options)?;
-    let mut loss =
-        CrossEntropy::new(inputs.classes).zero_denominator(options.zero_denominator).backend(options.backend);
-    if let Some(weights) = &inputs.weights {
-        loss = loss.class_weights(weights);
-    }
-    if let Some(costs) = &inputs.mislabel_costs {
-        loss = loss.mislabel_costs(costs);
-    }
-    if let Some(weights) = &inputs.sample_weights {
-        loss = loss.sample_weights(weights);
-    }
-    if let Some(share) = options.label_smoothing {
-        loss = loss.label_smoothing(share);
-    }
-    if let Some(label) = options.ignore_index {
-        loss = loss.ignore_index(label);
-    }
-    if let Some(reduction) = options.reduction {
-        loss = loss.reduction(reduction);
-    }
-
+    let loss = loss(&inputs, &options);
     let mut losses = vec![0.0; inputs.rows];
     let (scores, labels) = (&inputs.scores, &inputs.labels);
     let summary = match options.probabilities {
@@ -63,11 +43,32 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
             .map_err(at(path))?;
     }
     let rows = options.is_by_row.then_some(&losses[..]);
-    if options.json {
-        print_json(&inputs, &options, &summary, decisions, rows)
-    } else {
-        print_text(&inputs, &options, &summary, decisions, rows)
+    let print = if options.json { print_json } else { print_text };
+    print(&inputs, &options, &summary, decisions, rows)
+}
+
+fn loss<'a>(inputs: &'a Inputs, options: &Options) -> CrossEntropy<'a> {
+    let mut loss =
+        CrossEntropy::new(inputs.classes).zero_denominator(options.zero_denominator).backend(options.backend);
+    if let Some(weights) = &inputs.weights {
+        loss = loss.class_weights(weights);
     }
+    if let Some(costs) = &inputs.mislabel_costs {
+        loss = loss.mislabel_costs(costs);
+    }
+    if let Some(weights) = &inputs.sample_weights {
+        loss = loss.sample_weights(weights);
+    }
+    if let Some(share) = options.label_smoothing {
+        loss = loss.label_smoothing(share);
+    }
+    if let Some(label) = options.ignore_index {
+        loss = loss.ignore_index(label);
+    }
+    if let Some(reduction) = options.reduction {
+        loss = loss.reduction(reduction);
+    }
+    loss
 }
 
 /// The arrays, as the library takes them.
@@ -138,7 +139,7 @@ impl Inputs {
     }
 }
 
-/// The length of an array of one axis, or of one column or row.
+/// The length of an array of one axis, or of one column.
 fn column(shape: &[usize]) -> Option<usize> {
     match *shape {
         [length] | [length, 1] => Some(length),
