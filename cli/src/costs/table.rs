@@ -72,7 +72,6 @@ impl<'a> Records<'a> {
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return Err("expected text in UTF-8, found UTF-16".into());
         }
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let delimiter = reading.delimiter.unwrap_or_else(|| find_delimiter(bytes));
         let mut records = records(bytes, delimiter, usize::MAX)?;
         let first = records.first().ok_or("expected cases, found none")?;
