@@ -436,9 +436,9 @@ def outcome_apart(program, mutant):
     return second_look(program, programs)(mutant)
 
 
-# Those of the examples start other programs, and those of the quick tests are in the program `mutants`.
+# Those of the quick tests are in the program `mutants`.
 QUICK_TESTS = set(re.findall(r"(?m)^mod (\w+);", (ROOT / "tests" / "mutants" / "main.rs").read_text()))
-ALL_TESTS = sorted({path.stem for path in (ROOT / "tests").glob("*.rs")} - {"examples"} - QUICK_TESTS | {"mutants"})
+ALL_TESTS = sorted({path.stem for path in (ROOT / "tests").glob("*.rs")} - QUICK_TESTS | {"mutants"})
 
 
 def tests_named(names):

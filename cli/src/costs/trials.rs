@@ -1,0 +1,277 @@
+//! Trains and tries every way on every deal, on every processor.
+
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rwwce::CrossEntropy;
+
+use super::calibration::temperature;
+use super::cost_matrix::CostMatrix;
+use super::folds::{FOLDS, deal, split};
+use super::model::Linear;
+use super::table::Table;
+use super::ways::Way;
+use crate::Result;
+use crate::decide::{NO_DECISION, decide};
+
+/// Time between two lines that tell how far the training is.
+const REPORTED_EVERY: Duration = Duration::from_secs(3);
+
+/// How to decide, given logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// For the class of the largest logit, as the classifier was trained.
+    MostProbable,
+    /// For the class of least expected cost, after what costs in the loss have put into the logits is taken back.
+    LeastExpectedCost,
+}
+
+impl Decision {
+    pub(crate) const BOTH: [Self; 2] = [Self::MostProbable, Self::LeastExpectedCost];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::MostProbable => "most probable class",
+            Self::LeastExpectedCost => "least expected cost",
+        }
+    }
+}
+
+/// What is to be tried. Costs have a factor by which missing the costly class is dearer.
+pub(crate) struct Plan<'a> {
+    pub(crate) base_factor: f64,
+    /// Those of the chart, the base among them.
+    pub(crate) factors: Vec<f64>,
+    pub(crate) base_penalty: f64,
+    /// As multiples of the base.
+    pub(crate) other_penalties: &'a [f64],
+    /// The seeds are 0, 1, 2 and so on, so that every run deals the same.
+    pub(crate) deals: u64,
+    /// Whether probabilities are calibrated before they decide.
+    pub(crate) calibrate: bool,
+}
+
+/// A way of training on all folds of a deal.
+struct Training {
+    way: Way,
+    factor: f64,
+    penalty: f64,
+    deal: u64,
+}
+
+/// What came of a training, with the costs of a factor.
+struct Tried {
+    way: Way,
+    factor: f64,
+    penalty: f64,
+    deal: u64,
+    /// Row = truth, column = decision, over all folds; one for each decision.
+    confusions: [Vec<u64>; 2],
+}
+
+pub(crate) struct Trials<'a> {
+    pub(crate) plan: &'a Plan<'a>,
+    costs: &'a CostMatrix,
+    costly: usize,
+    tried: Vec<Tried>,
+}
+
+/// Mistakes on held-out cases, as means over the deals.
+pub(crate) struct Figures {
+    /// Cases of the costly class that are said to be of another.
+    pub(crate) missed: f64,
+    /// Cases of another class that are said to be of the costly one.
+    pub(crate) false_alarms: f64,
+    /// Cases of another class that are said to be of a third.
+    pub(crate) others: f64,
+    pub(crate) cost: f64,
+    /// The standard deviation of the cost over the deals.
+    pub(crate) spread: f64,
+}
+
+impl<'a> Trials<'a> {
+    pub(crate) fn make(table: &Table, costs: &'a CostMatrix, costly: usize, plan: &'a Plan<'a>) -> Result<Self> {
+        let trainings = plan.trainings();
+        let mut trials = Self { plan, costs, costly, tried: Vec::new() };
+        let (next, folds_done, (sender, receiver)) = (AtomicUsize::new(0), AtomicUsize::new(0), mpsc::channel());
+        thread::scope(|scope| {
+            let worker = |sender: mpsc::Sender<_>| {
+                while let Some(training) = trainings.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // No receiver is left where another training has failed.
+                    if sender.send(training.run(table, costs, costly, plan, &folds_done)).is_err() {
+                        return;
+                    }
+                }
+            };
+            for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+                let sender = sender.clone();
+                scope.spawn(move || worker(sender));
+            }
+            drop(sender);
+            for result in Progress::new(trainings.len() * FOLDS, &folds_done, receiver) {
+                trials.tried.extend(result?);
+            }
+            Ok::<(), String>(())
+        })?;
+        Ok(trials)
+    }
+
+    pub(crate) fn figures(&self, way: Way, decision: Decision, factor: f64, penalty: f64) -> Figures {
+        let costs = self.costs.scaled(self.costly, factor);
+        let classes = costs.classes;
+        let is_wanted = |t: &&Tried| t.way == way && t.factor == factor && t.penalty == penalty;
+        // In the order of the deals, whatever the order in which threads came to their ends.
+        let mut wanted: Vec<&Tried> = self.tried.iter().filter(is_wanted).collect();
+        wanted.sort_by_key(|tried| tried.deal);
+        let confusions: Vec<&Vec<u64>> = wanted.iter().map(|tried| &tried.confusions[decision as usize]).collect();
+        let count = confusions.len() as f64;
+        let mean = |is_counted: &dyn Fn(usize, usize) -> bool| {
+            let cells = (0..classes * classes).filter(|cell| is_counted(cell / classes, cell % classes));
+            cells.map(|cell| confusions.iter().map(|confusion| confusion[cell]).sum::<u64>()).sum::<u64>() as f64
+                / count
+        };
+        let totals: Vec<f64> = confusions.iter().map(|confusion| costs.total(confusion)).collect();
+        let cost = totals.iter().sum::<f64>() / count;
+        let variance = totals.iter().map(|total| (total - cost).powi(2)).sum::<f64>() / (count - 1.0);
+        Figures {
+            missed: mean(&|truth, said| truth == self.costly && said != truth),
+            false_alarms: mean(&|truth, said| said == self.costly && said != truth),
+            others: mean(&|truth, said| truth != self.costly && said != self.costly && said != truth),
+            cost,
+            spread: if count > 1.0 { variance.sqrt() } else { 0.0 },
+        }
+    }
+
+    /// What this mistake costs in the first table.
+    pub(crate) fn cost(&self, truth: usize, said: usize) -> f64 {
+        self.costs.scaled(self.costly, self.plan.base_factor).cost(truth, said)
+    }
+}
+
+impl Plan<'_> {
+    pub(crate) fn penalties(&self) -> Vec<f64> {
+        // Without digits that come from rounding.
+        let rounded = |penalty: f64| format!("{penalty:.6e}").parse().unwrap_or(penalty);
+        let others = self.other_penalties.iter().map(|multiple| rounded(multiple * self.base_penalty));
+        let mut penalties: Vec<f64> = others.collect();
+        penalties.push(self.base_penalty);
+        penalties.sort_by(f64::total_cmp);
+        penalties
+    }
+
+    fn trainings(&self) -> Vec<Training> {
+        let mut trainings = Vec::new();
+        for penalty in self.penalties() {
+            for way in Way::ALL {
+                let is_base = |factor: &&f64| **factor == self.base_factor;
+                let all_factors = way.knows_costs() && penalty == self.base_penalty;
+                for &factor in self.factors.iter().filter(|factor| all_factors || is_base(factor)) {
+                    trainings.extend((0..self.deals).map(|deal| Training { way, factor, penalty, deal }));
+                }
+            }
+        }
+        trainings
+    }
+}
+
+impl Training {
+    /// Trains a classifier for every fold of the deal, and tries it on the cases of that fold.
+    fn run(
+        &self,
+        table: &Table,
+        costs: &CostMatrix,
+        costly: usize,
+        plan: &Plan<'_>,
+        folds_done: &AtomicUsize,
+    ) -> Result<Vec<Tried>> {
+        let Self { way, penalty, deal: seed, .. } = *self;
+        // A way that does not know costs need not be trained for each of them.
+        let factors = if way.knows_costs() { &[self.factor] } else { &plan.factors[..] };
+        let cells = vec![0; costs.classes * costs.classes];
+        let tried = |&factor| Tried { way, factor, penalty, deal: seed, confusions: [cells.clone(), cells.clone()] };
+        let mut all_tried: Vec<Tried> = factors.iter().map(tried).collect();
+
+        let fold_of = deal(&table.labels, seed);
+        for fold in 0..FOLDS {
+            let (training, held_out) = split(table, &fold_of, fold);
+            let weighting = way.weighting(&costs.scaled(costly, self.factor), &training.labels);
+            let weighting = weighting.map_err(|error| error.to_string())?;
+            let model = Linear::train(&weighting.loss(), costs.classes, &training, penalty);
+            let mut logits = model.map_err(|error| error.to_string())?.logits(&held_out);
+            if plan.calibrate {
+                let temperature = temperature(&weighting.loss(), costs.classes, &training, penalty);
+                let temperature = temperature.map_err(|error| error.to_string())?;
+                logits.iter_mut().for_each(|logit| *logit /= temperature);
+            }
+            if logits.iter().any(|logit| !logit.is_finite()) {
+                return Err("the logits are not finite: the values of a feature lie too far apart".into());
+            }
+            let argmax = CrossEntropy::new(costs.classes);
+            for tried in &mut all_tried {
+                argmax
+                    .add_confusion(&logits, &held_out.labels, &mut tried.confusions[0])
+                    .map_err(|error| error.to_string())?;
+            }
+            logits.chunks_exact_mut(costs.classes).for_each(|row| weighting.take_back(row));
+            for tried in &mut all_tried {
+                let costs = costs.scaled(costly, tried.factor);
+                add_decisions(&costs, &logits, &held_out.labels, &mut tried.confusions[1])?;
+            }
+            folds_done.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(all_tried)
+    }
+}
+
+/// Adds the decisions of least expected cost to a confusion matrix.
+fn add_decisions(costs: &CostMatrix, logits: &[f32], labels: &[u32], confusion: &mut [u64]) -> Result<()> {
+    let mut decisions = vec![0; labels.len()];
+    decide(&vec![0.0; costs.classes], &costs.as_f32(), logits, &mut decisions).map_err(|error| error.to_string())?;
+    for (&label, &decision) in labels.iter().zip(&decisions) {
+        if decision == NO_DECISION {
+            return Err("a probability is not a number: the values of a feature lie too far apart".into());
+        }
+        confusion[label as usize * costs.classes + decision as usize] += 1;
+    }
+    Ok(())
+}
+
+/// The results as they come, and from time to time a line on standard error that says how many folds are done.
+struct Progress<'a, T> {
+    receiver: mpsc::Receiver<T>,
+    folds: usize,
+    done: &'a AtomicUsize,
+    began: Instant,
+    reported: Instant,
+}
+
+impl<'a, T> Progress<'a, T> {
+    fn new(folds: usize, done: &'a AtomicUsize, receiver: mpsc::Receiver<T>) -> Self {
+        let now = Instant::now();
+        Self { receiver, folds, done, began: now, reported: now }
+    }
+}
+
+impl<T> Iterator for Progress<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        loop {
+            let wait = REPORTED_EVERY.saturating_sub(self.reported.elapsed());
+            match self.receiver.recv_timeout(wait) {
+                Ok(result) => return Some(result),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.reported = Instant::now();
+                    let (done, folds) = (self.done.load(Ordering::Relaxed), self.folds);
+                    let seconds = self.began.elapsed().as_secs();
+                    // Where standard error is closed, nobody waits for it.
+                    let _ = writeln!(io::stderr(), "training: {done} of {folds} folds in {seconds} s");
+                }
+            }
+        }
+    }
+}
