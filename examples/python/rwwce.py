@@ -109,6 +109,7 @@ class _Options(ctypes.Structure):
         ("logit_scale", c_float),
         ("logit_zero_point", c_int32),
         ("backend", c_char_p),
+        ("denominator", POINTER(c_double)),
     ]
 
 
@@ -124,6 +125,7 @@ class _BinaryOptions(ctypes.Structure):
         ("logit_scale", c_float),
         ("logit_zero_point", c_int32),
         ("backend", c_char_p),
+        ("denominator", POINTER(c_double)),
     ]
 
 
