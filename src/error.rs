@@ -71,6 +71,10 @@ pub enum Argument {
     Scale = 30,
     /// The zero point of integer logits.
     ZeroPoint = 31,
+    /// The slice that receives the decision of each row, `[N, D]`.
+    Decisions = 32,
+    /// The slice that receives the expected cost of each decision, `[N, D]`.
+    ExpectedCosts = 33,
 }
 
 impl Argument {
@@ -107,6 +111,8 @@ impl Argument {
         Self::EmptyClassWeight,
         Self::Scale,
         Self::ZeroPoint,
+        Self::Decisions,
+        Self::ExpectedCosts,
     ];
 
     /// The range of an argument that is one number, in words; empty for the others.
@@ -159,6 +165,8 @@ impl fmt::Display for Argument {
             Self::EmptyClassWeight => "weight of empty classes",
             Self::Scale => "scale",
             Self::ZeroPoint => "zero point",
+            Self::Decisions => "decisions",
+            Self::ExpectedCosts => "expected costs",
         })
     }
 }

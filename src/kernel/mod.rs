@@ -22,6 +22,7 @@
 //! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `columns` for 3 and 4, `positions` for `[N, C, D]`, `few_rows` for some rows, `long_rows` where a row does not fit a tile |
 //! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `term_sums` and `term_scalars`; its marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
+//! | decisions of least expected cost | `decide` |
 //! | one logit a label | `binary` |
 //! | given probabilities | `given` |
 //! | the weighted loss in one lane, in pairs of f32 | `one_lane`, with `pair` and `log_of_pair` |
@@ -32,6 +33,7 @@ pub(crate) mod binary;
 pub(crate) mod classes;
 pub(crate) mod columns;
 pub(crate) mod costs;
+pub(crate) mod decide;
 pub(crate) mod double;
 pub(crate) mod exp;
 pub(crate) mod few_rows;
