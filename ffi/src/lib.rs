@@ -28,6 +28,8 @@ mod class_weights;
 
 mod partials;
 
+mod decide;
+
 mod monitoring;
 
 mod queries;
