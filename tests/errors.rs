@@ -813,6 +813,8 @@ fn every_argument_has_its_name() {
         (Argument::Confusion, "confusion matrix"),
         (Argument::Scale, "scale"),
         (Argument::ZeroPoint, "zero point"),
+        (Argument::Decisions, "decisions"),
+        (Argument::ExpectedCosts, "expected costs"),
     ];
     for (argument, name) in names {
         assert_eq!(argument.to_string(), name);

@@ -59,16 +59,18 @@ impl DecisionRows<'_> {
     #[inline(always)]
     fn write<const L: usize>(&mut self, first: usize, found: &Found<L>) -> usize {
         let (mut undecided, mut costs) = (0, [f32::NAN; L]);
-        for (i, decision) in part_mut(self.decisions, first, L).iter_mut().enumerate() {
-            let (largest, total) = (found.largest[i], found.total[i]);
+        let sums = found.largest.iter().zip(&found.total);
+        let rows = sums.zip(found.class.iter().zip(&found.least));
+        let out = part_mut(self.decisions, first, L).iter_mut().zip(&mut costs);
+        for (((&largest, &total), (&class, &least)), (decision, cost)) in rows.zip(out) {
             let is_certain = largest == f64::INFINITY && total == 1.0;
             if total.is_nan() || !(self.given || largest.is_finite() || is_certain) {
                 *decision = NO_DECISION;
                 undecided += 1;
                 continue;
             }
-            *decision = found.class[i] as u32;
-            costs[i] = (found.least[i] / if self.given { 1.0 } else { total }) as f32;
+            *decision = class as u32;
+            *cost = (least / if self.given { 1.0 } else { total }) as f32;
         }
         if let Some(out) = self.expected_costs.as_deref_mut() {
             copy(part_mut(out, first, L), &costs);
