@@ -1,95 +1,16 @@
 //! Decisions of least expected cost: no other class costs less, on every backend, in every layout, with the same bits.
 
 mod common;
+#[path = "common/costs.rs"]
+mod costs;
 
-use common::{REGIMES, Rng, available, backends, bits, error_in_ulps, ulp};
+use common::{REGIMES, Rng, available, backends, bits, error_in_ulps};
+use costs::{Costs, softmax};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use rwwce::{CrossEntropy, Logits, NO_DECISION};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
-
-/// Expected costs that differ by more are told apart.
-const ULPS: f64 = 4.0;
-
-/// softmax(x) in f64; nothing where there is none.
-fn softmax(row: &[f32]) -> Option<Vec<f64>> {
-    let largest = row.iter().fold(f32::NEG_INFINITY, |most, &x| most.max(x));
-    let infinite = row.iter().filter(|&&x| x == INF).count();
-    if row.iter().any(|x| x.is_nan()) || largest == f32::NEG_INFINITY || infinite > 1 {
-        return None;
-    }
-    if infinite == 1 {
-        return Some(row.iter().map(|&x| f64::from(u8::from(x == INF))).collect());
-    }
-    let e: Vec<f64> = row.iter().map(|&x| (f64::from(x) - f64::from(largest)).exp()).collect();
-    let total: f64 = e.iter().sum();
-    Some(e.iter().map(|e| e / total).collect())
-}
-
-/// Miss costs and mislabel costs, either of which may be absent.
-#[derive(Clone, Debug, Default)]
-struct Costs {
-    miss: Option<Vec<f32>>,
-    mislabel: Option<Vec<f32>>,
-}
-
-impl Costs {
-    fn of<'a>(&'a self, mut loss: CrossEntropy<'a>) -> CrossEntropy<'a> {
-        if let Some(miss) = &self.miss {
-            loss = loss.class_weights(miss);
-        }
-        if let Some(mislabel) = &self.mislabel {
-            loss = loss.mislabel_costs(mislabel);
-        }
-        loss
-    }
-
-    /// What it costs to say `named` where `truth` is true.
-    fn cost(&self, truth: usize, named: usize, classes: usize) -> f64 {
-        if truth == named {
-            return 0.0;
-        }
-        let miss = self.miss.as_ref().map_or(1.0, |miss| f64::from(miss[truth]));
-        miss + self.mislabel.as_ref().map_or(0.0, |mislabel| f64::from(mislabel[truth * classes + named]))
-    }
-
-    /// Σ_y p_y·cost\[y, j\]
-    fn expected(&self, p: &[f64], named: usize) -> f64 {
-        (0..p.len()).map(|truth| p[truth] * self.cost(truth, named, p.len())).sum()
-    }
-
-    /// The classes that may cost least: without mislabel costs those that would cost most if they were missed.
-    fn candidates(&self, p: &[f64]) -> Vec<usize> {
-        let mut classes: Vec<usize> = (0..p.len()).collect();
-        if self.mislabel.is_none() && p.len() > 300 {
-            let missed = |class: usize| p[class] * self.miss.as_ref().map_or(1.0, |miss| f64::from(miss[class]));
-            classes.sort_by(|&a, &b| missed(b).total_cmp(&missed(a)));
-            classes.truncate(3);
-        }
-        classes
-    }
-
-    /// What is wrong with a decision and its expected cost.
-    fn check(&self, p: Option<&[f64]>, decision: u32, cost: f32) -> Result<(), String> {
-        let Some(p) = p else {
-            let is_none = decision == NO_DECISION && cost.is_nan();
-            return if is_none { Ok(()) } else { Err(format!("{decision} at {cost} without probabilities")) };
-        };
-        if decision as usize >= p.len() {
-            return Err(format!("class {decision}"));
-        }
-        let of_decision = self.expected(p, decision as usize);
-        for class in self.candidates(p) {
-            let other = self.expected(p, class);
-            if of_decision - other > ULPS * ulp(other) {
-                return Err(format!("{decision} costs {of_decision:e}, {class} costs {other:e}"));
-            }
-        }
-        let error = error_in_ulps(cost, of_decision);
-        if error > 1.0 { Err(format!("cost {cost:e} instead of {of_decision:e}: {error} ulp")) } else { Ok(()) }
-    }
-}
 
 /// Logits of a shape, with costs.
 #[derive(Clone, Debug)]
@@ -185,19 +106,17 @@ fn cost(kind: usize, rng: &mut Rng) -> f32 {
     }
 }
 
-impl Costs {
-    fn random(classes: usize, rng: &mut Rng) -> Self {
-        let (miss, mislabel) = (rng.below(4), rng.below(4));
-        let mut costs = Self::default();
-        if rng.below(3) > 0 {
-            costs.miss = Some((0..classes).map(|_| cost(miss, rng)).collect());
-        }
-        if rng.below(2) > 0 {
-            let of_cell = |cell| if cell % (classes + 1) == 0 { 0.0 } else { cost(mislabel, rng) };
-            costs.mislabel = Some((0..classes * classes).map(of_cell).collect());
-        }
-        costs
+fn random_costs(classes: usize, rng: &mut Rng) -> Costs {
+    let (miss, mislabel) = (rng.below(4), rng.below(4));
+    let mut costs = Costs::default();
+    if rng.below(3) > 0 {
+        costs.miss = Some((0..classes).map(|_| cost(miss, rng)).collect());
     }
+    if rng.below(2) > 0 {
+        let of_cell = |cell| if cell % (classes + 1) == 0 { 0.0 } else { cost(mislabel, rng) };
+        costs.mislabel = Some((0..classes * classes).map(of_cell).collect());
+    }
+    costs
 }
 
 /// Logits of every regime, now and then with a NaN, an infinity, or an exact tie.
@@ -229,7 +148,7 @@ impl Arbitrary for Case {
         Self {
             shape,
             logits: logits(shape, &mut rng),
-            costs: Costs::random(classes, &mut rng),
+            costs: random_costs(classes, &mut rng),
             temperature: if is_adjusted { rng.between(0.5, 3.0) } else { 1.0 },
             bias: is_adjusted.then(|| (0..classes).map(|_| rng.between(-3.0, 3.0)).collect()),
         }
@@ -294,7 +213,7 @@ fn every_number_of_classes() {
     for classes in (1..=40).chain(long.iter().copied()) {
         for samples in [1, 8, 11] {
             let shape = [classes, 1, if classes > 2000 { samples.min(9) } else { samples }, 0];
-            let mut costs = Costs::random(classes.min(1000), &mut rng);
+            let mut costs = random_costs(classes.min(1000), &mut rng);
             if classes > 1000 {
                 costs = Costs { miss: Some((0..classes).map(|_| cost(3, &mut rng)).collect()), mislabel: None };
             }
