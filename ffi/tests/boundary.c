@@ -387,8 +387,8 @@ static void bad_shapes(void) {
   TRY(class_weights, COUNT(COUNTS) = 0, NO_CLASSES);
   TRY(class_weights, COUNT(COUNTS) = 3, LENGTH(CLASS_WEIGHTS, 3, C));
   TRY(decide, o->classes = 0, NO_CLASSES);
-  TRY(decide, o->classes = C + 1, LENGTH(LOGITS, N * (C + 1) * D, ELEMENTS));
-  TRY(decide_from_probabilities, COUNT(PROBABILITIES) = 0, LENGTH(DECISIONS, 0, ROWS));
+  TRY(decide, o->classes = C + 1, LENGTH(LOGITS, (C + 1) * D, ELEMENTS));
+  TRY(decide_from_probabilities, COUNT(DECISIONS) = 0, LENGTH(DECISIONS, ROWS, 0));
   TRY(decision_cost, COUNT(MISS_COSTS) = 0, NO_CLASSES);
   TRY(decision_cost, COUNT(MISS_COSTS) = 3, LENGTH(CONFUSION, 9, 16));
   TRY(row_partial_gradient, COUNT(LOGITS) = 20, LENGTH(GRADIENT, 20, ELEMENTS));
@@ -530,7 +530,8 @@ static void empty_batches(void) {
   size_t undecided = 9;
   CHECK(rwwce_decide(&options, NULL, 0, NULL, 0, NULL, 0, &undecided, &error) == RWWCE_OK);
   CHECK(undecided == 0);
-  CHECK(rwwce_decide_from_probabilities(&options, NULL, 0, NULL, 0, NULL, 0, NULL, NULL) == RWWCE_OK);
+  CHECK(rwwce_decide_from_probabilities(&options, NULL, 0, NULL, 0, NULL, 0, NULL, NULL) ==
+        RWWCE_OK);
   CHECK(rwwce_weighted_row_losses(C, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL) == RWWCE_OK);
   CHECK(rwwce_widen(NULL, 0, RWWCE_LOGIT_I8, 1.0f, 0, NULL, 0, NULL) == RWWCE_OK);
   CHECK(rwwce_binary_loss(&binary, NULL, 0, NULL, 0, NULL, 0, &summary, NULL) == RWWCE_OK);
