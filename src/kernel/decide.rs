@@ -141,7 +141,7 @@ impl<const L: usize> Groups<'_, '_, L> {
     }
 
     /// Brings some logits, each row into a lane.
-    #[inline(always)]
+    #[inline(never)]
     fn bring<S: Vector>(&mut self, s: S, place: Place) {
         let (batch, Place { first, start, width, .. }) = (&self.of.batch, place);
         let dense = batch.as_tile();
@@ -149,12 +149,7 @@ impl<const L: usize> Groups<'_, '_, L> {
             batch.bring(s, place, self.numbers);
         }
         let (at, stride) = dense.map_or((0, width), |_| (first * batch.rows.classes() + start, batch.rows.classes()));
-        let numbers = dense.unwrap_or(self.numbers);
-        for lane in 0..L {
-            for (to, &x) in self.e.iter_mut().zip(part(numbers, at + lane * stride, width)) {
-                to[lane] = f64::from(x);
-            }
-        }
+        spread(dense.unwrap_or(self.numbers).get(at..).unwrap_or(&[]), stride, width, self.e);
     }
 
     /// Adds what it costs to name some classes where those of a place are true.
@@ -174,6 +169,16 @@ impl<const L: usize> Groups<'_, '_, L> {
             if let Some((sums, right)) = self.sums.get_mut(own).zip(right) {
                 *sums = right;
             }
+        }
+    }
+}
+
+/// So many numbers of each row into its lane.
+#[inline(never)]
+fn spread<const L: usize>(numbers: &[f32], stride: usize, width: usize, to: &mut [[f64; L]]) {
+    for lane in 0..L {
+        for (to, &x) in to.iter_mut().zip(part(numbers, lane * stride, width)) {
+            to[lane] = f64::from(x);
         }
     }
 }
