@@ -1,5 +1,7 @@
 //! What decisions cost in f64, written as the textbook has it.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use crate::common::{error_in_ulps, ulp};
 use rwwce::{CrossEntropy, NO_DECISION};
 
@@ -49,7 +51,7 @@ impl Costs {
     }
 
     /// Σ_y p_y·cost\[y, j\]
-    fn expected(&self, p: &[f64], named: usize) -> f64 {
+    pub(crate) fn expected(&self, p: &[f64], named: usize) -> f64 {
         (0..p.len()).map(|truth| p[truth] * self.cost(truth, named, p.len())).sum()
     }
 
