@@ -71,10 +71,14 @@ pub enum Argument {
     Scale = 30,
     /// The zero point of integer logits.
     ZeroPoint = 31,
+    /// The slice that receives the decision of each row, `[N, D]`.
+    Decisions = 32,
+    /// The slice that receives the expected cost of each decision, `[N, D]`.
+    ExpectedCosts = 33,
     /// The denominator that is given.
-    Denominator = 32,
+    Denominator = 34,
     /// The slice that receives the curvature, shaped as the logits.
-    Curvature = 33,
+    Curvature = 35,
 }
 
 impl Argument {
@@ -111,6 +115,8 @@ impl Argument {
         Self::EmptyClassWeight,
         Self::Scale,
         Self::ZeroPoint,
+        Self::Decisions,
+        Self::ExpectedCosts,
         Self::Denominator,
         Self::Curvature,
     ];
@@ -168,6 +174,8 @@ impl fmt::Display for Argument {
             Self::EmptyClassWeight => "weight of empty classes",
             Self::Scale => "scale",
             Self::ZeroPoint => "zero point",
+            Self::Decisions => "decisions",
+            Self::ExpectedCosts => "expected costs",
         })
     }
 }

@@ -27,6 +27,7 @@
 //! - [`weighted_row_losses`]: the weighted loss of each row alone, for programs that have to be small.
 //! - [`BinaryCrossEntropy`]: one logit a label, with the costs of misses and of false alarms.
 //! - [`Total`] and [`RowPartial`]: batches, and classes, that are computed apart and merged.
+//! - [`CrossEntropy::decide`]: the class of least expected cost of each row, from logits or probabilities.
 //! - [`ClassSums`], [`CrossEntropy::add_confusion`] and [`decision_cost`]: what to watch while a model is in use.
 //! - [`ClassWeights`] and [`count_labels`]: class weights from the labels of a data set.
 //! - [`log_sum_exp()`]: of one row.
@@ -139,6 +140,7 @@ mod binary;
 mod class_weights;
 mod cross_entropy;
 mod curvature;
+mod decide;
 mod error;
 mod from_log_probabilities;
 mod from_probabilities;
@@ -164,6 +166,7 @@ pub use class_weights::{ClassWeights, EmptyClass, Normalisation, Scheme, count_l
 pub use cross_entropy::CrossEntropy;
 pub use curvature::Curvature;
 pub use error::{Argument, Error};
+pub use kernel::decide::NO_DECISION;
 pub use label::Label;
 pub use log_sum_exp::log_sum_exp;
 pub use logits::{Logit, Logits};

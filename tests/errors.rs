@@ -813,6 +813,8 @@ fn every_argument_has_its_name() {
         (Argument::Confusion, "confusion matrix"),
         (Argument::Scale, "scale"),
         (Argument::ZeroPoint, "zero point"),
+        (Argument::Decisions, "decisions"),
+        (Argument::ExpectedCosts, "expected costs"),
         (Argument::Denominator, "denominator"),
         (Argument::Curvature, "curvature"),
     ];

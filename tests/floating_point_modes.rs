@@ -7,11 +7,14 @@
 #![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
 mod common;
+#[path = "common/costs.rs"]
+mod costs;
 #[path = "common/textbook.rs"]
 #[allow(dead_code, reason = "the fuzz targets use the rest")]
 mod textbook;
 
 use common::{REGIMES, Regime, Rng, backends, bits, class_of, is_slow, pattern, raw_bits, ulp};
+use costs::{Costs, softmax};
 use rwwce::{
     Backend, BinaryCrossEntropy, ClassWeights, CrossEntropy, Error, Logits, Normalisation, Reduction, RowPartial,
     Scheme, ZeroDenominator, weighted_row_losses,
@@ -464,6 +467,22 @@ impl Batch {
             }
         }
         jobs.push(Job::new("log-probabilities", Logs, run, expected));
+
+        let deciding = if self.costs.is_empty() { plain } else { plain.mislabel_costs(&self.costs) };
+        let run = move |backend| {
+            let (mut decisions, mut costs) = (vec![7; self.rows], vec![7.0; self.rows]);
+            deciding.class_weights(&self.weights).backend(backend).decide(&self.x, &mut decisions, Some(&mut costs))?;
+            Ok(costs)
+        };
+        let mislabel = (!self.costs.is_empty()).then(|| self.costs.clone());
+        let costs = Costs { miss: Some(self.weights.clone()), mislabel };
+        let of_row = |row: usize| {
+            let p = softmax(&self.row(&self.x, row));
+            let least =
+                p.map(|p| (0..self.classes).map(|class| costs.expected(&p, class)).fold(f64::INFINITY, f64::min));
+            Some(least.map_or(Sum::NAN, Sum::of))
+        };
+        jobs.push(Job::new("expected costs", Logs, run, (0..self.rows).map(of_row).collect()));
 
         if !self.across {
             let cut = self.classes / 2;

@@ -261,6 +261,34 @@ fn probabilities_are_read_and_their_losses_written_exactly() {
 }
 
 #[test]
+fn decisions_read_and_write_exactly_their_slices_wherever_they_lie() {
+    for backend in backends() {
+        let mut rng = Rng(25);
+        for &classes in LENGTHS {
+            let count = 1 + classes % 11;
+            let (logits, _) = rows(classes, count, &mut rng);
+            let costs: Vec<f32> = (0..classes).map(|_| rng.between(0.5, 2.0)).collect();
+            let call = |place: usize| {
+                let guard = INPUT_GUARDS[place % 3];
+                let (input, costs) = (Guarded::new(&logits, place, guard), Guarded::new(&costs, place / 2, guard));
+                let mut expected = Guarded::output(count, (5 * place + 3) % PLACES);
+                let mut decisions = vec![7; count + 2];
+                let loss = CrossEntropy::new(classes).class_weights(costs.get()).backend(backend);
+                loss.decide(input.get(), &mut decisions[1..=count], Some(expected.get_mut())).unwrap();
+                assert!(input.is_intact() && costs.is_intact() && expected.is_intact(), "{backend}, C = {classes}");
+                assert_eq!((decisions[0], decisions[count + 1]), (7, 7), "{backend}, C = {classes}");
+                assert!(expected.get().iter().all(|cost| !cost.is_nan()), "{backend}, C = {classes}");
+                (decisions, raw_bits(expected.get()))
+            };
+            let first = call(0);
+            for place in 1..PLACES {
+                assert_eq!(call(place), first, "{backend}, C = {classes}, place {place}");
+            }
+        }
+    }
+}
+
+#[test]
 fn log_sum_exp_reads_exactly_its_row_wherever_it_lies() {
     for backend in backends() {
         let mut rng = Rng(24);

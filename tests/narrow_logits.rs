@@ -96,6 +96,11 @@ impl Batch {
         gradient.fill(7.0);
         adjusted.log_probabilities(logits, &mut gradient).unwrap();
         all.push(("log-probabilities", bits(&gradient)));
+        let (mut decisions, mut costs) = (vec![7; self.labels.len()], vec![7.0; self.labels.len()]);
+        let deciding = if self.costs.is_empty() { adjusted } else { adjusted.mislabel_costs(&self.costs) };
+        deciding.decide(logits, &mut decisions, Some(&mut costs)).unwrap();
+        decisions.extend(bits(&costs));
+        all.push(("decisions", decisions));
         if self.classes < 300 {
             let mut confusion = vec![0; self.classes * self.classes];
             let undecided = by_label.add_confusion(logits, &self.labels, &mut confusion).unwrap();
@@ -239,6 +244,7 @@ fn scales_and_zero_points_are_checked() {
         assert_eq!(loss.log_probabilities(logits, &mut out).unwrap_err(), error);
         assert_eq!(loss.log_sum_exps(logits, &mut out[..2]).unwrap_err(), error);
         assert_eq!(loss.add_confusion(logits, &[0u8, 1], &mut [0; 4]).unwrap_err(), error);
+        assert_eq!(loss.decide(logits, &mut [0; 2], Some(&mut out[..2])).unwrap_err(), error);
         assert_eq!(BinaryCrossEntropy::new(1).loss(logits, &[0.5; 4]).unwrap_err(), error);
         assert_eq!(BinaryCrossEntropy::new(1).gradient(logits, &[0.5; 4], 1.0, &mut out).unwrap_err(), error);
         assert_eq!(RowPartial::new(logits, None).unwrap_err(), error);

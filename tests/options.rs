@@ -46,6 +46,20 @@ fn refused_logs(loss: CrossEntropy<'_>, expected: Error) {
     assert_eq!((logs, sums), ([7.0; 6], [7.0; 2]));
 }
 
+fn refused_decisions(loss: CrossEntropy<'_>, expected: Error) {
+    let (mut decisions, mut costs) = ([7; 2], [7.0; 2]);
+    assert_eq!(loss.decide(&LOGITS, &mut decisions, Some(&mut costs)), Err(expected));
+    assert_eq!(loss.decide(&LOGITS, &mut decisions, None), Err(expected));
+    assert_eq!((decisions, costs), ([7; 2], [7.0; 2]));
+}
+
+fn refused_decisions_from_probabilities(loss: CrossEntropy<'_>, expected: Error) {
+    let (mut decisions, mut costs) = ([7; 2], [7.0; 2]);
+    assert_eq!(loss.decide_from_probabilities(&LOGITS, &mut decisions, Some(&mut costs)), Err(expected));
+    assert_eq!(loss.decide_from_probabilities(&LOGITS, &mut decisions, None), Err(expected));
+    assert_eq!((decisions, costs), ([7; 2], [7.0; 2]));
+}
+
 #[test]
 fn numbers_out_of_range_are_refused() {
     let loss = CrossEntropy::new(3);
@@ -66,15 +80,24 @@ fn numbers_out_of_range_are_refused() {
         let expected = range(Argument::Temperature, "a finite number above 0");
         refused(loss.temperature(bad), expected);
         refused_logs(loss.temperature(bad), expected);
+        refused_decisions(loss.temperature(bad), expected);
     }
     refused(loss.positions(0), range(Argument::Positions, "at least 1"));
     refused_logs(loss.positions(0), range(Argument::Positions, "at least 1"));
+    refused_decisions(loss.positions(0), range(Argument::Positions, "at least 1"));
     let stride = range(Argument::RowStride, "at least the number of classes times that of positions");
     refused(loss.positions(2).row_stride(5), stride);
     // A whole number of samples.
     refused(loss.positions(4), Error::Length { argument: Argument::Labels, expected: 0, found: 2 });
     let overflow = Error::SizeOverflow { rows: usize::MAX, row_stride: 3 };
     refused(loss.positions(usize::MAX), overflow);
+    refused_decisions(loss.positions(usize::MAX), overflow);
+    // A decision is a u32.
+    #[cfg(target_pointer_width = "64")]
+    for classes in [1 << 32, (1 << 40) + 1] {
+        let too_many = Error::SizeOverflow { rows: 0, row_stride: classes };
+        assert_eq!(CrossEntropy::new(classes).decide(&[0.0; 0], &mut [], None), Err(too_many));
+    }
 }
 
 #[test]
@@ -90,16 +113,67 @@ fn arrays_that_do_not_fit_are_refused() {
     refused(bad, Error::NotFinite { argument, index: 0 });
     refused_soft(bad, &SOFT, Error::NotFinite { argument, index: 0 });
     refused_from_probabilities(bad, Error::NotFinite { argument, index: 0 });
+    refused_decisions(bad, Error::NotFinite { argument, index: 0 });
     refused_soft(loss, &SOFT[..5], length(Argument::Targets, 6, 5));
     refused_soft(loss, &[0.0, 1.0, 0.0, 0.0, INF, 0.0], Error::NotFinite { argument: Argument::Targets, index: 4 });
     refused_soft(CrossEntropy::new(4), &SOFT, length(Argument::Logits, 4, 6));
     refused_logs(CrossEntropy::new(4), length(Argument::Logits, 4, 6));
     refused_logs(CrossEntropy::new(0), Error::NoClasses);
+    refused_decisions(loss.class_bias(&[0.0, NAN, 0.0]), Error::NotFinite { argument: Argument::ClassBias, index: 1 });
+    refused_decisions(CrossEntropy::new(4), length(Argument::Logits, 4, 6));
+    refused_decisions(CrossEntropy::new(0), Error::NoClasses);
+    refused_decisions_from_probabilities(CrossEntropy::new(4), length(Argument::Probabilities, 4, 6));
+    refused_decisions_from_probabilities(CrossEntropy::new(0), Error::NoClasses);
     let (mut short, mut sums) = ([7.0; 5], [7.0; 1]);
     let (wanted, found) = (length(Argument::LogProbabilities, 6, 5), length(Argument::LogSumExps, 2, 1));
     assert_eq!(loss.log_probabilities(&LOGITS, &mut short), Err(wanted));
     assert_eq!(loss.log_sum_exps(&LOGITS, &mut sums), Err(found));
     assert_eq!((short, sums), ([7.0; 5], [7.0; 1]));
+    for (decisions, costs, expected) in [
+        (1, 2, length(Argument::Decisions, 2, 1)),
+        (3, 2, length(Argument::Decisions, 2, 3)),
+        (2, 1, length(Argument::ExpectedCosts, 2, 1)),
+        (2, 3, length(Argument::ExpectedCosts, 2, 3)),
+    ] {
+        let (mut decisions, mut costs) = (vec![7; decisions], vec![7.0; costs]);
+        assert_eq!(loss.decide(&LOGITS, &mut decisions, Some(&mut costs)), Err(expected));
+        assert_eq!(loss.decide_from_probabilities(&LOGITS, &mut decisions, Some(&mut costs)), Err(expected));
+        assert!(decisions.iter().all(|&class| class == 7) && costs.iter().all(|&cost| cost == 7.0));
+    }
+}
+
+/// Class weights are costs there, with mislabel costs or without.
+#[test]
+fn decisions_refuse_costs_that_are_none() {
+    let loss = CrossEntropy::new(3);
+    let costs = |at: usize, cost: f32| {
+        let mut costs = [0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0];
+        costs[at] = cost;
+        costs
+    };
+    for bad in [-1.0, -1e-40, NAN, INF, -INF] {
+        let of = |argument, index| {
+            if bad.is_finite() { Error::Negative { argument, index } } else { Error::NotFinite { argument, index } }
+        };
+        let (weights, matrix, good) = ([1.0, bad, bad], costs(5, bad), costs(0, 0.0));
+        for (loss, expected) in [
+            (loss.class_weights(&weights), of(Argument::ClassWeights, 1)),
+            (loss.class_weights(&weights).mislabel_costs(&good), of(Argument::ClassWeights, 1)),
+            (loss.mislabel_costs(&matrix), of(Argument::MislabelCosts, 5)),
+        ] {
+            refused_decisions(loss, expected);
+            refused_decisions_from_probabilities(loss, expected);
+        }
+    }
+    let length = |argument, expected, found| Error::Length { argument, expected, found };
+    for (loss, expected) in [
+        (loss.class_weights(&[1.0; 2]), length(Argument::ClassWeights, 3, 2)),
+        (loss.mislabel_costs(&[0.0; 8]), length(Argument::MislabelCosts, 9, 8)),
+        (loss.mislabel_costs(&costs(8, 0.5)), Error::CostOfTruth { class: 2 }),
+    ] {
+        refused_decisions(loss, expected);
+        refused_decisions_from_probabilities(loss, expected);
+    }
 }
 
 #[test]
@@ -122,6 +196,7 @@ fn options_that_mean_nothing_together_are_refused() {
         (loss.class_bias(&[1.0; 3]), Argument::ClassBias),
     ] {
         refused_from_probabilities(loss, incompatible(option, Argument::Probabilities));
+        refused_decisions_from_probabilities(loss, incompatible(option, Argument::Probabilities));
     }
 }
 

@@ -37,6 +37,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "class_weights",
     "cross_entropy",
+    "decide",
     "force_backend",
     "log_softmax",
     "log_sum_exp",
@@ -158,6 +159,8 @@ _NLL = ("rwwce_loss_from_log_probabilities", "rwwce_gradient_from_log_probabilit
 
 _ARRAY, _LABELS = (c_void_p, c_size_t), (c_void_p, c_size_t, c_uint32)
 _OUT = (POINTER(_Summary), POINTER(_Error))
+# Decisions, their expected costs, and the number of rows without a decision.
+_DECISIONS = (POINTER(_Options), *_ARRAY, *_ARRAY, *_ARRAY, POINTER(c_size_t), POINTER(_Error))
 # Parameters after the options; each function returns a status.
 _FUNCTIONS = {
     "rwwce_loss": (POINTER(_Options), *_ARRAY, *_LABELS, *_ARRAY, *_OUT),
@@ -167,6 +170,8 @@ _FUNCTIONS = {
     "rwwce_loss_from_log_probabilities": (POINTER(_Options), *_ARRAY, *_LABELS, *_ARRAY, *_OUT),
     "rwwce_gradient_from_log_probabilities": (POINTER(_Options), *_LABELS, *_ARRAY, POINTER(_Error)),
     "rwwce_log_probabilities": (POINTER(_Options), *_ARRAY, *_ARRAY, POINTER(_Error)),
+    "rwwce_decide": _DECISIONS,
+    "rwwce_decide_from_probabilities": _DECISIONS,
     "rwwce_log_sum_exps": (POINTER(_Options), *_ARRAY, *_ARRAY, POINTER(_Error)),
     "rwwce_binary_loss": (POINTER(_BinaryOptions), *_ARRAY, *_ARRAY, *_ARRAY, *_OUT),
     "rwwce_binary_gradient": (POINTER(_BinaryOptions), *_ARRAY, *_ARRAY, *_ARRAY, *_OUT),
@@ -594,6 +599,14 @@ def _class_weights(name, array):
     return array
 
 
+def _mislabel_costs(array):
+    """What it costs to say j (column) where y (row) is true."""
+    array = _weights("mislabel_costs", array)
+    if array is not None and (array.ndim != 2 or array.shape[0] != array.shape[1]):
+        raise ValueError(f"mislabel_costs: expected a square matrix, found shape {array.shape}")
+    return array
+
+
 def _is_soft(target):
     """Targets of a floating type are probabilities, as in PyTorch; never guessed from a shape."""
     if _is_tensor(target):
@@ -637,10 +650,8 @@ def real_world_weight_cross_entropy(
     (row) is true; both are at least 0, and the diagonal is 0. Shapes of `input` and `target` as in `cross_entropy`, with class
     indices; "mean" divides by the number of rows that count.
     """
-    costs = _weights("mislabel_costs", mislabel_costs)
-    if costs.ndim != 2 or costs.shape[0] != costs.shape[1]:
-        raise ValueError(f"mislabel_costs: expected a square matrix, found shape {costs.shape}")
-    options = {"class_weights": _class_weights("miss_costs", miss_costs), "mislabel_costs": costs}
+    costs = {"mislabel_costs": _mislabel_costs(mislabel_costs)}
+    options = {"class_weights": _class_weights("miss_costs", miss_costs), **costs}
     options |= {"ignore_index": ignore_index, "has_ignore_index": 1}
     logits = _logits(input, scale, zero_point)
     return _run(input, target, _Labelled(logits, target, reduction, _MEAN_ROWS, _LOGITS, **options))
@@ -665,6 +676,37 @@ def log_softmax(input, *, scale=None, zero_point=0):
 def log_sum_exp(input, *, scale=None, zero_point=0):
     """log Σ exp over the last axis."""
     return _run(input, None, _LogSumExp(_logits(input, scale, zero_point)))
+
+
+def decide(input, miss_costs=None, mislabel_costs=None, *, probabilities=False, scale=None, zero_point=0):
+    """The class of least expected cost of each row, argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), and that cost.
+
+    `input` is (C), (N, C) or (N, C, d1, …, dK): logits, p = softmax(input), or with `probabilities` p itself. The miss costs fn
+    are 1 where they are not given, the mislabel costs fp 0, so that without costs the largest logit decides; ties go to the
+    lowest index. Returns the decisions in int64, without the dimension of the classes, and their expected costs in float32. A row
+    that has no probabilities (a NaN, several +∞, −∞ throughout) gets −1 and NaN. There is no gradient.
+    """
+    if probabilities and scale is not None:
+        raise ValueError("scale: means nothing for probabilities")
+    array, of_logits = (_floats("input", input, exact=True), {}) if probabilities else _logits(input, scale, zero_point)
+    shape = tuple(array.shape)
+    of_rows = () if len(shape) == 1 else (*shape[:1], *shape[2:])
+    classes, positions, _ = _shapes(array, numpy.empty(of_rows))
+    decisions, costs = numpy.empty(of_rows, numpy.uint32), _empty_like(array, of_rows)
+    options = _options(
+        _Options,
+        classes=classes,
+        positions=max(positions, 1),
+        class_weights=_class_weights("miss_costs", miss_costs),
+        mislabel_costs=_mislabel_costs(mislabel_costs),
+        temperature=1.0,
+        **of_logits,
+    )
+    function = "rwwce_decide_from_probabilities" if probabilities else "rwwce_decide"
+    _call(function, byref(options), *_array(array), *_array(decisions), *_array(costs), None)
+    # The number that stands for none has every bit set.
+    decisions = decisions.view(numpy.int32).astype(numpy.int64)
+    return torch.from_numpy(decisions) if _is_tensor(array) else decisions, costs
 
 
 def class_weights(labels, classes, scheme="balanced", beta=0.999, normalisation=None, empty_class=None, ignore_index=-100):

@@ -346,6 +346,56 @@ class Layouts(Close):
         self.assertTrue(math.isnan(rwwce.cross_entropy(torch.randn(2, 3), ignored)))
 
 
+def expected_costs(p, miss, mislabel):
+    """Σ_{y≠j} p_y·(fn[y] + fp[y,j]) for each j, by the textbook; the classes are the last axis."""
+    classes = p.shape[-1]
+    cost = torch.zeros(classes, classes, dtype=torch.float64)
+    cost += 1.0 if miss is None else miss.double().unsqueeze(1)
+    cost += 0.0 if mislabel is None else mislabel.double()
+    return p @ cost.fill_diagonal_(0)
+
+
+class Decisions(Close):
+    def test_no_class_costs_less(self):
+        torch.manual_seed(0)
+        chooser = random.Random(0)
+        for _ in range(300):
+            shape = shapes(chooser)
+            axis, classes = (0, shape[0]) if len(shape) == 1 else (1, shape[1])
+            input = torch.randn(shape) * chooser.choice([1, 5])
+            miss = None if chooser.random() < 0.4 else torch.rand(classes) * 10
+            mislabel = None if chooser.random() < 0.4 else (torch.rand(classes, classes) * 5).fill_diagonal_(0)
+            given = chooser.random() < 0.3
+            p = input.double().softmax(axis)
+            input = p.float() if given else input
+            decisions, costs = rwwce.decide(input, miss, mislabel, probabilities=given)
+            self.assertEqual((decisions.dtype, tuple(decisions.shape)), (torch.int64, of_rows(shape)))
+            expected = expected_costs(p.movedim(axis, -1), miss, mislabel)
+            self.close(costs, expected.gather(-1, decisions.unsqueeze(-1)).squeeze(-1))
+            self.close(costs, expected.amin(-1))
+            in_numpy = rwwce.decide(input.numpy(), miss, mislabel, probabilities=given)
+            self.assertEqual((in_numpy[0].dtype, in_numpy[1].dtype), (numpy.int64, numpy.float32))
+            self.assertTrue((in_numpy[0] == decisions.numpy()).all() and (in_numpy[1] == costs.numpy()).all())
+
+    def test_without_costs_the_largest_logit_decides(self):
+        input = torch.randn(50, 7, 3).requires_grad_()
+        self.assertTrue(torch.equal(rwwce.decide(input)[0], input.argmax(1)))
+        for dtype in [torch.float16, torch.bfloat16]:
+            half = input.detach().to(dtype)
+            self.assertTrue(torch.equal(rwwce.decide(half)[0], rwwce.decide(half.float())[0]))
+        integers = torch.tensor([[-5, 3], [7, -2]], dtype=torch.int8)
+        self.assertEqual(rwwce.decide(integers, [1.0, 1.0], scale=0.1, zero_point=4)[0].tolist(), [1, 0])
+
+    def test_rows_without_a_decision(self):
+        rows = [[math.nan, 0.0], [math.inf, math.inf], [-math.inf, -math.inf], [math.inf, 0.0], [0.0, 1.0]]
+        decisions, costs = rwwce.decide(rows, [1.0, 20.0])
+        self.assertEqual(decisions.tolist(), [-1, -1, -1, 0, 1])
+        self.assertEqual(numpy.isnan(costs).tolist(), [True, True, True, False, False])
+        self.assertEqual(rwwce.decide([[0.5, -0.5], [0.5, 0.5]], probabilities=True)[0].tolist(), [-1, 0])
+        self.assertEqual(tuple(rwwce.decide(torch.empty(0, 3))[0].shape), (0,))
+        self.assertEqual(rwwce.decide([0.0, 5.0])[0].shape, ())
+
+
 class BetterThanTheOther(unittest.TestCase):
     def test_confident_rows_keep_their_loss_and_gradient(self):
         input = torch.tensor([[17.0, 0.0, 0.0]], requires_grad=True)
@@ -400,6 +450,14 @@ class Errors(unittest.TestCase):
         rwwce_loss = rwwce.real_world_weight_cross_entropy
         self.refused(ValueError, "the cost of naming class 0 where it is true is not 0", rwwce_loss, x, y, torch.ones(3), costs)
         self.refused(ValueError, "mislabel_costs: expected a square matrix", rwwce_loss, x, y, torch.ones(3), costs[:2])
+        decide = rwwce.decide
+        self.refused(ValueError, "class weights: expected 3 elements, found 2", decide, x, torch.ones(2))
+        self.refused(ValueError, "class weights: the number at index 1 is negative", decide, x, [1.0, -1.0, 1.0])
+        self.refused(ValueError, "mislabel_costs: expected a square matrix", decide, x, None, costs[:2])
+        self.refused(ValueError, "mislabel costs: expected 9 elements, found 4", decide, x, None, costs[:2, :2])
+        self.refused(ValueError, "input: expected float32, found torch.float64", decide, x.double())
+        self.refused(ValueError, "input: expected at least 1 dimension", decide, torch.tensor(1.0))
+        self.refused(ValueError, "scale: means nothing for probabilities", decide, x, probabilities=True, scale=1.0)
         binary = rwwce.binary_cross_entropy_with_logits
         self.refused(ValueError, "targets: the target at index 4 is not in [0, 1]", binary, x, torch.tensor([[0.0, 0, 0], [0, 2, 0]]))
         self.refused(ValueError, "target: expected shape (2, 3)", binary, x, torch.zeros(2))

@@ -61,6 +61,9 @@
 /* A label that is not among the logits of a part of a row. */
 #define RWWCE_NO_LABEL SIZE_MAX
 
+/* What stands for the decision of a row that has none. */
+#define RWWCE_NO_DECISION UINT32_MAX
+
 /* A part of a row with no class yet; INFINITY is from <math.h>. */
 #define RWWCE_ROW_PARTIAL_INIT {-INFINITY, 0.0f, 0.0, 0, 0}
 
@@ -453,11 +456,17 @@ typedef struct rwwce_row_partial {
 // The zero point of integer logits.
 #define RWWCE_ARGUMENT_ZERO_POINT 31
 
+// The decision of each row that is written, `[N, D]`.
+#define RWWCE_ARGUMENT_DECISIONS 32
+
+// The expected cost of each decision that is written, `[N, D]`.
+#define RWWCE_ARGUMENT_EXPECTED_COSTS 33
+
 // The denominator that is given.
-#define RWWCE_ARGUMENT_DENOMINATOR 32
+#define RWWCE_ARGUMENT_DENOMINATOR 34
 
 // The array that receives the curvature, shaped as the logits.
-#define RWWCE_ARGUMENT_CURVATURE 33
+#define RWWCE_ARGUMENT_CURVATURE 35
 
 // The options.
 #define RWWCE_ARGUMENT_OPTIONS 101
@@ -1016,6 +1025,40 @@ rwwce_status rwwce_row_partial_gradient(const struct rwwce_row_partial *whole,
                                         float *gradient,
                                         size_t gradient_count,
                                         struct rwwce_error *error);
+
+// The class of least expected cost of each row into `decisions`, `[N, D]`, and that cost into `expected_costs`, `[N, D]`, which
+// may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss costs fn are the class weights, each 1 when absent, at least
+// 0 here, and fp the mislabel costs, each 0 when absent. Without costs it is the class of the largest logit; ties go to the
+// lowest index. Two expected costs that differ by more than 4 ulp are told apart.
+//
+// A row with a NaN, with several +∞, or with −∞ throughout has no decision: it gets `RWWCE_NO_DECISION` and an expected cost of
+// NaN, and `undecided`, which may be NULL, receives the number of such rows.
+//
+// Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend matter.
+// Every error leaves all outputs as they were; they must not overlap any other array.
+RWWCE_API
+rwwce_status rwwce_decide(const struct rwwce_options *options,
+                          const void *logits,
+                          size_t logits_count,
+                          uint32_t *decisions,
+                          size_t decisions_count,
+                          float *expected_costs,
+                          size_t expected_costs_count,
+                          size_t *undecided,
+                          struct rwwce_error *error);
+
+// `rwwce_decide` from *probabilities* `[N, C, D]` that somebody else has computed, which need not sum to 1. A row with one that
+// is NaN, negative or infinite has no decision.
+RWWCE_API
+rwwce_status rwwce_decide_from_probabilities(const struct rwwce_options *options,
+                                             const float *probabilities,
+                                             size_t probabilities_count,
+                                             uint32_t *decisions,
+                                             size_t decisions_count,
+                                             float *expected_costs,
+                                             size_t expected_costs_count,
+                                             size_t *undecided,
+                                             struct rwwce_error *error);
 
 // Adds rows to the sums of their classes, `[C]` each: their number, their weights w[y]·s, and their losses as
 // `rwwce_loss` has written them to `row_losses`, `[N, D]`. To be fed batch by batch; set the sums to 0 before the first.

@@ -30,6 +30,8 @@ mod class_weights;
 
 mod partials;
 
+mod decide;
+
 mod monitoring;
 
 mod queries;

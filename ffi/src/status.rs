@@ -117,10 +117,14 @@ pub const RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT: rwwce_argument = 29;
 pub const RWWCE_ARGUMENT_SCALE: rwwce_argument = 30;
 /// The zero point of integer logits.
 pub const RWWCE_ARGUMENT_ZERO_POINT: rwwce_argument = 31;
+/// The decision of each row that is written, `[N, D]`.
+pub const RWWCE_ARGUMENT_DECISIONS: rwwce_argument = 32;
+/// The expected cost of each decision that is written, `[N, D]`.
+pub const RWWCE_ARGUMENT_EXPECTED_COSTS: rwwce_argument = 33;
 /// The denominator that is given.
-pub const RWWCE_ARGUMENT_DENOMINATOR: rwwce_argument = 32;
+pub const RWWCE_ARGUMENT_DENOMINATOR: rwwce_argument = 34;
 /// The array that receives the curvature, shaped as the logits.
-pub const RWWCE_ARGUMENT_CURVATURE: rwwce_argument = 33;
+pub const RWWCE_ARGUMENT_CURVATURE: rwwce_argument = 35;
 /// The options.
 pub const RWWCE_ARGUMENT_OPTIONS: rwwce_argument = 101;
 /// The type of the labels.
@@ -181,6 +185,8 @@ const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
     (RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT, Argument::EmptyClassWeight),
     (RWWCE_ARGUMENT_SCALE, Argument::Scale),
     (RWWCE_ARGUMENT_ZERO_POINT, Argument::ZeroPoint),
+    (RWWCE_ARGUMENT_DECISIONS, Argument::Decisions),
+    (RWWCE_ARGUMENT_EXPECTED_COSTS, Argument::ExpectedCosts),
     (RWWCE_ARGUMENT_DENOMINATOR, Argument::Denominator),
     (RWWCE_ARGUMENT_CURVATURE, Argument::Curvature),
 ];

@@ -164,6 +164,15 @@ static rwwce_status row_partial_gradient(E *e) {
   return rwwce_row_partial_gradient(AT(rwwce_row_partial, PARTIAL), FLOATS(LOGITS), label, number,
                                     FLOATS(GRADIENT), e);
 }
+static rwwce_status decide(E *e) {
+  return rwwce_decide(OPTS, THE_LOGITS, AT(uint32_t, DECISIONS), COUNT(DECISIONS),
+                      FLOATS(EXPECTED_COSTS), AT(size_t, RESULT), e);
+}
+static rwwce_status decide_from_probabilities(E *e) {
+  return rwwce_decide_from_probabilities(OPTS, FLOATS(PROBABILITIES), AT(uint32_t, DECISIONS),
+                                         COUNT(DECISIONS), FLOATS(EXPECTED_COSTS),
+                                         AT(size_t, RESULT), e);
+}
 static rwwce_status add_class_sums(E *e) {
   return rwwce_add_class_sums(OPTS, THE_LABELS, FLOATS(ROW_LOSSES), INTEGERS(COUNTS),
                               DOUBLES(WEIGHT_SUMS), DOUBLES(LOSS_SUMS), e);
@@ -245,6 +254,12 @@ const Function functions[FUNCTIONS] = {
    {{A(PARTIAL), 0}, ONE_RESULT}},
   {"rwwce_row_partial_gradient", row_partial_gradient, SIZES_OF_PARTIAL,
    {{A(PARTIAL), 0}, READ_ANY(LOGITS), WRITE(GRADIENT)}},
+  {"rwwce_decide", decide, sizeof(rwwce_options), sizeof(size_t), 0,
+   {COSTS, READ_LOGITS, WRITE(DECISIONS), WRITE(EXPECTED_COSTS), RESULT_IF_ANY}},
+  {"rwwce_decide_from_probabilities", decide_from_probabilities, sizeof(rwwce_options),
+   sizeof(size_t), 0,
+   {WEIGHTS, READ(MISLABEL_COSTS), READ(PROBABILITIES), WRITE(DECISIONS), WRITE(EXPECTED_COSTS),
+    RESULT_IF_ANY}},
   {"rwwce_add_class_sums", add_class_sums, SIZES_OF_LOSS,
    {WEIGHTS, READ_ANY(MISLABEL_COSTS), READ_ANY(CLASS_BIAS), READ_ANY(UPSTREAM), READ_ANY_LABELS,
     READ(ROW_LOSSES), WRITE(COUNTS), WRITE(WEIGHT_SUMS), WRITE(LOSS_SUMS)}},
@@ -279,7 +294,7 @@ static size_t good_count(rwwce_argument argument) {
       return ELEMENTS;
     case A(SAMPLE_WEIGHTS): case A(UPSTREAM): case A(ROW_LOSSES):
       return is_binary(now) ? ELEMENTS : ROWS;
-    case A(LABELS): case A(LOG_SUM_EXPS): return ROWS;
+    case A(LABELS): case A(LOG_SUM_EXPS): case A(DECISIONS): case A(EXPECTED_COSTS): return ROWS;
     case A(MISLABEL_COSTS): case A(CONFUSION): return C * C;
     case A(CLASS_WEIGHTS): case A(CLASS_BIAS): case A(MISS_COSTS): case A(FALSE_ALARM_COSTS):
     case A(COUNTS): case A(WEIGHT_SUMS): case A(LOSS_SUMS): return C;

@@ -22,7 +22,7 @@ enum {
   /* The second partial result of a merge; the library calls both by the same number. */
   OTHER = RWWCE_ARGUMENT_NUMBERS + 1,
   /* The numbers of the arguments have a gap. */
-  GAP = RWWCE_ARGUMENT_OPTIONS - RWWCE_ARGUMENT_ZERO_POINT - 1,
+  GAP = RWWCE_ARGUMENT_OPTIONS - RWWCE_ARGUMENT_CURVATURE - 1,
   BLOCKS = OTHER - GAP + 1, BLOCK = 512, ARENA = BLOCKS * BLOCK
 };
 
@@ -48,7 +48,7 @@ typedef struct Function {
   Use uses[12];
 } Function;
 
-enum { FUNCTIONS = 29 };
+enum { FUNCTIONS = 31 };
 extern const Function functions[FUNCTIONS];
 
 /* Where an argument is. */

@@ -386,6 +386,9 @@ static void bad_shapes(void) {
   TRY(widen, COUNT(NUMBERS) = 0, LENGTH(NUMBERS, ELEMENTS, 0));
   TRY(class_weights, COUNT(COUNTS) = 0, NO_CLASSES);
   TRY(class_weights, COUNT(COUNTS) = 3, LENGTH(CLASS_WEIGHTS, 3, C));
+  TRY(decide, o->classes = 0, NO_CLASSES);
+  TRY(decide, o->classes = C + 1, LENGTH(LOGITS, (C + 1) * D, ELEMENTS));
+  TRY(decide_from_probabilities, COUNT(DECISIONS) = 0, LENGTH(DECISIONS, ROWS, 0));
   TRY(decision_cost, COUNT(MISS_COSTS) = 0, NO_CLASSES);
   TRY(decision_cost, COUNT(MISS_COSTS) = 3, LENGTH(CONFUSION, 9, 16));
   TRY(row_partial_gradient, COUNT(LOGITS) = 20, LENGTH(GRADIENT, 20, ELEMENTS));
@@ -397,6 +400,12 @@ static void bad_shapes(void) {
   TRY(loss, COUNT(LOGITS) = 0, LENGTH(LOGITS, ELEMENTS, 0));
   TRY(loss, COUNT(ROW_LOSSES) = 0, LENGTH(ROW_LOSSES, ROWS, 0));
   TRY(loss_gradient, COUNT(GRADIENT) = 0, LENGTH(GRADIENT, ELEMENTS, 0));
+}
+
+static void leave_out_mislabel_costs(void) {
+  Place *const place = place_of(A(MISLABEL_COSTS));
+  place->at = NULL;
+  place->count = 0;
 }
 
 static void bad_numbers(void) {
@@ -419,6 +428,9 @@ static void bad_numbers(void) {
     const rwwce_status status = i == 0 ? RWWCE_ERROR_NEGATIVE : RWWCE_ERROR_NOT_FINITE;
     TRY(loss, IN(MISLABEL_COSTS, 6) = bad, problem_at(status, A(MISLABEL_COSTS), 6));
     TRY(loss, IN(CLASS_WEIGHTS, 3) = bad, problem_at(status, A(CLASS_WEIGHTS), 3));
+    TRY(decide, IN(MISLABEL_COSTS, 6) = bad, problem_at(status, A(MISLABEL_COSTS), 6));
+    TRY(decide, (IN(CLASS_WEIGHTS, 3) = bad, leave_out_mislabel_costs()),
+        problem_at(status, A(CLASS_WEIGHTS), 3));
     TRY(binary_loss, IN(MISS_COSTS, 1) = bad, problem_at(status, A(MISS_COSTS), 1));
     TRY(binary_loss, IN(FALSE_ALARM_COSTS, 2) = bad, problem_at(status, A(FALSE_ALARM_COSTS), 2));
     TRY(decision_cost, IN(MISS_COSTS, 0) = bad, problem_at(status, A(MISS_COSTS), 0));
@@ -469,6 +481,8 @@ static void bad_combinations(void) {
   TRY(loss_from_probabilities, o->label_smoothing = 0.5f,
       problem_with(status, A(LABEL_SMOOTHING), A(PROBABILITIES)));
   TRY(loss_from_probabilities, o->z_loss = 0.5f, problem_with(status, A(Z_LOSS), A(PROBABILITIES)));
+  TRY(decide_from_probabilities, o->temperature = 2.0f,
+      problem_with(status, A(TEMPERATURE), A(PROBABILITIES)));
   TRY(loss_from_log_probabilities, o->focal = 2.0f,
       problem_with(status, A(FOCAL), A(LOG_PROBABILITIES)));
   TRY(gradient_from_log_probabilities,
@@ -513,6 +527,11 @@ static void empty_batches(void) {
   CHECK(rwwce_loss_gradient_in_place(&options, NULL, 0, NULL, 0, type, NULL, NULL) == RWWCE_OK);
   CHECK(rwwce_soft_loss(&options, NULL, 0, NULL, 0, NULL, 0, NULL, NULL) == RWWCE_OK);
   CHECK(rwwce_log_probabilities(&options, NULL, 0, NULL, 0, NULL) == RWWCE_OK);
+  size_t undecided = 9;
+  CHECK(rwwce_decide(&options, NULL, 0, NULL, 0, NULL, 0, &undecided, &error) == RWWCE_OK);
+  CHECK(undecided == 0);
+  CHECK(rwwce_decide_from_probabilities(&options, NULL, 0, NULL, 0, NULL, 0, NULL, NULL) ==
+        RWWCE_OK);
   CHECK(rwwce_weighted_row_losses(C, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL) == RWWCE_OK);
   CHECK(rwwce_widen(NULL, 0, RWWCE_LOGIT_I8, 1.0f, 0, NULL, 0, NULL) == RWWCE_OK);
   CHECK(rwwce_binary_loss(&binary, NULL, 0, NULL, 0, NULL, 0, &summary, NULL) == RWWCE_OK);
@@ -573,6 +592,8 @@ static void sentences(void) {
   sentence(OUT_OF_RANGE(SCALE), "scale: expected a finite number above 0");
   sentence(OUT_OF_RANGE(ZERO_POINT), "zero point: expected an integer of the type of the logits");
   sentence(LENGTH(NUMBERS, 4, 5), "numbers: expected 4 elements, found 5");
+  sentence(LENGTH(DECISIONS, 4, 5), "decisions: expected 4 elements, found 5");
+  sentence(LENGTH(EXPECTED_COSTS, 4, 5), "expected costs: expected 4 elements, found 5");
   sentence(problem(RWWCE_ERROR_NULL, A(OPTIONS)), "options: the pointer is NULL");
   sentence(problem(RWWCE_ERROR_MISALIGNED, A(PARTIAL)),
            "partial result: the pointer is not aligned");

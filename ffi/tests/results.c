@@ -526,6 +526,60 @@ static void monitoring(void) {
   CHECK_CLOSE(*HOME(double, RESULT), cost);
 }
 
+/* Σ_{y≠j} p_y·(fn[y] + fp[y,j]) */
+static double expected_cost(const double *p, size_t named) {
+  const rwwce_options *const o = HOME(rwwce_options, OPTIONS);
+  double cost = 0.0;
+  for (size_t y = 0; y < C; y++) {
+    const double fn = o->class_weights != NULL ? o->class_weights[y] : 1.0;
+    const double fp = o->mislabel_costs != NULL ? o->mislabel_costs[y * C + named] : 0.0;
+    if (y != named) cost += p[y] * (fn + fp);
+  }
+  return cost;
+}
+
+/* A call has decided, by what is p of each row; row 1 has no decision. */
+static void check_decisions(int by_probabilities) {
+  const uint32_t *const decisions = HOME(uint32_t, DECISIONS);
+  const float *const costs = (const float *)(void *)place_of(A(EXPECTED_COSTS))->at;
+  CHECK(*HOME(size_t, RESULT) == 1 && decisions[1] == RWWCE_NO_DECISION);
+  CHECK(costs == NULL || isnan(costs[1]));
+  for (size_t row = 0; row < ROWS; row++) {
+    double x[C], p[C];
+    if (row == 1) continue;
+    if (by_probabilities) {
+      for (size_t c = 0; c < C; c++) p[c] = IN(PROBABILITIES, row / D * C * D + c * D + row % D);
+    } else {
+      row_of(HOME(rwwce_options, OPTIONS), HOME(float, LOGITS), row, x);
+      for (size_t c = 0; c < C; c++) p[c] = exp(x[c] - textbook_log_sum_exp(x, C));
+    }
+    if (!CHECK(decisions[row] < C)) continue;
+    const double cost = expected_cost(p, decisions[row]);
+    if (costs != NULL) CHECK_CLOSE(costs[row], cost);
+    for (size_t c = 0; c < C; c++) CHECK(cost <= expected_cost(p, c) * (1.0 + 1e-6));
+  }
+}
+
+static void decisions(void) {
+  for (int which = 0; which < 8; which++) {
+    prepare_named("rwwce_decide");
+    if (which & 1) leave_out(A(MISLABEL_COSTS));
+    if (which & 2) leave_out(A(CLASS_WEIGHTS));
+    if (which & 4) leave_out(A(EXPECTED_COSTS));
+    IN(LOGITS, 1) = NAN;
+    HOME(rwwce_options, OPTIONS)->temperature = 2.0f;
+    CALL();
+    check_decisions(0);
+    prepare_named("rwwce_decide_from_probabilities");
+    if (which & 1) leave_out(A(MISLABEL_COSTS));
+    if (which & 2) leave_out(A(CLASS_WEIGHTS));
+    if (which & 4) leave_out(A(EXPECTED_COSTS));
+    IN(PROBABILITIES, 1) = -0.5f;
+    CALL();
+    check_decisions(1);
+  }
+}
+
 void results(void) {
   all_losses();
   logs_of_probabilities();
@@ -538,5 +592,6 @@ void results(void) {
   widened();
   rows_of_bytes();
   row_with_nan();
+  decisions();
   monitoring();
 }

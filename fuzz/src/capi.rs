@@ -10,6 +10,7 @@ use core::ffi::c_void;
 use core::mem::zeroed;
 use core::ptr::null_mut;
 use rwwce::{Backend, BinaryCrossEntropy, Denominator, Error, Reduction, Summary, ZeroDenominator};
+use rwwce_fuzz_capi::decide::rwwce_decide;
 use rwwce_fuzz_capi::losses::*;
 use rwwce_fuzz_capi::options::*;
 use rwwce_fuzz_capi::status::*;
@@ -28,6 +29,7 @@ enum Function {
     FromLogProbabilities,
     LogProbabilities,
     LogSumExps,
+    Decide,
     Alone,
     BinaryLoss,
     BinaryGradient,
@@ -220,6 +222,12 @@ impl Case {
             Function::FromLogProbabilities => loss.row_losses_from_log_probabilities(x, labels, &mut out).map(Some),
             Function::LogProbabilities => loss.log_probabilities(x, &mut out).map(|()| None),
             Function::LogSumExps => loss.log_sum_exps(x, &mut out).map(|()| None),
+            Function::Decide => {
+                let mut decisions: Vec<u32> = raw_bits(&out);
+                let result = loss.decide(x, &mut decisions, None).map(|_| None);
+                out = decisions.into_iter().map(f32::from_bits).collect();
+                result
+            }
             Function::Alone => {
                 let weights = batch.class_weights.as_deref();
                 rwwce::weighted_row_losses(batch.classes, x, labels, weights, &mut out).map(|()| None)
@@ -283,7 +291,7 @@ impl Case {
             }
         }
         let has_targets = is_binary || matches!(function, SoftLoss | SoftGradient | SoftGradientInPlace);
-        let has_labels = !has_targets && !matches!(function, LogProbabilities | LogSumExps);
+        let has_labels = !has_targets && !matches!(function, LogProbabilities | LogSumExps | Decide);
         let (q, q_count) = if has_targets { arguments.array::<_, f32>(&targets) } else { (null_mut(), 0) };
         let (y, y_count) = if has_labels { arguments.array::<_, c_void>(&labels) } else { (null_mut(), 0) };
         let inputs = arguments.arrays.len();
@@ -377,6 +385,7 @@ impl Case {
                 }
                 LogProbabilities => rwwce_log_probabilities(of, x.cast(), n, out, out_count, error),
                 LogSumExps => rwwce_log_sum_exps(of, x.cast(), n, out, out_count, error),
+                Decide => rwwce_decide(of, x.cast(), n, out.cast(), out_count, null_mut(), 0, null_mut(), error),
                 Alone => {
                     let (w, wc) = (weights, weights_count);
                     rwwce_weighted_row_losses(batch.classes, w, wc, x, n, y.cast(), yc, out, out_count, error)

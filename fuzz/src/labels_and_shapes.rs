@@ -39,13 +39,15 @@ enum Function {
     GradientFromLogProbabilities,
     LogProbabilities,
     LogSumExps,
+    Decide,
+    DecideFromProbabilities,
     Alone,
     Confusion,
     ClassSums,
     CountLabels,
 }
 
-const FUNCTIONS: [Function; 15] = [
+const FUNCTIONS: [Function; 17] = [
     Function::RowLosses,
     Function::Loss,
     Function::Gradient,
@@ -57,6 +59,8 @@ const FUNCTIONS: [Function; 15] = [
     Function::GradientFromLogProbabilities,
     Function::LogProbabilities,
     Function::LogSumExps,
+    Function::Decide,
+    Function::DecideFromProbabilities,
     Function::Alone,
     Function::Confusion,
     Function::ClassSums,
@@ -66,6 +70,11 @@ const FUNCTIONS: [Function; 15] = [
 impl Function {
     fn has_labels(self) -> bool {
         !matches!(self, Self::SoftRowLosses | Self::SoftGradient | Self::LogProbabilities | Self::LogSumExps)
+            && !self.decides()
+    }
+
+    fn decides(self) -> bool {
+        matches!(self, Self::Decide | Self::DecideFromProbabilities)
     }
 
     fn is_soft(self) -> bool {
@@ -75,12 +84,13 @@ impl Function {
     fn is_reduced(self) -> bool {
         !matches!(self, Self::LogProbabilities | Self::LogSumExps | Self::Alone | Self::Confusion | Self::ClassSums)
             && self != Self::CountLabels
+            && !self.decides()
     }
 
     /// What the slice that has the shape of logits is called.
     fn argument(self) -> Argument {
         match self {
-            Self::FromProbabilities => Argument::Probabilities,
+            Self::FromProbabilities | Self::DecideFromProbabilities => Argument::Probabilities,
             Self::FromLogProbabilities => Argument::LogProbabilities,
             Self::GradientFromLogProbabilities => Argument::Gradient,
             _ => Argument::Logits,
@@ -296,7 +306,7 @@ impl Case {
         let loss = self.loss(backend);
         let [shaped, rows, counts, weights, losses] = self.lengths;
         let mut shaped = crate::common::pattern(shaped);
-        let mut of_rows = crate::common::pattern(rows);
+        let (mut of_rows, mut decisions) = (crate::common::pattern(rows), vec![7; rows]);
         let mut over = self.given.clone();
         let mut of_classes: Vec<u64> = (0..counts as u64).collect();
         let square = counts * self.classes.min(50);
@@ -322,6 +332,10 @@ impl Case {
             }
             Function::LogProbabilities => loss.log_probabilities(given, &mut shaped),
             Function::LogSumExps => loss.log_sum_exps(given, &mut of_rows),
+            Function::Decide => loss.decide(given, &mut decisions, Some(&mut of_rows)).map(drop),
+            Function::DecideFromProbabilities => {
+                loss.decide_from_probabilities(given, &mut decisions, Some(&mut of_rows)).map(drop)
+            }
             Function::Alone => {
                 weighted_row_losses(self.classes, given, labels, self.class_weights.as_deref(), &mut of_rows)
             }
@@ -346,6 +360,7 @@ impl Case {
                 let untouched = raw(&shaped) == raw(&before.0)
                     && raw(&of_rows) == raw(&before.1)
                     && (of_classes, confusion) == (before.2, before.3)
+                    && decisions.iter().all(|&class| class == 7)
                     && raw(&over) == raw(given)
                     && sums.iter().chain(&more_sums).all(|&sum| sum == 0.5);
                 assert!(untouched, "{backend} {error:?} has changed an output\n{self:?}");
@@ -377,6 +392,10 @@ impl Case {
                     assert_ne!(x.to_bits() & !0xfff, 0x7fc5_a000, "{at} has not been written\n{self:?}");
                 }
             }
+        }
+        if self.function.decides() {
+            let written = of_rows.iter().all(|cost| cost.to_bits() & !0xfff != 0x7fc5_a000);
+            assert!(written, "a row has not been written\n{self:?}");
         }
         if matches!(self.function, Function::RowLosses | Function::Alone | Function::FromProbabilities) {
             for (&x, &label) in of_rows.iter().zip(labels) {
@@ -472,6 +491,11 @@ impl Case {
                 other.check(costs.len() == cells, Error::CostOfTruth { class });
             }
         }
+        if function.decides() {
+            weights(&mut rules, false);
+            // A decision is a u32.
+            rules.check(classes as u64 > u32::MAX.into(), Error::SizeOverflow { rows, row_stride: classes });
+        }
         // Options that this function has no use for may be refused or not.
         if matches!(function, Function::LogProbabilities | Function::LogSumExps | Function::Confusion) {
             rules.strict.append(&mut other.broken);
@@ -493,6 +517,9 @@ impl Case {
             }
             Function::SoftRowLosses => {
                 rules.check(of_rows != rows, own(Argument::RowLosses, rows, of_rows));
+            }
+            Function::Decide | Function::DecideFromProbabilities => {
+                rules.check(of_rows != rows, own(Argument::Decisions, rows, of_rows));
             }
             Function::LogSumExps => rules.check(of_rows != rows, own(Argument::LogSumExps, rows, of_rows)),
             Function::LogProbabilities => {
@@ -549,7 +576,7 @@ impl Case {
             let of_logits = !matches!(option, Argument::MislabelCosts | Argument::IgnoreIndex);
             let with = match self.function {
                 function if function.is_soft() && of_labels => Argument::Targets,
-                Function::FromProbabilities if of_logits => Argument::Probabilities,
+                Function::FromProbabilities | Function::DecideFromProbabilities if of_logits => Argument::Probabilities,
                 Function::FromLogProbabilities | Function::GradientFromLogProbabilities
                     if of_logits || option == Argument::MislabelCosts =>
                 {

@@ -6,6 +6,7 @@ mod batch;
 mod binary;
 mod capi;
 mod combined;
+mod decide;
 mod generate;
 mod guarded;
 mod labels_and_shapes;
@@ -20,6 +21,8 @@ mod weighted;
 /// The numbers and rows of the tests: f64 references, ulps, regimes.
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../../tests/common/costs.rs"]
+mod costs;
 #[path = "../../tests/common/stored.rs"]
 mod stored;
 #[path = "../../tests/common/textbook.rs"]
@@ -43,7 +46,7 @@ macro_rules! targets {
         )*
     };
 }
-targets!(nan_inf, weighted, soft_targets, real_world, binary, labels_and_shapes, merge, narrow, capi);
+targets!(nan_inf, weighted, soft_targets, real_world, binary, labels_and_shapes, merge, narrow, capi, decide);
 
 pub use generate::SPECIAL;
 

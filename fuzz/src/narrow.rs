@@ -18,7 +18,7 @@ enum Function {
     Logs,
     Binary,
     Part,
-    Confusion,
+    Decisions,
 }
 
 impl Stored {
@@ -121,11 +121,15 @@ fn results(
             of_rows = vec![part.largest, part.label_logit, part.loss(2.0).unwrap(), backend.log_sum_exp(logits)];
             of_rows.extend(pieces);
         }
-        Function::Confusion => {
+        Function::Decisions => {
             let mut confusion = vec![0; batch.classes * batch.classes];
             let undecided = options.adjust(plain).add_confusion(logits, labels, &mut confusion).unwrap();
             of_rows = confusion.iter().map(|&count| count as f32).collect();
             of_rows.push(undecided as f32);
+            let (mut decisions, mut costs) = (vec![7; batch.rows()], vec![7.0; batch.rows()]);
+            options.of_labels(options.adjust(plain)).decide(logits, &mut decisions, Some(&mut costs)).unwrap();
+            of_rows.extend(decisions.iter().map(|&class| class as f32));
+            of_rows.extend(costs);
         }
     }
     of_rows.extend(shaped);

@@ -62,3 +62,8 @@ pub(crate) const POWERS: f64 = 800.0;
 
 /// Two classes whose gap is below this have an exponential that is no normal f32 (2⁻¹²⁴·√½ is).
 pub(crate) const LEAST_GAP: f32 = -86.0;
+
+/// The classes of 8 rows whose expected costs are added up at once: in f64 they fill half of a first cache. With fewer of them
+/// less has to be set to zero.
+pub(crate) const DECIDED_AT_ONCE: usize = 128;
+pub(crate) const FEW_DECIDED: usize = 16;

@@ -23,6 +23,7 @@
 //! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `term_sums` and `term_scalars`; its marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
 //! | the diagonal of the Hessian, and a bound of it | `curvature` |
+//! | decisions of least expected cost | `decide` |
 //! | one logit a label | `binary` |
 //! | given probabilities | `given` |
 //! | the weighted loss in one lane, in pairs of f32 | `one_lane`, with `pair` and `log_of_pair` |
@@ -34,6 +35,7 @@ pub(crate) mod classes;
 pub(crate) mod columns;
 pub(crate) mod costs;
 pub(crate) mod curvature;
+pub(crate) mod decide;
 pub(crate) mod double;
 pub(crate) mod exp;
 pub(crate) mod few_rows;

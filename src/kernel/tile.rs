@@ -77,7 +77,7 @@ impl RowBlock {
 /// each of several blocks, which costs a shuffle for every number.
 #[allow(clippy::redundant_closure, reason = "what stands alone is not compiled for the processor")]
 #[inline(always)]
-pub(crate) fn one_by_one(blocks: &mut [RowBlock]) -> impl Iterator<Item = &mut RowBlock> {
+pub(crate) fn one_by_one<B>(blocks: &mut [B]) -> impl Iterator<Item = &mut B> {
     blocks.iter_mut().map(core::hint::black_box)
 }
 

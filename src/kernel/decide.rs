@@ -1,0 +1,278 @@
+//! The class of least expected cost Σ_y p_y·cost[y,j] of each row: sums of numbers that are not negative, class after class in
+//! f64 and in plain code, so that every backend returns the same bits.
+
+use super::limits::{DECIDED_AT_ONCE, FEW_DECIDED};
+use super::tile::{Batch, Place};
+use super::{copy, double, part, part_mut};
+use crate::backend::Backend;
+use crate::backend::vector::{Driver, Operation, Vector};
+use core::ops::Range;
+
+/// What [`CrossEntropy::decide`](crate::CrossEntropy::decide) writes in place of a class for a row that has no decision.
+pub const NO_DECISION: u32 = u32::MAX;
+
+/// Rows that are computed together, one a lane. Those that are left are computed one by one, as all are in small memories.
+const LANES: usize = 8;
+
+/// Everything has been validated.
+pub(crate) struct DecisionRows<'a> {
+    pub(crate) batch: Batch<'a>,
+    /// Whether what stands for the logits are probabilities.
+    pub(crate) given: bool,
+    /// fp, `[C, C]`
+    pub(crate) costs: Option<&'a [f32]>,
+    pub(crate) decisions: &'a mut [u32],
+    pub(crate) expected_costs: Option<&'a mut [f32]>,
+}
+
+impl Driver for DecisionRows<'_> {
+    /// The number of rows that have no decision.
+    type Output = usize;
+
+    fn drive<S: Vector>(mut self, s: S) -> usize {
+        let count = self.batch.rows.count();
+        let together = if Backend::ONLY_SCALAR { 0 } else { count - count % LANES };
+        self.decide::<S, LANES>(s, 0..together) + self.decide::<S, 1>(s, together..count)
+    }
+}
+
+impl DecisionRows<'_> {
+    #[inline(never)]
+    fn decide<S: Vector, const L: usize>(&mut self, s: S, rows: Range<usize>) -> usize {
+        if rows.is_empty() {
+            0
+        } else if self.batch.rows.classes() <= FEW_DECIDED {
+            self.within::<S, L, FEW_DECIDED>(s, rows)
+        } else {
+            self.within::<S, L, DECIDED_AT_ONCE>(s, rows)
+        }
+    }
+
+    #[inline(always)]
+    fn within<S: Vector, const L: usize, const WIDTH: usize>(&mut self, s: S, rows: Range<usize>) -> usize {
+        let (mut e, mut sums, mut numbers) = ([[0.0; L]; WIDTH], [[0.0; L]; WIDTH], [[0.0; WIDTH]; L]);
+        let numbers = numbers.as_flattened_mut();
+        s.run(Groups::<L> { of: self, rows, e: &mut e, sums: &mut sums, numbers })
+    }
+
+    /// Writes what has been found of some rows; how many of them have no decision.
+    #[inline(always)]
+    fn write<const L: usize>(&mut self, first: usize, found: &Found<L>) -> usize {
+        let (mut undecided, mut costs) = (0, [f32::NAN; L]);
+        let sums = found.largest.iter().zip(&found.total);
+        let rows = sums.zip(found.class.iter().zip(&found.least));
+        let out = part_mut(self.decisions, first, L).iter_mut().zip(&mut costs);
+        for (((&largest, &total), (&class, &least)), (decision, cost)) in rows.zip(out) {
+            let is_certain = largest == f64::INFINITY && total == 1.0;
+            if total.is_nan() || !(self.given || largest.is_finite() || is_certain) {
+                *decision = NO_DECISION;
+                undecided += 1;
+                continue;
+            }
+            *decision = class as u32;
+            *cost = (least / if self.given { 1.0 } else { total }) as f32;
+        }
+        if let Some(out) = self.expected_costs.as_deref_mut() {
+            copy(part_mut(out, first, L), &costs);
+        }
+        undecided
+    }
+}
+
+/// Some rows, L at a time, with room for some of their classes.
+struct Groups<'a, 'b, const L: usize> {
+    of: &'a mut DecisionRows<'b>,
+    rows: Range<usize>,
+    /// The logits, then what the probabilities are in proportion to.
+    e: &'a mut [[f64; L]],
+    /// What it costs to name each class.
+    sums: &'a mut [[f64; L]],
+    /// Logits that have to be brought.
+    numbers: &'a mut [f32],
+}
+
+impl<const L: usize> Operation for Groups<'_, '_, L> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Vector>(mut self, s: S) -> usize {
+        let mut undecided = 0;
+        for first in self.rows.clone().step_by(L) {
+            let found = self.find(s, Place { first, rows: L, start: 0, width: self.of.batch.rows.classes() });
+            undecided += self.of.write(first, &found);
+        }
+        undecided
+    }
+}
+
+impl<const L: usize> Groups<'_, '_, L> {
+    #[inline(always)]
+    fn find<S: Vector>(&mut self, s: S, rows: Place) -> Found<L> {
+        let (at_once, costs, weights) = (self.e.len(), self.of.costs, self.of.batch.rows.class_weights());
+        let mut found = Found::new(costs.map_or(0.0, |_| f64::INFINITY));
+        for place in rows.pieces(at_once) {
+            self.bring(s, place);
+            found.find_largest(place.start, part_mut(self.e, 0, place.width));
+        }
+        let argmax = core::mem::replace(&mut found.class, [0.0; L]);
+        for named in rows.pieces(if costs.is_some() { at_once } else { rows.width }) {
+            found.total = [0.0; L];
+            part_mut(self.sums, 0, costs.map_or(0, |_| named.width)).fill([0.0; L]);
+            for place in rows.pieces(at_once) {
+                if at_once < rows.width {
+                    self.bring(s, place);
+                }
+                let e = part_mut(self.e, 0, place.width);
+                found.add_up(e, self.of.given);
+                match costs {
+                    Some(costs) => self.add_costs(costs, named, place),
+                    None => found.find_most(place.start, e, weights),
+                }
+            }
+            if costs.is_some() {
+                found.find_least(named.start, part_mut(self.sums, 0, named.width));
+            }
+        }
+        // Logits may differ where their exponentials do not.
+        if costs.is_none() && weights.is_none() {
+            found.class = argmax;
+        }
+        found
+    }
+
+    /// Brings some logits, each row into a lane.
+    #[inline(never)]
+    fn bring<S: Vector>(&mut self, s: S, place: Place) {
+        let (batch, Place { first, start, width, .. }) = (&self.of.batch, place);
+        let dense = batch.as_tile();
+        if dense.is_none() {
+            batch.bring(s, place, self.numbers);
+        }
+        let (at, stride) = dense.map_or((0, width), |_| (first * batch.rows.classes() + start, batch.rows.classes()));
+        spread(dense.unwrap_or(self.numbers).get(at..).unwrap_or(&[]), stride, width, self.e);
+    }
+
+    /// Adds what it costs to name some classes where those of a place are true.
+    #[inline(always)]
+    fn add_costs(&mut self, costs: &[f32], named: Place, place: Place) {
+        let rows = self.of.batch.rows;
+        for (truth, &e) in (place.start..).zip(part(self.e, 0, place.width)) {
+            let (miss, own) = (f64::from(rows.weight(truth)), truth.wrapping_sub(named.start));
+            let right = self.sums.get(own).copied();
+            let costs = part(costs, truth * rows.classes() + named.start, named.width);
+            for (sums, &mislabel) in lanes(self.sums).zip(costs) {
+                let cost = miss + f64::from(mislabel);
+                for (sum, e) in sums.iter_mut().zip(&e) {
+                    *sum += cost * e;
+                }
+            }
+            if let Some((sums, right)) = self.sums.get_mut(own).zip(right) {
+                *sums = right;
+            }
+        }
+    }
+}
+
+/// So many numbers of each row into its lane.
+#[inline(never)]
+fn spread<const L: usize>(numbers: &[f32], stride: usize, width: usize, to: &mut [[f64; L]]) {
+    for lane in 0..L {
+        for (to, &x) in to.iter_mut().zip(part(numbers, lane * stride, width)) {
+            to[lane] = f64::from(x);
+        }
+    }
+}
+
+/// Each class by itself: as [`one_by_one`](super::tile::one_by_one), but that of one row several classes make a vector.
+#[inline(always)]
+fn lanes<const L: usize>(classes: &mut [[f64; L]]) -> impl Iterator<Item = &mut [f64; L]> {
+    classes.iter_mut().map(|class| if L > 1 { core::hint::black_box(class) } else { class })
+}
+
+/// What is known of some rows.
+struct Found<const L: usize> {
+    largest: [f64; L],
+    /// As f64, so that vectors hold as many of them as of what they are chosen by.
+    class: [f64; L],
+    /// What the probabilities add up to.
+    total: [f64; L],
+    /// The least expected cost.
+    least: [f64; L],
+    /// What the class that has it would cost where it is true.
+    most: [f64; L],
+}
+
+impl<const L: usize> Found<L> {
+    #[inline(always)]
+    fn new(least: f64) -> Self {
+        let zeros = [0.0; L];
+        Self { largest: [f64::NEG_INFINITY; L], class: zeros, total: zeros, least: [least; L], most: zeros }
+    }
+
+    /// The first of the largest logits.
+    #[inline(always)]
+    fn find_largest(&mut self, start: usize, logits: &mut [[f64; L]]) {
+        for (class, x) in (start..).zip(lanes(logits)) {
+            for (i, &mut x) in x.iter_mut().enumerate() {
+                let is_larger = x > self.largest[i];
+                self.largest[i] = if is_larger { x } else { self.largest[i] };
+                self.class[i] = if is_larger { class as f64 } else { self.class[i] };
+            }
+        }
+    }
+
+    /// Logits become exponentials, unless they are probabilities, and are added up.
+    #[inline(always)]
+    fn add_up(&mut self, numbers: &mut [[f64; L]], given: bool) {
+        for x in lanes(numbers) {
+            for (x, &largest) in x.iter_mut().zip(&self.largest) {
+                let is_probability = (0.0..=f64::from(f32::MAX)).contains(&*x);
+                // ∞ − ∞ = 0
+                let below = if *x == largest { 0.0 } else { *x - largest };
+                *x = if !given {
+                    below
+                } else if is_probability {
+                    *x
+                } else {
+                    f64::NAN
+                };
+            }
+        }
+        if !given {
+            for x in numbers.as_flattened_mut() {
+                *x = double::exp(*x);
+            }
+        }
+        for e in lanes(numbers) {
+            for (total, e) in self.total.iter_mut().zip(e) {
+                *total += *e;
+            }
+        }
+    }
+
+    /// Where all mistakes with a class cost the same, the least is the sum of all costs but the largest.
+    #[inline(always)]
+    fn find_most(&mut self, start: usize, e: &mut [[f64; L]], weights: Option<&[f32]>) {
+        for (class, e) in (start..).zip(lanes(e)) {
+            let weight = f64::from(weights.map_or(1.0, |weights| weights.get(class).copied().unwrap_or(0.0)));
+            for (i, &mut e) in e.iter_mut().enumerate() {
+                let (cost, most) = (weight * e, self.most[i]);
+                self.class[i] = if cost > most { class as f64 } else { self.class[i] };
+                self.most[i] = if cost > most { cost } else { most };
+                self.least[i] += if cost < most { cost } else { most };
+            }
+        }
+    }
+
+    /// The first of the classes that cost least.
+    #[inline(always)]
+    fn find_least(&mut self, start: usize, sums: &mut [[f64; L]]) {
+        for (class, sum) in (start..).zip(lanes(sums)) {
+            for (i, &mut sum) in sum.iter_mut().enumerate() {
+                let is_less = sum < self.least[i];
+                self.least[i] = if is_less { sum } else { self.least[i] };
+                self.class[i] = if is_less { class as f64 } else { self.class[i] };
+            }
+        }
+    }
+}
