@@ -5,7 +5,6 @@
 //! is then 2.
 
 mod costs;
-mod decide;
 mod evaluate;
 mod output;
 

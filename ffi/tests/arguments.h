@@ -20,7 +20,7 @@ extern char context[200];
 enum {
   N = 2, C = 4, D = 3, ROWS = N * D, ELEMENTS = N * C * D,
   /* The second partial result of a merge; the library calls both by the same number. */
-  OTHER = RWWCE_ARGUMENT_NUMBERS + 1,
+  OTHER = RWWCE_ARGUMENT_CURVATURE_KIND + 1,
   /* The numbers of the arguments have a gap. */
   GAP = RWWCE_ARGUMENT_OPTIONS - RWWCE_ARGUMENT_CURVATURE - 1,
   BLOCKS = OTHER - GAP + 1, BLOCK = 512, ARENA = BLOCKS * BLOCK

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rwwce::CrossEntropy;
+use rwwce::{CrossEntropy, NO_DECISION};
 
 use super::calibration::temperature;
 use super::cost_matrix::CostMatrix;
@@ -15,7 +15,6 @@ use super::model::Linear;
 use super::table::Table;
 use super::ways::Way;
 use crate::Result;
-use crate::decide::{NO_DECISION, decide};
 
 /// Time between two lines that tell how far the training is.
 const REPORTED_EVERY: Duration = Duration::from_secs(3);
@@ -229,7 +228,9 @@ impl Training {
 /// Adds the decisions of least expected cost to a confusion matrix.
 fn add_decisions(costs: &CostMatrix, logits: &[f32], labels: &[u32], confusion: &mut [u64]) -> Result<()> {
     let mut decisions = vec![0; labels.len()];
-    decide(&vec![0.0; costs.classes], &costs.as_f32(), logits, &mut decisions).map_err(|error| error.to_string())?;
+    let (misses, mislabels) = (vec![0.0; costs.classes], costs.as_f32());
+    let loss = CrossEntropy::new(costs.classes).class_weights(&misses).mislabel_costs(&mislabels);
+    loss.decide(logits, &mut decisions, None).map_err(|error| error.to_string())?;
     for (&label, &decision) in labels.iter().zip(&decisions) {
         if decision == NO_DECISION {
             return Err("a probability is not a number: the values of a feature lie too far apart".into());

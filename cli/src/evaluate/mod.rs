@@ -9,11 +9,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use clap::ArgMatches;
-use rwwce::{Argument, CrossEntropy, Denominator, Reduction, Summary, Upstream, decision_cost};
+use rwwce::{Argument, CrossEntropy, Denominator, NO_DECISION, Reduction, Summary, Upstream, decision_cost};
 use serde_json::{Map, Value};
 
 use crate::Result;
-use crate::decide::{NO_DECISION, decide};
 use crate::output::{at, note, print};
 use arrays::Numbers;
 use options::Options;
@@ -160,13 +159,13 @@ struct Decisions {
 impl Decisions {
     fn of(inputs: &Inputs, options: &Options) -> Result<Self> {
         let (miss, mislabel) = inputs.costs();
-        // The logarithms of probabilities are logits.
-        let logits: Vec<f32> = match options.probabilities {
-            None => inputs.scores.clone(),
-            Some(_) => inputs.scores.iter().map(|p| p.ln()).collect(),
-        };
+        let loss = CrossEntropy::new(inputs.classes).class_weights(&miss).mislabel_costs(&mislabel);
         let mut decisions = vec![0; inputs.rows];
-        let undecided = decide(&miss, &mislabel, &logits, &mut decisions).map_err(|error| explain(options, error))?;
+        let undecided = match options.probabilities {
+            None => loss.decide(&inputs.scores, &mut decisions, None),
+            Some(_) => loss.decide_from_probabilities(&inputs.scores, &mut decisions, None),
+        };
+        let undecided = undecided.map_err(|error| explain(options, error))?;
         let classes: Vec<i64> =
             decisions.iter().map(|&class| if class == NO_DECISION { -1 } else { i64::from(class) }).collect();
         let mut confusion = vec![0; inputs.classes * inputs.classes];
