@@ -115,7 +115,7 @@ impl<'a> BinaryCrossEntropy<'a> {
     ///
     /// As [`BinaryCrossEntropy::loss`].
     pub fn weigh(&self, targets: &[f32]) -> Result<Total, Error> {
-        self.check(targets.len(), targets).map(|(_, counts, _)| counts)
+        self.check(Argument::Targets, targets.len(), targets).map(|(_, counts, _)| counts)
     }
 
     /// The reduced loss of logits and targets, `[N, L]` both.
@@ -157,7 +157,7 @@ impl<'a> BinaryCrossEntropy<'a> {
     ) -> Result<Summary, Error> {
         let logits = logits.into();
         logits.check()?;
-        let (labels, counts, divisor) = self.check(logits.len(), targets)?;
+        let (labels, counts, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
         let (costs, curvature) = (&self.costs, false);
@@ -177,7 +177,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         targets: &[f32],
         upstream: impl Into<Upstream<'u>>,
     ) -> Result<Summary, Error> {
-        let (labels, counts, divisor) = self.check(logits.len(), targets)?;
+        let (labels, counts, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
         let (costs, curvature) = (&self.costs, false);
         let (logits, gradient, row_losses) = (None, Some(logits), None);
@@ -208,7 +208,7 @@ impl<'a> BinaryCrossEntropy<'a> {
     ) -> Result<(), Error> {
         let logits = logits.into();
         logits.check()?;
-        let (labels, _, divisor) = self.check(logits.len(), targets)?;
+        let (labels, _, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         check_length(Argument::Curvature, logits.len(), curvature.len())?;
         let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
         let (costs, logits, gradient, row_losses) = (&self.costs, Some(logits), Some(curvature), None);
@@ -218,7 +218,7 @@ impl<'a> BinaryCrossEntropy<'a> {
 
     fn losses(&self, logits: Logits<'_>, targets: &[f32], row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
         logits.check()?;
-        let (labels, counts, divisor) = self.check(logits.len(), targets)?;
+        let (labels, counts, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
         if let Some(out) = &row_losses {
             check_length(Argument::RowLosses, logits.len(), out.len())?;
         }
@@ -228,9 +228,14 @@ impl<'a> BinaryCrossEntropy<'a> {
         Ok(divisor.summary(tally.total(&counts)))
     }
 
-    fn check(&self, len: usize, targets: &[f32]) -> Result<(NonZero<usize>, Total, Divisor), Error> {
+    fn check(
+        &self,
+        argument: Argument,
+        len: usize,
+        targets: &[f32],
+    ) -> Result<(NonZero<usize>, Total, Divisor), Error> {
         let labels = NonZero::new(self.labels).ok_or(Error::NoClasses)?;
-        check_length(Argument::Logits, len / labels * labels.get(), len)?;
+        check_length(argument, len / labels * labels.get(), len)?;
         check_length(Argument::Targets, len, targets.len())?;
         let costs = &self.costs;
         for (argument, numbers) in

@@ -495,6 +495,15 @@ impl<'a> CrossEntropy<'a> {
         Ok((rows, total))
     }
 
+    /// What rows with these target probabilities weigh.
+    pub(crate) fn weigh_targets(&self, probabilities: &[f32]) -> Result<Total, Error> {
+        let targets = Targets::Soft(probabilities);
+        let rows = Rows::new(self.shape, Argument::Targets, probabilities.len(), targets)?;
+        let total = self.check_targets(&rows)?;
+        self.check_options(Argument::Logits, targets)?;
+        Ok(total)
+    }
+
     /// Checks rows of this shape of which only labels and weights matter, and adds up what they weigh.
     pub(crate) fn check_labels_and_weights<'l>(
         &self,

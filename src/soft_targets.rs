@@ -1,7 +1,7 @@
 //! Losses of target probabilities instead of labels.
 
 use crate::cross_entropy::CrossEntropy;
-use crate::error::{Argument, Error};
+use crate::error::Error;
 use crate::logits::Logits;
 use crate::reduction::{Summary, Total, Upstream};
 use crate::rows::Targets;
@@ -34,7 +34,7 @@ impl CrossEntropy<'_> {
     ///
     /// As [`CrossEntropy::soft_loss`].
     pub fn weigh_soft(&self, targets: &[f32]) -> Result<Total, Error> {
-        self.with_terms().check(Argument::Logits, targets.len(), Targets::Soft(targets)).map(|(_, total)| total)
+        self.with_terms().weigh_targets(targets)
     }
 
     /// The loss of each row into `row_losses`, `[N, D]`. The reduced loss beside it.

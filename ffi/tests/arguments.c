@@ -40,6 +40,7 @@ static rwwce_logit_type given_type;
 const char *backend;
 rwwce_reduction how;
 rwwce_zero_denominator if_zero;
+rwwce_curvature_kind which_curvature;
 
 void set_up(void) {
   unsigned char **const arenas[] = {&arena, &before, &reference, &expected};
@@ -147,6 +148,28 @@ static rwwce_status total_merge(E *e) {
 static rwwce_status total_reduce(E *e) {
   return rwwce_total_reduce(AT(rwwce_total, PARTIAL), how, if_zero, AT(float, RESULT), e);
 }
+static rwwce_status total_denominator(E *e) {
+  return rwwce_total_denominator(AT(rwwce_total, PARTIAL), how, AT(double, RESULT), e);
+}
+static rwwce_status weigh(E *e) {
+  return rwwce_weigh(OPTS, THE_LABELS, AT(rwwce_total, RESULT), e);
+}
+static rwwce_status weigh_soft(E *e) {
+  return rwwce_weigh_soft(OPTS, FLOATS(TARGETS), AT(rwwce_total, RESULT), e);
+}
+static rwwce_status binary_weigh(E *e) {
+  return rwwce_binary_weigh(BINARY, FLOATS(TARGETS), AT(rwwce_total, RESULT), e);
+}
+static rwwce_status curvature(E *e) {
+  return rwwce_curvature(OPTS, THE_LOGITS, THE_LABELS, which_curvature, FLOATS(CURVATURE), e);
+}
+static rwwce_status soft_curvature(E *e) {
+  return rwwce_soft_curvature(OPTS, THE_LOGITS, FLOATS(TARGETS), which_curvature,
+                              FLOATS(CURVATURE), e);
+}
+static rwwce_status binary_curvature(E *e) {
+  return rwwce_binary_curvature(BINARY, THE_LOGITS, FLOATS(TARGETS), FLOATS(CURVATURE), e);
+}
 static rwwce_status row_partial_of(E *e) {
   return rwwce_row_partial_of(FLOATS(LOGITS), label, backend, AT(rwwce_row_partial, PARTIAL), e);
 }
@@ -245,6 +268,21 @@ const Function functions[FUNCTIONS] = {
    {ITS_OPTIONS, READ_ANY(COUNTS), WRITE(CLASS_WEIGHTS)}},
   {"rwwce_total_merge", total_merge, SIZES_OF_TOTAL, {{A(PARTIAL), WRITTEN}, {OTHER, 0}}},
   {"rwwce_total_reduce", total_reduce, SIZES_OF_TOTAL, {{A(PARTIAL), 0}, ONE_RESULT}},
+  {"rwwce_total_denominator", total_denominator, 0, sizeof(double), sizeof(rwwce_total),
+   {{A(PARTIAL), 0}, ONE_RESULT}},
+  {"rwwce_weigh", weigh, sizeof(rwwce_options), sizeof(rwwce_total), 0,
+   {WEIGHTS, READ_ANY(MISLABEL_COSTS), READ_ANY(CLASS_BIAS), READ_ANY(UPSTREAM), READ_LABELS,
+    ONE_RESULT}},
+  {"rwwce_weigh_soft", weigh_soft, sizeof(rwwce_options), sizeof(rwwce_total), 0,
+   {WEIGHTS, READ(CLASS_BIAS), READ_ANY(UPSTREAM), READ(TARGETS), ONE_RESULT}},
+  {"rwwce_binary_weigh", binary_weigh, sizeof(rwwce_binary_options), sizeof(rwwce_total), 0,
+   {BINARY_COSTS, READ_ANY(UPSTREAM), READ(TARGETS), ONE_RESULT}},
+  {"rwwce_curvature", curvature, sizeof(rwwce_options), 0, 0,
+   {COSTS, READ(UPSTREAM), READ_LOGITS, READ_LABELS, WRITE(CURVATURE)}},
+  {"rwwce_soft_curvature", soft_curvature, sizeof(rwwce_options), 0, 0,
+   {WEIGHTS, READ(CLASS_BIAS), READ(UPSTREAM), READ_LOGITS, READ(TARGETS), WRITE(CURVATURE)}},
+  {"rwwce_binary_curvature", binary_curvature, sizeof(rwwce_binary_options), 0, 0,
+   {BINARY_COSTS, READ(UPSTREAM), READ_LOGITS, READ(TARGETS), WRITE(CURVATURE)}},
   {"rwwce_row_partial_of", row_partial_of, SIZES_OF_PARTIAL,
    {READ_ANY(LOGITS), {A(PARTIAL), WRITTEN}}},
   {"rwwce_row_partial_merge", row_partial_merge, SIZES_OF_PARTIAL,
@@ -290,7 +328,7 @@ int reads_any_type(const Function *function, rwwce_argument argument) {
 static size_t good_count(rwwce_argument argument) {
   switch (argument) {
     case A(LOGITS): case A(PROBABILITIES): case A(TARGETS):
-    case A(GRADIENT): case A(LOG_PROBABILITIES): case A(NUMBERS):
+    case A(GRADIENT): case A(CURVATURE): case A(LOG_PROBABILITIES): case A(NUMBERS):
       return ELEMENTS;
     case A(SAMPLE_WEIGHTS): case A(UPSTREAM): case A(ROW_LOSSES):
       return is_binary(now) ? ELEMENTS : ROWS;
@@ -454,6 +492,7 @@ void prepare(const Function *function) {
   backend = NULL;
   how = RWWCE_REDUCTION_MEAN_ROWS;
   if_zero = RWWCE_ZERO_DENOMINATOR_NAN;
+  which_curvature = RWWCE_CURVATURE_DIAGONAL;
   snprintf(context, sizeof context, "%s", now->name);
   memset(arena, 0xa5, ARENA);
   memset(places, 0, sizeof places);

@@ -48,7 +48,7 @@ typedef struct Function {
   Use uses[12];
 } Function;
 
-enum { FUNCTIONS = 31 };
+enum { FUNCTIONS = 38 };
 extern const Function functions[FUNCTIONS];
 
 /* Where an argument is. */
@@ -67,6 +67,7 @@ extern size_t classes, label;
 extern const char *backend;
 extern rwwce_reduction how;
 extern rwwce_zero_denominator if_zero;
+extern rwwce_curvature_kind which_curvature;
 
 /* The arena, and what it held at another time. */
 extern unsigned char *arena, *before, *reference;

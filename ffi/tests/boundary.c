@@ -219,8 +219,8 @@ static void types_of_logits(const Function *function) {
   for (rwwce_logit_type type = RWWCE_LOGIT_I8; type <= RWWCE_LOGIT_BF16; type++) {
     prepare(function);
     set_logit_type(type, 0.25f, 0);
-    if (strcmp(function->name, "rwwce_add_class_sums") == 0) {
-      /* It reads no logits. */
+    if (strcmp(function->name, "rwwce_add_class_sums") == 0 || strstr(function->name, "weigh") != NULL) {
+      /* They read no logits. */
       ACCEPTED();
     } else if (!reads_any_type(function, A(LOGITS))) {
       rwwce_argument with = A(LOG_PROBABILITIES);
@@ -269,6 +269,12 @@ static void unknown_values(const Function *function) {
   } else if (strcmp(function->name, "rwwce_total_reduce") == 0) {
     UNKNOWN(REDUCTION, how, 6);
     UNKNOWN(ZERO_DENOMINATOR, if_zero, 3);
+  } else if (strcmp(function->name, "rwwce_total_denominator") == 0) {
+    UNKNOWN(REDUCTION, how, 6);
+  }
+  if (strstr(function->name, "curvature") != NULL && !is_binary(function)) {
+    UNKNOWN(CURVATURE_KIND, which_curvature, 2);
+    which_curvature = RWWCE_CURVATURE_BOUND;
   }
   if (reads_any_type(function, A(LABELS))) {
     UNKNOWN(LABEL_TYPE, label_type, 6);

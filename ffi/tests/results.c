@@ -329,6 +329,14 @@ static void totals_and_parts(void) {
     CHECK(*HOME(float, RESULT) == reduced[i]);
   }
 
+  static const double denominators[] = {8.0, 1.0, 8.0, 3.0, 4.0, 16.0};
+  for (size_t i = 0; i < 6; i++) {
+    prepare_named("rwwce_total_denominator");
+    how = (rwwce_reduction)i;
+    CALL();
+    CHECK(*HOME(double, RESULT) == denominators[i]);
+  }
+
   /* A row as a whole, and in two parts. */
   prepare_named("rwwce_row_partial_of");
   CALL();
@@ -580,7 +588,75 @@ static void decisions(void) {
   }
 }
 
+/* Rows weigh without a loss what they weigh with one, and are divided by what is given. */
+static void weighed(void) {
+  static const char *const losses[] = {"rwwce_loss", "rwwce_soft_loss", "rwwce_binary_loss"};
+  static const char *const alone[] = {"rwwce_weigh", "rwwce_weigh_soft", "rwwce_binary_weigh"};
+  const double eighth = 8.0;
+  for (int i = 0; i < 3; i++) {
+    prepare_named(losses[i]);
+    CALL();
+    const rwwce_summary whole = *HOME(rwwce_summary, RESULT);
+    prepare_named(losses[i]);
+    if (i < 2) HOME(rwwce_options, OPTIONS)->denominator = &eighth;
+    else HOME(rwwce_binary_options, OPTIONS)->denominator = &eighth;
+    CALL();
+    CHECK(HOME(rwwce_summary, RESULT)->denominator == eighth);
+    CHECK(HOME(rwwce_summary, RESULT)->loss == (float)(whole.sum / eighth));
+    prepare_named(alone[i]);
+    CALL();
+    rwwce_total total = whole.total;
+    total.sum = 0.0;
+    CHECK(memcmp(home_of(A(RESULT)), &total, sizeof total) == 0);
+  }
+  /* Chunks are whole samples, as large as have 32,768 logits at most. */
+  CHECK(rwwce_chunk_rows(2, 1) == 16384 && rwwce_chunk_rows(10, 3) == 3072);
+  CHECK(rwwce_chunk_rows(100000, 1) == 1);
+}
+
+/* The curvatures of all rows are W*s*p*(1 - p) times the factor of the row, and the bound twice that. */
+static void check_curvatures(int is_soft, double times) {
+  for (size_t row = 0; row < ROWS; row++) {
+    double x[C], weight = IN(CLASS_WEIGHTS, row * 3 % C);
+    row_of(HOME(rwwce_options, OPTIONS), HOME(float, LOGITS), row, x);
+    const size_t first = row / D * C * D + row % D;
+    if (is_soft) {
+      weight = 0.0;
+      for (size_t c = 0; c < C; c++) weight += (double)IN(CLASS_WEIGHTS, c) * IN(TARGETS, first + c * D);
+    }
+    weight *= times * IN(SAMPLE_WEIGHTS, row) * IN(UPSTREAM, row);
+    for (size_t c = 0; c < C; c++) {
+      const double p = exp(x[c] - textbook_log_sum_exp(x, C));
+      CHECK_CLOSE(IN(CURVATURE, first + c * D), weight * p * (1.0 - p));
+    }
+  }
+}
+
+static void curvatures(void) {
+  for (int bound = 0; bound < 2; bound++) {
+    prepare_named("rwwce_curvature");
+    leave_out(A(MISLABEL_COSTS));
+    which_curvature = bound ? RWWCE_CURVATURE_BOUND : RWWCE_CURVATURE_DIAGONAL;
+    CALL();
+    check_curvatures(0, bound ? 2.0 : 1.0);
+    prepare_named("rwwce_soft_curvature");
+    which_curvature = bound ? RWWCE_CURVATURE_BOUND : RWWCE_CURVATURE_DIAGONAL;
+    CALL();
+    check_curvatures(1, bound ? 2.0 : 1.0);
+  }
+  prepare_named("rwwce_binary_curvature");
+  CALL();
+  for (size_t i = 0; i < ELEMENTS; i++) {
+    const double z = HOME(float, LOGITS)[i], t = IN(TARGETS, i), s = IN(SAMPLE_WEIGHTS, i);
+    const double weight = IN(MISS_COSTS, i % C) * t + IN(FALSE_ALARM_COSTS, i % C) * (1.0 - t);
+    const double slope = 1.0 / ((1.0 + exp(z)) * (1.0 + exp(-z)));
+    CHECK_CLOSE(IN(CURVATURE, i), weight * s * slope * IN(UPSTREAM, i));
+  }
+}
+
 void results(void) {
+  weighed();
+  curvatures();
   all_losses();
   logs_of_probabilities();
   given_log_probabilities();
