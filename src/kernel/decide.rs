@@ -31,7 +31,10 @@ impl Driver for DecisionRows<'_> {
 
     fn drive<S: Vector>(mut self, s: S) -> usize {
         let count = self.batch.rows.count();
-        let together = if Backend::ONLY_SCALAR { 0 } else { count - count % LANES };
+        let together = count - count % LANES;
+        if Backend::ONLY_SCALAR || together == 0 {
+            return self.decide::<S, 1>(s, 0..count);
+        }
         self.decide::<S, LANES>(s, 0..together) + self.decide::<S, 1>(s, together..count)
     }
 }
