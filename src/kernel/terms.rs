@@ -42,6 +42,10 @@ impl<const GRADIENT: bool> Driver for TermRows<'_, '_, GRADIENT> {
 
     fn drive<S: Vector>(mut self, s: S) -> Self::Output {
         let rows = self.batch.rows;
+        if rows.count() == 0 {
+            // There may be more classes than can be gone through.
+            return Ok(());
+        }
         with_tile::<4, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
     }
 }
