@@ -7,7 +7,7 @@ fn main() -> Result<(), Error> {
     let mut out = black_box([0.0f32; 10]);
     let (classes, logits, labels) = black_box((10, [0.0f32; 10], [1i64]));
     let (row, costs, mut confusion) = black_box(([1.0f32; 10], [0.0f32; 100], [0u64; 100]));
-    let (bytes, mut decisions) = black_box(([1i8; 10], [0u32; 1]));
+    let bytes = black_box([1i8; 10]);
     let quantized = Logits::I8 { values: &bytes, scale: black_box(0.5), zero_point: black_box(0) };
 
     let mut loss = CrossEntropy::new(classes).class_weights(&row).sample_weights(&row[..1]).class_bias(&row);
@@ -23,7 +23,6 @@ fn main() -> Result<(), Error> {
         black_box(loss.soft_gradient(logits, &row, 1.0, &mut out)?);
         loss.log_probabilities(logits, &mut out)?;
         loss.log_sum_exps(logits, &mut out[..1])?;
-        black_box(loss.decide(logits, &mut decisions, Some(&mut out[..1]))?);
         black_box(loss.add_confusion(logits, &labels, &mut confusion)?);
         black_box(log_sum_exp(logits));
         let mut partial = RowPartial::new(logits, black_box(Some(1)))?;
@@ -34,7 +33,6 @@ fn main() -> Result<(), Error> {
     black_box(loss.gradient_in_place(&mut out, &labels, Upstream::from(row[0]))?);
     black_box(loss.soft_gradient_in_place(&mut out, &row, &row[..1])?);
     black_box(loss.loss_from_probabilities(&row, &labels, row[0])?);
-    black_box(loss.decide_from_probabilities(&row, &mut decisions, None)?);
     black_box(loss.row_losses_from_probabilities(&row, &labels, row[0], &mut out[..1])?);
     black_box(loss.loss_from_log_probabilities(&row, &labels)?);
     black_box(loss.row_losses_from_log_probabilities(&row, &labels, &mut out[..1])?);
@@ -58,6 +56,6 @@ fn main() -> Result<(), Error> {
         black_box(binary.gradient(logits, &row, 1.0, &mut out)?);
     }
     black_box(binary.gradient_in_place(&mut out, &row, 1.0)?);
-    black_box((out, counts, sums, more_sums, confusion, decisions));
+    black_box((out, counts, sums, more_sums, confusion));
     Ok(())
 }
