@@ -17,6 +17,9 @@ fn main() {
         // Nothing may be missing, least of all what the panic handler calls; memcpy and the like are those of the C library.
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,defs");
         println!("cargo::rustc-cdylib-link-arg=-lc");
+    } else if of_target("OS") == "windows" && of_target("ENV") == "gnu" {
+        // Named by the compiler's support library, and never called: see src/lib.rs.
+        println!("cargo::rustc-cdylib-link-arg=-Wl,--defsym,rust_eh_personality=rwwce_version");
     }
 
     // With RWWCE_PROVE_NO_PANIC=1 a library in which a panic can be reached does not link. It is for the targets and profiles

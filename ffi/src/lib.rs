@@ -66,6 +66,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 // The objects of the compiler's support library name the function by which Rust unwinds, although nothing here does. Programs
 // that link the whole archive, as plug-ins do, need it to be somewhere. It is never called, so that any place will do. Where
 // another library in Rust brings its own, that one counts, since this is weak; `ffi/install/localize` gives the two names.
+// On Windows, whose objects know nothing of that kind, build.rs sees to the shared library alone.
 #[cfg(all(
     panic = "abort",
     unix,
@@ -93,12 +94,5 @@ core::arch::global_asm!(
     ".weak_definition _rust_eh_personality",
     ".p2align 2",
     "_rust_eh_personality: .long 0",
-    ".text",
-);
-#[cfg(all(panic = "abort", windows, target_env = "gnu", target_arch = "x86_64"))]
-core::arch::global_asm!(
-    ".section .rdata$rust_eh_personality, \"dr\"",
-    ".weak rust_eh_personality",
-    "rust_eh_personality: .long 0",
     ".text",
 );
