@@ -44,9 +44,10 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 }
 
 /// Which checks the compiler removes as never failing depends on the target and on the optimisation. Where nobody has looked,
-/// a program that ends is better than one that does not link.
+/// a program that ends is better than one that does not link. Not inlined, so that its name says whether it is left.
 #[cfg(all(panic = "abort", not(rwwce_prove_no_panic)))]
 #[panic_handler]
+#[inline(never)]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     #[cfg(any(unix, windows))]
     {
