@@ -26,8 +26,8 @@ fail() {
 }
 
 # As .ci/microcontrollers has it.
-RUSTC=$PWD/target/cross/bin/rustc CARGO_TARGET_DIR=$PWD/target/cross-build CARGO_PROFILE_RELEASE_OPT_LEVEL=$level \
-  CARGO_TARGET_THUMBV7EM_NONE_EABIHF_RUSTFLAGS='-Ctarget-feature=+vfp2,-fp64 --cfg=rwwce_vfma' \
+RWWCE_PROVE_NO_PANIC=1 RUSTC=$PWD/target/cross/bin/rustc CARGO_TARGET_DIR=$PWD/target/cross-build CARGO_PROFILE_RELEASE_OPT_LEVEL=$level \
+  CARGO_TARGET_THUMBV7EM_NONE_EABIHF_RUSTFLAGS='-Ctarget-feature=+vfp2,-fp64 --cfg=rwwce_vfma="sreg"' \
   cargo build -q --release --locked -p rwwce-capi --target=thumbv7em-none-eabihf 2> "$out/cargo.log" ||
   fail "$(< "$out/cargo.log")"
 cp target/cross-build/thumbv7em-none-eabihf/release/librwwce.a "$out/"

@@ -69,565 +69,565 @@
 
 
 
-// What a call returns: `RWWCE_OK`, or why it was refused. The numbers stay the same in every version.
+/* What a call returns: `RWWCE_OK`, or why it was refused. The numbers stay the same in every version. */
 typedef uint32_t rwwce_status;
 
-// The argument that an error is about. The numbers stay the same in every version.
+/* The argument that an error is about. The numbers stay the same in every version. */
 typedef uint32_t rwwce_argument;
 
-// What was wrong with a call, and where. Which members mean something is said at each status, `argument` wherever one
-// argument is to blame; the others are 0.
+/* What was wrong with a call, and where. Which members mean something is said at each status, `argument` wherever one
+ * argument is to blame; the others are 0. */
 typedef struct rwwce_error {
-  // What the call returned.
+  /* What the call returned. */
   rwwce_status status;
-  // Which argument.
+  /* Which argument. */
   rwwce_argument argument;
-  // The other argument of the two that do not go together.
+  /* The other argument of the two that do not go together. */
   rwwce_argument other_argument;
-  // The row.
+  /* The row. */
   size_t row;
-  // The index in the array.
+  /* The index in the array. */
   size_t index;
-  // What was expected.
+  /* What was expected. */
   size_t expected;
-  // What was found.
+  /* What was found. */
   size_t found;
-  // The label.
+  /* The label. */
   int64_t label;
 } rwwce_error;
 
-// How the losses of the rows become one number.
+/* How the losses of the rows become one number. */
 typedef uint32_t rwwce_reduction;
 
-// What a mean is when its denominator is 0.
+/* What a mean is when its denominator is 0. */
 typedef uint32_t rwwce_zero_denominator;
 
-// The type of an array of logits. What is computed is what is computed of the floats that its elements stand for, in the
-// same bits; gradients are with respect to these, and float.
+/* The type of an array of logits. What is computed is what is computed of the floats that its elements stand for, in the
+ * same bits; gradients are with respect to these, and float. */
 typedef uint32_t rwwce_logit_type;
 
-// The loss over C classes: shapes, weights and the terms that it has. Start from `RWWCE_OPTIONS_INIT(C)`.
-//
-// A row is one of the N·D pairs of C logits and a label. A row whose label is the ignored index does not count. A row
-// whose whole weight is 0 counts (in the number of rows) and contributes exactly 0 whatever its logits hold. Arrays that
-// are absent are NULL with a count of 0. Their elements are finite.
+/* The loss over C classes: shapes, weights and the terms that it has. Start from `RWWCE_OPTIONS_INIT(C)`.
+ *
+ * A row is one of the N·D pairs of C logits and a label. A row whose label is the ignored index does not count. A row
+ * whose whole weight is 0 counts (in the number of rows) and contributes exactly 0 whatever its logits hold. Arrays that
+ * are absent are NULL with a count of 0. Their elements are finite. */
 typedef struct rwwce_options {
-  // `sizeof(rwwce_options)`: later versions add members at the end. At most 4096.
+  /* `sizeof(rwwce_options)`: later versions add members at the end. At most 4096. */
   size_t struct_size;
-  // C, at least 1.
+  /* C, at least 1. */
   size_t classes;
-  // D, at least 1: logits are `[N, C, D]`, the C logits of a row D elements apart. 1 for the flat `[N, C]`.
+  /* D, at least 1: logits are `[N, C, D]`, the C logits of a row D elements apart. 1 for the flat `[N, C]`. */
   size_t positions;
-  // Elements from the start of one sample to the start of the next; 0 for C·D.
+  /* Elements from the start of one sample to the start of the next; 0 for C·D. */
   size_t row_stride;
-  // `[C]`: the cost of each class w; with mislabel costs the miss costs fn, then at least 0.
+  /* `[C]`: the cost of each class w; with mislabel costs the miss costs fn, then at least 0. */
   const float *class_weights;
-  // C; 0 where it is NULL.
+  /* C; 0 where it is NULL. */
   size_t class_weights_count;
-  // `[N, D]`, at least 0: a factor s of each row.
+  /* `[N, D]`, at least 0: a factor s of each row. */
   const float *sample_weights;
-  // N·D; 0 where it is NULL.
+  /* N·D; 0 where it is NULL. */
   size_t sample_weights_count;
-  // `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of naming class j where y is true. The loss is then
-  // −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020).
+  /* `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of naming class j where y is true. The loss is then
+   * −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020). */
   const float *mislabel_costs;
-  // C·C; 0 where it is NULL.
+  /* C·C; 0 where it is NULL. */
   size_t mislabel_costs_count;
-  // `[C]`: what is added to the logits of each class, after the division by the temperature.
+  /* `[C]`: what is added to the logits of each class, after the division by the temperature. */
   const float *class_bias;
-  // C; 0 where it is NULL.
+  /* C; 0 where it is NULL. */
   size_t class_bias_count;
-  // `[N, D]`: a gradient is multiplied by one factor a row, with respect to the loss of the row, and not divided by the
-  // denominator of the mean. Absent, it is multiplied by `upstream`.
+  /* `[N, D]`: a gradient is multiplied by one factor a row, with respect to the loss of the row, and not divided by the
+   * denominator of the mean. Absent, it is multiplied by `upstream`. */
   const float *row_upstream;
-  // N·D; 0 where it is NULL.
+  /* N·D; 0 where it is NULL. */
   size_t row_upstream_count;
-  // The label of rows that do not count, if `has_ignore_index` is not 0.
+  /* The label of rows that do not count, if `has_ignore_index` is not 0. */
   int64_t ignore_index;
-  // Whether there is an ignored index.
+  /* Whether there is an ignored index. */
   uint32_t has_ignore_index;
-  // How the losses become one number.
+  /* How the losses become one number. */
   rwwce_reduction reduction;
-  // What a mean is when its denominator is 0.
+  /* What a mean is when its denominator is 0. */
   rwwce_zero_denominator zero_denominator;
-  // ε in [0, 1]: (1 − ε) times the loss of the label plus ε/C times that of every class.
+  /* ε in [0, 1]: (1 − ε) times the loss of the label plus ε/C times that of every class. */
   float label_smoothing;
-  // γ, at least 0: the term of the label gets the factor (1 − p_y)^γ.
+  /* γ, at least 0: the term of the label gets the factor (1 − p_y)^γ. */
   float focal;
-  // λ, at least 0: adds λ·W·(log Σ exp x)² to the loss of a row of weight W.
+  /* λ, at least 0: adds λ·W·(log Σ exp x)² to the loss of a row of weight W. */
   float z_loss;
-  // T, above 0: logits are divided by it. 1 changes nothing.
+  /* T, above 0: logits are divided by it. 1 changes nothing. */
   float temperature;
-  // What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
+  /* What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing. */
   float upstream;
-  // The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
-  // `RWWCE_LOGIT_F32`.
+  /* The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
+   * `RWWCE_LOGIT_F32`. */
   rwwce_logit_type logit_type;
-  // The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter.
+  /* The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter. */
   float logit_scale;
-  // The zero point of these two, among the numbers that the type has.
+  /* The zero point of these two, among the numbers that the type has. */
   int32_t logit_zero_point;
-  // The backend by its name, or NULL for the best one.
+  /* The backend by its name, or NULL for the best one. */
   const char *backend;
-  // What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
-  // reduced, it is the denominator of the whole: see `rwwce_weigh`.
+  /* What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
+   * reduced, it is the denominator of the whole: see `rwwce_weigh`. */
   const double *denominator;
 } rwwce_options;
 
-// The integer type of an array of labels.
+/* The integer type of an array of labels. */
 typedef uint32_t rwwce_label_type;
 
-// A running total over batches: what each of them adds to the sum and to every denominator. Start from
-// `RWWCE_TOTAL_INIT`; it is plain data, which can be stored and sent.
+/* A running total over batches: what each of them adds to the sum and to every denominator. Start from
+ * `RWWCE_TOTAL_INIT`; it is plain data, which can be stored and sent. */
 typedef struct rwwce_total {
-  // The sum of the losses of the rows that count.
+  /* The sum of the losses of the rows that count. */
   double sum;
-  // Σ w[y]·s over them.
+  /* Σ w[y]·s over them. */
   double weight_sum;
-  // Σ s over them.
+  /* Σ s over them. */
   double sample_weight_sum;
-  // Their number.
+  /* Their number. */
   uint64_t rows;
-  // Their number times that of classes.
+  /* Their number times that of classes. */
   uint64_t rows_times_classes;
-  // The number of rows whose loss is NaN or infinite.
+  /* The number of rows whose loss is NaN or infinite. */
   uint64_t non_finite;
 } rwwce_total;
 
-// The loss of a batch, and what it is made of.
+/* The loss of a batch, and what it is made of. */
 typedef struct rwwce_summary {
-  // `sum / denominator`, rounded.
+  /* `sum / denominator`, rounded. */
   float loss;
-  // The sum of the losses of the rows that count, added in double precision in an order that depends on the shape
-  // alone.
+  /* The sum of the losses of the rows that count, added in double precision in an order that depends on the shape
+   * alone. */
   double sum;
-  // What the sum is divided by; 1 for `RWWCE_REDUCTION_SUM`.
+  /* What the sum is divided by; 1 for `RWWCE_REDUCTION_SUM`. */
   double denominator;
-  // The number of rows that count.
+  /* The number of rows that count. */
   size_t rows;
-  // The number of rows whose loss is NaN or infinite.
+  /* The number of rows whose loss is NaN or infinite. */
   size_t non_finite;
-  // What batches add up to: see `rwwce_total_merge`.
+  /* What batches add up to: see `rwwce_total_merge`. */
   struct rwwce_total total;
 } rwwce_summary;
 
-// The binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z a label. Start from
-// `RWWCE_BINARY_OPTIONS_INIT(L)`.
+/* The binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z a label. Start from
+ * `RWWCE_BINARY_OPTIONS_INIT(L)`. */
 typedef struct rwwce_binary_options {
-  // `sizeof(rwwce_binary_options)`: later versions add members at the end. At most 4096.
+  /* `sizeof(rwwce_binary_options)`: later versions add members at the end. At most 4096. */
   size_t struct_size;
-  // L, the number of labels of a sample, at least 1.
+  /* L, the number of labels of a sample, at least 1. */
   size_t labels;
-  // `[L]`, at least 0: the cost fn of missing each label; PyTorch's `pos_weight`.
+  /* `[L]`, at least 0: the cost fn of missing each label; PyTorch's `pos_weight`. */
   const float *miss_costs;
-  // L; 0 where it is NULL: all ones.
+  /* L; 0 where it is NULL: all ones. */
   size_t miss_costs_count;
-  // `[L]`, at least 0: the cost fp of a false alarm of each label.
+  /* `[L]`, at least 0: the cost fp of a false alarm of each label. */
   const float *false_alarm_costs;
-  // L; 0 where it is NULL: all ones.
+  /* L; 0 where it is NULL: all ones. */
   size_t false_alarm_costs_count;
-  // `[N, L]`, at least 0: a factor of each logit; PyTorch's `weight`.
+  /* `[N, L]`, at least 0: a factor of each logit; PyTorch's `weight`. */
   const float *sample_weights;
-  // N·L; 0 where it is NULL.
+  /* N·L; 0 where it is NULL. */
   size_t sample_weights_count;
-  // `[N, L]`: a gradient is multiplied by one factor a logit, with respect to its own loss, and not divided. Absent, it
-  // is multiplied by `upstream`.
+  /* `[N, L]`: a gradient is multiplied by one factor a logit, with respect to its own loss, and not divided. Absent, it
+   * is multiplied by `upstream`. */
   const float *row_upstream;
-  // N·L; 0 where it is NULL.
+  /* N·L; 0 where it is NULL. */
   size_t row_upstream_count;
-  // How the losses become one number.
+  /* How the losses become one number. */
   rwwce_reduction reduction;
-  // What a mean is when its denominator is 0.
+  /* What a mean is when its denominator is 0. */
   rwwce_zero_denominator zero_denominator;
-  // What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
+  /* What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing. */
   float upstream;
-  // The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
-  // `RWWCE_LOGIT_F32`.
+  /* The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
+   * `RWWCE_LOGIT_F32`. */
   rwwce_logit_type logit_type;
-  // The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter.
+  /* The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter. */
   float logit_scale;
-  // The zero point of these two, among the numbers that the type has.
+  /* The zero point of these two, among the numbers that the type has. */
   int32_t logit_zero_point;
-  // The backend by its name, or NULL for the best one.
+  /* The backend by its name, or NULL for the best one. */
   const char *backend;
-  // What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
-  // reduced, it is the denominator of the whole: see `rwwce_binary_weigh`.
+  /* What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
+   * reduced, it is the denominator of the whole: see `rwwce_binary_weigh`. */
   const double *denominator;
 } rwwce_binary_options;
 
-// Which second derivative is written.
+/* Which second derivative is written. */
 typedef uint32_t rwwce_curvature_kind;
 
-// How class weights follow from the number of samples n_c of each class, with n = Σ n_c and C the number of classes.
+/* How class weights follow from the number of samples n_c of each class, with n = Σ n_c and C the number of classes. */
 typedef uint32_t rwwce_scheme;
 
-// What class weights are scaled to.
+/* What class weights are scaled to. */
 typedef uint32_t rwwce_normalisation;
 
-// What a class without samples gets.
+/* What a class without samples gets. */
 typedef uint32_t rwwce_empty_class;
 
-// How class weights are computed from counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`.
+/* How class weights are computed from counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`. */
 typedef struct rwwce_class_weights_options {
-  // `sizeof(rwwce_class_weights_options)`: later versions add members at the end. At most 4096.
+  /* `sizeof(rwwce_class_weights_options)`: later versions add members at the end. At most 4096. */
   size_t struct_size;
-  // The scheme.
+  /* The scheme. */
   rwwce_scheme scheme;
-  // What the weights are scaled to.
+  /* What the weights are scaled to. */
   rwwce_normalisation normalisation;
-  // What a class without samples gets.
+  /* What a class without samples gets. */
   rwwce_empty_class empty_class;
-  // That weight, finite.
+  /* That weight, finite. */
   float empty_class_weight;
-  // β in [0, 1) of `RWWCE_SCHEME_EFFECTIVE_NUMBER`.
+  /* β in [0, 1) of `RWWCE_SCHEME_EFFECTIVE_NUMBER`. */
   double beta;
 } rwwce_class_weights_options;
 
-// What is known of a row of logits after some of its classes, enough to merge it with the rest of them: for classes that
-// are split over machines, or over chunks that fit a small memory. Plain data, which can be stored and sent; start from
-// `RWWCE_ROW_PARTIAL_INIT` or from `rwwce_row_partial_of`.
+/* What is known of a row of logits after some of its classes, enough to merge it with the rest of them: for classes that
+ * are split over machines, or over chunks that fit a small memory. Plain data, which can be stored and sent; start from
+ * `RWWCE_ROW_PARTIAL_INIT` or from `rwwce_row_partial_of`. */
 typedef struct rwwce_row_partial {
-  // The largest logit so far: −∞ before the first, NaN after a NaN.
+  /* The largest logit so far: −∞ before the first, NaN after a NaN. */
   float largest;
-  // The logit of the label; 0 where no part has held it.
+  /* The logit of the label; 0 where no part has held it. */
   float label_logit;
-  // Σ exp(x_k − largest) over all but one of the largest.
+  /* Σ exp(x_k − largest) over all but one of the largest. */
   double excluded_sum;
-  // The number of classes so far.
+  /* The number of classes so far. */
   uint64_t classes;
-  // The number of parts that have held the logit of the label: to be 1 in the end.
+  /* The number of parts that have held the logit of the label: to be 1 in the end. */
   uint64_t labels;
 } rwwce_row_partial;
 
-// The call did what it is for.
+/* The call did what it is for. */
 #define RWWCE_OK 0
 
-// The number of classes (or labels of a binary loss) is 0.
+/* The number of classes (or labels of a binary loss) is 0. */
 #define RWWCE_ERROR_NO_CLASSES 1
 
-// An array is larger than memory can address: `found` rows of `expected` elements, or `found` elements of `argument`.
+/* An array is larger than memory can address: `found` rows of `expected` elements, or `found` elements of `argument`. */
 #define RWWCE_ERROR_SIZE_OVERFLOW 2
 
-// An array has another length than its shape asks for: `argument`, `expected`, `found`.
+/* An array has another length than its shape asks for: `argument`, `expected`, `found`. */
 #define RWWCE_ERROR_LENGTH 3
 
-// A label is neither a class nor the ignored one: `row`, `label`, and `expected`, the number of classes.
+/* A label is neither a class nor the ignored one: `row`, `label`, and `expected`, the number of classes. */
 #define RWWCE_ERROR_LABEL_OUT_OF_RANGE 4
 
-// A number that must be finite is not: `argument`, `index`.
+/* A number that must be finite is not: `argument`, `index`. */
 #define RWWCE_ERROR_NOT_FINITE 5
 
-// An option is outside its range: `argument`. `rwwce_error_message` names the range.
+/* An option is outside its range: `argument`. `rwwce_error_message` names the range. */
 #define RWWCE_ERROR_OUT_OF_RANGE 6
 
-// A class has no samples, and no weight was chosen for such classes: `index`, the class.
+/* A class has no samples, and no weight was chosen for such classes: `index`, the class. */
 #define RWWCE_ERROR_EMPTY_CLASS 7
 
-// The denominator of the mean is 0, and the options ask for an error then.
+/* The denominator of the mean is 0, and the options ask for an error then. */
 #define RWWCE_ERROR_ZERO_DENOMINATOR 8
 
-// A number that must not be negative is: `argument`, `index`.
+/* A number that must not be negative is: `argument`, `index`. */
 #define RWWCE_ERROR_NEGATIVE 9
 
-// The cost of naming a class where it is true is not 0: `index`, the class.
+/* The cost of naming a class where it is true is not 0: `index`, the class. */
 #define RWWCE_ERROR_COST_OF_TRUTH 10
 
-// An option means nothing together with another, or in this call: `argument`, `other_argument`, which may be none.
+/* An option means nothing together with another, or in this call: `argument`, `other_argument`, which may be none. */
 #define RWWCE_ERROR_INCOMPATIBLE 11
 
-// A target of a binary loss is not in [0, 1]: `index`.
+/* A target of a binary loss is not in [0, 1]: `index`. */
 #define RWWCE_ERROR_TARGET_OUT_OF_RANGE 12
 
-// The parts of a row do not hold the logit of its label exactly once: `found` of them do.
+/* The parts of a row do not hold the logit of its label exactly once: `found` of them do. */
 #define RWWCE_ERROR_LABEL_OWNERS 13
 
-// A pointer is NULL that must not be: `argument`.
+/* A pointer is NULL that must not be: `argument`. */
 #define RWWCE_ERROR_NULL 101
 
-// A pointer is not aligned for the type that it points to: `argument`.
+/* A pointer is not aligned for the type that it points to: `argument`. */
 #define RWWCE_ERROR_MISALIGNED 102
 
-// An array that is written overlaps another one: `argument`, `other_argument`.
+/* An array that is written overlaps another one: `argument`, `other_argument`. */
 #define RWWCE_ERROR_OVERLAP 103
 
-// The first member of an options structure is not its size: `argument`, `expected`, `found`. Or a program that was
-// compiled for a later version uses options that this one does not know.
+/* The first member of an options structure is not its size: `argument`, `expected`, `found`. Or a program that was
+ * compiled for a later version uses options that this one does not know. */
 #define RWWCE_ERROR_STRUCT_SIZE 104
 
-// A number is none of those that its type has: `argument`, `found`.
+/* A number is none of those that its type has: `argument`, `found`. */
 #define RWWCE_ERROR_UNKNOWN_VALUE 105
 
-// No backend of this name, or none that this processor supports.
+/* No backend of this name, or none that this processor supports. */
 #define RWWCE_ERROR_UNKNOWN_BACKEND 106
 
-// None.
+/* None. */
 #define RWWCE_ARGUMENT_NONE 0
 
-// The logits, `[N, C, D]`.
+/* The logits, `[N, C, D]`. */
 #define RWWCE_ARGUMENT_LOGITS 1
 
-// The probabilities, `[N, C, D]`.
+/* The probabilities, `[N, C, D]`. */
 #define RWWCE_ARGUMENT_PROBABILITIES 2
 
-// The labels, `[N, D]`.
+/* The labels, `[N, D]`. */
 #define RWWCE_ARGUMENT_LABELS 3
 
-// The class weights, `[C]`.
+/* The class weights, `[C]`. */
 #define RWWCE_ARGUMENT_CLASS_WEIGHTS 4
 
-// The mislabel costs, `[C, C]`.
+/* The mislabel costs, `[C, C]`. */
 #define RWWCE_ARGUMENT_MISLABEL_COSTS 5
 
-// The sample weights, `[N, D]`.
+/* The sample weights, `[N, D]`. */
 #define RWWCE_ARGUMENT_SAMPLE_WEIGHTS 6
 
-// The target probabilities, or the targets of a binary loss.
+/* The target probabilities, or the targets of a binary loss. */
 #define RWWCE_ARGUMENT_TARGETS 7
 
-// The class bias, `[C]`.
+/* The class bias, `[C]`. */
 #define RWWCE_ARGUMENT_CLASS_BIAS 8
 
-// The label that does not count.
+/* The label that does not count. */
 #define RWWCE_ARGUMENT_IGNORE_INDEX 9
 
-// The share of the label smoothing.
+/* The share of the label smoothing. */
 #define RWWCE_ARGUMENT_LABEL_SMOOTHING 10
 
-// The exponent of the focal factor.
+/* The exponent of the focal factor. */
 #define RWWCE_ARGUMENT_FOCAL 11
 
-// The temperature.
+/* The temperature. */
 #define RWWCE_ARGUMENT_TEMPERATURE 12
 
-// The factor of the squared log-sum-exp.
+/* The factor of the squared log-sum-exp. */
 #define RWWCE_ARGUMENT_Z_LOSS 13
 
-// The number of positions D.
+/* The number of positions D. */
 #define RWWCE_ARGUMENT_POSITIONS 14
 
-// The miss costs, `[L]` or `[C]`.
+/* The miss costs, `[L]` or `[C]`. */
 #define RWWCE_ARGUMENT_MISS_COSTS 15
 
-// The false-alarm costs, `[L]`.
+/* The false-alarm costs, `[L]`. */
 #define RWWCE_ARGUMENT_FALSE_ALARM_COSTS 16
 
-// The log-probabilities that are written.
+/* The log-probabilities that are written. */
 #define RWWCE_ARGUMENT_LOG_PROBABILITIES 17
 
-// The log-sum-exp of each row that is written, `[N, D]`.
+/* The log-sum-exp of each row that is written, `[N, D]`. */
 #define RWWCE_ARGUMENT_LOG_SUM_EXPS 18
 
-// The weight sums of the classes, `[C]`.
+/* The weight sums of the classes, `[C]`. */
 #define RWWCE_ARGUMENT_WEIGHT_SUMS 19
 
-// The loss sums of the classes, `[C]`.
+/* The loss sums of the classes, `[C]`. */
 #define RWWCE_ARGUMENT_LOSS_SUMS 20
 
-// The confusion matrix, `[C, C]`.
+/* The confusion matrix, `[C, C]`. */
 #define RWWCE_ARGUMENT_CONFUSION 21
 
-// The losses of the rows, `[N, D]`.
+/* The losses of the rows, `[N, D]`. */
 #define RWWCE_ARGUMENT_ROW_LOSSES 22
 
-// The gradient, shaped as the logits.
+/* The gradient, shaped as the logits. */
 #define RWWCE_ARGUMENT_GRADIENT 23
 
-// The upstream factor, or the factors of the rows, `[N, D]`.
+/* The upstream factor, or the factors of the rows, `[N, D]`. */
 #define RWWCE_ARGUMENT_UPSTREAM 24
 
-// The row stride.
+/* The row stride. */
 #define RWWCE_ARGUMENT_ROW_STRIDE 25
 
-// What is added to a probability before its logarithm is taken.
+/* What is added to a probability before its logarithm is taken. */
 #define RWWCE_ARGUMENT_EPS 26
 
-// The number of rows of each class, `[C]`.
+/* The number of rows of each class, `[C]`. */
 #define RWWCE_ARGUMENT_COUNTS 27
 
-// The beta of the effective number of samples.
+/* The beta of the effective number of samples. */
 #define RWWCE_ARGUMENT_BETA 28
 
-// The weight of a class without samples.
+/* The weight of a class without samples. */
 #define RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT 29
 
-// The scale of integer logits.
+/* The scale of integer logits. */
 #define RWWCE_ARGUMENT_SCALE 30
 
-// The zero point of integer logits.
+/* The zero point of integer logits. */
 #define RWWCE_ARGUMENT_ZERO_POINT 31
 
-// The decision of each row that is written, `[N, D]`.
+/* The decision of each row that is written, `[N, D]`. */
 #define RWWCE_ARGUMENT_DECISIONS 32
 
-// The expected cost of each decision that is written, `[N, D]`.
+/* The expected cost of each decision that is written, `[N, D]`. */
 #define RWWCE_ARGUMENT_EXPECTED_COSTS 33
 
-// The denominator that is given.
+/* The denominator that is given. */
 #define RWWCE_ARGUMENT_DENOMINATOR 34
 
-// The array that receives the curvature, shaped as the logits.
+/* The array that receives the curvature, shaped as the logits. */
 #define RWWCE_ARGUMENT_CURVATURE 35
 
-// The options.
+/* The options. */
 #define RWWCE_ARGUMENT_OPTIONS 101
 
-// The type of the labels.
+/* The type of the labels. */
 #define RWWCE_ARGUMENT_LABEL_TYPE 102
 
-// The reduction.
+/* The reduction. */
 #define RWWCE_ARGUMENT_REDUCTION 103
 
-// What a mean over a denominator of 0 is.
+/* What a mean over a denominator of 0 is. */
 #define RWWCE_ARGUMENT_ZERO_DENOMINATOR 104
 
-// The name of a backend.
+/* The name of a backend. */
 #define RWWCE_ARGUMENT_BACKEND 105
 
-// The weighting scheme.
+/* The weighting scheme. */
 #define RWWCE_ARGUMENT_SCHEME 106
 
-// The normalisation of the class weights.
+/* The normalisation of the class weights. */
 #define RWWCE_ARGUMENT_NORMALISATION 107
 
-// What becomes of classes without samples.
+/* What becomes of classes without samples. */
 #define RWWCE_ARGUMENT_EMPTY_CLASS 108
 
-// The summary, or another result that is one value.
+/* The summary, or another result that is one value. */
 #define RWWCE_ARGUMENT_RESULT 109
 
-// A total or a part of a row.
+/* A total or a part of a row. */
 #define RWWCE_ARGUMENT_PARTIAL 110
 
-// The type of the logits.
+/* The type of the logits. */
 #define RWWCE_ARGUMENT_LOGIT_TYPE 111
 
-// The floats that logits stand for.
+/* The floats that logits stand for. */
 #define RWWCE_ARGUMENT_NUMBERS 112
 
-// Which second derivative is written.
+/* Which second derivative is written. */
 #define RWWCE_ARGUMENT_CURVATURE_KIND 113
 
-// The mean over the weight sum; over the rows for target probabilities, with mislabel costs and for binary losses.
+/* The mean over the weight sum; over the rows for target probabilities, with mislabel costs and for binary losses. */
 #define RWWCE_REDUCTION_DEFAULT 0
 
-// The sum over the rows that count.
+/* The sum over the rows that count. */
 #define RWWCE_REDUCTION_SUM 1
 
-// The sum over Σ w[y]·s of the rows that count: the mean of PyTorch and ONNX with class indices.
+/* The sum over Σ w[y]·s of the rows that count: the mean of PyTorch and ONNX with class indices. */
 #define RWWCE_REDUCTION_MEAN_WEIGHT_SUM 2
 
-// The sum over the number of rows that count: a mean written by hand; PyTorch's with target probabilities.
+/* The sum over the number of rows that count: a mean written by hand; PyTorch's with target probabilities. */
 #define RWWCE_REDUCTION_MEAN_ROWS 3
 
-// The sum over Σ s of the rows that count: the mean of Keras and scikit-learn.
+/* The sum over Σ s of the rows that count: the mean of Keras and scikit-learn. */
 #define RWWCE_REDUCTION_MEAN_SAMPLE_WEIGHT_SUM 4
 
-// The sum over the number of rows that count times that of classes.
+/* The sum over the number of rows that count times that of classes. */
 #define RWWCE_REDUCTION_MEAN_ROWS_TIMES_CLASSES 5
 
-// NaN, as in PyTorch.
+/* NaN, as in PyTorch. */
 #define RWWCE_ZERO_DENOMINATOR_NAN 0
 
-// 0, loss and gradient.
+/* 0, loss and gradient. */
 #define RWWCE_ZERO_DENOMINATOR_ZERO 1
 
-// `RWWCE_ERROR_ZERO_DENOMINATOR`.
+/* `RWWCE_ERROR_ZERO_DENOMINATOR`. */
 #define RWWCE_ZERO_DENOMINATOR_ERROR 2
 
-// n / n_c
+/* n / n_c */
 #define RWWCE_SCHEME_INVERSE_FREQUENCY 1
 
-// n / (C·n_c): scikit-learn's `class_weight="balanced"`.
+/* n / (C·n_c): scikit-learn's `class_weight="balanced"`. */
 #define RWWCE_SCHEME_BALANCED 2
 
-// (1 − β) / (1 − β^n_c): the effective number of samples (Cui et al., CVPR 2019).
+/* (1 − β) / (1 − β^n_c): the effective number of samples (Cui et al., CVPR 2019). */
 #define RWWCE_SCHEME_EFFECTIVE_NUMBER 3
 
-// √(n / n_c)
+/* √(n / n_c) */
 #define RWWCE_SCHEME_INVERSE_SQUARE_ROOT 4
 
-// median(n_1 … n_C) / n_c over the classes that have samples (Eigen & Fergus, ICCV 2015).
+/* median(n_1 … n_C) / n_c over the classes that have samples (Eigen & Fergus, ICCV 2015). */
 #define RWWCE_SCHEME_MEDIAN_FREQUENCY 5
 
-// As the scheme has them.
+/* As the scheme has them. */
 #define RWWCE_NORMALISATION_NONE 0
 
-// The weights of the classes with samples add up to 1.
+/* The weights of the classes with samples add up to 1. */
 #define RWWCE_NORMALISATION_SUM 1
 
-// The weights of the classes with samples have the mean 1.
+/* The weights of the classes with samples have the mean 1. */
 #define RWWCE_NORMALISATION_MEAN 2
 
-// `RWWCE_ERROR_EMPTY_CLASS`, which names the class.
+/* `RWWCE_ERROR_EMPTY_CLASS`, which names the class. */
 #define RWWCE_EMPTY_CLASS_ERROR 0
 
-// `empty_class_weight`, whatever the normalisation.
+/* `empty_class_weight`, whatever the normalisation. */
 #define RWWCE_EMPTY_CLASS_WEIGHT 1
 
-// `uint8_t`
+/* `uint8_t` */
 #define RWWCE_LABEL_U8 1
 
-// `uint16_t`
+/* `uint16_t` */
 #define RWWCE_LABEL_U16 2
 
-// `uint32_t`
+/* `uint32_t` */
 #define RWWCE_LABEL_U32 3
 
-// `int32_t`
+/* `int32_t` */
 #define RWWCE_LABEL_I32 4
 
-// `int64_t`
+/* `int64_t` */
 #define RWWCE_LABEL_I64 5
 
-// The diagonal of the Hessian of the loss with respect to the logits of a row. With W = w[y], Σ_c w[c]·q_c of target
-// probabilities, or what label smoothing makes of them, and s_j = fp[y,j]·p_j/(1 − p_j), it is
-// W·p_i·(1 − p_i) + fp[y,i]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j).
+/* The diagonal of the Hessian of the loss with respect to the logits of a row. With W = w[y], Σ_c w[c]·q_c of target
+ * probabilities, or what label smoothing makes of them, and s_j = fp[y,j]·p_j/(1 − p_j), it is
+ * W·p_i·(1 − p_i) + fp[y,i]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j). */
 #define RWWCE_CURVATURE_DIAGONAL 0
 
-// 2·(|W| + Σ_j fp[y,j])·p_i·(1 − p_i), never negative: a diagonal matrix above the whole Hessian, for boosting, where
-// neither sample weight nor upstream factor is negative.
+/* 2·(|W| + Σ_j fp[y,j])·p_i·(1 − p_i), never negative: a diagonal matrix above the whole Hessian, for boosting, where
+ * neither sample weight nor upstream factor is negative. */
 #define RWWCE_CURVATURE_BOUND 1
 
-// `float`
+/* `float` */
 #define RWWCE_LOGIT_F32 0
 
-// `int8_t`: an element q stands for scale·(q − zero point), as in ONNX and LiteRT, rounded once.
+/* `int8_t`: an element q stands for scale·(q − zero point), as in ONNX and LiteRT, rounded once. */
 #define RWWCE_LOGIT_I8 1
 
-// `uint8_t`, likewise.
+/* `uint8_t`, likewise. */
 #define RWWCE_LOGIT_U8 2
 
-// IEEE 754 binary16: `_Float16`, or its bits in a `uint16_t`.
+/* IEEE 754 binary16: `_Float16`, or its bits in a `uint16_t`. */
 #define RWWCE_LOGIT_F16 3
 
-// bfloat16: the upper half of the bits of a `float`, in a `uint16_t`.
+/* bfloat16: the upper half of the bits of a `float`, in a `uint16_t`. */
 #define RWWCE_LOGIT_BF16 4
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif
 
-// The name of a status in a few words, such as "label out of range"; "unknown status" for any other number. Never NULL.
+/* The name of a status in a few words, such as "label out of range"; "unknown status" for any other number. Never NULL. */
 RWWCE_API
 const char *rwwce_status_string(rwwce_status status);
 
-// Writes a sentence that says what was wrong, such as "labels: row 7 has label -1, expected 0 to 2", and a
-// terminating NUL, cut off where `size` bytes do not hold it.
-//
-// Returns the length of the whole sentence without the NUL, as `snprintf` does. For a NULL `error` the sentence is empty.
-// `message` may be NULL if `size` is 0.
+/* Writes a sentence that says what was wrong, such as "labels: row 7 has label -1, expected 0 to 2", and a
+ * terminating NUL, cut off where `size` bytes do not hold it.
+ *
+ * Returns the length of the whole sentence without the NUL, as `snprintf` does. For a NULL `error` the sentence is empty.
+ * `message` may be NULL if `size` is 0. */
 RWWCE_API
 size_t rwwce_error_message(const struct rwwce_error *error,
                            char *message,
                            size_t size);
 
-// The loss of logits `[N, C, D]` and labels `[N, D]`, −w[y]·log p_y or what the options make of it; see `rwwce_options`.
-//
-// `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for none.
-// `summary` may be NULL. A row of the weighted loss has an error of at most 3 ulp down to the smallest normal float, of
-// the others 6 ulp of the sum of the magnitudes of their terms.
-//
-// Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
+/* The loss of logits `[N, C, D]` and labels `[N, D]`, −w[y]·log p_y or what the options make of it; see `rwwce_options`.
+ *
+ * `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for none.
+ * `summary` may be NULL. A row of the weighted loss has an error of at most 3 ulp down to the smallest normal float, of
+ * the others 6 ulp of the sum of the magnitudes of their terms.
+ *
+ * Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_loss(const struct rwwce_options *options,
                         const void *logits,
@@ -640,13 +640,13 @@ rwwce_status rwwce_loss(const struct rwwce_options *options,
                         struct rwwce_summary *summary,
                         struct rwwce_error *error);
 
-// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, with the best backend, in the same bits as
-// `rwwce_loss`: for programs that have no room for other options. What else this library can do is not linked with it.
-//
-// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are made float by
-// `rwwce_widen`, of as many rows at a time as there is room for.
-//
-// Every error leaves `row_losses` as they were. `row_losses` must not overlap any other array.
+/* −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, with the best backend, in the same bits as
+ * `rwwce_loss`: for programs that have no room for other options. What else this library can do is not linked with it.
+ *
+ * `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are made float by
+ * `rwwce_widen`, of as many rows at a time as there is room for.
+ *
+ * Every error leaves `row_losses` as they were. `row_losses` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_weighted_row_losses(size_t classes,
                                        const float *class_weights,
@@ -659,13 +659,13 @@ rwwce_status rwwce_weighted_row_losses(size_t classes,
                                        size_t row_losses_count,
                                        struct rwwce_error *error);
 
-// The loss as `rwwce_loss` has it, and its gradient with respect to the logits into `gradient`, shaped as they are.
-//
-// The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, of the loss of each
-// row times the factor of the row. Rows that do not count, or whose weight or factor is 0, get exact zeros; padding
-// between samples is left as it is. An element that is a normal number has an error of at most 5 ulp.
-//
-// Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
+/* The loss as `rwwce_loss` has it, and its gradient with respect to the logits into `gradient`, shaped as they are.
+ *
+ * The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, of the loss of each
+ * row times the factor of the row. Rows that do not count, or whose weight or factor is 0, get exact zeros; padding
+ * between samples is left as it is. An element that is a normal number has an error of at most 5 ulp.
+ *
+ * Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_loss_gradient(const struct rwwce_options *options,
                                  const void *logits,
@@ -678,7 +678,7 @@ rwwce_status rwwce_loss_gradient(const struct rwwce_options *options,
                                  struct rwwce_summary *summary,
                                  struct rwwce_error *error);
 
-// As `rwwce_loss_gradient`, with the gradient written over the logits, which are float.
+/* As `rwwce_loss_gradient`, with the gradient written over the logits, which are float. */
 RWWCE_API
 rwwce_status rwwce_loss_gradient_in_place(const struct rwwce_options *options,
                                           float *logits,
@@ -689,8 +689,8 @@ rwwce_status rwwce_loss_gradient_in_place(const struct rwwce_options *options,
                                           struct rwwce_summary *summary,
                                           struct rwwce_error *error);
 
-// The loss of logits and target probabilities q, `[N, C, D]` both: −Σ_c w[c]·q_c·log p_c, 0 for a term whose q_c is 0. The
-// targets are finite and need not add up to 1. Otherwise as `rwwce_loss`.
+/* The loss of logits and target probabilities q, `[N, C, D]` both: −Σ_c w[c]·q_c·log p_c, 0 for a term whose q_c is 0. The
+ * targets are finite and need not add up to 1. Otherwise as `rwwce_loss`. */
 RWWCE_API
 rwwce_status rwwce_soft_loss(const struct rwwce_options *options,
                              const void *logits,
@@ -702,7 +702,7 @@ rwwce_status rwwce_soft_loss(const struct rwwce_options *options,
                              struct rwwce_summary *summary,
                              struct rwwce_error *error);
 
-// The loss as `rwwce_soft_loss` has it, and its gradient as in `rwwce_loss_gradient`.
+/* The loss as `rwwce_soft_loss` has it, and its gradient as in `rwwce_loss_gradient`. */
 RWWCE_API
 rwwce_status rwwce_soft_gradient(const struct rwwce_options *options,
                                  const void *logits,
@@ -714,7 +714,7 @@ rwwce_status rwwce_soft_gradient(const struct rwwce_options *options,
                                  struct rwwce_summary *summary,
                                  struct rwwce_error *error);
 
-// As `rwwce_soft_gradient`, with the gradient written over the logits, which are float.
+/* As `rwwce_soft_gradient`, with the gradient written over the logits, which are float. */
 RWWCE_API
 rwwce_status rwwce_soft_gradient_in_place(const struct rwwce_options *options,
                                           float *logits,
@@ -724,8 +724,8 @@ rwwce_status rwwce_soft_gradient_in_place(const struct rwwce_options *options,
                                           struct rwwce_summary *summary,
                                           struct rwwce_error *error);
 
-// The loss of *probabilities* `[N, C, D]` that somebody else has computed: −w[y]·log(p_y + eps), `eps` at least 0, and with
-// mislabel costs − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps). Give the logits wherever they can be had. Otherwise as `rwwce_loss`.
+/* The loss of *probabilities* `[N, C, D]` that somebody else has computed: −w[y]·log(p_y + eps), `eps` at least 0, and with
+ * mislabel costs − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps). Give the logits wherever they can be had. Otherwise as `rwwce_loss`. */
 RWWCE_API
 rwwce_status rwwce_loss_from_probabilities(const struct rwwce_options *options,
                                            const float *probabilities,
@@ -739,8 +739,8 @@ rwwce_status rwwce_loss_from_probabilities(const struct rwwce_options *options,
                                            struct rwwce_summary *summary,
                                            struct rwwce_error *error);
 
-// The negative log-likelihood −w[y]·log p_y of *log-probabilities* `[N, C, D]`, as `rwwce_log_probabilities` writes them:
-// PyTorch's `nll_loss`. Otherwise as `rwwce_loss`.
+/* The negative log-likelihood −w[y]·log p_y of *log-probabilities* `[N, C, D]`, as `rwwce_log_probabilities` writes them:
+ * PyTorch's `nll_loss`. Otherwise as `rwwce_loss`. */
 RWWCE_API
 rwwce_status rwwce_loss_from_log_probabilities(const struct rwwce_options *options,
                                                const float *log_probabilities,
@@ -753,10 +753,10 @@ rwwce_status rwwce_loss_from_log_probabilities(const struct rwwce_options *optio
                                                struct rwwce_summary *summary,
                                                struct rwwce_error *error);
 
-// The gradient of `rwwce_loss_from_log_probabilities` with respect to the log-probabilities into `gradient`, `[N, C, D]`:
-// −w[y]·s at the label times the upstream factors of the options, 0 elsewhere.
-//
-// Every error leaves `gradient` as it was; it must not overlap any other array.
+/* The gradient of `rwwce_loss_from_log_probabilities` with respect to the log-probabilities into `gradient`, `[N, C, D]`:
+ * −w[y]·s at the label times the upstream factors of the options, 0 elsewhere.
+ *
+ * Every error leaves `gradient` as it was; it must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_gradient_from_log_probabilities(const struct rwwce_options *options,
                                                    const void *labels,
@@ -766,11 +766,11 @@ rwwce_status rwwce_gradient_from_log_probabilities(const struct rwwce_options *o
                                                    size_t gradient_count,
                                                    struct rwwce_error *error);
 
-// log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
-// only the shape, the type of the logits, the temperature, the class bias and the backend matter. The error is at most
-// 3 ulp, also where p is near 1.
-//
-// Every error leaves `log_probabilities` as it was; it must not overlap any other array.
+/* log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
+ * only the shape, the type of the logits, the temperature, the class bias and the backend matter. The error is at most
+ * 3 ulp, also where p is near 1.
+ *
+ * Every error leaves `log_probabilities` as it was; it must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_log_probabilities(const struct rwwce_options *options,
                                      const void *logits,
@@ -779,7 +779,7 @@ rwwce_status rwwce_log_probabilities(const struct rwwce_options *options,
                                      size_t log_probabilities_count,
                                      struct rwwce_error *error);
 
-// log Σ exp of every row into `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`.
+/* log Σ exp of every row into `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`. */
 RWWCE_API
 rwwce_status rwwce_log_sum_exps(const struct rwwce_options *options,
                                 const void *logits,
@@ -788,8 +788,8 @@ rwwce_status rwwce_log_sum_exps(const struct rwwce_options *options,
                                 size_t log_sum_exps_count,
                                 struct rwwce_error *error);
 
-// log Σ exp of one row of logits into `result`. An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN;
-// otherwise any +∞ gives +∞. `backend_name` may be NULL for the best one.
+/* log Σ exp of one row of logits into `result`. An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN;
+ * otherwise any +∞ gives +∞. `backend_name` may be NULL for the best one. */
 RWWCE_API
 rwwce_status rwwce_log_sum_exp(const float *logits,
                                size_t logits_count,
@@ -797,12 +797,12 @@ rwwce_status rwwce_log_sum_exp(const float *logits,
                                float *result,
                                struct rwwce_error *error);
 
-// The binary loss of logits z and targets t in [0, 1], `[N, L]` both: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
-//
-// `row_losses`, `[N, L]`, receives the loss of each logit; NULL with a count of 0 for none. `summary` may be NULL. The
-// error is at most 6 ulp of the sum of the magnitudes of the terms.
-//
-// Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
+/* The binary loss of logits z and targets t in [0, 1], `[N, L]` both: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
+ *
+ * `row_losses`, `[N, L]`, receives the loss of each logit; NULL with a count of 0 for none. `summary` may be NULL. The
+ * error is at most 6 ulp of the sum of the magnitudes of the terms.
+ *
+ * Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_binary_loss(const struct rwwce_binary_options *options,
                                const void *logits,
@@ -814,10 +814,10 @@ rwwce_status rwwce_binary_loss(const struct rwwce_binary_options *options,
                                struct rwwce_summary *summary,
                                struct rwwce_error *error);
 
-// What logits with these targets, `[N, L]`, weigh, without a loss, into `total`: what every reduction divides by, as
-// `rwwce_total_denominator` tells it.
-//
-// Every error leaves `total` as it was.
+/* What logits with these targets, `[N, L]`, weigh, without a loss, into `total`: what every reduction divides by, as
+ * `rwwce_total_denominator` tells it.
+ *
+ * Every error leaves `total` as it was. */
 RWWCE_API
 rwwce_status rwwce_binary_weigh(const struct rwwce_binary_options *options,
                                 const float *targets,
@@ -825,10 +825,10 @@ rwwce_status rwwce_binary_weigh(const struct rwwce_binary_options *options,
                                 struct rwwce_total *total,
                                 struct rwwce_error *error);
 
-// The loss as `rwwce_binary_loss` has it, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) into `gradient`, `[N, L]`,
-// multiplied by the upstream factors of the options.
-//
-// Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
+/* The loss as `rwwce_binary_loss` has it, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) into `gradient`, `[N, L]`,
+ * multiplied by the upstream factors of the options.
+ *
+ * Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_binary_gradient(const struct rwwce_binary_options *options,
                                    const void *logits,
@@ -840,7 +840,7 @@ rwwce_status rwwce_binary_gradient(const struct rwwce_binary_options *options,
                                    struct rwwce_summary *summary,
                                    struct rwwce_error *error);
 
-// As `rwwce_binary_gradient`, with the gradient written over the logits, which are float.
+/* As `rwwce_binary_gradient`, with the gradient written over the logits, which are float. */
 RWWCE_API
 rwwce_status rwwce_binary_gradient_in_place(const struct rwwce_binary_options *options,
                                             float *logits,
@@ -850,11 +850,11 @@ rwwce_status rwwce_binary_gradient_in_place(const struct rwwce_binary_options *o
                                             struct rwwce_summary *summary,
                                             struct rwwce_error *error);
 
-// The second derivative of the loss of `rwwce_loss` with respect to each logit into `curvature`, shaped as the logits,
-// multiplied and divided as the gradient is. Options with a focal factor or z-loss are refused. The error is at most 2 ulp
-// of the sum of the magnitudes of its terms.
-//
-// Every error leaves `curvature` as it was. It must not overlap any other array.
+/* The second derivative of the loss of `rwwce_loss` with respect to each logit into `curvature`, shaped as the logits,
+ * multiplied and divided as the gradient is. Options with a focal factor or z-loss are refused. The error is at most 2 ulp
+ * of the sum of the magnitudes of its terms.
+ *
+ * Every error leaves `curvature` as it was. It must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_curvature(const struct rwwce_options *options,
                              const void *logits,
@@ -867,7 +867,7 @@ rwwce_status rwwce_curvature(const struct rwwce_options *options,
                              size_t curvature_count,
                              struct rwwce_error *error);
 
-// The second derivative of the loss of `rwwce_soft_loss`, as `rwwce_curvature` has that of labels.
+/* The second derivative of the loss of `rwwce_soft_loss`, as `rwwce_curvature` has that of labels. */
 RWWCE_API
 rwwce_status rwwce_soft_curvature(const struct rwwce_options *options,
                                   const void *logits,
@@ -879,10 +879,10 @@ rwwce_status rwwce_soft_curvature(const struct rwwce_options *options,
                                   size_t curvature_count,
                                   struct rwwce_error *error);
 
-// The second derivative of the loss of `rwwce_binary_loss` with respect to each logit into `curvature`, `[N, L]`:
-// s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)), multiplied and divided as the gradient is.
-//
-// Every error leaves `curvature` as it was. It must not overlap any other array.
+/* The second derivative of the loss of `rwwce_binary_loss` with respect to each logit into `curvature`, `[N, L]`:
+ * s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)), multiplied and divided as the gradient is.
+ *
+ * Every error leaves `curvature` as it was. It must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_binary_curvature(const struct rwwce_binary_options *options,
                                     const void *logits,
@@ -893,11 +893,11 @@ rwwce_status rwwce_binary_curvature(const struct rwwce_binary_options *options,
                                     size_t curvature_count,
                                     struct rwwce_error *error);
 
-// The floats that logits of any type stand for into `numbers`, as many as there are logits: for functions whose logits are
-// `float *`. `logit_scale` and `logit_zero_point` are those of the options. A row of which memory holds a part at a time
-// is widened, given to `rwwce_row_partial_of` and merged part by part.
-//
-// Every error leaves `numbers` as they were. `numbers` must not overlap the logits.
+/* The floats that logits of any type stand for into `numbers`, as many as there are logits: for functions whose logits are
+ * `float *`. `logit_scale` and `logit_zero_point` are those of the options. A row of which memory holds a part at a time
+ * is widened, given to `rwwce_row_partial_of` and merged part by part.
+ *
+ * Every error leaves `numbers` as they were. `numbers` must not overlap the logits. */
 RWWCE_API
 rwwce_status rwwce_widen(const void *logits,
                          size_t logits_count,
@@ -908,10 +908,10 @@ rwwce_status rwwce_widen(const void *logits,
                          size_t numbers_count,
                          struct rwwce_error *error);
 
-// Counts the rows of each class into `counts`, `[C]`, whose length is the number of classes. Rows whose label is
-// `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of rows that were counted.
-//
-// Every error leaves `counts` and `counted` as they were.
+/* Counts the rows of each class into `counts`, `[C]`, whose length is the number of classes. Rows whose label is
+ * `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of rows that were counted.
+ *
+ * Every error leaves `counts` and `counted` as they were. */
 RWWCE_API
 rwwce_status rwwce_count_labels(const void *labels,
                                 size_t labels_count,
@@ -922,10 +922,10 @@ rwwce_status rwwce_count_labels(const void *labels,
                                 uint64_t *counted,
                                 struct rwwce_error *error);
 
-// The weight of each class into `weights`, `[C]`, from the number of samples of each, `[C]`, computed in double precision
-// and rounded once. Every weight is finite.
-//
-// Every error leaves `weights` as it was.
+/* The weight of each class into `weights`, `[C]`, from the number of samples of each, `[C]`, computed in double precision
+ * and rounded once. Every weight is finite.
+ *
+ * Every error leaves `weights` as it was. */
 RWWCE_API
 rwwce_status rwwce_class_weights(const struct rwwce_class_weights_options *options,
                                  const uint64_t *counts,
@@ -934,10 +934,10 @@ rwwce_status rwwce_class_weights(const struct rwwce_class_weights_options *optio
                                  size_t weights_count,
                                  struct rwwce_error *error);
 
-// What rows with these labels, `[N, D]`, weigh, without a loss, into `total`: what every reduction divides by, as
-// `rwwce_total_denominator` tells it.
-//
-// Every error leaves `total` as it was.
+/* What rows with these labels, `[N, D]`, weigh, without a loss, into `total`: what every reduction divides by, as
+ * `rwwce_total_denominator` tells it.
+ *
+ * Every error leaves `total` as it was. */
 RWWCE_API
 rwwce_status rwwce_weigh(const struct rwwce_options *options,
                          const void *labels,
@@ -946,7 +946,7 @@ rwwce_status rwwce_weigh(const struct rwwce_options *options,
                          struct rwwce_total *total,
                          struct rwwce_error *error);
 
-// What rows with these target probabilities, shaped as logits, weigh: as `rwwce_weigh`.
+/* What rows with these target probabilities, shaped as logits, weigh: as `rwwce_weigh`. */
 RWWCE_API
 rwwce_status rwwce_weigh_soft(const struct rwwce_options *options,
                               const float *targets,
@@ -954,27 +954,27 @@ rwwce_status rwwce_weigh_soft(const struct rwwce_options *options,
                               struct rwwce_total *total,
                               struct rwwce_error *error);
 
-// The number of rows of a chunk, a multiple of `positions`, which is at least 1. Sums over rows are made of those of chunks,
-// one after the other. So where a batch is cut into calls of a chunk each, the last of which may be shorter, their totals
-// merged in order into `RWWCE_TOTAL_INIT` have the bits of one call: whatever threads have computed them.
+/* The number of rows of a chunk, a multiple of `positions`, which is at least 1. Sums over rows are made of those of chunks,
+ * one after the other. So where a batch is cut into calls of a chunk each, the last of which may be shorter, their totals
+ * merged in order into `RWWCE_TOTAL_INIT` have the bits of one call: whatever threads have computed them. */
 RWWCE_API
 size_t rwwce_chunk_rows(size_t classes,
                         size_t positions);
 
-// What a reduction of `total` divides by; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
+/* What a reduction of `total` divides by; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum. */
 RWWCE_API
 rwwce_status rwwce_total_denominator(const struct rwwce_total *total,
                                      rwwce_reduction how,
                                      double *denominator,
                                      struct rwwce_error *error);
 
-// Adds `other` to `total`. Merging is an addition in double precision: another order may differ by its rounding.
+/* Adds `other` to `total`. Merging is an addition in double precision: another order may differ by its rounding. */
 RWWCE_API
 rwwce_status rwwce_total_merge(struct rwwce_total *total,
                                const struct rwwce_total *other,
                                struct rwwce_error *error);
 
-// The loss of everything that was merged into `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
+/* The loss of everything that was merged into `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum. */
 RWWCE_API
 rwwce_status rwwce_total_reduce(const struct rwwce_total *total,
                                 rwwce_reduction how,
@@ -982,8 +982,8 @@ rwwce_status rwwce_total_reduce(const struct rwwce_total *total,
                                 float *loss,
                                 struct rwwce_error *error);
 
-// A part of a row into `part`: its logits, and the index among them of the label, or `RWWCE_NO_LABEL`. `backend_name` may be
-// NULL for the best one. Logits of another type are made float by `rwwce_widen`.
+/* A part of a row into `part`: its logits, and the index among them of the label, or `RWWCE_NO_LABEL`. `backend_name` may be
+ * NULL for the best one. Logits of another type are made float by `rwwce_widen`. */
 RWWCE_API
 rwwce_status rwwce_row_partial_of(const float *logits,
                                   size_t logits_count,
@@ -992,30 +992,30 @@ rwwce_status rwwce_row_partial_of(const float *logits,
                                   struct rwwce_row_partial *part,
                                   struct rwwce_error *error);
 
-// Adds another part of the same row to `part`. Parts may come in any order; the sum may differ by the rounding of double
-// precision.
+/* Adds another part of the same row to `part`. Parts may come in any order; the sum may differ by the rounding of double
+ * precision. */
 RWWCE_API
 rwwce_status rwwce_row_partial_merge(struct rwwce_row_partial *part,
                                      const struct rwwce_row_partial *other,
                                      struct rwwce_error *error);
 
-// −`weight`·log p of the label into `loss`, with an error of at most 3 ulp.
+/* −`weight`·log p of the label into `loss`, with an error of at most 3 ulp. */
 RWWCE_API
 rwwce_status rwwce_row_partial_loss(const struct rwwce_row_partial *part,
                                     float weight,
                                     float *loss,
                                     struct rwwce_error *error);
 
-// log Σ exp over the classes so far into `result`.
+/* log Σ exp over the classes so far into `result`. */
 RWWCE_API
 rwwce_status rwwce_row_partial_log_sum_exp(const struct rwwce_row_partial *part,
                                            float *result,
                                            struct rwwce_error *error);
 
-// The gradient `factor`·(p_i − [i = y]) of a part of the row whose whole is `whole`: for the logits of the part, the index
-// among them of the label or `RWWCE_NO_LABEL`, and weight, upstream factor and denominator in one.
-//
-// Every error leaves `gradient` as it was; it must not overlap any other array.
+/* The gradient `factor`·(p_i − [i = y]) of a part of the row whose whole is `whole`: for the logits of the part, the index
+ * among them of the label or `RWWCE_NO_LABEL`, and weight, upstream factor and denominator in one.
+ *
+ * Every error leaves `gradient` as it was; it must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_row_partial_gradient(const struct rwwce_row_partial *whole,
                                         const float *logits,
@@ -1026,16 +1026,16 @@ rwwce_status rwwce_row_partial_gradient(const struct rwwce_row_partial *whole,
                                         size_t gradient_count,
                                         struct rwwce_error *error);
 
-// The class of least expected cost of each row into `decisions`, `[N, D]`, and that cost into `expected_costs`, `[N, D]`, which
-// may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss costs fn are the class weights, each 1 when absent, at least
-// 0 here, and fp the mislabel costs, each 0 when absent. Without costs it is the class of the largest logit; ties go to the
-// lowest index. Two expected costs that differ by more than 4 ulp are told apart.
-//
-// A row with a NaN, with several +∞, or with −∞ throughout has no decision: it gets `RWWCE_NO_DECISION` and an expected cost of
-// NaN, and `undecided`, which may be NULL, receives the number of such rows.
-//
-// Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend matter.
-// Every error leaves all outputs as they were; they must not overlap any other array.
+/* The class of least expected cost of each row into `decisions`, `[N, D]`, and that cost into `expected_costs`, `[N, D]`, which
+ * may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss costs fn are the class weights, each 1 when absent, at least
+ * 0 here, and fp the mislabel costs, each 0 when absent. Without costs it is the class of the largest logit; ties go to the
+ * lowest index. Two expected costs that differ by more than 4 ulp are told apart.
+ *
+ * A row with a NaN, with several +∞, or with −∞ throughout has no decision: it gets `RWWCE_NO_DECISION` and an expected cost of
+ * NaN, and `undecided`, which may be NULL, receives the number of such rows.
+ *
+ * Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend matter.
+ * Every error leaves all outputs as they were; they must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_decide(const struct rwwce_options *options,
                           const void *logits,
@@ -1047,8 +1047,8 @@ rwwce_status rwwce_decide(const struct rwwce_options *options,
                           size_t *undecided,
                           struct rwwce_error *error);
 
-// `rwwce_decide` from *probabilities* `[N, C, D]` that somebody else has computed, which need not sum to 1. A row with one that
-// is NaN, negative or infinite has no decision.
+/* `rwwce_decide` from *probabilities* `[N, C, D]` that somebody else has computed, which need not sum to 1. A row with one that
+ * is NaN, negative or infinite has no decision. */
 RWWCE_API
 rwwce_status rwwce_decide_from_probabilities(const struct rwwce_options *options,
                                              const float *probabilities,
@@ -1060,10 +1060,10 @@ rwwce_status rwwce_decide_from_probabilities(const struct rwwce_options *options
                                              size_t *undecided,
                                              struct rwwce_error *error);
 
-// Adds rows to the sums of their classes, `[C]` each: their number, their weights w[y]·s, and their losses as
-// `rwwce_loss` has written them to `row_losses`, `[N, D]`. To be fed batch by batch; set the sums to 0 before the first.
-//
-// Every error leaves the sums as they were.
+/* Adds rows to the sums of their classes, `[C]` each: their number, their weights w[y]·s, and their losses as
+ * `rwwce_loss` has written them to `row_losses`, `[N, D]`. To be fed batch by batch; set the sums to 0 before the first.
+ *
+ * Every error leaves the sums as they were. */
 RWWCE_API
 rwwce_status rwwce_add_class_sums(const struct rwwce_options *options,
                                   const void *labels,
@@ -1079,11 +1079,11 @@ rwwce_status rwwce_add_class_sums(const struct rwwce_options *options,
                                   size_t loss_sums_count,
                                   struct rwwce_error *error);
 
-// Adds decisions to a confusion matrix `[C, C]`, row = truth, column = the class with the largest logit, the first of
-// equals. Rows that do not count are left out, as are rows with a NaN, whose number `undecided`, which may be NULL,
-// receives.
-//
-// Every error leaves the matrix and `undecided` as they were.
+/* Adds decisions to a confusion matrix `[C, C]`, row = truth, column = the class with the largest logit, the first of
+ * equals. Rows that do not count are left out, as are rows with a NaN, whose number `undecided`, which may be NULL,
+ * receives.
+ *
+ * Every error leaves the matrix and `undecided` as they were. */
 RWWCE_API
 rwwce_status rwwce_add_confusion(const struct rwwce_options *options,
                                  const void *logits,
@@ -1096,8 +1096,8 @@ rwwce_status rwwce_add_confusion(const struct rwwce_options *options,
                                  size_t *undecided,
                                  struct rwwce_error *error);
 
-// What the decisions of a confusion matrix `[C, C]` cost, Σ_{y≠j} n[y,j]·(fn[y] + fp[y,j]), into `cost`, from the miss costs
-// fn `[C]`, whose length is the number of classes, and the mislabel costs fp `[C, C]`.
+/* What the decisions of a confusion matrix `[C, C]` cost, Σ_{y≠j} n[y,j]·(fn[y] + fp[y,j]), into `cost`, from the miss costs
+ * fn `[C]`, whose length is the number of classes, and the mislabel costs fp `[C, C]`. */
 RWWCE_API
 rwwce_status rwwce_decision_cost(const uint64_t *confusion,
                                  size_t confusion_count,
@@ -1108,29 +1108,29 @@ rwwce_status rwwce_decision_cost(const uint64_t *confusion,
                                  double *cost,
                                  struct rwwce_error *error);
 
-// The version of this library, such as "0.1.0". Compare with `RWWCE_VERSION`, that of the header.
+/* The version of this library, such as "0.1.0". Compare with `RWWCE_VERSION`, that of the header. */
 RWWCE_API
 const char *rwwce_version(void);
 
-// The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
-// roundings in a multiply-add) or "scalar-fma" (one). The last two are for processors without vectors; a library has
-// both only if it was built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never
-// NULL.
+/* The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
+ * roundings in a multiply-add) or "scalar-fma" (one). The last two are for processors without vectors; a library has
+ * both only if it was built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never
+ * NULL. */
 RWWCE_API
 const char *rwwce_backend_name(void);
 
-// The name of backend `index` of those that this processor supports, the fastest first; NULL past the last.
+/* The name of backend `index` of those that this processor supports, the fastest first; NULL past the last. */
 RWWCE_API
 const char *rwwce_backend_available(size_t index);
 
-// 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if it is not supported. NULL is the best one.
-// Backends with the same answer return the same bits, but for "scalar" and "scalar-fma", which compute in one lane: each of
-// these has bits of its own, the same on every machine, microcontrollers among them.
+/* 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if it is not supported. NULL is the best one.
+ * Backends with the same answer return the same bits, but for "scalar" and "scalar-fma", which compute in one lane: each of
+ * these has bits of its own, the same on every machine, microcontrollers among them. */
 RWWCE_API
 int32_t rwwce_backend_is_fused(const char *name);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+}
+#endif
 
 #endif  /* RWWCE_H */

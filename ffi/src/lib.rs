@@ -36,8 +36,8 @@ mod monitoring;
 
 mod queries;
 
-/// Never reached: the linker says so, which does not find this function anywhere.
-#[cfg(all(panic = "abort", not(debug_assertions)))]
+/// Never reached, and the linker proves it: it does not find this function anywhere. build.rs says when.
+#[cfg(all(panic = "abort", rwwce_prove_no_panic))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe extern "C" {
@@ -47,11 +47,57 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe { rwwce_panic_is_reachable() }
 }
 
-/// With the checks of a build for debugging a panic can be reached.
-#[cfg(all(panic = "abort", debug_assertions))]
+/// Which checks the compiler removes as never failing depends on the target and on the optimisation. Where nobody has looked,
+/// a program that ends is better than one that does not link. Not inlined, so that its name says whether it is left.
+#[cfg(all(panic = "abort", not(rwwce_prove_no_panic)))]
 #[panic_handler]
+#[inline(never)]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    #[cfg(any(unix, windows))]
+    {
+        unsafe extern "C" {
+            safe fn abort() -> !;
+        }
+        abort()
+    }
+    #[cfg(target_family = "wasm")]
+    core::arch::wasm32::unreachable();
+    #[cfg(not(any(unix, windows, target_family = "wasm")))]
     loop {
         core::hint::spin_loop();
     }
 }
+
+// The objects of the compiler's support library name the function by which Rust unwinds, although nothing here does. Programs
+// that link the whole archive, as plug-ins do, need it to be somewhere. It is never called, so that any place will do. Where
+// another library in Rust brings its own, that one counts, since this is weak; `ffi/install/localize` gives the two names.
+// On Windows, whose objects know nothing of that kind, build.rs sees to the shared library alone.
+#[cfg(all(
+    panic = "abort",
+    unix,
+    not(target_vendor = "apple"),
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+))]
+core::arch::global_asm!(
+    ".pushsection .rodata.rust_eh_personality, \"a\"",
+    ".weak rust_eh_personality",
+    ".hidden rust_eh_personality",
+    "rust_eh_personality: .long 0",
+    ".popsection",
+);
+#[cfg(all(panic = "abort", target_vendor = "apple"))]
+core::arch::global_asm!(
+    ".section __TEXT,__const",
+    ".globl _rust_eh_personality",
+    ".private_extern _rust_eh_personality",
+    ".weak_definition _rust_eh_personality",
+    ".p2align 2",
+    "_rust_eh_personality: .long 0",
+    ".text",
+);

@@ -1,8 +1,15 @@
 //! Which instructions compute: the one place that chooses.
+//!
+//! Kernels, boot loaders and enclaves are compiled for x86-64 and AArch64 without vector registers. The compiler cannot make
+//! vectors there at all, so that the features of the target count everywhere, and not its architecture alone; `Cargo.toml`
+//! asks for the crates of the vectors in the same way.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod cpu;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(
+    all(target_arch = "x86_64", target_feature = "sse2"),
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
 mod pulp;
 #[cfg_attr(
     not(feature = "scalar"),
@@ -14,7 +21,7 @@ mod sixteen;
 pub(crate) mod vector;
 #[cfg(test)]
 mod vector_tests;
-#[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "wasm32"))]
+#[cfg(any(target_feature = "sse2", target_feature = "simd128"))]
 mod wide;
 
 use core::fmt;
@@ -60,9 +67,9 @@ enum Kind {
 ///
 /// For development one kind can be compiled alone: `--cfg rwwce_only --cfg 'rwwce_only="avx2"'`.
 const KINDS: &[Kind] = &[
-    #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx512")))]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", any(not(rwwce_only), rwwce_only = "avx512")))]
     Kind::Avx512,
-    #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx2")))]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", any(not(rwwce_only), rwwce_only = "avx2")))]
     Kind::Avx2,
     #[cfg(all(target_arch = "aarch64", target_feature = "neon", any(not(rwwce_only), rwwce_only = "neon")))]
     Kind::Neon,
@@ -91,9 +98,9 @@ const KINDS: &[Kind] = &[
 impl Kind {
     fn is_supported(self) -> bool {
         match self {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             Self::Avx512 => cpu::detect() >= cpu::Level::V4,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             Self::Avx2 => cpu::detect() >= cpu::Level::V3,
             // The compilation target decides.
             _ => true,
@@ -106,8 +113,12 @@ static BEST: AtomicU8 = AtomicU8::new(0);
 
 impl Backend {
     /// Whether this is a target for which this crate has no vectors: a microcontroller, or something like it.
-    pub(crate) const ONLY_SCALAR: bool =
-        cfg!(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "wasm32")));
+    pub(crate) const ONLY_SCALAR: bool = cfg!(not(any(
+        all(target_arch = "x86_64", target_feature = "sse2"),
+        all(target_arch = "aarch64", target_feature = "neon"),
+        target_arch = "x86",
+        target_arch = "wasm32"
+    )));
 
     /// The best backend of this processor: what computes unless a loss is told otherwise.
     ///
@@ -116,7 +127,7 @@ impl Backend {
     #[inline]
     pub fn active() -> Self {
         // Where the compilation target decides, programs carry no other backend than those that they name.
-        if !cfg!(target_arch = "x86_64")
+        if !cfg!(all(target_arch = "x86_64", target_feature = "sse2"))
             && let Some(&kind) = KINDS.iter().find(|kind| kind.is_supported())
         {
             return Self(kind);
@@ -189,12 +200,12 @@ impl Backend {
         match self.0 {
             #[cfg(all(test, target_arch = "x86_64"))]
             Kind::Sixteen => driver.drive(sixteen::Sixteen),
-            #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx512")))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", any(not(rwwce_only), rwwce_only = "avx512")))]
             Kind::Avx512 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V4.
                 driver.drive(pulp::Pulp(unsafe { ::pulp::x86::V4::new_unchecked() }))
             }
-            #[cfg(all(target_arch = "x86_64", any(not(rwwce_only), rwwce_only = "avx2")))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", any(not(rwwce_only), rwwce_only = "avx2")))]
             Kind::Avx2 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V3.
                 driver.drive(pulp::Pulp(unsafe { ::pulp::x86::V3::new_unchecked() }))

@@ -43,18 +43,33 @@ impl MulAdd for Fused {
 }
 
 /// Whether [`Fused`] has an instruction: who builds for a Cortex-M with FPU says so, since no stable `cfg` does.
-pub(super) const HARDWARE_FMA: bool = cfg!(rwwce_vfma);
+pub(super) const HARDWARE_FMA: bool = cfg!(any(rwwce_vfma, rwwce_vfma = "sreg"));
 
 /// The faster of both.
-#[cfg(rwwce_vfma)]
+#[cfg(any(rwwce_vfma, rwwce_vfma = "sreg"))]
 #[allow(dead_code, reason = "for targets without vectors")]
 pub(super) const OF_TARGET: Fused = Fused;
-#[cfg(not(rwwce_vfma))]
+#[cfg(not(any(rwwce_vfma, rwwce_vfma = "sreg")))]
 #[allow(dead_code, reason = "for targets without vectors")]
 pub(super) const OF_TARGET: Unfused = Unfused;
 
-/// `core` has no function for the instruction.
-#[cfg(rwwce_vfma)]
+/// `core` has no function for the instruction. A stable compiler lets registers of the FPU be named as operands only where it has
+/// been told of an unstable feature of the target, and without it they can only be overwritten: numbers come and go by the
+/// registers of the core.
+#[cfg(all(rwwce_vfma, not(rwwce_vfma = "sreg")))]
+#[inline(always)]
+fn fused(a: f32, b: f32, mut c: f32) -> f32 {
+    // SAFETY: the instructions only read and write these registers, and who builds says that the target has them.
+    unsafe {
+        core::arch::asm!("vmov s0, s1, {a}, {b}", "vmov s2, {c}", "vfma.f32 s2, s0, s1", "vmov {c}, s2",
+            a = in(reg) a, b = in(reg) b, c = inout(reg) c, out("s0") _, out("s1") _, out("s2") _,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    c
+}
+
+/// With `-Ctarget-feature=+vfp2,-fp64` they can be named, and every crate is compiled with a warning.
+#[cfg(rwwce_vfma = "sreg")]
 #[inline(always)]
 fn fused(a: f32, b: f32, mut c: f32) -> f32 {
     // SAFETY: the instruction only reads and writes these registers, and who builds says that the target has it.
@@ -66,7 +81,7 @@ fn fused(a: f32, b: f32, mut c: f32) -> f32 {
 }
 
 /// In software, and too long to be inlined a dozen times an exponential.
-#[cfg(not(rwwce_vfma))]
+#[cfg(not(any(rwwce_vfma, rwwce_vfma = "sreg")))]
 #[inline(never)]
 fn fused(a: f32, b: f32, c: f32) -> f32 {
     libm::fmaf(a, b, c)

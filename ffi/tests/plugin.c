@@ -1,0 +1,12 @@
+/* A plug-in that has the whole library in it, for load.c. */
+#include <rwwce.h>
+
+float rwwce_plugin_loss(void);
+
+/* log 2, or what an error makes of it. */
+float rwwce_plugin_loss(void) {
+  const float logits[] = {3.0f, 3.0f};
+  const int32_t label = 1;
+  float loss = -1.0f;
+  return rwwce_weighted_row_losses(2, NULL, 0, logits, 2, &label, 1, &loss, 1, NULL) == RWWCE_OK ? loss : -1.0f;
+}
