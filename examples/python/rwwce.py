@@ -111,6 +111,7 @@ class _Options(ctypes.Structure):
         ("logit_zero_point", c_int32),
         ("backend", c_char_p),
         ("denominator", POINTER(c_double)),
+        ("threads", c_size_t),
     ]
 
 

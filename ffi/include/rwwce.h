@@ -43,7 +43,7 @@
 #define RWWCE_OPTIONS_INIT(classes)                                                                \
   {sizeof(rwwce_options), (size_t)(classes), 1, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0,      \
    RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 0.0f, 0.0f, 0.0f, 1.0f, 1.0f,              \
-   RWWCE_LOGIT_F32, 1.0f, 0, NULL, NULL}
+   RWWCE_LOGIT_F32, 1.0f, 0, NULL, NULL, 0}
 
 /* Options at their defaults: the binary loss of `labels` labels a sample, mean over all logits. */
 #define RWWCE_BINARY_OPTIONS_INIT(labels)                                                          \
@@ -172,6 +172,9 @@ typedef struct rwwce_options {
   /* What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
    * reduced, it is the denominator of the whole: see `rwwce_weigh`. */
   const double *denominator;
+  /* The number of threads that losses and gradients of 1 MB of logits or more are split over, in the same bits: 0 for that
+   * of the environment variable `RWWCE_THREADS`, or 1. More than 1 needs a library built with the feature `threads`. */
+  size_t threads;
 } rwwce_options;
 
 /* The integer type of an array of labels. */
@@ -506,6 +509,9 @@ typedef struct rwwce_row_partial {
 
 /* Which second derivative is written. */
 #define RWWCE_ARGUMENT_CURVATURE_KIND 113
+
+/* The number of threads. */
+#define RWWCE_ARGUMENT_THREADS 114
 
 /* The mean over the weight sum; over the rows for target probabilities, with mislabel costs and for binary losses. */
 #define RWWCE_REDUCTION_DEFAULT 0

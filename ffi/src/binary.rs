@@ -89,7 +89,7 @@ pub unsafe extern "C" fn rwwce_binary_gradient(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, logit_type, upstream } = rwwce_binary_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream, .. } = rwwce_binary_options::read(options, arrays)?;
             let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn rwwce_binary_gradient_in_place(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, logit_type, upstream } = rwwce_binary_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream, .. } = rwwce_binary_options::read(options, arrays)?;
             logit_type.float_alone(RWWCE_ARGUMENT_NONE)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;

@@ -48,7 +48,7 @@ pub unsafe extern "C" fn rwwce_curvature(
     unsafe {
         report(error, || {
             let arrays = &mut Arrays::new();
-            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream, .. } = rwwce_options::read(options, arrays)?;
             let logits = logit_type.read(arrays, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let curvature = arrays.output(RWWCE_ARGUMENT_CURVATURE, curvature, curvature_count)?;
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn rwwce_soft_curvature(
     unsafe {
         report(error, || {
             let arrays = &mut Arrays::new();
-            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream, .. } = rwwce_options::read(options, arrays)?;
             let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let curvature = arrays.output(RWWCE_ARGUMENT_CURVATURE, curvature, curvature_count)?;
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn rwwce_binary_curvature(
     unsafe {
         report(error, || {
             let arrays = &mut Arrays::new();
-            let Loss { loss, logit_type, upstream } = rwwce_binary_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream, .. } = rwwce_binary_options::read(options, arrays)?;
             let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let curvature = arrays.output(RWWCE_ARGUMENT_CURVATURE, curvature, curvature_count)?;

@@ -7,8 +7,8 @@
 // The names are those of C, which reaches what Rust does not, and the safety of every function is that of `arrays`.
 #![allow(non_camel_case_types, unreachable_pub, clippy::missing_safety_doc, clippy::too_many_arguments)]
 
-// Where panics unwind, in a build for debugging, the standard library catches them.
-#[cfg(panic = "unwind")]
+// Where panics unwind, in a build for debugging, the standard library catches them. It also has the threads.
+#[cfg(any(panic = "unwind", feature = "threads"))]
 extern crate std;
 
 mod arrays;
@@ -17,6 +17,8 @@ mod arrays;
 mod status;
 
 mod options;
+
+mod threads;
 
 mod losses;
 
@@ -37,7 +39,7 @@ mod monitoring;
 mod queries;
 
 /// Never reached, and the linker proves it: it does not find this function anywhere. build.rs says when.
-#[cfg(all(panic = "abort", rwwce_prove_no_panic))]
+#[cfg(all(panic = "abort", rwwce_prove_no_panic, not(feature = "threads")))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe extern "C" {
@@ -49,7 +51,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 
 /// Which checks the compiler removes as never failing depends on the target and on the optimisation. Where nobody has looked,
 /// a program that ends is better than one that does not link. Not inlined, so that its name says whether it is left.
-#[cfg(all(panic = "abort", not(rwwce_prove_no_panic)))]
+#[cfg(all(panic = "abort", not(rwwce_prove_no_panic), not(feature = "threads")))]
 #[panic_handler]
 #[inline(never)]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
@@ -74,6 +76,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 // On Windows, whose objects know nothing of that kind, build.rs sees to the shared library alone.
 #[cfg(all(
     panic = "abort",
+    not(feature = "threads"),
     unix,
     not(target_vendor = "apple"),
     any(
@@ -91,7 +94,7 @@ core::arch::global_asm!(
     "rust_eh_personality: .long 0",
     ".popsection",
 );
-#[cfg(all(panic = "abort", target_vendor = "apple"))]
+#[cfg(all(panic = "abort", target_vendor = "apple", not(feature = "threads")))]
 core::arch::global_asm!(
     ".section __TEXT,__const",
     ".globl _rust_eh_personality",

@@ -8,6 +8,7 @@ use core::slice;
 use crate::arrays::{Arrays, value};
 use crate::logits::{LogitType, rwwce_logit_type};
 use crate::status::*;
+use crate::threads::Threads;
 use kernel::{
     Backend, BinaryCrossEntropy, ClassWeights, CrossEntropy, Denominator, EmptyClass, Normalisation, Reduction, Scheme,
     Upstream, ZeroDenominator,
@@ -139,6 +140,9 @@ pub struct rwwce_options {
     /// What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
     /// reduced, it is the denominator of the whole: see `rwwce_weigh`.
     pub denominator: *const f64,
+    /// The number of threads that losses and gradients of 1 MB of logits or more are split over, in the same bits: 0 for that
+    /// of the environment variable `RWWCE_THREADS`, or 1. More than 1 needs a library built with the feature `threads`.
+    pub threads: usize,
 }
 
 /// The binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z a label. Start from
@@ -325,6 +329,7 @@ pub(crate) struct Loss<'a, L> {
     pub(crate) loss: L,
     pub(crate) logit_type: LogitType,
     pub(crate) upstream: Upstream<'a>,
+    pub(crate) threads: Threads,
 }
 
 impl rwwce_options {
@@ -350,6 +355,11 @@ impl rwwce_options {
             .z_loss(it.z_loss)
             .temperature(it.temperature)
             .zero_denominator(zero_denominator(it.zero_denominator)?);
+        let threads = Threads::of(it.threads)?;
+        #[cfg(feature = "threads")]
+        if threads.are_several() {
+            loss = loss.parallel();
+        }
         if it.row_stride != 0 {
             loss = loss.row_stride(it.row_stride);
         }
@@ -384,7 +394,7 @@ impl rwwce_options {
                 loss = loss.class_bias(bias);
             }
             let upstream = upstream(arrays, it.upstream, it.row_upstream, it.row_upstream_count)?;
-            Ok(Loss { loss, logit_type, upstream })
+            Ok(Loss { loss, logit_type, upstream, threads })
         }
     }
 }
@@ -427,7 +437,7 @@ impl rwwce_binary_options {
                 loss = loss.sample_weights(weights);
             }
             let upstream = upstream(arrays, it.upstream, it.row_upstream, it.row_upstream_count)?;
-            Ok(Loss { loss, logit_type, upstream })
+            Ok(Loss { loss, logit_type, upstream, threads: Threads::ONE })
         }
     }
 }
@@ -538,11 +548,11 @@ macro_rules! with_labels {
 pub(crate) use with_labels;
 
 // A structure of this size in one version has it in every later one that calls itself the same.
-const _: () = assert!(size_of::<*const f32>() != 8 || size_of::<rwwce_options>() == 184);
+const _: () = assert!(size_of::<*const f32>() != 8 || size_of::<rwwce_options>() == 192);
 
 // Behind the last member there is no padding, which would become a member of a later version without a larger size.
 const _: () = {
+    assert!(offset_of!(rwwce_options, threads) + size_of::<usize>() == size_of::<rwwce_options>());
     let last = size_of::<*const f64>();
-    assert!(offset_of!(rwwce_options, denominator) + last == size_of::<rwwce_options>());
     assert!(offset_of!(rwwce_binary_options, denominator) + last == size_of::<rwwce_binary_options>());
 };

@@ -151,6 +151,8 @@ pub const RWWCE_ARGUMENT_LOGIT_TYPE: rwwce_argument = 111;
 pub const RWWCE_ARGUMENT_NUMBERS: rwwce_argument = 112;
 /// Which second derivative is written.
 pub const RWWCE_ARGUMENT_CURVATURE_KIND: rwwce_argument = 113;
+/// The number of threads.
+pub const RWWCE_ARGUMENT_THREADS: rwwce_argument = 114;
 
 /// The numbers that have a name on both sides.
 const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
@@ -435,6 +437,7 @@ impl fmt::Display for Name {
             RWWCE_ARGUMENT_LOGIT_TYPE => "logit type",
             RWWCE_ARGUMENT_NUMBERS => "numbers",
             RWWCE_ARGUMENT_CURVATURE_KIND => "kind of curvature",
+            RWWCE_ARGUMENT_THREADS => "threads",
             _ => "argument",
         })
     }

@@ -13,6 +13,10 @@ int is_close(double found, double wanted);
 #define CHECK(condition) check((condition) ? 1 : 0, #condition, __FILE__, __LINE__)
 #define CHECK_CLOSE(found, wanted) \
   check(is_close((found), (wanted)), #found " is " #wanted, __FILE__, __LINE__)
+/* Whether the library was built with the features `scalar` and `threads`. */
+#ifndef ONE_LANE
+#define ONE_LANE 0
+#endif
 extern long checks, failures;
 /* What is being tested. */
 extern char context[200];
@@ -20,7 +24,7 @@ extern char context[200];
 enum {
   N = 2, C = 4, D = 3, ROWS = N * D, ELEMENTS = N * C * D,
   /* The second partial result of a merge; the library calls both by the same number. */
-  OTHER = RWWCE_ARGUMENT_CURVATURE_KIND + 1,
+  OTHER = RWWCE_ARGUMENT_THREADS + 1,
   /* The numbers of the arguments have a gap. */
   GAP = RWWCE_ARGUMENT_OPTIONS - RWWCE_ARGUMENT_CURVATURE - 1,
   BLOCKS = OTHER - GAP + 1, BLOCK = 512, ARENA = BLOCKS * BLOCK

@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether the library was built with the feature `scalar`. */
-#ifndef ONE_LANE
-#define ONE_LANE 0
-#endif
-
 static void call_reference(const Function *function) {
   prepare(function);
   CALL();
@@ -250,12 +245,26 @@ static void types_of_logits(const Function *function) {
     REFUSED(problem_found(RWWCE_ERROR_UNKNOWN_VALUE, A(argument), 0, (value))); \
   } while (0)
 
+/* One thread is the caller; more are in a library that was built with them, as the one for tests is. */
+static void threads_of(const Function *function) {
+  for (size_t threads = 1; threads <= 2; threads++) {
+    prepare(function);
+    HOME(rwwce_options, OPTIONS)->threads = threads;
+    if (ONE_LANE || threads == 1) ACCEPTED();
+    else REFUSED(problem_found(RWWCE_ERROR_UNKNOWN_VALUE, A(THREADS), 1, threads));
+  }
+  prepare(function);
+  HOME(rwwce_options, OPTIONS)->threads = 1025;
+  REFUSED(problem_found(RWWCE_ERROR_UNKNOWN_VALUE, A(THREADS), ONE_LANE ? 1024 : 1, 1025));
+}
+
 static void unknown_values(const Function *function) {
   if (function->options_size == sizeof(rwwce_options)) {
     rwwce_options *const options = HOME(rwwce_options, OPTIONS);
     UNKNOWN(REDUCTION, options->reduction, 6);
     UNKNOWN(REDUCTION, options->reduction, UINT32_MAX);
     UNKNOWN(ZERO_DENOMINATOR, options->zero_denominator, 3);
+    threads_of(function);
   } else if (is_binary(function)) {
     rwwce_binary_options *const options = HOME(rwwce_binary_options, OPTIONS);
     UNKNOWN(REDUCTION, options->reduction, 6);

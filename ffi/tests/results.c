@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The logits of a row after temperature and bias, in double precision. */
@@ -654,7 +655,33 @@ static void curvatures(void) {
   }
 }
 
+/* A call that is large enough to be split, by several threads: the bits of one. */
+static void threads(void) {
+  enum { LARGE = 30000, CLASSES = 10 };
+  float *const logits = malloc(LARGE * CLASSES * sizeof *logits);
+  float *const gradients[2] = {malloc(LARGE * CLASSES * sizeof(float)),
+                               malloc(LARGE * CLASSES * sizeof(float))};
+  uint8_t *const labels = malloc(LARGE);
+  if (!CHECK(logits != NULL && gradients[0] != NULL && gradients[1] != NULL && labels != NULL)) return;
+  for (size_t i = 0; i < LARGE * CLASSES; i++) logits[i] = (float)(i * 7 % 101) / 8.0f;
+  for (size_t i = 0; i < LARGE; i++) labels[i] = (uint8_t)(i % CLASSES);
+  rwwce_summary summaries[2];
+  for (size_t several = 0; several < 2; several++) {
+    rwwce_options options = RWWCE_OPTIONS_INIT(CLASSES);
+    options.threads = several && ONE_LANE ? 3 : 1;
+    CHECK(rwwce_loss_gradient(&options, logits, LARGE * CLASSES, labels, LARGE, RWWCE_LABEL_U8,
+                              gradients[several], LARGE * CLASSES, &summaries[several], NULL) == RWWCE_OK);
+  }
+  CHECK(summaries[0].sum == summaries[1].sum && summaries[0].rows == LARGE);
+  CHECK(memcmp(gradients[0], gradients[1], LARGE * CLASSES * sizeof(float)) == 0);
+  free(logits);
+  free(gradients[0]);
+  free(gradients[1]);
+  free(labels);
+}
+
 void results(void) {
+  threads();
   weighed();
   curvatures();
   all_losses();
