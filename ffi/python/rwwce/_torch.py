@@ -300,29 +300,35 @@ def _(of: str, factor: Tensor, *arguments: Any) -> Tensor:
 
 
 def _gradients(
-    context: Any, options: Options, tensors: tuple[Optional[Tensor], ...], factor: Tensor, known: Optional[Tensor] = None
+    needed: tuple[bool, ...],
+    options: Options,
+    tensors: tuple[Optional[Tensor], ...],
+    factor: Tensor,
+    known: Optional[Tensor] = None,
 ) -> list[Optional[Tensor]]:
     """The gradients with respect to the six tensors: of the input and of target probabilities, where they are needed."""
     found: list[Optional[Tensor]] = [None] * len(tensors)
     input = tensors[0]
     assert input is not None
-    if context.needs_input_grad[0]:
-        # Where the gradient is to be differentiated, by the operator that can be.
-        if known is None or torch.is_grad_enabled():
-            found[0] = _differentiable_gradient("input", factor, *tensors, *options)
-        else:
-            found[0] = (known * factor).to(input.dtype)
-    if context.needs_input_grad[1]:
-        found[1] = _differentiable_gradient("target", factor, *tensors, *options)
+    if needed[0] and known is not None and not torch.is_grad_enabled():
+        found[0] = (known * factor).to(input.dtype)
+    elif needed[0]:
+        found[0] = _any_gradient("input", options, factor, *tensors)
+    if needed[1]:
+        found[1] = _any_gradient("target", options, factor, *tensors)
     return found
 
 
-def _differentiable_gradient(of: str, factor: Tensor, *arguments: Any) -> Tensor:
+def _any_gradient(of: str, options: Options, factor: Tensor, *tensors: Any) -> Tensor:
+    """The gradient, by the way that the tensors ask for."""
     found: Tensor
-    if torch.is_grad_enabled() or not _is_plain(factor) or not _is_plain(arguments[0]):
-        found = _gradient_operator(of, factor, *arguments)
+    if not _is_plain(factor) or not _is_plain(tensors[0]):
+        found = _gradient_operator(of, factor, *tensors, *options)
+    elif torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        # It may be differentiated itself.
+        found = _Gradient.apply(options, of, factor, *tensors)
     else:
-        found = _run_gradient(of, factor, *arguments)
+        found = (_gradient if of == "input" else _target_gradient)(options, factor, *tensors)
     return found
 
 
@@ -332,14 +338,48 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*tensors, known)
 
 
-def _backward(context: Any, factor: Tensor, _of_gradient: Optional[Tensor] = None) -> tuple[Optional[Tensor], ...]:
-    *tensors, known = context.saved_tensors
-    found = _gradients(context, context.options, tuple(tensors), factor, known)
-    return (*found, *[None] * len(context.options))
+def _backward(ctx: Any, factor: Tensor, _of_gradient: Optional[Tensor] = None) -> tuple[Optional[Tensor], ...]:
+    *tensors, known = ctx.saved_tensors
+    found = _gradients(ctx.needs_input_grad, ctx.options, tuple(tensors), factor, known)
+    return (*found, *[None] * len(ctx.options))
 
 
 _loss_operator.register_autograd(_backward, setup_context=_keep)
 _loss_and_gradient_operator.register_autograd(_backward, setup_context=_keep)
+
+
+def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.of, factor, *arguments = inputs
+    ctx.options, tensors = _unpacked(tuple(arguments))
+    ctx.save_for_backward(factor, *tensors)
+
+
+def _backward_of_gradient(ctx: Any, cotangent: Tensor) -> tuple[Optional[Tensor], ...]:
+    factor, *tensors = ctx.saved_tensors
+    found = _second_derivatives(ctx.needs_input_grad[1:4], ctx.options, ctx.of, cotangent, factor, *tensors)
+    return (None, *found, *[None] * (4 + len(ctx.options)))
+
+
+def _second_derivatives(
+    needed: tuple[bool, ...], options: Options, of: str, cotangent: Tensor, *tensors: Any
+) -> list[Optional[Tensor]]:
+    """Of a gradient with respect to factor, input and target, in PyTorch's own operations and in float64."""
+    wanted = [i for i in range(3) if needed[i]]
+
+    def gradient(*arguments: Tensor) -> Tensor:
+        replaced = list(tensors)
+        for i, argument in zip(wanted, arguments):
+            replaced[i] = argument
+        return _textbook_gradient(options, of, replaced[0], tuple(replaced[1:]))
+
+    _, pull = torch.func.vjp(gradient, *(tensors[i] for i in wanted))
+    found: list[Optional[Tensor]] = [None] * 3
+    for i, of_argument in zip(wanted, pull(cotangent.double())):
+        found[i] = of_argument
+    return found
+
+
+_gradient_operator.register_autograd(_backward, setup_context=_keep)
 
 
 def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -374,13 +414,13 @@ _gradient_operator.register_autograd(_backward_of_gradient, setup_context=_keep_
 def _one_by_one(operator: Any) -> Any:
     """A rule of `vmap`: one call for each of the batch."""
 
-    def run(info: Any, dimensions: tuple[Optional[int], ...], *arguments: Any) -> Any:
+    def run(info: Any, dimensions: Any, *arguments: Any) -> Any:
         moved = [
-            argument if dimension is None else argument.movedim(dimension, 0)
+            argument.movedim(dimension, 0) if isinstance(dimension, int) else argument
             for argument, dimension in zip(arguments, dimensions)
         ]
         results = [
-            operator(*(a if dimension is None else a[i] for a, dimension in zip(moved, dimensions)))
+            operator(*(a[i] if isinstance(dimension, int) else a for a, dimension in zip(moved, dimensions)))
             for i in range(info.batch_size)
         ]
         if isinstance(results[0], tuple):
@@ -394,34 +434,60 @@ for _each in (_loss_operator, _loss_and_gradient_operator, _gradient_operator):
     _each.register_vmap(_one_by_one(_each))
 
 
-# ---- The shorter way
+# ---- The shorter way, and that of `torch.func`, which operators do not have
 
 
-class _Eager(torch.autograd.Function):
-    """A loss of ordinary tensors."""
+class _Loss(torch.autograd.Function):
+    """A loss of ordinary tensors; with `is_wanted` its gradient beside it."""
 
     @staticmethod
-    def forward(context: Any, options: Options, *tensors: Optional[Tensor]) -> Tensor:  # type: ignore[override]
-        context.options, known = options, None
-        if _has_one_sweep(options) and context.needs_input_grad[1]:
-            found, known = _loss_and_gradient(options, *tensors)
-        else:
-            found = _loss(options, *tensors)
+    def forward(options: Options, is_wanted: bool, *tensors: Optional[Tensor]) -> Any:  # type: ignore[override]
+        return (_loss_and_gradient if is_wanted else _loss)(options, *tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.options, _, *tensors = inputs
+        known = None
+        if isinstance(output, tuple):
+            known = output[1]
+            ctx.mark_non_differentiable(known)
+            ctx.set_materialize_grads(False)
         # Saved, so that autograd notices when they have been changed before the backward pass.
-        context.save_for_backward(*tensors, known)
-        return found
+        ctx.save_for_backward(*tensors, known)
 
     @staticmethod
-    def backward(context: Any, factor: Tensor) -> Any:  # type: ignore[override]
-        *tensors, known = context.saved_tensors
-        return None, *_gradients(_Needs(context.needs_input_grad[1:]), context.options, tuple(tensors), factor, known)
+    def backward(ctx: Any, factor: Optional[Tensor], _of_gradient: Optional[Tensor] = None) -> Any:  # type: ignore[override]
+        *tensors, known = ctx.saved_tensors
+        if factor is None:
+            return (None,) * (2 + len(tensors))
+        return None, None, *_gradients(ctx.needs_input_grad[2:], ctx.options, tuple(tensors), factor, known)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:  # type: ignore[override]
+        return _one_by_one(_Loss.apply)(info, in_dims, *arguments)
 
 
-class _Needs:
-    __slots__ = ("needs_input_grad",)
+class _Gradient(torch.autograd.Function):
+    """The gradient of a loss of ordinary tensors."""
 
-    def __init__(self, needs_input_grad: tuple[bool, ...]):
-        self.needs_input_grad = needs_input_grad
+    @staticmethod
+    def forward(options: Options, of: str, factor: Tensor, *tensors: Optional[Tensor]) -> Tensor:  # type: ignore[override]
+        return (_gradient if of == "input" else _target_gradient)(options, factor, *tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.options, ctx.of, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> Any:  # type: ignore[override]
+        factor, *tensors = ctx.saved_tensors
+        found = _second_derivatives(ctx.needs_input_grad[2:5], ctx.options, ctx.of, cotangent, factor, *tensors)
+        return None, None, *found, None, None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:  # type: ignore[override]
+        return _one_by_one(_Gradient.apply)(info, in_dims, *arguments)
 
 
 _ORDINARY = (Tensor, torch.nn.Parameter)
@@ -432,7 +498,6 @@ def _is_plain(tensor: Tensor) -> bool:
     return (
         type(tensor) in _ORDINARY
         and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
     )
 
@@ -472,9 +537,13 @@ def evaluate(request: Request) -> Tensor:
         _weights("mislabel_costs", costs),
         _weights("class_bias", bias),
     )
-    if _is_plain(input):
-        found: Tensor = _Eager.apply(options, *tensors) if torch.is_grad_enabled() else _loss(options, *tensors)
-        return found
-    if _has_one_sweep(options) and torch.is_grad_enabled() and input.requires_grad:
-        return _loss_and_gradient_operator(*tensors, *options)[0]  # type: ignore[no-any-return]
-    return _loss_operator(*tensors, *options)  # type: ignore[no-any-return]
+    is_wanted = _has_one_sweep(options) and torch.is_grad_enabled() and input.requires_grad
+    found: Any
+    if not _is_plain(input):
+        found = (_loss_and_gradient_operator if is_wanted else _loss_operator)(*tensors, *options)
+    elif torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        found = _Loss.apply(options, is_wanted, *tensors)
+    else:
+        found = _loss(options, *tensors)
+    loss: Tensor = found[0] if is_wanted else found
+    return loss
