@@ -93,6 +93,7 @@ def _check_target(options: Options, shape: tuple[int, ...], found: tuple[int, ..
     expected = rows_shape(options, shape) if options.kind in ("labels", "log_probabilities") else shape
     if found == expected:
         return
+    shape, expected, found = tuple(shape), tuple(expected), tuple(found)
     if options.kind == "binary":
         raise ValueError(f"target: expected shape {shape} as the input has, found {found}")
     raise ValueError(f"target: expected shape {expected} for input of shape {shape}, found {found}")
@@ -144,11 +145,11 @@ class Call:
             return
         if weight is not None and len(weight.shape) != 1:
             name = "weight" if costs is None else "miss_costs"
-            raise ValueError(f"{name}: expected 1 dimension, found shape {weight.shape}")
+            raise ValueError(f"{name}: expected 1 dimension, found shape {tuple(weight.shape)}")
         if costs is not None and (len(costs.shape) != 2 or costs.shape[0] != costs.shape[1]):
-            raise ValueError(f"mislabel_costs: expected a square matrix, found shape {costs.shape}")
+            raise ValueError(f"mislabel_costs: expected a square matrix, found shape {tuple(costs.shape)}")
         if samples is not None and samples.shape != self.rows:
-            raise ValueError(f"sample_weight: expected shape {self.rows}, found {samples.shape}")
+            raise ValueError(f"sample_weight: expected shape {tuple(self.rows)}, found {tuple(samples.shape)}")
         self.function = _native.log_probability_loss if options.kind == "log_probabilities" else _native.softmax
         self.native = (
             shape[axis],

@@ -52,7 +52,7 @@ def cross_entropy(
 
     >>> import rwwce
     >>> rwwce.cross_entropy([[2.0, 0.0], [0.0, 1.0]], [0, 0], weight=[1.0, 3.0], reduction="none").round(4).tolist()
-    [0.12690000236034393, 1.313300013542175]
+    [0.12690000236034393, 1.3133000135421753]
     """
     common = (label_smoothing, focal, z_loss, temperature, scale, zero_point, denominator)
     if _is_soft(target):
@@ -139,7 +139,7 @@ def binary_cross_entropy_with_logits(
 
     >>> import rwwce
     >>> rwwce.binary_cross_entropy_with_logits([0.0, 17.0], [1.0, 1.0], reduction="none").tolist()
-    [0.6931471824645996, 4.1399375325897825e-08]
+    [0.6931471824645996, 4.139937459513021e-08]
     """
     options = Options("binary", reduction, scale=scale, zero_point=zero_point, denominator=denominator)
     return Request(options, input, target, pos_weight, weight)
@@ -151,7 +151,7 @@ def log_softmax(input: Any, dim: int = -1, *, scale: Optional[float] = None, zer
 
     >>> import rwwce
     >>> rwwce.log_softmax([17.0, 0.0]).tolist()
-    [-4.1399375325897825e-08, -17.0]
+    [-4.139937459513021e-08, -17.0]
     """
     return Request(Options("log_softmax", scale=scale, zero_point=zero_point, axis=dim), input)
 
@@ -178,7 +178,7 @@ def value_and_grad(
     >>> import rwwce
     >>> value, gradient = rwwce.value_and_grad(rwwce.cross_entropy, [[17.0, 0.0, 0.0]], [0])
     >>> float(value), gradient.tolist()
-    (8.279874922047384e-08, [[-8.279873500961912e-08, 4.139936750480956e-08, 4.139936750480956e-08]])
+    (8.279874919026042e-08, [[-8.279874919026042e-08, 4.139937459513021e-08, 4.139937459513021e-08]])
     """
     return _numpy.value_and_grad(request_of(loss, input, target, *arguments, **options), upstream)
 

@@ -79,7 +79,7 @@ def broadcast(name: str, array: Any, shape: tuple[int, ...]) -> Optional[Array]:
     except ValueError as error:
         if "broadcast" not in str(error):
             raise
-        raise ValueError(f"{name}: shape {numpy.shape(array)} does not broadcast to {shape}") from None
+        raise ValueError(f"{name}: shape {tuple(numpy.shape(array))} does not broadcast to {tuple(shape)}") from None
 
 
 def binary_weights(pos_weight: Any, weight: Any, shape: tuple[int, ...]) -> tuple[Optional[Array], Optional[Array]]:

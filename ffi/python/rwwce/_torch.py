@@ -26,7 +26,7 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def _on_cpu(name: str, tensor: Tensor) -> None:
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         raise ValueError(f"{name}: expected a tensor on the CPU, found one on {tensor.device}")
 
 
@@ -40,17 +40,18 @@ def _place(tensor: Tensor) -> tuple[int, int]:
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    return tensor.detach().resolve_neg().contiguous()
+    """The tensor in memory as it is in mind."""
+    return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.detach().resolve_neg().contiguous()
 
 
 def _floats(name: str, tensor: Optional[Tensor]) -> Optional[Array]:
     if tensor is None:
         return None
     _on_cpu(name, tensor)
-    if tensor.is_complex():
+    if tensor.dtype.is_complex:
         raise ValueError(f"{name}: expected numbers, found {tensor.dtype}")
-    tensor = _dense(tensor if tensor.dtype is torch.float32 else tensor.to(torch.float32))
-    return Array(tensor, tuple(tensor.shape), _place(tensor))
+    tensor = _dense(tensor if tensor.dtype is torch.float32 else tensor.detach().to(torch.float32))
+    return Array(tensor, tensor.shape, _place(tensor))
 
 
 def _logits(options: Options, tensor: Tensor) -> Array:
@@ -62,9 +63,9 @@ def _logits(options: Options, tensor: Tensor) -> Array:
         if options.scale is None and dtype not in _FLOATS:
             raise ValueError(f"input: expected float32, found {dtype}")
     if options.kind == "log_probabilities" and dtype is not torch.float32:
-        tensor, dtype = tensor.to(torch.float32), torch.float32
+        tensor, dtype = tensor.detach().to(torch.float32), torch.float32
     tensor = _dense(tensor)
-    return Array(tensor, tuple(tensor.shape), (*_place(tensor), _LOGIT_TYPES[dtype], scale, zero_point))
+    return Array(tensor, tensor.shape, (*_place(tensor), _LOGIT_TYPES[dtype], scale, zero_point))
 
 
 def labels_of(name: str, tensor: Tensor) -> Array:
@@ -75,7 +76,7 @@ def labels_of(name: str, tensor: Tensor) -> Array:
             raise ValueError(f"{name}: expected integers, found {tensor.dtype}")
         tensor, number = tensor.to(torch.int64), LABEL_TYPES["int64"]
     tensor = _dense(tensor)
-    return Array(tensor, tuple(tensor.shape), (*_place(tensor), number))
+    return Array(tensor, tensor.shape, (*_place(tensor), number))
 
 
 def _targets(options: Options, tensor: Optional[Tensor]) -> Optional[Array]:
@@ -105,7 +106,7 @@ def _call(options: Options, input: Tensor, target: Optional[Tensor], *weights: O
 
 
 def _in_numpy(tensor: Tensor) -> Any:
-    return _dense(tensor.to(torch.float32)).numpy()
+    return tensor.detach().to(torch.float32).resolve_neg().numpy()
 
 
 # ---- What is computed, of tensors that are nothing but their numbers
@@ -467,6 +468,22 @@ class _Loss(torch.autograd.Function):
         return _one_by_one(_Loss.apply)(info, in_dims, *arguments)
 
 
+class _Eager(torch.autograd.Function):
+    """`_Loss` where nothing transforms it, for which PyTorch then has less to do."""
+
+    @staticmethod
+    def forward(ctx: Any, options: Options, is_wanted: bool, *tensors: Optional[Tensor]) -> Tensor:  # type: ignore[override]
+        ctx.options, known = options, None
+        if is_wanted:
+            found, known = _loss_and_gradient(options, *tensors)
+        else:
+            found = _loss(options, *tensors)
+        ctx.save_for_backward(*tensors, known)
+        return found
+
+    backward = _Loss.backward  # type: ignore[assignment]
+
+
 class _Gradient(torch.autograd.Function):
     """The gradient of a loss of ordinary tensors."""
 
@@ -520,30 +537,36 @@ def _target(options: Options, array: Any) -> Optional[Tensor]:
     return None if found is None else torch.as_tensor(found.owner, device=_CPU)
 
 
+def _needs_gradient(input: Tensor, target: Optional[Tensor]) -> bool:
+    return torch.is_grad_enabled() and (input.requires_grad or target is not None and target.requires_grad)
+
+
+def _run(options: Options, *tensors: Any) -> Tensor:
+    """The loss, by the way that the tensors ask for."""
+    input, needed = tensors[0], _needs_gradient(tensors[0], tensors[1])
+    is_wanted = needed and input.requires_grad and _has_one_sweep(options)
+    found: Any
+    if not _is_plain(input):
+        found = (_loss_and_gradient_operator if is_wanted else _loss_operator)(*tensors, *options)
+    elif torch._C._are_functorch_transforms_active():
+        found = _Loss.apply(options, is_wanted, *tensors)
+    else:
+        return _Eager.apply(options, is_wanted, *tensors) if needed else _loss(options, *tensors)
+    loss: Tensor = found[0] if is_wanted else found
+    return loss
+
+
 def evaluate(request: Request) -> Tensor:
     options, input, target, weight, samples, costs, bias = request
-    if isinstance(options.scale, Tensor) and options.scale.requires_grad:
-        raise ValueError("scale: there is no gradient with respect to it; detach it")
     if options.scale is not None:
+        _weights("scale", options.scale)
         options = options._replace(scale=float(options.scale))
     # PyTorch computes losses in float32 where it chooses the types.
     if torch.is_autocast_enabled("cpu"):
         options = options._replace(wide=True)
-    tensors = (
-        input,
-        _target(options, target),
-        _weights("weight", weight),
-        _weights("sample_weight", samples),
-        _weights("mislabel_costs", costs),
-        _weights("class_bias", bias),
-    )
-    is_wanted = _has_one_sweep(options) and torch.is_grad_enabled() and input.requires_grad
-    found: Any
-    if not _is_plain(input):
-        found = (_loss_and_gradient_operator if is_wanted else _loss_operator)(*tensors, *options)
-    elif torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        found = _Loss.apply(options, is_wanted, *tensors)
-    else:
-        found = _loss(options, *tensors)
-    loss: Tensor = found[0] if is_wanted else found
-    return loss
+    if weight is not None:
+        weight = _weights("weight", weight)
+    if samples is not None or costs is not None or bias is not None:
+        samples = _weights("sample_weight", samples)
+        costs, bias = _weights("mislabel_costs", costs), _weights("class_bias", bias)
+    return _run(options, input, _target(options, target), weight, samples, costs, bias)
