@@ -17,7 +17,7 @@ def _is_soft(target: Any) -> bool:
     """Targets of a floating type are probabilities, as in PyTorch; never guessed from a shape."""
     if is_tensor(target):
         return bool(target.is_floating_point())
-    return _numpy.as_array("target", target).dtype.kind == "f"
+    return bool(_numpy.as_array("target", target).dtype.kind == "f")
 
 
 @loss
@@ -247,15 +247,16 @@ def class_weights(
     """
     if classes < 0:
         raise ValueError(f"classes: expected at least 1, found {classes}")
+    weights: Any
     if is_tensor(labels):
         from . import _torch
 
         found, weights = _torch.labels_of("labels", labels), _torch.empty((classes,))
-        place = (weights.data_ptr(), classes)
+        address = weights.data_ptr()
     else:
         found, weights = _numpy.labels("labels", labels), numpy.empty(classes, numpy.float32)
-        place = (weights.ctypes.data, classes)
-    _native.class_weights(found.place, ignore_index, (scheme, beta, normalisation, empty_class), place)
+        address = weights.ctypes.data
+    _native.class_weights(found.place, ignore_index, (scheme, beta, normalisation, empty_class), (address, classes))
     return weights
 
 

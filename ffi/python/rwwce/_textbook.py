@@ -41,7 +41,7 @@ def _coefficients(
         rows = x.new_ones(x.shape[:-1])
         q = (1 - smoothing) * target.double() + smoothing / classes
         return w * q, torch.zeros_like(rows), torch.zeros_like(rows, dtype=torch.int64), rows * _wide(samples, rows)
-    counts = target != (-100 if options.ignore_index is None else options.ignore_index)
+    counts = torch.ne(target, -100 if options.ignore_index is None else options.ignore_index)
     y = torch.where(counts, target, 0).long()
     rows = counts.double() * _wide(samples, x.new_ones(()))
     spread = (smoothing / classes * w).expand(x.shape)
@@ -114,6 +114,6 @@ def _mean_denominator(
     if options.kind in ("binary", "soft"):
         return losses.new_tensor(losses.numel())
     if costs is not None:
-        return (target != options.ignore_index).sum().double()
+        return torch.ne(target, -100 if options.ignore_index is None else options.ignore_index).sum().double()
     assert weighs is not None
     return weighs.sum()

@@ -92,8 +92,8 @@ def _call(options: Options, input: Tensor, target: Optional[Tensor], *weights: O
     weight, samples, costs, bias = weights
     found, targets = _logits(options, input), _targets(options, target)
     if options.kind == "binary":
-        in_numpy = (None if tensor is None else _in_numpy(tensor) for tensor in (weight, samples))
-        return Call(options, found, targets, *_numpy.binary_weights(*in_numpy, found.shape))
+        in_numpy = [None if tensor is None else _in_numpy(tensor) for tensor in (weight, samples)]
+        return Call(options, found, targets, *_numpy.binary_weights(in_numpy[0], in_numpy[1], found.shape))
     return Call(
         options,
         found,
@@ -229,12 +229,12 @@ def _textbook_gradient(options: Options, of: str, factor: Tensor, tensors: tuple
     place = _NAMES.index(of)
 
     def weighted(argument: Tensor) -> Tensor:
-        given = (*tensors[:place], argument, *tensors[place + 1 :])
+        given: Any = (*tensors[:place], argument, *tensors[place + 1 :])
         return (textbook(options, *given) * factor.double()).sum()
 
     argument = tensors[place]
     assert argument is not None
-    _, pull = torch.func.vjp(weighted, argument)
+    pull = torch.func.vjp(weighted, argument)[1]
     found: Tensor = pull(torch.ones((), dtype=torch.float64, device=argument.device))[0]
     return found
 
@@ -281,7 +281,7 @@ _gradient_operator = _operator("gradient", f"(str of, Tensor factor, {_ARGUMENTS
 @_loss_operator.register_fake
 def _(*arguments: Any) -> Tensor:
     options, tensors = _unpacked(arguments)
-    input = tensors[0]
+    input: Tensor = tensors[0]
     shape = rows_shape(options, tuple(input.shape)) if options.reduction == "none" else ()
     return input.new_empty(shape, dtype=_result_type(options, input))
 
@@ -296,7 +296,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
 
 @_gradient_operator.register_fake
 def _(of: str, factor: Tensor, *arguments: Any) -> Tensor:
-    tensor = arguments[_NAMES.index(of)]
+    tensor: Tensor = arguments[_NAMES.index(of)]
     return tensor.new_empty(tuple(tensor.shape))
 
 
@@ -346,70 +346,7 @@ def _backward(ctx: Any, factor: Tensor, _of_gradient: Optional[Tensor] = None) -
 
 
 _loss_operator.register_autograd(_backward, setup_context=_keep)
-_loss_and_gradient_operator.register_autograd(_backward, setup_context=_keep)
-
-
-def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.of, factor, *arguments = inputs
-    ctx.options, tensors = _unpacked(tuple(arguments))
-    ctx.save_for_backward(factor, *tensors)
-
-
-def _backward_of_gradient(ctx: Any, cotangent: Tensor) -> tuple[Optional[Tensor], ...]:
-    factor, *tensors = ctx.saved_tensors
-    found = _second_derivatives(ctx.needs_input_grad[1:4], ctx.options, ctx.of, cotangent, factor, *tensors)
-    return (None, *found, *[None] * (4 + len(ctx.options)))
-
-
-def _second_derivatives(
-    needed: tuple[bool, ...], options: Options, of: str, cotangent: Tensor, *tensors: Any
-) -> list[Optional[Tensor]]:
-    """Of a gradient with respect to factor, input and target, in PyTorch's own operations and in float64."""
-    wanted = [i for i in range(3) if needed[i]]
-
-    def gradient(*arguments: Tensor) -> Tensor:
-        replaced = list(tensors)
-        for i, argument in zip(wanted, arguments):
-            replaced[i] = argument
-        return _textbook_gradient(options, of, replaced[0], tuple(replaced[1:]))
-
-    _, pull = torch.func.vjp(gradient, *(tensors[i] for i in wanted))
-    found: list[Optional[Tensor]] = [None] * 3
-    for i, of_argument in zip(wanted, pull(cotangent.double())):
-        found[i] = of_argument
-    return found
-
-
-_gradient_operator.register_autograd(_backward, setup_context=_keep)
-
-
-def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.of, factor, *arguments = inputs
-    ctx.options, tensors = _unpacked(tuple(arguments))
-    ctx.save_for_backward(factor, *tensors)
-
-
-def _backward_of_gradient(context: Any, cotangent: Tensor) -> tuple[Optional[Tensor], ...]:
-    """The derivatives of the gradient, in PyTorch's own operations and in float64."""
-    factor, *tensors = context.saved_tensors
-    options, of = context.options, context.of
-    place = [1, 2, 3]
-    wanted = [i for i in place if context.needs_input_grad[i]]
-
-    def gradient(*arguments: Tensor) -> Tensor:
-        given = dict(zip(wanted, arguments))
-        replaced = [given.get(i, tensor) for i, tensor in zip(place, (factor, *tensors[:2]))]
-        return _textbook_gradient(options, of, replaced[0], (*replaced[1:], *tensors[2:]))
-
-    originals = [(factor, *tensors)[i - 1] for i in wanted]
-    _, pull = torch.func.vjp(gradient, *originals)
-    found: list[Optional[Tensor]] = [None] * (2 + len(tensors) + len(options))
-    for i, of_argument in zip(wanted, pull(cotangent.double())):
-        found[i] = of_argument
-    return tuple(found)
-
-
-_gradient_operator.register_autograd(_backward_of_gradient, setup_context=_keep_gradient)
+_loss_and_gradient_operator.register_autograd(_backward_of_gradient, setup_context=_keep_gradient)
 
 
 def _one_by_one(operator: Any) -> Any:
@@ -442,7 +379,7 @@ class _Loss(torch.autograd.Function):
     """A loss of ordinary tensors; with `is_wanted` its gradient beside it."""
 
     @staticmethod
-    def forward(options: Options, is_wanted: bool, *tensors: Optional[Tensor]) -> Any:  # type: ignore[override]
+    def forward(options: Options, is_wanted: bool, *tensors: Optional[Tensor]) -> Any:
         return (_loss_and_gradient if is_wanted else _loss)(options, *tensors)
 
     @staticmethod
@@ -457,14 +394,14 @@ class _Loss(torch.autograd.Function):
         ctx.save_for_backward(*tensors, known)
 
     @staticmethod
-    def backward(ctx: Any, factor: Optional[Tensor], _of_gradient: Optional[Tensor] = None) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, factor: Optional[Tensor], _of_gradient: Optional[Tensor] = None) -> Any:
         *tensors, known = ctx.saved_tensors
         if factor is None:
             return (None,) * (2 + len(tensors))
         return None, None, *_gradients(ctx.needs_input_grad[2:], ctx.options, tuple(tensors), factor, known)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:  # type: ignore[override]
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
         return _one_by_one(_Loss.apply)(info, in_dims, *arguments)
 
 
@@ -472,7 +409,7 @@ class _Eager(torch.autograd.Function):
     """`_Loss` where nothing transforms it, for which PyTorch then has less to do."""
 
     @staticmethod
-    def forward(ctx: Any, options: Options, is_wanted: bool, *tensors: Optional[Tensor]) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, options: Options, is_wanted: bool, *tensors: Optional[Tensor]) -> Tensor:
         ctx.options, known = options, None
         if is_wanted:
             found, known = _loss_and_gradient(options, *tensors)
@@ -488,7 +425,7 @@ class _Gradient(torch.autograd.Function):
     """The gradient of a loss of ordinary tensors."""
 
     @staticmethod
-    def forward(options: Options, of: str, factor: Tensor, *tensors: Optional[Tensor]) -> Tensor:  # type: ignore[override]
+    def forward(options: Options, of: str, factor: Tensor, *tensors: Optional[Tensor]) -> Tensor:
         return (_gradient if of == "input" else _target_gradient)(options, factor, *tensors)
 
     @staticmethod
@@ -497,13 +434,13 @@ class _Gradient(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, cotangent: Tensor) -> Any:
         factor, *tensors = ctx.saved_tensors
         found = _second_derivatives(ctx.needs_input_grad[2:5], ctx.options, ctx.of, cotangent, factor, *tensors)
         return None, None, *found, None, None, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:  # type: ignore[override]
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
         return _one_by_one(_Gradient.apply)(info, in_dims, *arguments)
 
 
