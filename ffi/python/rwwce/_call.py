@@ -89,14 +89,11 @@ def rows_shape(options: Options, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _check_target(options: Options, shape: tuple[int, ...], found: tuple[int, ...]) -> None:
-    expected = rows_shape(options, shape) if options.kind in ("labels", "log_probabilities") else shape
-    if found == expected:
-        return
+def _target_error(options: Options, shape: tuple[int, ...], expected: tuple[int, ...], found: Any) -> ValueError:
     shape, expected, found = tuple(shape), tuple(expected), tuple(found)
     if options.kind == "binary":
-        raise ValueError(f"target: expected shape {shape} as the input has, found {found}")
-    raise ValueError(f"target: expected shape {expected} for input of shape {shape}, found {found}")
+        return ValueError(f"target: expected shape {shape} as the input has, found {found}")
+    return ValueError(f"target: expected shape {expected} for input of shape {shape}, found {found}")
 
 
 def _reduction(options: Options, has_costs: bool) -> int:
@@ -132,11 +129,13 @@ class Call:
         # Held until the call is over.
         self.arrays = (input, target, weight, samples, costs, bias)
         axis = axis_of(options, len(shape))
-        self.rows = rows_shape(options, shape)
+        self.rows = rows = rows_shape(options, shape)
         self.input, self.target = input.place, _place(target)
         self.reduced = (_reduction(options, costs is not None), options.denominator)
         if target is not None:
-            _check_target(options, shape, target.shape)
+            expected = rows if options.kind in ("labels", "log_probabilities") else shape
+            if target.shape != expected:
+                raise _target_error(options, shape, expected, target.shape)
         if options.kind == "binary":
             self.function: Any = _native.binary
             # Costs that differ from row to row: every logit is a label of its own.
@@ -148,12 +147,12 @@ class Call:
             raise ValueError(f"{name}: expected 1 dimension, found shape {tuple(weight.shape)}")
         if costs is not None and (len(costs.shape) != 2 or costs.shape[0] != costs.shape[1]):
             raise ValueError(f"mislabel_costs: expected a square matrix, found shape {tuple(costs.shape)}")
-        if samples is not None and samples.shape != self.rows:
-            raise ValueError(f"sample_weight: expected shape {tuple(self.rows)}, found {tuple(samples.shape)}")
+        if samples is not None and samples.shape != rows:
+            raise ValueError(f"sample_weight: expected shape {tuple(rows)}, found {tuple(samples.shape)}")
         self.function = _native.log_probability_loss if options.kind == "log_probabilities" else _native.softmax
         self.native = (
             shape[axis],
-            max(math.prod(shape[axis + 1 :]), 1),
+            1 if axis + 1 == len(shape) else max(math.prod(shape[axis + 1 :]), 1),
             _place(weight),
             _place(samples),
             _place(costs),

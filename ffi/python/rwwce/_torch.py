@@ -20,6 +20,7 @@ _CPU = torch.device("cpu")
 _LOGIT_TYPES = {getattr(torch, name): number for name, number in LOGIT_TYPES.items()}
 _LABEL_TYPES = {getattr(torch, name): LABEL_TYPES[name] for name in LABEL_TYPES if hasattr(torch, name)}
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_ONE = torch.ones((), dtype=torch.float32, device=_CPU)
 
 
 # ---- Tensors as the library reads them
@@ -32,7 +33,7 @@ def _on_cpu(name: str, tensor: Tensor) -> None:
 
 def empty(shape: tuple[int, ...]) -> Tensor:
     # Whatever device is the default.
-    return torch.empty(shape, dtype=torch.float32, device=_CPU)
+    return _ONE.new_empty(shape)
 
 
 def _place(tensor: Tensor) -> tuple[int, int]:
@@ -188,7 +189,7 @@ def _target_gradient(options: Options, factor: Tensor, *tensors: Optional[Tensor
         one, zero = (_loss(rows, input, of(target), weight, samples, None, None) for of in (torch.ones_like, torch.zeros_like))
         found, factor = one - zero, factor if options.reduction == "none" else factor / _denominator(options, tensors)
         return (found * factor).to(target.dtype)
-    if options.z_loss != 0.0 and target.requires_grad:
+    if options.z_loss != 0.0:
         return _textbook_gradient(options, "target", factor, tensors).to(target.dtype)
     return _soft_target_gradient(options, factor, tensors).to(target.dtype)
 
@@ -346,7 +347,41 @@ def _backward(ctx: Any, factor: Tensor, _of_gradient: Optional[Tensor] = None) -
 
 
 _loss_operator.register_autograd(_backward, setup_context=_keep)
-_loss_and_gradient_operator.register_autograd(_backward_of_gradient, setup_context=_keep_gradient)
+_loss_and_gradient_operator.register_autograd(_backward, setup_context=_keep)
+
+
+def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.of, factor, *arguments = inputs
+    ctx.options, tensors = _unpacked(tuple(arguments))
+    ctx.save_for_backward(factor, *tensors)
+
+
+def _backward_of_gradient(ctx: Any, cotangent: Tensor) -> tuple[Optional[Tensor], ...]:
+    factor, *tensors = ctx.saved_tensors
+    found = _second_derivatives(ctx.needs_input_grad[1:4], ctx.options, ctx.of, cotangent, factor, *tensors)
+    return (None, *found, *[None] * (4 + len(ctx.options)))
+
+
+def _second_derivatives(
+    needed: tuple[bool, ...], options: Options, of: str, cotangent: Tensor, *tensors: Any
+) -> list[Optional[Tensor]]:
+    """Of a gradient with respect to factor, input and target, in PyTorch's own operations and in float64."""
+    wanted = [i for i in range(3) if needed[i]]
+
+    def gradient(*arguments: Tensor) -> Tensor:
+        replaced = list(tensors)
+        for i, argument in zip(wanted, arguments):
+            replaced[i] = argument
+        return _textbook_gradient(options, of, replaced[0], tuple(replaced[1:]))
+
+    pull = torch.func.vjp(gradient, *(tensors[i] for i in wanted))[1]
+    found: list[Optional[Tensor]] = [None] * 3
+    for i, of_argument in zip(wanted, pull(cotangent.double())):
+        found[i] = of_argument
+    return found
+
+
+_gradient_operator.register_autograd(_backward_of_gradient, setup_context=_keep_gradient)
 
 
 def _one_by_one(operator: Any) -> Any:
@@ -418,7 +453,7 @@ class _Eager(torch.autograd.Function):
         ctx.save_for_backward(*tensors, known)
         return found
 
-    backward = _Loss.backward  # type: ignore[assignment]
+    backward = _Loss.backward
 
 
 class _Gradient(torch.autograd.Function):

@@ -3,6 +3,7 @@
 import doctest
 import io
 import unittest
+import warnings
 
 import rwwce
 import rwwce._losses
@@ -34,7 +35,9 @@ class Modules(unittest.TestCase):
                     ("NLLLoss", x.log_softmax(1), y, {"ignore_index": 2}),
                     ("BCEWithLogitsLoss", x, t, {"pos_weight": w * 2}),
                 ]:
-                    mine, theirs = (getattr(module, name)(**options, **more) for module in (rwwce.nn, torch.nn))
+                    with warnings.catch_warnings():
+                        warnings.filterwarnings("ignore", "size_average and reduce args")
+                        mine, theirs = (getattr(module, name)(**options, **more) for module in (rwwce.nn, torch.nn))
                     self.close(mine(input, target), theirs(input, target))
 
     def test_costs_of_mislabelling(self):

@@ -2,9 +2,9 @@
 
 import copy
 import gc
-import io
 import math
 import unittest
+import warnings
 import weakref
 
 import numpy
@@ -70,8 +70,27 @@ def cases():
             lambda x, reduction=reduction: everything(x, y, weight, mislabel, reduction, sample, bias),
             (x,),
         )
+        yield (
+            f"probabilities with z-loss, {reduction}",
+            lambda x, q, reduction=reduction: rwwce.cross_entropy(
+                x, q, weight, reduction=reduction, sample_weight=sample, z_loss=0.2, temperature=2.0
+            ),
+            lambda x, q, reduction=reduction: reduced(
+                sample.double()
+                * (
+                    F.cross_entropy(x / 2, q, weight.double(), reduction="none")
+                    + 0.2 * (weight.double() * q).sum(1) * (x / 2).logsumexp(1) ** 2
+                ),
+                reduction,
+            ),
+            (x, q),
+        )
     yield "log_softmax", lambda x: rwwce.log_softmax(x, dim=0), lambda x: x.log_softmax(0), (x,)
     yield "log_sum_exp", lambda x: rwwce.log_sum_exp(x, 1), lambda x: x.logsumexp(1), (x,)
+
+
+def reduced(losses, reduction):
+    return losses if reduction == "none" else getattr(losses, reduction)()
 
 
 def everything(x, y, weight, mislabel, reduction, sample, bias):
@@ -149,6 +168,8 @@ class Derivatives(Close):
         y = torch.tensor([0, 2, 1])
         x = torch.randn(3, 4, requires_grad=True)
         checks = {"eps": 1e-2, "atol": 1e-2, "rtol": 1e-2, "check_undefined_grad": False}
+        # Steps are as large as float32 asks for.
+        warnings.filterwarnings("ignore", "Input #. requires gradient and is not a double")
         for function in (lambda x: rwwce.cross_entropy(x, y), lambda x: rwwce.log_softmax(x)):
             self.assertTrue(torch.autograd.gradcheck(function, x, nondet_tol=0.0, **checks))
             self.assertTrue(torch.autograd.gradgradcheck(function, x, **checks))
@@ -358,6 +379,8 @@ class Transformations(Close):
         x, y = torch.randn(5, 4, requires_grad=True), torch.randint(0, 4, (5,))
         options = ("labels", "mean", -100, 0.1, 0.0, 0.0, 1.0, None, 0, None, -1, False)
         tensors = (x, y, torch.rand(4), None, None, None)
+        # Of PyTorch's own tensors on the way.
+        warnings.filterwarnings("ignore", "The .grad attribute")
         torch.library.opcheck(torch.ops.rwwce.loss.default, (*tensors, *options))
         torch.library.opcheck(torch.ops.rwwce.loss_and_gradient.default, (*tensors, *options))
         factor = torch.ones((), requires_grad=True)
