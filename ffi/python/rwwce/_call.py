@@ -1,0 +1,188 @@
+"""From the options and arrays of a loss to a call of the library, whatever kind of array they are."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, NamedTuple, Optional
+
+from . import _native
+
+# What a call computes.
+LOSS, ROW_LOSSES, GRADIENT, DIAGONAL, BOUND = range(5)
+
+LOGIT_TYPES = {"float32": 0, "int8": 1, "uint8": 2, "float16": 3, "bfloat16": 4}
+LABEL_TYPES = {"uint8": 1, "uint16": 2, "uint32": 3, "int32": 4, "int64": 5}
+
+_SUM, _MEAN_WEIGHT_SUM, _MEAN_ROWS = 0, 1, 2
+
+
+class Options(NamedTuple):
+    """What a loss is, but for its arrays."""
+
+    # "labels", "soft", "log_probabilities", "binary", "log_softmax" or "log_sum_exp".
+    kind: str
+    reduction: str = "none"
+    ignore_index: Optional[int] = None
+    label_smoothing: float = 0.0
+    focal: float = 0.0
+    z_loss: float = 0.0
+    temperature: float = 1.0
+    scale: Optional[float] = None
+    zero_point: int = 0
+    denominator: Optional[float] = None
+    # That of the classes, of log-softmax and log-sum-exp.
+    axis: int = -1
+    # Whether the loss is in float32 whatever the type of the input, as where PyTorch chooses types.
+    wide: bool = False
+
+
+class Request(NamedTuple):
+    """A loss and its arrays, as they were given."""
+
+    options: Options
+    input: Any
+    target: Any = None
+    # Class weights; of a binary loss `pos_weight`.
+    weight: Any = None
+    sample_weight: Any = None
+    costs: Any = None
+    bias: Any = None
+
+
+class Array(NamedTuple):
+    """An array that the library can read, and what keeps it alive."""
+
+    owner: Any
+    shape: tuple[int, ...]
+    # Address and count; of logits type, scale and zero point, and of targets type besides.
+    place: tuple[Any, ...]
+
+
+def check_scale(options: Options, kind: str) -> tuple[float, int]:
+    """Scale and zero point as the library takes them, for input of this type."""
+    zero_point = operator.index(options.zero_point)
+    if options.scale is not None and kind not in ("int8", "uint8"):
+        raise ValueError(f"scale: means nothing for input in {kind}")
+    if options.scale is None and zero_point != 0:
+        raise ValueError("zero_point: means nothing without a scale")
+    # What has no room in 32 bits is to be refused by the library as well.
+    return 0.0 if options.scale is None else float(options.scale), min(max(zero_point, -(2**31)), 2**31 - 1)
+
+
+def axis_of(options: Options, dimensions: int) -> int:
+    """The dimension of the classes."""
+    if dimensions == 0 and options.kind != "binary":
+        raise ValueError("input: expected at least 1 dimension, found 0")
+    if options.kind in ("log_softmax", "log_sum_exp"):
+        if not -dimensions <= options.axis < dimensions:
+            raise IndexError(f"dim: expected {-dimensions} to {dimensions - 1}, found {options.axis}")
+        return options.axis % dimensions
+    return 0 if dimensions == 1 else 1
+
+
+def rows_shape(options: Options, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the losses of the rows."""
+    if options.kind in ("binary", "log_softmax"):
+        return shape
+    axis = axis_of(options, len(shape))
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _target_error(options: Options, shape: tuple[int, ...], expected: tuple[int, ...], found: Any) -> ValueError:
+    shape, expected, found = tuple(shape), tuple(expected), tuple(found)
+    if options.kind == "binary":
+        return ValueError(f"target: expected shape {shape} as the input has, found {found}")
+    return ValueError(f"target: expected shape {expected} for input of shape {shape}, found {found}")
+
+
+def _reduction(options: Options, has_costs: bool) -> int:
+    if options.reduction == "mean":
+        by_weights = options.kind in ("labels", "log_probabilities") and not has_costs
+        return _MEAN_WEIGHT_SUM if by_weights else _MEAN_ROWS
+    if options.reduction not in ("none", "sum"):
+        raise ValueError(f"reduction: expected 'none', 'mean' or 'sum', found {options.reduction!r}")
+    return _SUM
+
+
+def _place(array: Optional[Array]) -> Any:
+    return None if array is None else array.place
+
+
+class Call:
+    """A loss that is ready to be computed: its arrays as the library reads them."""
+
+    __slots__ = ("arrays", "function", "input", "kind", "native", "none", "reduced", "rows", "target")
+
+    def __init__(
+        self,
+        options: Options,
+        input: Array,
+        target: Optional[Array],
+        weight: Optional[Array],
+        samples: Optional[Array],
+        costs: Optional[Array] = None,
+        bias: Optional[Array] = None,
+    ):
+        shape = input.shape
+        self.kind, self.none = options.kind, options.reduction == "none"
+        # Held until the call is over.
+        self.arrays = (input, target, weight, samples, costs, bias)
+        axis = axis_of(options, len(shape))
+        self.rows = rows = rows_shape(options, shape)
+        self.input, self.target = input.place, _place(target)
+        self.reduced = (_reduction(options, costs is not None), options.denominator)
+        if target is not None:
+            expected = rows if options.kind in ("labels", "log_probabilities") else shape
+            if target.shape != expected:
+                raise _target_error(options, shape, expected, target.shape)
+        if options.kind == "binary":
+            self.function: Any = _native.binary
+            # Costs that differ from row to row: every logit is a label of its own.
+            labels = 1 if weight is None else math.prod(weight.shape)
+            self.native: Any = (max(labels, 1), _place(weight), None, _place(samples))
+            return
+        if weight is not None and len(weight.shape) != 1:
+            name = "weight" if costs is None else "miss_costs"
+            raise ValueError(f"{name}: expected 1 dimension, found shape {tuple(weight.shape)}")
+        if costs is not None and (len(costs.shape) != 2 or costs.shape[0] != costs.shape[1]):
+            raise ValueError(f"mislabel_costs: expected a square matrix, found shape {tuple(costs.shape)}")
+        if samples is not None and samples.shape != rows:
+            raise ValueError(f"sample_weight: expected shape {tuple(rows)}, found {tuple(samples.shape)}")
+        self.function = _native.log_probability_loss if options.kind == "log_probabilities" else _native.softmax
+        self.native = (
+            shape[axis],
+            1 if axis + 1 == len(shape) else max(math.prod(shape[axis + 1 :]), 1),
+            _place(weight),
+            _place(samples),
+            _place(costs),
+            _place(bias),
+            options.ignore_index,
+            options.label_smoothing,
+            options.focal,
+            options.z_loss,
+            options.temperature,
+        )
+
+    def losses(self, out: Optional[tuple[int, int]], loss: int = 0, target: Any = None) -> tuple[float, float]:
+        """The losses of the rows into `out`, if that is given; the loss to the address `loss`; loss and denominator."""
+        work = LOSS if out is None else ROW_LOSSES
+        target = self.target if target is None else target
+        found: tuple[float, float] = self.function(
+            work, self.native, self.input, target, self.reduced, 1.0, out, loss
+        )
+        return found
+
+    def logs(self, out: tuple[int, int]) -> None:
+        """The log-probabilities, or the logarithms of the sums of exponentials."""
+        _native.logs(self.kind == "log_sum_exp", self.native, self.input, out)
+
+    def derivative(self, work: int, upstream: Any, out: tuple[int, int], loss: int = 0) -> tuple[float, float]:
+        """The gradient or the curvature into `out`, for a factor or one for each row; loss and denominator."""
+        found: tuple[float, float] = self.function(
+            work, self.native, self.input, self.target, self.reduced, upstream, out, loss
+        )
+        return found
+
+    def log_probabilities_gradient(self, minus_upstream: tuple[int, int], out: tuple[int, int]) -> None:
+        _native.log_probabilities_gradient(self.native, self.input, minus_upstream, out)

@@ -1,0 +1,27 @@
+//! The module `rwwce._native`: what the Python package computes with.
+//!
+//! Its functions take addresses and numbers of elements, so that a call costs about a microsecond, and are for the package
+//! alone, which checks types and shapes and holds the arrays. None of them holds the lock of the interpreter while it
+//! computes.
+
+mod arrays;
+mod class_weights;
+mod losses;
+mod other_losses;
+mod settings;
+
+#[pyo3::pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::class_weights::class_weights;
+    #[pymodule_export]
+    use crate::losses::softmax;
+    #[pymodule_export]
+    use crate::other_losses::{binary, log_probabilities_gradient, log_probability_loss, logs, weigh, weigh_binary};
+    #[pymodule_export]
+    use crate::settings::{backend, backends, force_backend, forget_threads, set_threads, threads};
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const version: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,173 @@
+//! The losses of softmax, and their derivatives.
+
+use kernel::{CrossEntropy, Curvature, Denominator, Error, Label, Logits, Reduction, Summary, Upstream};
+use pyo3::prelude::*;
+
+use crate::arrays::{
+    Array, Factor, LogitArray, TargetArray, Targets, WithLabels, logits, refused, slice, slice_mut, targets,
+};
+use crate::settings::{forced, pool};
+
+/// What is computed, and where it goes.
+pub(crate) enum Work<'a> {
+    Loss,
+    RowLosses(&'a mut [f32]),
+    Gradient(Upstream<'a>, &'a mut [f32]),
+    Curvature(Upstream<'a>, Curvature, &'a mut [f32]),
+}
+
+impl<'a> Work<'a> {
+    /// 0 to 4: loss, row losses, gradient, diagonal, bound.
+    ///
+    /// # Safety
+    ///
+    /// As for [`slice`] and [`slice_mut`].
+    pub(crate) unsafe fn read(work: u8, upstream: &Factor, out: Option<Array>) -> Self {
+        // SAFETY: as the caller has promised.
+        let (upstream, out) = unsafe { (upstream.upstream(), slice_mut(out.unwrap_or((0, 0)))) };
+        match work {
+            0 => Self::Loss,
+            1 => Self::RowLosses(out),
+            2 => Self::Gradient(upstream, out),
+            3 => Self::Curvature(upstream, Curvature::Diagonal, out),
+            _ => Self::Curvature(upstream, Curvature::Bound, out),
+        }
+    }
+}
+
+/// 0 to 4: the sum, and the means over weight sum, rows, sample weights, rows × classes.
+pub(crate) fn reduction(number: u8) -> Reduction {
+    match number {
+        0 => Reduction::Sum,
+        1 => Reduction::Mean(Denominator::WeightSum),
+        2 => Reduction::Mean(Denominator::Rows),
+        3 => Reduction::Mean(Denominator::SampleWeightSum),
+        _ => Reduction::Mean(Denominator::RowsTimesClasses),
+    }
+}
+
+/// The options of softmax losses: classes, positions, class weights, sample weights, mislabel costs, class bias, ignored
+/// index, label smoothing, focal exponent, z-loss, temperature.
+pub(crate) type Options =
+    (usize, usize, Option<Array>, Option<Array>, Option<Array>, Option<Array>, Option<i64>, f32, f32, f32, f32);
+
+/// # Safety
+///
+/// As for [`slice`].
+pub(crate) unsafe fn loss<'a>(options: Options) -> CrossEntropy<'a> {
+    let (classes, positions, weights, samples, costs, bias, ignored, smoothing, focal, z_loss, temperature) = options;
+    let mut loss = CrossEntropy::new(classes).positions(positions).temperature(temperature);
+    // SAFETY: as the caller has promised.
+    unsafe {
+        if let Some(weights) = weights {
+            loss = loss.class_weights(slice(weights));
+        }
+        if let Some(samples) = samples {
+            loss = loss.sample_weights(slice(samples));
+        }
+        if let Some(costs) = costs {
+            loss = loss.mislabel_costs(slice(costs));
+        }
+        if let Some(bias) = bias {
+            loss = loss.class_bias(slice(bias));
+        }
+    }
+    if let Some(label) = ignored {
+        loss = loss.ignore_index(label);
+    }
+    // An option that is set brings the kernel of the terms, which is not that of the weighted loss.
+    if smoothing != 0.0 {
+        loss = loss.label_smoothing(smoothing);
+    }
+    if focal != 0.0 {
+        loss = loss.focal(focal);
+    }
+    if z_loss != 0.0 {
+        loss = loss.z_loss(z_loss);
+    }
+    forced().map_or(loss, |backend| loss.backend(backend))
+}
+
+struct OfLabels<'a> {
+    loss: CrossEntropy<'a>,
+    logits: Logits<'a>,
+    work: Work<'a>,
+}
+
+impl WithLabels<Result<Option<Summary>, Error>> for OfLabels<'_> {
+    fn call<L: Label>(self, labels: &[L]) -> Result<Option<Summary>, Error> {
+        let Self { loss, logits, work } = self;
+        match work {
+            Work::Loss => loss.loss(logits, labels).map(Some),
+            Work::RowLosses(out) => loss.row_losses(logits, labels, out).map(Some),
+            Work::Gradient(upstream, out) => loss.gradient(logits, labels, upstream, out).map(Some),
+            Work::Curvature(upstream, which, out) => {
+                loss.curvature(logits, labels, upstream, which, out).map(|()| None)
+            }
+        }
+    }
+}
+
+fn of_probabilities(call: OfLabels<'_>, probabilities: &[f32]) -> Result<Option<Summary>, Error> {
+    let OfLabels { loss, logits, work } = call;
+    match work {
+        Work::Loss => loss.soft_loss(logits, probabilities).map(Some),
+        Work::RowLosses(out) => loss.soft_row_losses(logits, probabilities, out).map(Some),
+        Work::Gradient(upstream, out) => loss.soft_gradient(logits, probabilities, upstream, out).map(Some),
+        Work::Curvature(upstream, which, out) => {
+            loss.soft_curvature(logits, probabilities, upstream, which, out).map(|()| None)
+        }
+    }
+}
+
+/// Loss and denominator; NaN for a curvature.
+pub(crate) fn answer(summary: Option<Summary>, loss_out: usize) -> (f64, f64) {
+    let Some(Summary { loss, denominator, .. }) = summary else { return (f64::NAN, f64::NAN) };
+    if loss_out != 0 {
+        // SAFETY: the package passes the address of one f32 that it has just made, or 0.
+        unsafe { core::ptr::with_exposed_provenance_mut::<f32>(loss_out).write(loss) };
+    }
+    (f64::from(loss), denominator)
+}
+
+/// The loss of logits, or a derivative of it, into `out`; the loss and its denominator are returned, and the loss is
+/// written to the address `loss_out` unless that is 0. Addresses are those of arrays that the caller holds.
+#[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "a call has no time to make an object of them")]
+pub(crate) fn softmax(
+    py: Python<'_>,
+    work: u8,
+    options: Options,
+    input: LogitArray,
+    target: TargetArray,
+    reduced: (u8, Option<f64>),
+    upstream: Factor,
+    out: Option<Array>,
+    loss_out: usize,
+) -> PyResult<(f64, f64)> {
+    py.detach(|| {
+        // SAFETY: the package passes addresses of arrays that it holds, and outputs that it has just made.
+        let (loss, input, targets, work) =
+            unsafe { (loss(options), logits(input), targets(target), Work::read(work, &upstream, out)) };
+        let mut loss = loss.reduction(reduction(reduced.0));
+        if let Some(denominator) = reduced.1 {
+            loss = loss.denominator(denominator);
+        }
+        let pool = pool(input.len());
+        if pool.is_some() {
+            loss = loss.parallel();
+        }
+        let compute = || match &targets {
+            Targets::Probabilities(probabilities) => {
+                of_probabilities(OfLabels { loss, logits: input, work }, probabilities)
+            }
+            labels => labels.with_labels(OfLabels { loss, logits: input, work }).unwrap_or(Ok(None)),
+        };
+        let summary = match pool {
+            None => compute(),
+            Some(pool) => pool.install(compute),
+        };
+        summary.map(|summary| answer(summary, loss_out))
+    })
+    .map_err(refused)
+}
