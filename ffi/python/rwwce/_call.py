@@ -20,7 +20,7 @@ _SUM, _MEAN_WEIGHT_SUM, _MEAN_ROWS = 0, 1, 2
 class Options(NamedTuple):
     """What a loss is, but for its arrays."""
 
-    # "labels", "soft", "log_probabilities", "binary", "log_softmax" or "log_sum_exp".
+    # "labels", "soft", "log_probabilities", "binary", "log_softmax", "log_sum_exp" or "decide".
     kind: str
     reduction: str = "none"
     ignore_index: Optional[int] = None
@@ -143,7 +143,7 @@ class Call:
             self.native: Any = (max(labels, 1), _place(weight), None, _place(samples))
             return
         if weight is not None and len(weight.shape) != 1:
-            name = "weight" if costs is None else "miss_costs"
+            name = "weight" if costs is None and options.kind != "decide" else "miss_costs"
             raise ValueError(f"{name}: expected 1 dimension, found shape {tuple(weight.shape)}")
         if costs is not None and (len(costs.shape) != 2 or costs.shape[0] != costs.shape[1]):
             raise ValueError(f"mislabel_costs: expected a square matrix, found shape {tuple(costs.shape)}")
@@ -176,6 +176,10 @@ class Call:
     def logs(self, out: tuple[int, int]) -> None:
         """The log-probabilities, or the logarithms of the sums of exponentials."""
         _native.logs(self.kind == "log_sum_exp", self.native, self.input, out)
+
+    def decide(self, given: bool, decisions: tuple[int, int], costs: tuple[int, int]) -> None:
+        """The decisions of the rows, which stand in unsigned 32 bits, and their expected costs; of given probabilities?"""
+        _native.decide(given, self.native, self.input, decisions, costs)
 
     def derivative(self, work: int, upstream: Any, out: tuple[int, int], loss: int = 0) -> tuple[float, float]:
         """The gradient or the curvature into `out`, for a factor or one for each row; loss and denominator."""

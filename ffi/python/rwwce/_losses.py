@@ -167,6 +167,38 @@ def log_sum_exp(input: Any, dim: int = -1, *, scale: Optional[float] = None, zer
     return Request(Options("log_sum_exp", scale=scale, zero_point=zero_point, axis=dim), input)
 
 
+def decide(
+    input: Any,
+    miss_costs: Any = None,
+    mislabel_costs: Any = None,
+    *,
+    probabilities: bool = False,
+    scale: Optional[float] = None,
+    zero_point: int = 0,
+) -> tuple[Any, Any]:
+    """The class of least expected cost of each row, argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), and that cost.
+
+    `input` is (C), (N, C) or (N, C, d1, …, dK): logits, p = softmax(input), or with `probabilities` p itself. The miss costs
+    fn are 1 where they are not given, the mislabel costs fp 0, so that without costs the largest logit decides; ties go to the
+    lowest index. Returns the decisions in int64, without the dimension of the classes, and their expected costs in float32. A
+    row that has no probabilities (a NaN, several +∞, −∞ throughout) gets −1 and NaN. There is no gradient.
+
+    >>> import rwwce
+    >>> decisions, costs = rwwce.decide([[2.0, -1.0], [0.3, 0.1]], [1.0, 20.0])
+    >>> decisions.tolist()
+    [0, 1]
+    """
+    if probabilities and scale is not None:
+        raise ValueError("scale: means nothing for probabilities")
+    options = Options("decide", scale=scale, zero_point=zero_point)
+    if is_tensor(input):
+        from . import _torch
+
+        return _torch.decide(options, input, miss_costs, mislabel_costs, probabilities)
+    found = _numpy.probabilities(input) if probabilities else _numpy.logits(options, input)
+    return _numpy.decide(options, found, miss_costs, mislabel_costs, probabilities)
+
+
 def value_and_grad(
     loss: Callable[..., Any], input: Any, target: Any, *arguments: Any, upstream: Any = 1.0, **options: Any
 ) -> tuple[Any, Any]:

@@ -35,6 +35,7 @@ def softmax(
     out: Optional[Array],
     loss_out: int,
 ) -> tuple[float, float]: ...
+def decide(given: bool, options: Options, input: LogitArray, decisions: Array, costs: Array) -> None: ...
 def log_probability_loss(
     work: int,
     options: Options,

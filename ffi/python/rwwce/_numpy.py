@@ -129,6 +129,21 @@ def _upstream(found: Call, upstream: Any) -> tuple[Any, Any]:
     return factors.place, factors
 
 
+def decide(options: Options, input: Array, miss: Any, mislabel: Any, given: bool) -> tuple[Any, Any]:
+    found = Call(options, input, None, floats("miss_costs", miss), None, floats("mislabel_costs", mislabel))
+    decisions = numpy.empty(found.rows, numpy.uint32)
+    costs = numpy.empty(found.rows, numpy.float32)
+    found.decide(given, _place(decisions), _place(costs))
+    # The number that stands for none has every bit set.
+    return decisions.view(numpy.int32).astype(numpy.int64), costs
+
+
+def probabilities(array: Any) -> Array:
+    found = floats("input", array)
+    assert found is not None
+    return found._replace(place=(*found.place, 0, 0.0, 0))
+
+
 def value_and_grad(request: Request, upstream: Any) -> tuple[Any, numpy.ndarray[Any, Any]]:
     found = call(request)
     gradient = numpy.empty(found.arrays[0].shape, numpy.float32)

@@ -110,6 +110,14 @@ def _in_numpy(tensor: Tensor) -> Any:
     return tensor.detach().to(torch.float32).resolve_neg().numpy()
 
 
+def decide(options: Options, input: Tensor, miss: Any, mislabel: Any, given: bool) -> tuple[Tensor, Tensor]:
+    input = input.detach()
+    found = _numpy.probabilities(_in_numpy(input)) if given else _logits(options, input)
+    miss, mislabel = (_in_numpy(costs) if isinstance(costs, Tensor) else costs for costs in (miss, mislabel))
+    decisions, costs = _numpy.decide(options, found, miss, mislabel, given)
+    return torch.from_numpy(decisions), torch.from_numpy(costs)
+
+
 # ---- What is computed, of tensors that are nothing but their numbers
 
 

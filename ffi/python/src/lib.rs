@@ -17,7 +17,9 @@ mod _native {
     #[pymodule_export]
     use crate::losses::softmax;
     #[pymodule_export]
-    use crate::other_losses::{binary, log_probabilities_gradient, log_probability_loss, logs, weigh, weigh_binary};
+    use crate::other_losses::{
+        binary, decide, log_probabilities_gradient, log_probability_loss, logs, weigh, weigh_binary,
+    };
     #[pymodule_export]
     use crate::settings::{backend, backends, force_backend, forget_threads, set_threads, threads};
 

@@ -121,6 +121,31 @@ pub(crate) fn logs(py: Python<'_>, sums: bool, options: Options, input: LogitArr
     .map_err(refused)
 }
 
+/// The class of least expected cost of each row of logits, or with `given` of probabilities, into `decisions` (u32, all bits
+/// set where there is none), and that cost into `costs`.
+#[pyfunction]
+pub(crate) fn decide(
+    py: Python<'_>,
+    given: bool,
+    options: Options,
+    input: LogitArray,
+    decisions: Array,
+    costs: Array,
+) -> PyResult<()> {
+    py.detach(|| {
+        // SAFETY: the package passes addresses of arrays that it holds, and outputs that it has just made.
+        let (loss, decisions, costs) = unsafe { (loss(options), slice_mut(decisions), slice_mut(costs)) };
+        if given {
+            // SAFETY: as above; probabilities are in f32.
+            let probabilities = unsafe { slice((input.0, input.1)) };
+            return loss.decide_from_probabilities(probabilities, decisions, Some(costs)).map(drop);
+        }
+        // SAFETY: as above.
+        loss.decide(unsafe { logits(input) }, decisions, Some(costs)).map(drop)
+    })
+    .map_err(refused)
+}
+
 /// The gradient of log-probabilities: that of the loss with target probabilities −upstream.
 #[pyfunction]
 pub(crate) fn log_probabilities_gradient(
