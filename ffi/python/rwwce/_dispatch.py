@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from typing import Any, Callable, ParamSpec
+from typing import Any, Callable, Optional, ParamSpec
 
 from . import _numpy
 from ._call import Request
@@ -19,17 +19,26 @@ def is_tensor(array: Any) -> bool:
     return torch is not None and isinstance(array, torch.Tensor)
 
 
+_evaluate_tensors: Optional[Callable[[Request], Any]] = None
+
+
+def _of_tensors() -> Callable[[Request], Any]:
+    """What computes losses of tensors; an import statement takes its time at every call."""
+    global _evaluate_tensors
+    if _evaluate_tensors is None:
+        from ._torch import evaluate
+
+        _evaluate_tensors = evaluate
+    return _evaluate_tensors
+
+
 def loss(request: Callable[_Arguments, Request]) -> Callable[_Arguments, Any]:
     """A public function from one that makes a request of its arguments."""
 
     @functools.wraps(request)
     def evaluate(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> Any:
         made = request(*arguments, **options)
-        if is_tensor(made.input):
-            from . import _torch
-
-            return _torch.evaluate(made)
-        return _numpy.evaluate(made)
+        return _of_tensors()(made) if is_tensor(made.input) else _numpy.evaluate(made)
 
     # What it returns is not what it is made from.
     evaluate.__signature__ = inspect.signature(request).replace(return_annotation=Any)  # type: ignore[attr-defined]

@@ -9,6 +9,9 @@ import numpy
 from . import _native
 from ._call import BOUND, DIAGONAL, GRADIENT, LABEL_TYPES, LOGIT_TYPES, Array, Call, Options, Request, check_scale
 
+# In the order of bytes of this machine.
+_LABEL_TYPES = {numpy.dtype(name): number for name, number in LABEL_TYPES.items()}
+
 
 def as_array(name: str, array: Any) -> numpy.ndarray[Any, Any]:
     if isinstance(array, numpy.ma.MaskedArray):
@@ -39,6 +42,10 @@ def floats(name: str, array: Any) -> Optional[Array]:
 
 def logits(options: Options, array: Any) -> Array:
     array = as_array("input", array)
+    if array.dtype == numpy.float32 and options.scale is None and options.zero_point == 0:
+        array = _contiguous(array, numpy.float32)
+        return Array(array, array.shape, (*_place(array), 0, 0.0, 0))
+    # The name says nothing of the order of bytes.
     kind = array.dtype.name
     scale, zero_point = check_scale(options, kind)
     if options.scale is None and kind != "float16":
@@ -55,9 +62,9 @@ def labels(name: str, array: Any) -> Array:
         raise ValueError(f"{name}: expected integers, found {array.dtype}")
     if array.dtype == numpy.uint64 and array.size and array.max() > numpy.iinfo(numpy.int64).max:
         raise ValueError(f"{name}: the largest label does not fit in 64 bits with a sign")
-    kind = array.dtype.name if array.dtype.name in LABEL_TYPES and array.dtype.isnative else "int64"
+    kind = array.dtype if array.dtype in _LABEL_TYPES else numpy.dtype(numpy.int64)
     array = _contiguous(array, kind)
-    return Array(array, array.shape, (*_place(array), LABEL_TYPES[kind]))
+    return Array(array, array.shape, (*_place(array), _LABEL_TYPES[kind]))
 
 
 def targets(options: Options, array: Any) -> Optional[Array]:

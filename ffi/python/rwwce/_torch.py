@@ -95,15 +95,10 @@ def _call(options: Options, input: Tensor, target: Optional[Tensor], *weights: O
     if options.kind == "binary":
         in_numpy = [None if tensor is None else _in_numpy(tensor) for tensor in (weight, samples)]
         return Call(options, found, targets, *_numpy.binary_weights(in_numpy[0], in_numpy[1], found.shape))
-    return Call(
-        options,
-        found,
-        targets,
-        _floats("weight", weight),
-        _floats("sample_weight", samples),
-        _floats("mislabel_costs", costs),
-        _floats("class_bias", bias),
-    )
+    if samples is None and costs is None and bias is None:
+        return Call(options, found, targets, _floats("weight", weight), None)
+    others = _floats("sample_weight", samples), _floats("mislabel_costs", costs), _floats("class_bias", bias)
+    return Call(options, found, targets, _floats("weight", weight), *others)
 
 
 def _in_numpy(tensor: Tensor) -> Any:
