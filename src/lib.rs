@@ -62,6 +62,23 @@
 //! The sum, or the mean over a named [`Denominator`]. Row losses are f32; they are added in f64, in an order that
 //! depends on the shape alone.
 //!
+//! # Names in other libraries
+//!
+//! | other library | here |
+//! |---|---|
+//! | PyTorch `cross_entropy(x, y, weight=w)`, ONNX `SoftmaxCrossEntropyLoss` with `mean` | `Reduction::Mean(Denominator::WeightSum)`, the default |
+//! | a mean written by hand: the sum over N | `Reduction::Mean(Denominator::Rows)` |
+//! | PyTorch `cross_entropy` with target probabilities | `soft_loss`; `Denominator::Rows` is the default there |
+//! | Keras and scikit-learn with sample weights | `Reduction::Mean(Denominator::SampleWeightSum)` |
+//! | the code of the real-world-weight paper | `Reduction::Mean(Denominator::RowsTimesClasses)` |
+//! | `binary_cross_entropy_with_logits(z, t, weight, pos_weight)` | `BinaryCrossEntropy`, `sample_weights`, `miss_costs` |
+//! | `nll_loss(log_p, y, weight=w)` | `loss_from_log_probabilities` |
+//! | `reduction="sum"` | `Reduction::Sum` |
+//! | `reduction="none"` | `row_losses`, and `gradient` with one upstream factor a row |
+//! | Keras, `sparse_categorical_crossentropy` without sample weights | `Reduction::Mean(Denominator::Rows)` without class weights |
+//! | scikit-learn, `class_weight="balanced"` | `Scheme::Balanced` |
+//! | PyTorch on an empty batch, or one that is ignored throughout: NaN | `ZeroDenominator::NaN`, the default; `Zero` and `Error` beside it |
+//!
 //! # NaN and infinity
 //!
 //! For rows that count and whose weight is not zero:
