@@ -32,6 +32,22 @@
 //! - [`ClassWeights`] and [`count_labels`]: class weights from the labels of a data set.
 //! - [`log_sum_exp()`]: of one row.
 //! - [`Backend`]: which instructions compute.
+//! - [`CrossEntropy::curvature`]: second derivatives, for boosting and Newton steps.
+//! - [`CrossEntropy::weigh`], [`denominator`](CrossEntropy::denominator) and [`chunk_rows`](CrossEntropy::chunk_rows): batches that
+//!   the caller cuts, with the bits of one call.
+//!
+//! # Features
+//!
+//! Without any the crate is `no_std`, allocates nothing and takes some ten seconds to compile.
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `half` | logits of f16 and bf16, by the crate of that name |
+//! | `rayon` | `CrossEntropy::parallel`: large calls over the threads of rayon, with the standard library; the bits are the same |
+//! | `scalar` | backends of one lane beside the vectors that the target has, for the bits of a microcontroller |
+//!
+//! In debug builds vectors are function calls, and everything is some hundred times slower: there
+//! `[profile.dev.package.rwwce] opt-level = 2` in the program's Cargo.toml helps.
 //!
 //! # The loss of a row
 //!
@@ -148,6 +164,7 @@
 //! Every argument is checked before anything is written: an [`Error`] names the argument, the place and what was
 //! expected, and leaves every output as it was. Nothing panics, allocates, or loops without bound, whatever the input.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(test, feature = "rayon"))]
 extern crate std;
