@@ -491,6 +491,7 @@ def _is_plain(tensor: Tensor) -> bool:
         type(tensor) in _ORDINARY
         and not torch.compiler.is_compiling()
         and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
     )
 
 

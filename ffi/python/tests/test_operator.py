@@ -374,6 +374,10 @@ class Transformations(Close):
         graph = make_fx(lambda x: rwwce.cross_entropy(x, y))(x)
         other = torch.randn(5, 4)
         self.close(graph(other), F.cross_entropy(other, y))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(lambda x: rwwce.cross_entropy(x, y), (x,))
+        self.close(traced(other), F.cross_entropy(other, y))
 
     def test_operators_are_what_pytorch_asks_of_them(self):
         x, y = torch.randn(5, 4, requires_grad=True), torch.randint(0, 4, (5,))
