@@ -75,7 +75,7 @@ impl<'a> CurvatureRows<'a> {
         let mut first = f32::NEG_INFINITY;
         for place in pieces() {
             self.batch.bring(s, place, numbers);
-            let (logit, class) = largest(s, part(numbers, 0, place.width));
+            let (logit, class) = s.run(Largest { logits: part(numbers, 0, place.width) });
             if logit > first || place.start == 0 {
                 (first, of_row.class) = (logit, place.start + class);
             }
@@ -83,7 +83,7 @@ impl<'a> CurvatureRows<'a> {
         let mut second = f32::NEG_INFINITY;
         for place in pieces() {
             self.bring_others(s, place, of_row.class, numbers);
-            let (logit, _) = largest(s, part(numbers, 0, place.width));
+            let (logit, _) = s.run(Largest { logits: part(numbers, 0, place.width) });
             second = if logit > second || logit.is_nan() { logit } else { second };
         }
         of_row.cost = f64::from(of_row.costs.get(of_row.class).copied().unwrap_or(0.0));
@@ -224,6 +224,20 @@ fn total(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
         width /= 2;
     }
     lanes[0]
+}
+
+/// The largest logit and its class.
+struct Largest<'a> {
+    logits: &'a [f32],
+}
+
+impl Operation for Largest<'_> {
+    type Output = (f32, usize);
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> (f32, usize) {
+        largest(s, self.logits)
+    }
 }
 
 /// Adds exp(x − second) of the classes but m.
