@@ -658,10 +658,10 @@ static void curvatures(void) {
 /* A call that is large enough to be split, by several threads: the bits of one. */
 static void threads(void) {
   enum { LARGE = 30000, CLASSES = 10 };
-  float *const logits = malloc(LARGE * CLASSES * sizeof *logits);
-  float *const gradients[2] = {malloc(LARGE * CLASSES * sizeof(float)),
-                               malloc(LARGE * CLASSES * sizeof(float))};
-  uint8_t *const labels = malloc(LARGE);
+  float *const logits = (float *)malloc(LARGE * CLASSES * sizeof(float));
+  float *const gradients[2] = {(float *)malloc(LARGE * CLASSES * sizeof(float)),
+                               (float *)malloc(LARGE * CLASSES * sizeof(float))};
+  uint8_t *const labels = (uint8_t *)malloc(LARGE);
   if (!CHECK(logits != NULL && gradients[0] != NULL && gradients[1] != NULL && labels != NULL)) return;
   for (size_t i = 0; i < LARGE * CLASSES; i++) logits[i] = (float)(i * 7 % 101) / 8.0f;
   for (size_t i = 0; i < LARGE; i++) labels[i] = (uint8_t)(i % CLASSES);
