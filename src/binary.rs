@@ -78,7 +78,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         self
     }
 
-    /// A factor for the loss of each logit, `[N, L]`, finite, at least 0.
+    /// A factor for the loss of each logit, `[N, L]`, finite; a negative one turns loss and gradient round.
     pub const fn sample_weights(mut self, weights: &'a [f32]) -> Self {
         self.costs.samples = Some(weights);
         self

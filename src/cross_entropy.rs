@@ -134,7 +134,7 @@ impl<'a> CrossEntropy<'a> {
         self
     }
 
-    /// A factor for the loss of each row, `[N, D]`, finite, at least 0.
+    /// A factor for the loss of each row, `[N, D]`, finite; a negative one turns loss and gradient round.
     pub const fn sample_weights(mut self, weights: &'a [f32]) -> Self {
         self.shape.sample_weights = Some(weights);
         self

@@ -354,17 +354,22 @@ impl RowSum {
 
     #[inline(always)]
     pub(crate) fn total(&self) -> f64 {
-        let mut lanes = self.lanes;
-        let mut width = VIRTUAL_LANES / 2;
-        while width > 0 {
-            let (low, high) = lanes.split_at_mut(width);
-            for (a, b) in low.iter_mut().zip(high) {
-                *a += *b;
-            }
-            width /= 2;
-        }
-        self.before + lanes[0]
+        self.before + halved(self.lanes)
     }
+}
+
+/// The sum of lanes, the two halves of which are added until one lane is left.
+#[inline(always)]
+pub(crate) fn halved(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
+    let mut width = VIRTUAL_LANES / 2;
+    while width > 0 {
+        let (low, high) = lanes.split_at_mut(width);
+        for (a, b) in low.iter_mut().zip(high) {
+            *a += *b;
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 /// Lane `by` becomes the first, and so on, round.

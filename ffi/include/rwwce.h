@@ -124,7 +124,7 @@ typedef struct rwwce_options {
   const float *class_weights;
   /* C; 0 where it is NULL. */
   size_t class_weights_count;
-  /* `[N, D]`, at least 0: a factor s of each row. */
+  /* `[N, D]`: a factor s of each row, which may be negative. */
   const float *sample_weights;
   /* N·D; 0 where it is NULL. */
   size_t sample_weights_count;
@@ -229,7 +229,7 @@ typedef struct rwwce_binary_options {
   const float *false_alarm_costs;
   /* L; 0 where it is NULL: all ones. */
   size_t false_alarm_costs_count;
-  /* `[N, L]`, at least 0: a factor of each logit; PyTorch's `weight`. */
+  /* `[N, L]`: a factor of each logit, which may be negative; PyTorch's `weight`. */
   const float *sample_weights;
   /* N·L; 0 where it is NULL. */
   size_t sample_weights_count;

@@ -92,7 +92,7 @@ pub struct rwwce_options {
     pub class_weights: *const f32,
     /// C; 0 where it is NULL.
     pub class_weights_count: usize,
-    /// `[N, D]`, at least 0: a factor s of each row.
+    /// `[N, D]`: a factor s of each row, which may be negative.
     pub sample_weights: *const f32,
     /// N·D; 0 where it is NULL.
     pub sample_weights_count: usize,
@@ -162,7 +162,7 @@ pub struct rwwce_binary_options {
     pub false_alarm_costs: *const f32,
     /// L; 0 where it is NULL: all ones.
     pub false_alarm_costs_count: usize,
-    /// `[N, L]`, at least 0: a factor of each logit; PyTorch's `weight`.
+    /// `[N, L]`: a factor of each logit, which may be negative; PyTorch's `weight`.
     pub sample_weights: *const f32,
     /// N·L; 0 where it is NULL.
     pub sample_weights_count: usize,

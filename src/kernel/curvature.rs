@@ -18,6 +18,7 @@ use super::term_scalars::Terms;
 use super::tile::{Batch, Place, with_tile};
 use super::{double, part, part_mut};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::reduction::halved;
 
 /// Writes curvatures where the batch has its gradient. Everything has been validated.
 pub(crate) struct CurvatureRows<'a> {
@@ -32,9 +33,17 @@ impl Driver for CurvatureRows<'_> {
 
     fn drive<S: Vector>(mut self, s: S) {
         let rows = self.batch.rows;
+        if rows.count() == 0 {
+            // There may be more classes than can be gone through.
+            return;
+        }
+        let spread = self.terms.has_spread().then(|| {
+            let spread = Spread::new(&self.terms, rows);
+            spread.with_whole(&self.terms, rows.classes())
+        });
         with_tile::<2, _>(rows.count(), rows.classes(), |tile| {
             for row in 0..rows.count() {
-                self.row(s, tile.numbers, tile.spare, row);
+                self.row(s, tile.numbers, tile.spare, spread, row);
             }
         });
     }
@@ -64,11 +73,11 @@ struct Row<'a> {
 }
 
 impl<'a> CurvatureRows<'a> {
-    fn row<S: Vector>(&mut self, s: S, numbers: &mut [f32], spare: &mut [f32], row: usize) {
+    fn row<S: Vector>(&mut self, s: S, numbers: &mut [f32], spare: &mut [f32], spread: Option<Spread<'_>>, row: usize) {
         let classes = self.batch.rows.classes();
         let room = numbers.len().min(spare.len()) / VIRTUAL_LANES * VIRTUAL_LANES;
         let pieces = || Place { first: row, rows: 1, start: 0, width: classes }.pieces(room);
-        let mut of_row = self.weigh(s, spare, row, pieces());
+        let mut of_row = self.weigh(s, spare, spread, row, pieces());
         if of_row.factor == 0.0 || of_row.weight == 0.0 && of_row.costs.iter().all(|&cost| cost == 0.0) {
             return self.fill(s, numbers, pieces(), 0.0);
         }
@@ -94,7 +103,7 @@ impl<'a> CurvatureRows<'a> {
             self.bring_others(s, place, of_row.class, numbers);
             s.run(AddOthers { logits: part(numbers, 0, place.width), second: of_row.second, lanes: &mut lanes });
         }
-        let sum = total(lanes);
+        let sum = halved(lanes);
         if first == f32::NEG_INFINITY || second == f32::INFINITY || sum.is_nan() {
             return self.fill(s, numbers, pieces(), f32::NAN);
         }
@@ -108,7 +117,7 @@ impl<'a> CurvatureRows<'a> {
                 let sums = (&mut odds, &mut steep);
                 s.run(AddOdds { logits: part(numbers, 0, place.width), start: place.start, row: of_row, sums });
             }
-            (of_row.odds, of_row.steep_odds) = (total(odds), total(steep));
+            (of_row.odds, of_row.steep_odds) = (halved(odds), halved(steep));
         }
         for place in pieces() {
             self.bring_others(s, place, of_row.class, numbers);
@@ -123,19 +132,25 @@ impl<'a> CurvatureRows<'a> {
     }
 
     /// What a row weighs, and what it costs.
-    fn weigh<S: Vector>(&self, s: S, spare: &mut [f32], row: usize, pieces: impl Iterator<Item = Place>) -> Row<'a> {
+    fn weigh<S: Vector>(
+        &self,
+        s: S,
+        spare: &mut [f32],
+        spread: Option<Spread<'_>>,
+        row: usize,
+        pieces: impl Iterator<Item = Place>,
+    ) -> Row<'a> {
         let (rows, terms) = (self.batch.rows, &self.terms);
         let (classes, label) = (rows.classes(), rows.class(row));
-        let spread = Spread::new(terms, rows).with_whole(terms, classes);
         let mut weight = label.map_or(0.0, |label| terms.kept() * f64::from(rows.weight(label)));
-        if let Some(soft) = terms.soft {
+        if let (Some(spread), Some(soft)) = (spread, terms.soft) {
             for place in pieces {
                 self.batch.bring_targets(s, soft, place, spare);
                 for index in 0..place.width {
                     weight += spread.of_class_at(Some(part(spare, 0, place.width)), index, place.start);
                 }
             }
-        } else if terms.has_spread() {
+        } else if let Some(spread) = spread {
             weight += spread.whole;
         }
         let costs = match (terms.costs, label) {
@@ -153,9 +168,11 @@ impl<'a> CurvatureRows<'a> {
         Row { weight, costs, cost_sum, factor, class, cost, second, inverse, hit, miss, odds, steep_odds }
     }
 
-    /// Brings logits, −∞ where the largest is.
+    /// Brings logits, −∞ where the largest is. Those of a row in one piece have been brought to find it.
     fn bring_others<S: Vector>(&self, s: S, place: Place, class: usize, numbers: &mut [f32]) {
-        self.batch.bring(s, place, numbers);
+        if place.width < self.batch.rows.classes() {
+            self.batch.bring(s, place, numbers);
+        }
         let numbers = part_mut(numbers, 0, place.width);
         if let Some(logit) = class.checked_sub(place.start).and_then(|class| numbers.get_mut(class)) {
             *logit = f32::NEG_INFINITY;
@@ -211,19 +228,6 @@ fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
         of_gaps[i] = double::exp(gaps[i]);
     }
     of_gaps
-}
-
-/// The sum of 16 lanes, halved until one is left.
-fn total(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
-    let mut width = VIRTUAL_LANES / 2;
-    while width > 0 {
-        let (low, high) = lanes.split_at_mut(width);
-        for (a, b) in low.iter_mut().zip(high) {
-            *a += *b;
-        }
-        width /= 2;
-    }
-    lanes[0]
 }
 
 /// The largest logit and its class.

@@ -7,6 +7,7 @@ use super::term_scalars::{TermBlock, Terms};
 use super::tile::RowBlock;
 use super::{chunks, chunks_mut, copy, part};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::reduction::halved;
 use crate::rows::Rows;
 
 /// The weights u of the classes of a row.
@@ -275,16 +276,8 @@ impl Operation for WeighSoftRows<'_> {
                     lanes[class % VIRTUAL_LANES] += f64::from(q) * f64::from(rows.weight(class));
                 }
             }
-            let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
-            for i in 0..8 {
-                eight[i] = lanes[i] + lanes[i + 8];
-            }
-            for i in 0..4 {
-                four[i] = eight[i] + eight[i + 4];
-            }
-            let sum = (four[0] + four[2]) + (four[1] + four[3]);
             let of_sample = f64::from(rows.sample_weight(row));
-            weights.weights.add(row, sum * of_sample);
+            weights.weights.add(row, halved(lanes) * of_sample);
             weights.sample_weights.add(row, of_sample);
         }
     }

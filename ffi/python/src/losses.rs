@@ -46,6 +46,12 @@ pub(crate) fn reduction(number: u8) -> Reduction {
     }
 }
 
+/// The loss over what its reduction divides by, or over the denominator that is given.
+pub(crate) fn divided(loss: CrossEntropy<'_>, (how, denominator): (u8, Option<f64>)) -> CrossEntropy<'_> {
+    let loss = loss.reduction(reduction(how));
+    denominator.map_or(loss, |denominator| loss.denominator(denominator))
+}
+
 /// The options of softmax losses: classes, positions, class weights, sample weights, mislabel costs, class bias, ignored
 /// index, label smoothing, focal exponent, z-loss, temperature.
 pub(crate) type Options =
@@ -149,10 +155,7 @@ pub(crate) fn softmax(
         // SAFETY: the package passes addresses of arrays that it holds, and outputs that it has just made.
         let (loss, input, targets, work) =
             unsafe { (loss(options), logits(input), targets(target), Work::read(work, &upstream, out)) };
-        let mut loss = loss.reduction(reduction(reduced.0));
-        if let Some(denominator) = reduced.1 {
-            loss = loss.denominator(denominator);
-        }
+        let mut loss = divided(loss, reduced);
         let pool = pool(input.len());
         if pool.is_some() {
             loss = loss.parallel();

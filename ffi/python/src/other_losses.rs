@@ -4,7 +4,7 @@ use kernel::{BinaryCrossEntropy, CrossEntropy, Error, Label, Summary, Total, Ups
 use pyo3::prelude::*;
 
 use crate::arrays::{Array, Factor, LogitArray, TargetArray, WithLabels, logits, refused, slice, slice_mut, targets};
-use crate::losses::{Options, Work, answer, loss, reduction};
+use crate::losses::{Options, Work, answer, divided, loss, reduction};
 use crate::settings::forced;
 
 struct OfLogProbabilities<'a> {
@@ -42,11 +42,7 @@ pub(crate) fn log_probability_loss(
         // SAFETY: the package passes addresses of arrays that it holds, and outputs that it has just made.
         let (loss, log_probabilities, targets, work) =
             unsafe { (loss(options), slice((input.0, input.1)), targets(target), Work::read(work, &upstream, out)) };
-        let mut loss = loss.reduction(reduction(reduced.0));
-        if let Some(denominator) = reduced.1 {
-            loss = loss.denominator(denominator);
-        }
-        let call = OfLogProbabilities { loss, log_probabilities, work };
+        let call = OfLogProbabilities { loss: divided(loss, reduced), log_probabilities, work };
         targets.with_labels(call).unwrap_or(Ok(None)).map(|summary| answer(summary, loss_out))
     })
     .map_err(refused)
