@@ -22,7 +22,7 @@ const SHAPES: [(usize, usize); 9] = [
     (16, 128_256),
     (64, 128_256),
 ];
-const CALLS: usize = 60;
+const CALLS: usize = 400;
 
 fn main() {
     // Cargo asks for tests as well.
