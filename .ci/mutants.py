@@ -38,6 +38,11 @@ SLOW = """every_reduction_follows_the_model every_entry_point_returns upstream_f
 the_sum_of_many_rows_is every_scheme_follows_its_formula the_median_of_many_classes has_the_bits_of_the_function
 backends_of_a_class_agree""".split()
 
+FILES = {path.stem for path in (ROOT / "tests").glob("*.rs")}
+# Files of which the other tests are quick.
+QUICK = """binary class_weights errors from_log_probabilities golden nan_table options partials real_world reductions
+same_bits vectors weighted_row_losses""".split()
+
 # What the mutants ask. The variable is read before `main`.
 SWITCH = """
 static ACTIVE: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
@@ -285,9 +290,9 @@ class Program:
     def cargo(self, *arguments):
         return subprocess.run(["cargo", *arguments], cwd=self.tree, env=self.environment, capture_output=True, text=True)
 
-    def build(self, tests):
+    def build(self):
         """The test programs by name, or None where something does not compile."""
-        done = self.cargo("test", "--no-run", "--message-format=json", *tests)
+        done = self.cargo("test", "--no-run", "--message-format=json", "--lib", "--test", "all")
         if done.returncode != 0:
             return None
         programs = {}
@@ -350,8 +355,9 @@ def run(command, environment, seconds):
         return "did not end"
 
 
-def harness(program, skipped=(), only=()):
-    arguments = ["-Zunstable-options", "--fail-fast", "--test-threads=1", *only]
+def harness(program, files=(), skipped=()):
+    """All of the program's tests but those skipped, or those of some files of tests/."""
+    arguments = ["-Zunstable-options", "--fail-fast", "--test-threads=1", *(f"{name}::" for name in files)]
     return [program, *arguments, *(word for name in skipped for word in ("--skip", name))]
 
 
@@ -390,9 +396,9 @@ def first_look(program, programs):
         environment = {**program.environment, "RWWCE_MUTANT": str(mutant.number), **({} if in_backend else TWO_BACKENDS)}
         everywhere = {k: v for k, v in environment.items() if k not in TWO_BACKENDS}
         return (
-            run(harness(programs["findings"]), environment, 6)
-            or run(harness(programs["mutants"], SLOW), environment, 30)
-            or run(harness(programs["cpu_features"]), everywhere, 10)
+            run(harness(programs["all"], ["findings"]), environment, 6)
+            or run(harness(programs["all"], QUICK, SLOW), environment, 30)
+            or run(harness(programs["all"], ["cpu_features"]), everywhere, 10)
             or (in_backend and run(harness(programs["rwwce"]), everywhere, 60))
             or "missed"
         )
@@ -403,15 +409,16 @@ def first_look(program, programs):
 def second_look(program, programs):
     """All tests."""
     # What is quick and notices much comes first, and before it what has noticed most in the same file.
-    first = ["rwwce", "findings", "mutants", "memory", "accuracy", "properties", "narrow_logits", "losses"]
-    order = first + sorted(set(programs) - set(first))
+    first = ["unit", "findings", *QUICK, "memory", "accuracy", "properties", "narrow_logits", "losses"]
+    order = first + sorted(FILES - set(first))
     noticed = collections.defaultdict(collections.Counter)
 
     def outcome(mutant):
         environment = {**program.environment, "RWWCE_MUTANT": str(mutant.number)}
         times = noticed[mutant.file]
         for name in sorted(order, key=lambda name: -times[name]):
-            if outcome := run(harness(programs[name]), environment, 120):
+            tests = harness(programs["rwwce"]) if name == "unit" else harness(programs["all"], [name])
+            if outcome := run(tests, environment, 120):
                 times[name] += 1
                 return outcome
         return "missed"
@@ -425,24 +432,14 @@ def outcome_apart(program, mutant):
     subprocess.run(["patch", "--silent", "-p0", mutant.file], input=mutant.diff, text=True, check=True, cwd=program.tree)
     if program.cargo("check", "--lib", "--features", "half").returncode != 0:
         return "does not compile"
-    programs = program.build(tests_named(["findings", "mutants", "cpu_features"]) + ["--lib"])
+    programs = program.build()
     if programs is None:
         # What is wrong already while tests are compiled.
         return "caught"
     outcome = first_look(program, programs)(mutant)
     if outcome != "missed":
         return outcome
-    programs = program.build(tests_named(ALL_TESTS) + ["--lib"])
     return second_look(program, programs)(mutant)
-
-
-# Those of the quick tests are in the program `mutants`.
-QUICK_TESTS = set(re.findall(r"(?m)^mod (\w+);", (ROOT / "tests" / "mutants" / "main.rs").read_text()))
-ALL_TESTS = sorted({path.stem for path in (ROOT / "tests").glob("*.rs")} - QUICK_TESTS | {"mutants"})
-
-
-def tests_named(names):
-    return [word for name in names for word in ("--test", name)]
 
 
 def report(mutants, outcomes):
@@ -484,7 +481,7 @@ def main():
     apart, unviable = together.place_all()
     placed = [m for m in mutants if m.number not in apart | unviable]
     if any(m.name not in quick.of for m in placed):
-        programs = together.build(tests_named(["findings", "mutants", "cpu_features"]) + ["--lib"])
+        programs = together.build()
         if first_look(together, programs)(Mutant.none()) != "missed":
             raise SystemExit("the tests fail without any mutant")
         quick.all(placed, options.jobs, first_look(together, programs))
@@ -494,7 +491,7 @@ def main():
     if missed:
         optimised = Program("missed", missed, {})
         optimised.place_all()
-        programs = optimised.build(tests_named(ALL_TESTS) + ["--lib"])
+        programs = optimised.build()
         if second_look(optimised, programs)(Mutant.none()) != "missed":
             raise SystemExit("the tests fail without any mutant")
         whole.all(missed, options.jobs, second_look(optimised, programs))

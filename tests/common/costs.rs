@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use crate::common::{error_in_ulps, ulp};
+use super::common::{error_in_ulps, ulp};
 use rwwce::{CrossEntropy, NO_DECISION};
 
 /// Expected costs that differ by more are told apart.

@@ -259,6 +259,6 @@ pub(crate) fn compare(found: f32, expected: Sum, factor: f64, ulps: f64) -> Resu
     if size < smallest || ulps == COMBINED_ULPS && size < 64.0 * smallest {
         return if error <= 2.0 * smallest { Ok(()) } else { wrong(f64::INFINITY) };
     }
-    let error = error / crate::common::ulp(size);
+    let error = error / super::common::ulp(size);
     if error <= ulps { Ok(()) } else { wrong(error) }
 }
