@@ -4,6 +4,7 @@ use core::num::NonZero;
 
 use crate::backend::vector::VIRTUAL_LANES;
 use crate::error::{Argument, Error, check_finite, check_length};
+use crate::kernel::lanes::Lanes;
 use crate::kernel::limits::ROWS;
 
 /// How the losses of the rows become one number.
@@ -318,7 +319,7 @@ impl RowSum {
 
     /// Adds the numbers of blocks of rows of one chunk, from `first` on, which are 0 after the last.
     #[inline(always)]
-    pub(crate) fn add_blocks<B>(&mut self, first: usize, blocks: &mut [B], numbers_of: impl Fn(&mut B) -> [f64; ROWS]) {
+    pub(crate) fn add_blocks<B>(&mut self, first: usize, blocks: &mut [B], numbers_of: impl Fn(&mut B) -> Lanes<f64>) {
         if ROWS < VIRTUAL_LANES {
             for (block, first) in blocks.iter_mut().zip((first..).step_by(ROWS)) {
                 for (index, number) in (first..).zip(numbers_of(block)) {
@@ -335,9 +336,8 @@ impl RowSum {
         // A copy, which stays in registers.
         let mut lanes = self.lanes;
         for block in blocks {
-            let numbers = numbers_of(block);
-            for i in 0..ROWS {
-                lanes[i] += numbers[i];
+            for (lane, number) in lanes.iter_mut().zip(&numbers_of(block)) {
+                *lane += number;
             }
         }
         self.lanes = lanes;
@@ -369,16 +369,14 @@ pub(crate) fn halved(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
         }
         width /= 2;
     }
-    lanes[0]
+    let [sum, ..] = lanes;
+    sum
 }
 
 /// Lane `by` becomes the first, and so on, round.
 #[inline(never)]
 fn turn_left(lanes: &mut [f64; VIRTUAL_LANES], by: usize) {
-    let given = *lanes;
-    for (i, lane) in lanes.iter_mut().enumerate() {
-        *lane = given[(i + by) % VIRTUAL_LANES];
-    }
+    lanes.rotate_left(by);
 }
 
 /// What the losses of the rows add up to.

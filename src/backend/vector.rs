@@ -42,6 +42,8 @@ pub(crate) trait Vector: Copy {
     const GROUPS: usize = VIRTUAL_LANES / Self::LANES;
     /// Number of vectors that hold eight lanes.
     const OF_EIGHT: usize = 8_usize.div_ceil(Self::LANES);
+    /// Number of vectors that hold the other eight; 0 where they are in the same.
+    const BEYOND_EIGHT: usize = Self::GROUPS - Self::OF_EIGHT;
     /// Whether [`Vector::mul_add`] rounds once.
     const FUSED: bool;
     /// A vector of f32.

@@ -1,5 +1,6 @@
 //! Classes and weights of a tile of rows: labels of every type are read here, checked and added up in one reading.
 
+use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, ROWS};
 use super::tile::{RowBlock, one_by_one, with_tile};
 use super::{part, part_mut};
@@ -160,14 +161,14 @@ impl Operation for ReadClasses<'_> {
 #[inline(always)]
 fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [RowBlock]) -> bool {
     let largest = (classes as u64).wrapping_sub(1);
-    let mut outside = [0; ROWS];
+    let mut outside = Lanes::splat(0);
     labels.read(
         first,
         blocks.iter_mut(),
         #[inline(always)]
         |block, values| {
-            let mut class = [0; ROWS];
-            for i in 0..ROWS {
+            let mut class = Lanes::splat(0);
+            for i in Lane::all() {
                 let value = values[i] as u64;
                 class[i] = value as usize;
                 // The top bit, if the value is negative or above the largest.
@@ -182,8 +183,8 @@ fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [R
 /// Fills the weights of the rows from those of their classes, which `log` has if there are not two, and from what they have of
 /// their own if they are `weighted`.
 #[inline(always)]
-fn weigh(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> [f64; ROWS] {
-    let mut of_rows = [1.0; ROWS];
+fn weigh(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> Lanes<f64> {
+    let mut of_rows = Lanes::splat(1.0);
     if let Some(&[a, b]) = of_classes {
         let (a, b) = (f64::from(a), f64::from(b));
         of_rows = block.class.map(|class| if class == 0 { a } else { b });
@@ -214,7 +215,7 @@ fn look_up(of_classes: &[f32], blocks: &mut [RowBlock]) {
 fn end_weights(count: usize, blocks: &mut [RowBlock], weighted: bool) {
     if !weighted {
         for block in &mut *blocks {
-            block.weight = [1.0; ROWS];
+            block.weight = Lanes::splat(1.0);
         }
     }
     if let Some(block) = blocks.get_mut(count / ROWS) {
@@ -228,7 +229,7 @@ fn end_weights(count: usize, blocks: &mut [RowBlock], weighted: bool) {
 #[inline(always)]
 fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
     for (block, samples) in blocks.iter_mut().zip(samples.chunks(ROWS)) {
-        let mut of_samples = [0.0; ROWS];
+        let mut of_samples = Lanes::splat(0.0);
         for (of_sample, &sample) in of_samples.iter_mut().zip(samples) {
             *of_sample = f64::from(sample);
         }
@@ -280,15 +281,15 @@ impl Operation for Factors<'_> {
         let temperature = f64::from(self.temperature);
         let same = if let GradientScale::Same(scale) = self.scale { scale / temperature } else { 0.0 };
         for (first, block) in (self.first..).step_by(ROWS).zip(one_by_one(self.blocks)) {
-            let (weight, mut factors, mut scales) = (block.weight, [0.0; ROWS], [same; ROWS]);
+            let (weight, mut factors, mut scales) = (block.weight, Lanes::splat(0.0), Lanes::splat(same));
             if let GradientScale::Rows(factors) = self.scale {
                 for (scale, &factor) in scales.iter_mut().zip(factors.get(first..).unwrap_or(&[])) {
                     *scale = f64::from(factor) / temperature;
                 }
             }
-            for i in 0..ROWS {
-                let product = weight[i] * scales[i] + 0.0;
-                factors[i] = if weight[i] == 0.0 { 0.0 } else { product };
+            for ((factor, weight), scale) in factors.iter_mut().zip(&weight).zip(&scales) {
+                let product = weight * scale + 0.0;
+                *factor = if *weight == 0.0 { 0.0 } else { product };
             }
             block.factor = factors;
         }

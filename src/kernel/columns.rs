@@ -3,6 +3,7 @@
 
 use super::exp::Exponentials;
 use super::general::mark;
+use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, part, part_mut};
@@ -80,7 +81,7 @@ impl<const C: usize> Operation for Spaced<'_, C> {
 
 /// The classes of the rows of a block, as numbers that a vector compares.
 #[inline(always)]
-fn labels(block: &RowBlock) -> [f32; ROWS] {
+fn labels(block: &RowBlock) -> Lanes<f32> {
     block.class.map(|class| class as i32 as f32)
 }
 
@@ -105,13 +106,13 @@ impl<const C: usize> Operation for Turn<'_, C> {
                 let of = |number: usize| s.load(rows, FOUR * at + number * S::LANES);
                 let (a, b) = (s.unzip(of(0), of(1)), s.unzip(of(2), of(3)));
                 let (even, odd) = (s.unzip(a.0, b.0), s.unzip(a.1, b.1));
-                let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(&labels, at));
+                let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(labels.as_slice(), at));
                 let mut logit = columns[0];
                 for (class, &column) in columns.iter().enumerate().take(C) {
                     logit = s.select(s.equal(label, s.splat(class as f32)), column, logit);
                     s.store(column, to, class * ROWS + at);
                 }
-                s.store(logit, &mut block.logit, at);
+                s.store(logit, block.logit.as_mut_slice(), at);
             }
         }
     }
@@ -129,15 +130,15 @@ impl<const C: usize> Operation for ColumnSums<'_, C> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact(C * ROWS)) {
-            let (labels, mut found) = (labels(block), [[0.0; ROWS]; FOUR]);
+            let (labels, mut found) = (labels(block), [Lanes::splat(0.0); FOUR]);
             for (class, (column, found)) in columns.as_chunks::<ROWS>().0.iter().zip(&mut found).enumerate() {
                 for at in (0..ROWS).step_by(S::LANES) {
-                    let is_label = s.equal(s.load(&labels, at), s.splat(class as f32));
-                    s.store(s.select(is_label, s.splat(0.0), s.load(column, at)), found, at);
+                    let is_label = s.equal(s.load(labels.as_slice(), at), s.splat(class as f32));
+                    s.store(s.select(is_label, s.splat(0.0), s.load(column, at)), found.as_mut_slice(), at);
                 }
             }
             let [a, b, c, d] = found;
-            for i in 0..ROWS {
+            for i in Lane::all() {
                 block.sum[i] = (f64::from(a[i]) + f64::from(c[i])) + (f64::from(b[i]) + f64::from(d[i]));
             }
         }
@@ -190,12 +191,12 @@ impl<const C: usize> Operation for ColumnGradient<'_, C> {
         for ((block, columns), to) in self.blocks.iter().zip(columns).zip(self.to.chunks_exact_mut(C * ROWS)) {
             let labels = labels(block);
             for at in (0..ROWS).step_by(S::LANES) {
-                let (label, scale) = (s.load(&labels, at), s.load(&block.scale, at));
+                let (label, scale) = (s.load(labels.as_slice(), at), s.load(block.scale.as_slice(), at));
                 let mut elements = [s.splat(0.0); FOUR];
                 for (class, element) in elements.iter_mut().enumerate().take(C) {
                     let is_label = s.equal(label, s.splat(class as f32));
                     let scaled = s.mul(s.load(columns, class * ROWS + at), scale);
-                    *element = s.select(is_label, s.load(&block.at_reference, at), scaled);
+                    *element = s.select(is_label, s.load(block.at_reference.as_slice(), at), scaled);
                 }
                 let [a, b, c, d] = elements;
                 let (even, odd) = (s.zip(a, c), s.zip(b, d));

@@ -224,8 +224,8 @@ fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
         *gap = f64::from(x) - largest;
     }
     let mut of_gaps = [0.0; VIRTUAL_LANES];
-    for i in 0..VIRTUAL_LANES {
-        of_gaps[i] = double::exp(gaps[i]);
+    for (of_gap, &gap) in of_gaps.iter_mut().zip(&gaps) {
+        *of_gap = double::exp(gap);
     }
     of_gaps
 }
@@ -281,11 +281,11 @@ impl Operation for AddOdds<'_> {
         let Self { logits, start, row, sums: (odds, steep) } = self;
         for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
             let (r, costs) = (row.shares(logits), row.costs_from(class));
-            for i in 0..VIRTUAL_LANES {
-                let p = r[i] * row.miss;
-                let of_class = costs[i] * p / (1.0 - p);
-                odds[i] += of_class;
-                steep[i] += of_class / (1.0 - p);
+            for ((odds, steep), (r, cost)) in odds.iter_mut().zip(&mut *steep).zip(r.iter().zip(&costs)) {
+                let p = r * row.miss;
+                let of_class = cost * p / (1.0 - p);
+                *odds += of_class;
+                *steep += of_class / (1.0 - p);
             }
         }
     }
@@ -310,14 +310,14 @@ impl Operation for WriteOthers<'_> {
         for (class, numbers) in (start..).step_by(VIRTUAL_LANES).zip(numbers.chunks_mut(VIRTUAL_LANES)) {
             let (r, costs) = (row.shares(numbers), row.costs_from(class));
             let mut elements = [0.0; VIRTUAL_LANES];
-            for i in 0..VIRTUAL_LANES {
-                let p = r[i] * row.miss;
+            for (to, (r, cost)) in elements.iter_mut().zip(r.iter().zip(&costs)) {
+                let p = r * row.miss;
                 let q = 1.0 - p;
-                let steep = costs[i] * p / (q * q);
-                let of_costs = costs[i] * p - p * q * row.odds + p * p * (row.steep_odds - steep);
-                let of_largest = largest_cost * (r[i] * (r[i] - q));
+                let steep = cost * p / (q * q);
+                let of_costs = cost * p - p * q * row.odds + p * p * (row.steep_odds - steep);
+                let of_largest = largest_cost * (r * (r - q));
                 let element = row.factor * (row.weight * (p * q) + of_costs + of_largest);
-                elements[i] = if bound { of_bound * (p * q) } else { element } as f32;
+                *to = if bound { of_bound * (p * q) } else { element } as f32;
             }
             super::copy(numbers, &elements);
         }

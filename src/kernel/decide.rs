@@ -181,7 +181,9 @@ impl<const L: usize> Groups<'_, '_, L> {
 fn spread<const L: usize>(numbers: &[f32], stride: usize, width: usize, to: &mut [[f64; L]]) {
     for lane in 0..L {
         for (to, &x) in to.iter_mut().zip(part(numbers, lane * stride, width)) {
-            to[lane] = f64::from(x);
+            if let Some(to) = to.get_mut(lane) {
+                *to = f64::from(x);
+            }
         }
     }
 }
@@ -216,10 +218,10 @@ impl<const L: usize> Found<L> {
     #[inline(always)]
     fn find_largest(&mut self, start: usize, logits: &mut [[f64; L]]) {
         for (class, x) in (start..).zip(lanes(logits)) {
-            for (i, &mut x) in x.iter_mut().enumerate() {
-                let is_larger = x > self.largest[i];
-                self.largest[i] = if is_larger { x } else { self.largest[i] };
-                self.class[i] = if is_larger { class as f64 } else { self.class[i] };
+            for (&mut x, (largest, found)) in x.iter_mut().zip(self.largest.iter_mut().zip(&mut self.class)) {
+                let is_larger = x > *largest;
+                *largest = if is_larger { x } else { *largest };
+                *found = if is_larger { class as f64 } else { *found };
             }
         }
     }
@@ -258,11 +260,12 @@ impl<const L: usize> Found<L> {
     fn find_most(&mut self, start: usize, e: &mut [[f64; L]], weights: Option<&[f32]>) {
         for (class, e) in (start..).zip(lanes(e)) {
             let weight = f64::from(weights.map_or(1.0, |weights| weights.get(class).copied().unwrap_or(0.0)));
-            for (i, &mut e) in e.iter_mut().enumerate() {
-                let (cost, most) = (weight * e, self.most[i]);
-                self.class[i] = if cost > most { class as f64 } else { self.class[i] };
-                self.most[i] = if cost > most { cost } else { most };
-                self.least[i] += if cost < most { cost } else { most };
+            let known = self.most.iter_mut().zip(&mut self.least).zip(&mut self.class);
+            for (&mut e, ((most, least), found)) in e.iter_mut().zip(known) {
+                let (cost, before) = (weight * e, *most);
+                *found = if cost > before { class as f64 } else { *found };
+                *most = if cost > before { cost } else { before };
+                *least += if cost < before { cost } else { before };
             }
         }
     }
@@ -271,10 +274,10 @@ impl<const L: usize> Found<L> {
     #[inline(always)]
     fn find_least(&mut self, start: usize, sums: &mut [[f64; L]]) {
         for (class, sum) in (start..).zip(lanes(sums)) {
-            for (i, &mut sum) in sum.iter_mut().enumerate() {
-                let is_less = sum < self.least[i];
-                self.least[i] = if is_less { sum } else { self.least[i] };
-                self.class[i] = if is_less { class as f64 } else { self.class[i] };
+            for (&mut sum, (least, found)) in sum.iter_mut().zip(self.least.iter_mut().zip(&mut self.class)) {
+                let is_less = sum < *least;
+                *least = if is_less { sum } else { *least };
+                *found = if is_less { class as f64 } else { *found };
             }
         }
     }

@@ -5,6 +5,7 @@
 use super::double::{self, power_of_two};
 use super::exp::{Exp, Reference, all_in_range, exp_in_range};
 use super::label_terms::LabelTerms;
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, FAR_SCALE, RAISE, ROWS};
 use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
@@ -41,8 +42,8 @@ impl Group {
     }
 
     /// The marked rows whose lanes are such.
-    pub(crate) fn marked_where(self, is_such: impl Fn(usize) -> bool) -> Self {
-        let such = self.marked().filter(|&(_, lane)| is_such(lane)).fold(0, |bits, (_, lane)| bits | 1 << lane);
+    pub(crate) fn marked_where(self, is_such: impl Fn(Lane) -> bool) -> Self {
+        let such = self.marked().filter(|&(_, lane)| is_such(lane)).fold(0, |bits, (_, lane)| bits | lane.bit());
         Self { marked: such, ..self }
     }
 
@@ -54,16 +55,16 @@ impl Group {
 
     /// Whether the row of a lane is in the group and marked.
     #[inline(always)]
-    fn has(self, lane: usize) -> bool {
-        self.lane <= lane && lane < self.lane + self.rows && self.is_marked(lane)
+    fn has(self, lane: Lane) -> bool {
+        lane.number().checked_sub(self.lane).is_some_and(|row| row < self.rows) && self.is_marked(lane)
     }
 
     fn are_all_marked(self) -> bool {
         self.marked().count() == self.rows
     }
 
-    pub(crate) fn is_marked(self, lane: usize) -> bool {
-        self.marked >> lane & 1 == 1
+    pub(crate) fn is_marked(self, lane: Lane) -> bool {
+        self.marked & lane.bit() != 0
     }
 
     /// The marked rows that `other` has not marked.
@@ -73,12 +74,13 @@ impl Group {
 
     /// The marked rows: where they stand among the rows of the group, and their lanes.
     #[inline(always)]
-    pub(crate) fn marked(self) -> impl Iterator<Item = (usize, usize)> {
-        let mut left = self.marked >> self.lane & (u32::MAX >> (32 - self.rows.clamp(1, ROWS)));
+    pub(crate) fn marked(self) -> impl Iterator<Item = (usize, Lane)> {
+        let rows = u32::MAX.wrapping_shr(32_usize.wrapping_sub(self.rows.clamp(1, ROWS)) as u32);
+        let mut left = self.marked.wrapping_shr(self.lane as u32) & rows;
         core::iter::from_fn(move || {
             let row = (left != 0).then(|| left.trailing_zeros() as usize)?;
-            left &= left - 1;
-            Some((row, (self.lane + row) % ROWS))
+            left &= left.wrapping_sub(1);
+            Some((row, Lane::of(self.lane.wrapping_add(row))))
         })
     }
 }
@@ -147,7 +149,7 @@ pub(crate) fn find_largest<S: Vector>(
         let blocks = core::slice::from_mut(found);
         return s.run(References { logits: numbers, classes: group.classes, blocks });
     }
-    let mut most = [f32::NEG_INFINITY; ROWS];
+    let mut most = Lanes::splat(f32::NEG_INFINITY);
     for (_, lane) in group.marked() {
         found.class[lane] = 0;
     }
@@ -227,7 +229,7 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     block: &mut RowBlock,
     group: Group,
 ) {
-    let (log, mut certain) = (block.log, [None; ROWS]);
+    let (log, mut certain) = (block.log, Lanes::splat(None));
     finish_excluded(s, batch, numbers, block, group);
     terms.apply(s, core::slice::from_mut(block));
     for (row, lane) in group.marked() {
@@ -242,8 +244,8 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         write_gradient(s, batch, numbers, block, &certain, group);
     }
     // What is known of the other rows.
-    for (lane, (to, log)) in block.log.iter_mut().zip(log).enumerate() {
-        *to = if group.has(lane) { *to } else { log };
+    for lane in Lane::all().filter(|&lane| !group.has(lane)) {
+        block.log[lane] = log[lane];
     }
     block.without_references();
 }
@@ -262,7 +264,7 @@ pub(crate) fn bring<S: Vector>(
 }
 
 /// The logits of the references, as far as they are here, become −∞; `found` is told what they were.
-fn exclude(numbers: &mut [f32], class: &[usize; ROWS], group: Group, place: Place, mut found: impl FnMut(usize, f32)) {
+fn exclude(numbers: &mut [f32], class: &Lanes<usize>, group: Group, place: Place, mut found: impl FnMut(Lane, f32)) {
     for (row, lane) in group.marked() {
         let row = part_mut(numbers, row * place.width, place.width);
         if let Some(x) = class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
@@ -298,7 +300,7 @@ fn write_gradient<S: Vector>(
     batch: &mut Batch<'_>,
     numbers: &mut [f32],
     found: &RowBlock,
-    certain: &[Option<(usize, f64)>; ROWS],
+    certain: &Lanes<Option<(usize, f64)>>,
     group: Group,
 ) {
     for place in group.pieces() {
@@ -339,7 +341,7 @@ fn write_gradient<S: Vector>(
 
 /// Computes those elements again whose exponentials are 0 in f32, and are not where they are multiplied by so much.
 #[cold]
-fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: usize, place: Place) {
+fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: Lane, place: Place) {
     for (class, element) in (place.start..).zip(elements) {
         if *element == 0.0 {
             let e = found.reference(lane).exp(batch.logit(place.first, class));
@@ -351,7 +353,7 @@ fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: usiz
 /// What makes an exponential an element of the gradient: rounded where the fast way takes the row, which does so without a
 /// power.
 #[inline(always)]
-fn scale(found: &RowBlock, lane: usize) -> f64 {
+fn scale(found: &RowBlock, lane: Lane) -> f64 {
     let (scale, unit) = (found.factor[lane] * found.share[lane], power_of_two(f64::from(found.power[lane])));
     let without = scale * unit;
     if is_held(without) { f64::from(without as f32) / unit } else { scale }
@@ -369,7 +371,7 @@ struct Largest<'a> {
     numbers: &'a [f32],
     width: usize,
     group: Group,
-    largest: &'a mut [f32; ROWS],
+    largest: &'a mut Lanes<f32>,
 }
 
 impl Operation for Largest<'_> {
@@ -381,7 +383,7 @@ impl Operation for Largest<'_> {
         if S::WIDE && group.is_block() && numbers.len() >= ROWS * width + S::LANES {
             let mut rows = numbers;
             for first in (0..ROWS).step_by(S::LANES) {
-                s.store(largest_of_rows::<S, 0>(s, rows, width), largest, first);
+                s.store(largest_of_rows::<S, 0>(s, rows, width), largest.as_mut_slice(), first);
                 rows = rows.get(S::LANES * width..).unwrap_or(&[]);
             }
             return;
@@ -523,13 +525,13 @@ pub(crate) fn is_far(scale: f64) -> bool {
 impl RowBlock {
     /// The reference of the exponentials of a row.
     #[inline(always)]
-    pub(crate) fn reference(&self, lane: usize) -> Reference {
+    pub(crate) fn reference(&self, lane: Lane) -> Reference {
         Reference { shift: self.shift[lane], power: self.power[lane] }
     }
 
     /// As the fast way needs it.
     pub(crate) fn without_references(&mut self) {
-        (self.shift, self.power) = ([0.0; ROWS], [0.0; ROWS]);
+        (self.shift, self.power) = (Lanes::splat(0.0), Lanes::splat(0.0));
     }
 }
 
@@ -561,8 +563,10 @@ impl Operation for MarkRows<'_> {
     fn run<S: Vector>(self, s: S) {
         let mut rows = self.logits.chunks_exact(self.classes.max(1));
         for block in self.blocks {
-            for (lane, row) in rows.by_ref().take(ROWS).enumerate() {
-                block.general |= u32::from(!is_in_range(s, row)) << lane;
+            for (lane, row) in Lane::all().zip(rows.by_ref()) {
+                if !is_in_range(s, row) {
+                    block.general |= lane.bit();
+                }
             }
         }
     }

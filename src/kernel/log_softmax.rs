@@ -2,6 +2,7 @@
 
 use super::exp::Exponentials;
 use super::general::{self, Group, MarkRows};
+use super::lanes::{Lane, Lanes};
 use super::limits::{POWERS, ROWS};
 use super::references::References;
 use super::row_scalars::Finish;
@@ -81,7 +82,7 @@ impl LogProbabilityRows<'_> {
             let mut found = block.clone();
             general::find_largest(s, batch, numbers, &mut found, group);
             general::finish_excluded(s, batch, numbers, &mut found, group);
-            let mut infinite = [0; ROWS];
+            let mut infinite = Lanes::splat(0);
             for (row, lane) in group.marked() {
                 (block.class[lane], block.logit[lane]) = (found.class[lane], found.logit[lane]);
                 block.log[lane] = found.log[lane];
@@ -111,7 +112,7 @@ fn write_any<S: Vector>(
     batch: &mut Batch<'_>,
     numbers: &mut [f32],
     block: &RowBlock,
-    infinite: &[usize; ROWS],
+    infinite: &Lanes<usize>,
     group: Group,
 ) {
     for place in group.pieces() {
@@ -146,7 +147,7 @@ impl Operation for LogElements<'_> {
         let Self { logits, to, classes, blocks } = self;
         let mut start = 0;
         for block in blocks {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 let (x, to) = (part(logits, start, classes), part_mut(to, start, classes));
                 start += classes;
                 let log = block.log[lane] as f32;
@@ -188,13 +189,14 @@ impl Driver for RowPart<'_> {
 }
 
 fn part_of(batch: &Batch<'_>, block: &RowBlock) -> (f32, f64) {
-    let (largest, sum) = (block.logit[0], block.sum[0]);
+    let lane = Lane::FIRST;
+    let (largest, sum) = (block.logit[lane], block.sum[lane]);
     if sum.is_nan() || !largest.is_finite() {
         let (log, infinite) = log_without_sum(batch, 0, largest);
         return (if log.is_nan() { f32::NAN } else { largest }, infinite.saturating_sub(1) as f64);
     }
-    let gap = f64::from(block.shift[0]) - f64::from(largest);
+    let gap = f64::from(block.shift[lane]) - f64::from(largest);
     let (mantissa, exponent) = double::exp_in_parts(if gap < -1e6 { -1e6 } else { gap });
-    let exponent = exponent - f64::from(block.power[0]);
+    let exponent = exponent - f64::from(block.power[lane]);
     (largest, if sum == 0.0 || exponent < -POWERS { 0.0 } else { sum * mantissa * double::power_of_two(exponent) })
 }

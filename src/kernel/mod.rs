@@ -42,6 +42,7 @@ pub(crate) mod few_rows;
 pub(crate) mod general;
 pub(crate) mod given;
 pub(crate) mod label_terms;
+pub(crate) mod lanes;
 pub(crate) mod limits;
 pub(crate) mod log1p;
 pub(crate) mod log_of_pair;

@@ -9,6 +9,7 @@
 //! added one by one with Kahan's compensation, so that its bits do not depend on how it is cut.
 
 use super::exp::{Exp, LN2_HI, LN2_LO, ROUND, Reference, exp_rest};
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
 use super::log_of_pair::Reduced;
 use super::pair::{Pair, fast_two_sum, product, scaled, two_prod, two_sum};
@@ -282,9 +283,9 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
         batch.bring(s, place, tile.numbers);
     }
     // The losses of lanes without a row are added up too.
-    tile.blocks.iter_mut().for_each(|block| block.loss = [0.0; ROWS]);
+    tile.blocks.iter_mut().for_each(|block| block.loss = Lanes::splat(0.0));
     for at in 0..count {
-        let (row, lane, Some(block)) = (first + at, at % ROWS, tile.blocks.get_mut(at / ROWS)) else { return };
+        let (row, lane, Some(block)) = (first + at, Lane::of(at), tile.blocks.get_mut(at / ROWS)) else { return };
         let (label, weight, factor) = (block.class[lane], block.weight[lane], block.factor[lane]);
         let mut gradient = RowGradient::NONE;
         if weight != 0.0 {

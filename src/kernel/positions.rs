@@ -3,6 +3,7 @@
 
 use super::exp::Exponentials;
 use super::label_terms::{LabelTerms, finish};
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
 use super::row_scalars::Scales;
 use super::tile::{Batch, Place, RowBlock, Run, Tile, load, rows_of_blocks, runs};
@@ -31,7 +32,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let width = if all <= room { classes } else { room / ROWS / BLOCK * BLOCK };
     let pieces = || Place { first, rows: count, start: 0, width: classes }.pieces(width);
     for block in &mut *blocks {
-        block.sum = [0.0; ROWS];
+        block.sum = Lanes::splat(0.0);
     }
     for place in pieces() {
         exponentials(s, batch, numbers, blocks, place);
@@ -67,14 +68,14 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks:
         let place = Place { first: first + at, rows, ..place };
         s.run(BringColumns { batch, place, to: &mut *columns });
         let class = block.class;
-        let label = |lane: usize| class[lane].checked_sub(start).map(|class| class * ROWS + lane);
-        for lane in 0..ROWS {
+        let label = |lane: Lane| class[lane].checked_sub(start).map(|class| class * ROWS + lane.number());
+        for lane in Lane::all() {
             if let Some(&x) = label(lane).and_then(|index| columns.get(index)) {
                 block.logit[lane] = x;
             }
         }
         let in_range = s.run(Exponentials { logits: None, to: &mut *columns, count: ROWS * width });
-        for lane in 0..ROWS {
+        for lane in Lane::all() {
             if let Some(e) = label(lane).and_then(|index| columns.get_mut(index)) {
                 *e = 0.0;
             }
@@ -140,30 +141,21 @@ impl Operation for ColumnSums<'_> {
     fn run<S: Vector>(self, s: S) {
         for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact((ROWS * self.width).max(1))) {
             for columns in columns.chunks(BLOCK * ROWS) {
-                let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [[0.0; ROWS]; VIRTUAL_LANES / 2]);
+                let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [Lanes::splat(0.0); VIRTUAL_LANES / 2]);
                 for (from, sums) in eight.iter_mut().enumerate().take(columns.len()) {
                     for at in (0..ROWS).step_by(S::LANES) {
                         let both = s.add(lane(s, columns, from, at), lane(s, columns, from + VIRTUAL_LANES / 2, at));
-                        s.store(both, sums, at);
+                        s.store(both, sums.as_mut_slice(), at);
                     }
                 }
-                let (mut four, [low, high]) = ([[0.0; ROWS]; VIRTUAL_LANES / 4], halves(&eight));
-                for ((four, low), high) in four.iter_mut().zip(low).zip(high) {
-                    for ((four, &low), &high) in four.iter_mut().zip(low).zip(high) {
-                        *four = f64::from(low) + f64::from(high);
-                    }
-                }
-                for (i, sum) in block.sum.iter_mut().enumerate() {
-                    *sum += (four[0][i] + four[2][i]) + (four[1][i] + four[3][i]);
+                let [a, b, c, d, e, f, g, h] = eight;
+                for i in Lane::all() {
+                    let pair = |low: &Lanes<f32>, high: &Lanes<f32>| f64::from(low[i]) + f64::from(high[i]);
+                    block.sum[i] += (pair(&a, &e) + pair(&c, &g)) + (pair(&b, &f) + pair(&d, &h));
                 }
             }
         }
     }
-}
-
-#[inline(always)]
-fn halves<T>(of: &[T; VIRTUAL_LANES / 2]) -> [&[T]; 2] {
-    of.split_at_checked(VIRTUAL_LANES / 4).map_or([&[], &[]], |(low, high)| [low, high])
 }
 
 /// The sum of a virtual lane of the rows from `at` on: of its even columns and its odd ones.
@@ -201,14 +193,15 @@ impl Operation for ScaledColumns<'_> {
         for (block, columns) in blocks.iter().zip(exponentials.chunks_exact_mut((ROWS * width).max(1))) {
             let columns = columns.as_chunks_mut::<ROWS>().0;
             for at in (0..ROWS).step_by(S::LANES) {
-                let scale = s.load(&block.scale, at);
+                let scale = s.load(block.scale.as_slice(), at);
                 for column in &mut *columns {
                     s.store(s.mul(s.load(column, at), scale), column, at);
                 }
             }
             for (lane, (class, &element)) in block.class.iter().zip(&block.at_reference).enumerate() {
-                if let Some(column) = class.checked_sub(start).and_then(|class| columns.get_mut(class)) {
-                    column[lane] = element;
+                let column = class.checked_sub(start).and_then(|class| columns.get_mut(class));
+                if let Some(to) = column.and_then(|column| column.get_mut(lane)) {
+                    *to = element;
                 }
             }
         }

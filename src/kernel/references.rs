@@ -1,5 +1,6 @@
 //! The largest logit of each row and its class, the reference of losses that need every log p.
 
+use super::lanes::Lane;
 use super::limits::ROWS;
 use super::part;
 use super::tile::RowBlock;
@@ -35,7 +36,7 @@ impl References<'_> {
         for block in blocks {
             for first in (0..ROWS).step_by(S::LANES) {
                 if !S::WIDE || rows.len() < S::LANES * (classes + 1) {
-                    for lane in first..first + S::LANES {
+                    for lane in Lane::from(first).take(S::LANES) {
                         (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
                         rows = rows.get(classes..).unwrap_or(&[]);
                     }
@@ -46,8 +47,8 @@ impl References<'_> {
                     rows = rows.get(S::LANES * classes..).unwrap_or(&[]);
                     continue;
                 }
-                s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), &mut block.logit, first);
-                for lane in first..first + S::LANES {
+                s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), block.logit.as_mut_slice(), first);
+                for lane in Lane::from(first).take(S::LANES) {
                     block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
                     rows = rows.get(classes..).unwrap_or(&[]);
                 }
@@ -79,10 +80,10 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
         (*largest, *found) = (s.at_least(x, of_row), class);
         row = row.get(classes..).unwrap_or(&[]);
     }
-    s.store(largest_lanes(s, largest), &mut block.logit, first);
+    s.store(largest_lanes(s, largest), block.logit.as_mut_slice(), first);
     // The first class is the largest of the negative ones.
-    for (lane, (found, &of_row)) in found.iter_mut().zip(&largest).enumerate().take(S::LANES) {
-        let is_largest = s.equal(of_row, s.splat(block.logit[first + lane]));
+    for ((found, &of_row), lane) in found.iter_mut().zip(&largest).zip(Lane::from(first)).take(S::LANES) {
+        let is_largest = s.equal(of_row, s.splat(block.logit[lane]));
         *found = s.select(is_largest, s.sub(base, *found), s.splat(-(classes as f32)));
     }
     let firsts = s.to_array(largest_lanes(s, found));
@@ -116,13 +117,15 @@ pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32
 fn largest_lanes<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> S::F {
     let mut half = S::LANES / 2;
     while half > 0 {
-        for i in 0..half {
-            let (a, b) = s.zip(of[i], of[i + half]);
-            of[i] = s.at_least(a, b);
+        let (low, high) = of.split_at_mut_checked(half).unwrap_or_default();
+        for (low, high) in low.iter_mut().zip(high) {
+            let (a, b) = s.zip(*low, *high);
+            *low = s.at_least(a, b);
         }
         half /= 2;
     }
-    of[0]
+    let [largest, ..] = of;
+    largest
 }
 
 /// The first class whose logit this is, in a row of so many vectors; 0 where there is none. Vectors may reach beyond the row.

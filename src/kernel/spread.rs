@@ -1,6 +1,7 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::classes::Weights;
+use super::lanes::Lane;
 use super::limits::ROWS;
 use super::sums::{Tail, sums_of_terms, twos};
 use super::term_scalars::{TermBlock, Terms};
@@ -74,7 +75,7 @@ impl<'a> Spread<'a> {
     pub(crate) fn read(&self, targets: Option<&[f32]>, classes: usize, blocks: &[RowBlock], terms: &mut [TermBlock]) {
         let mut first = 0;
         for (block, terms) in blocks.iter().zip(terms) {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 let targets = targets.map(|targets| part(targets, first, classes));
                 first += classes;
                 terms.u_reference[lane] = self.of_class_at(targets, block.class[lane], 0);
@@ -187,7 +188,7 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
         let Self { u, logits, classes, blocks, terms } = self;
         let tail = Tail::new(s, classes);
         for ((first, block), terms) in (0..).step_by(ROWS).zip(blocks).zip(terms) {
-            let gap = |lane: usize| (s.splat(block.logit[lane]), (first + lane) * classes);
+            let gap = |lane: Lane| (s.splat(block.logit[lane]), (first + lane.number()) * classes);
             if !u.is_of_targets {
                 sums_of_terms(
                     s,
@@ -271,9 +272,11 @@ impl Operation for WeighSoftRows<'_> {
                 let q = targets.get(rows.start(row)..).unwrap_or(&[]);
                 lanes = weighed_lanes(s, q, classes, of_classes, &last);
             } else {
-                for class in 0..classes {
-                    let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
-                    lanes[class % VIRTUAL_LANES] += f64::from(q) * f64::from(rows.weight(class));
+                for first in (0..classes).step_by(VIRTUAL_LANES) {
+                    for (class, lane) in (first..classes).zip(&mut lanes) {
+                        let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
+                        *lane += f64::from(q) * f64::from(rows.weight(class));
+                    }
                 }
             }
             let of_sample = f64::from(rows.sample_weight(row));
@@ -297,25 +300,25 @@ fn weighed_lanes<S: Vector>(
     let columns = part(q, 0, classes - rest).as_chunks::<VIRTUAL_LANES>().0;
     if let Some(of_classes) = of_classes {
         for (q, w) in columns.iter().zip(of_classes.as_chunks::<VIRTUAL_LANES>().0) {
-            let (mut targets, mut products) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
-            for i in 0..VIRTUAL_LANES {
-                targets[i] = f64::from(q[i]);
+            let mut products = [0.0; VIRTUAL_LANES];
+            for (product, &q) in products.iter_mut().zip(q) {
+                *product = f64::from(q);
             }
-            for i in 0..VIRTUAL_LANES {
-                products[i] = targets[i] * f64::from(w[i]);
+            for (product, &w) in products.iter_mut().zip(w) {
+                *product *= f64::from(w);
             }
-            for i in 0..VIRTUAL_LANES {
-                lanes[i] += products[i];
+            for (lane, product) in lanes.iter_mut().zip(&products) {
+                *lane += product;
             }
         }
     } else {
         for q in columns {
             let mut targets = [0.0; VIRTUAL_LANES];
-            for i in 0..VIRTUAL_LANES {
-                targets[i] = f64::from(q[i]);
+            for (target, &q) in targets.iter_mut().zip(q) {
+                *target = f64::from(q);
             }
-            for i in 0..VIRTUAL_LANES {
-                lanes[i] += targets[i];
+            for (lane, target) in lanes.iter_mut().zip(&targets) {
+                *lane += target;
             }
         }
     }
@@ -329,8 +332,8 @@ fn weighed_lanes<S: Vector>(
     } else {
         copy(&mut end, part(q, 0, rest));
     }
-    for i in 0..VIRTUAL_LANES {
-        lanes[i] += f64::from(end[i]) * last[i];
+    for (lane, (&q, w)) in lanes.iter_mut().zip(end.iter().zip(last)) {
+        *lane += f64::from(q) * w;
     }
     lanes
 }

@@ -4,6 +4,7 @@
 //! the odd columns of 16 are added in f32, one after the other, and then to each other; lanes j and j + 8 follow in f32, lanes
 //! j and j + 4, j and j + 2, then 0 and 1 in f64, and so do the blocks. A missing element at the end counts as 0.
 
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{part, part_mut};
@@ -35,13 +36,9 @@ impl<S: Vector> Columns<S> {
     #[inline(always)]
     fn folded(mut self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
         if len > VIRTUAL_LANES {
-            for vector in 0..S::GROUPS {
-                self.0[vector] = s.add(self.0[vector], self.0[S::GROUPS + vector]);
-            }
+            fold(s, &mut self.0, S::GROUPS, S::GROUPS);
         }
-        for vector in S::OF_EIGHT..S::GROUPS {
-            self.0[vector - S::OF_EIGHT] = s.add(self.0[vector - S::OF_EIGHT], self.0[vector]);
-        }
+        fold(s, &mut self.0, S::OF_EIGHT, S::BEYOND_EIGHT);
         let mut folded = [s.splat(0.0); VIRTUAL_LANES];
         copy_vectors(&mut folded, &self.0);
         folded
@@ -50,7 +47,8 @@ impl<S: Vector> Columns<S> {
     /// Their sum, of so many elements.
     #[inline(always)]
     fn total(self, s: S, len: usize) -> f64 {
-        s.sums(&self.folded(s, len))[0]
+        let [total, ..] = s.sums(&self.folded(s, len));
+        total
     }
 }
 
@@ -96,7 +94,8 @@ impl<S: Vector> Tail<S> {
     /// A vector of the tail, zeros after the last element; what is loaded may reach beyond it.
     #[inline(always)]
     fn load(&self, s: S, from: &[f32; 2 * VIRTUAL_LANES], vector: usize) -> S::F {
-        s.select(self.masks[vector], s.load(from, vector * S::LANES), s.splat(0.0))
+        let Some(&mask) = self.masks.get(vector) else { return s.splat(0.0) };
+        s.select(mask, s.load(from, vector.wrapping_mul(S::LANES)), s.splat(0.0))
     }
 }
 
@@ -146,12 +145,13 @@ fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<
     if count > 0
         && let Some(rest) = row.get(len - count..).and_then(|rest| rest.first_chunk())
     {
-        for vector in 0..S::GROUPS {
-            columns.0[vector] = s.add(columns.0[vector], tail.load(s, rest, vector));
+        let mut vectors = columns.0.iter_mut().enumerate();
+        for (number, vector) in vectors.by_ref().take(S::GROUPS) {
+            *vector = s.add(*vector, tail.load(s, rest, number));
         }
         if count > VIRTUAL_LANES {
-            for vector in S::GROUPS..2 * S::GROUPS {
-                columns.0[vector] = s.add(columns.0[vector], tail.load(s, rest, vector));
+            for (number, vector) in vectors.take(S::GROUPS) {
+                *vector = s.add(*vector, tail.load(s, rest, number));
             }
         }
     }
@@ -274,9 +274,7 @@ fn short_rows<S: Vector, const VECTORS: usize>(
                     let is_last = number + 1 == VECTORS;
                     *vector = if is_last { tail.load(s, row, number) } else { s.load(row, number * S::LANES) };
                 }
-                for vector in S::OF_EIGHT..VECTORS {
-                    vectors[vector - S::OF_EIGHT] = s.add(vectors[vector - S::OF_EIGHT], vectors[vector]);
-                }
+                fold(s, &mut vectors, S::OF_EIGHT, VECTORS.saturating_sub(S::OF_EIGHT));
                 left = left.get(classes..).unwrap_or(&[]);
                 vectors
             },
@@ -286,8 +284,8 @@ fn short_rows<S: Vector, const VECTORS: usize>(
 
 /// Fills the sums of a block, of as many rows at once as there are lanes: `vectors` hold eight lanes of a row, or sixteen.
 #[inline(always)]
-fn sums_of_rows<S: Vector>(s: S, sums: &mut [f64; ROWS], mut vectors: impl FnMut(usize) -> [S::F; VIRTUAL_LANES]) {
-    for (first, sums) in (0..ROWS).step_by(S::LANES).zip(sums.chunks_exact_mut(S::LANES)) {
+fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut(usize) -> [S::F; VIRTUAL_LANES]) {
+    for (first, sums) in (0..ROWS).step_by(S::LANES).zip(sums.as_mut_slice().chunks_exact_mut(S::LANES)) {
         let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
         for (lane, of_row) in of_rows.chunks_exact_mut(S::OF_EIGHT).enumerate().take(S::LANES) {
             copy_vectors(of_row, &vectors(first + lane));
@@ -295,6 +293,15 @@ fn sums_of_rows<S: Vector>(s: S, sums: &mut [f64; ROWS], mut vectors: impl FnMut
         for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
             *to = sum;
         }
+    }
+}
+
+/// Adds to the first vectors those from number `width` on, so many of them.
+#[inline(always)]
+fn fold<S: Vector>(s: S, vectors: &mut [S::F], width: usize, count: usize) {
+    let (low, high) = vectors.split_at_mut_checked(width).unwrap_or_default();
+    for (low, high) in low.iter_mut().zip(high).take(count) {
+        *low = s.add(*low, *high);
     }
 }
 
@@ -314,29 +321,28 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
     tail: &Tail<S>,
     classes: usize,
-    mut sums: [&mut [f64; ROWS]; N],
-    mut row: impl FnMut(usize) -> I,
+    mut sums: [&mut Lanes<f64>; N],
+    mut row: impl FnMut(Lane) -> I,
     terms: impl Fn(&I::Item, usize) -> [S::F; N],
 ) {
     if S::WIDE && classes <= BLOCK {
         for first in (0..ROWS).step_by(S::LANES) {
             let mut of_rows = [[s.splat(0.0); VIRTUAL_LANES]; N];
-            for lane in 0..S::LANES {
-                let columns = columns_of_terms(s, tail, classes, &mut row(first + lane), &terms);
+            for (at, lane) in (0..).step_by(S::OF_EIGHT).zip(Lane::from(first)).take(S::LANES) {
+                let columns = columns_of_terms(s, tail, classes, &mut row(lane), &terms);
                 for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
-                    let of_row = of_rows.get_mut(lane * S::OF_EIGHT..).unwrap_or(&mut []);
-                    copy_vectors(part_mut(of_row, 0, S::OF_EIGHT), &columns.folded(s, classes));
+                    copy_vectors(part_mut(of_rows, at, S::OF_EIGHT), &columns.folded(s, classes));
                 }
             }
             for (sums, of_rows) in sums.iter_mut().zip(&of_rows) {
-                for (to, sum) in part_mut(&mut sums[..], first, S::LANES).iter_mut().zip(s.sums(of_rows)) {
+                for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.sums(of_rows)) {
                     *to = sum;
                 }
             }
         }
         return;
     }
-    for lane in 0..ROWS {
+    for lane in Lane::all() {
         let (mut twos, mut totals) = (row(lane), [0.0; N]);
         for first in (0..classes).step_by(BLOCK) {
             let len = BLOCK.min(classes - first);
@@ -345,8 +351,8 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
                 *total += columns.total(s, len);
             }
         }
-        for (to, total) in sums.iter_mut().filter_map(|sums| sums.get_mut(lane)).zip(totals) {
-            *to = total;
+        for (sums, total) in sums.iter_mut().zip(totals) {
+            sums[lane] = total;
         }
     }
 }
@@ -370,9 +376,10 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
                 break;
             }
             for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
+                let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };
                 let is_whole = !S::WIDE || left >= 2 * VIRTUAL_LANES;
-                let term = if is_whole { term } else { s.select(tail.masks[vector], term, s.splat(0.0)) };
-                columns.0[vector] = s.add(columns.0[vector], term);
+                let term = if is_whole { term } else { s.select(mask, term, s.splat(0.0)) };
+                *sum = s.add(*sum, term);
             }
         }
     }

@@ -16,6 +16,7 @@
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
+use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
 use super::row_scalars::Losses;
 use super::spread::{FillWeights, Spread, SpreadSums, U};
@@ -101,7 +102,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             s.run(Losses { first, blocks: &mut *blocks, tally: &mut *self.tally });
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
-                    copy(to, &block.loss);
+                    copy(to, block.loss.as_slice());
                 }
             }
             first += count;
@@ -126,12 +127,11 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let (rows, kept) = (self.batch.rows, self.terms.kept());
         let has_labels = rows.labels().is_some();
         for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
-            (block.general, terms.u_label, terms.label_logit) = (0, [0.0; ROWS], [0.0; ROWS]);
+            (block.general, terms.u_label, terms.label_logit) = (0, Lanes::splat(0.0), Lanes::splat(0.0));
             terms.loss_is_known = 0;
-            let rows_here = ROWS.min(count - start);
-            for lane in 0..ROWS {
-                let row = first + start + lane;
-                let counts = lane < rows_here && (rows.ignored().is_none() || rows.counts(row));
+            for lane in Lane::all() {
+                let (in_tile, row) = (start + lane.number(), first + start + lane.number());
+                let counts = in_tile < count && (rows.ignored().is_none() || rows.counts(row));
                 block.weight[lane] = if counts { f64::from(rows.sample_weight(row)) } else { 0.0 };
                 let is_label = counts && has_labels;
                 terms.label[lane] = if is_label { block.class[lane] } else { NO_LABEL };
@@ -267,7 +267,7 @@ impl Operation for TermGradient<'_> {
         let overlap = blocks.iter().all(|block| block.general == 0);
         let (mut start, reach, end) = (0, classes.next_multiple_of(S::LANES), to.len());
         for (block, terms) in blocks.iter().zip(terms) {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 if start >= end {
                     break;
                 }
@@ -296,7 +296,7 @@ impl Operation for TermGradient<'_> {
         // The elements that are not made of their exponentials.
         let mut start = 0;
         for (block, terms) in blocks.iter().zip(terms) {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 let row = part_mut(to, start, classes);
                 start += classes;
                 if block.is_marked(lane) {

@@ -2,6 +2,7 @@
 
 use super::exp::Reference;
 use super::general::{Group, MarkedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far};
+use super::lanes::Lane;
 use super::spread::Spread;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
@@ -69,14 +70,14 @@ impl<S: Vector> MarkedRows<'_, S> {
         for (row, lane) in group.marked() {
             // NaN where a logit that is summed is NaN or +∞.
             if found.sum[lane].is_nan() || found.logit[lane] == f32::NEG_INFINITY || found.logit[lane].is_nan() {
-                undefined |= 1 << lane;
+                undefined |= lane.bit();
                 let loss = self.loss_without_probabilities(batch, group.first + row, &known, lane);
                 found.log[lane] = loss;
             }
             if !self.has_weight(batch.rows, group.first + row, &known, lane) {
                 (found.factor[lane], found.log[lane]) = (0.0, 0.0);
             }
-            if terms.loss_is_known >> lane & 1 == 0 {
+            if terms.loss_is_known & lane.bit() == 0 {
                 block.log[lane] = found.log[lane];
             }
         }
@@ -150,7 +151,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                 let factor = found.factor[lane];
                 if factor == 0.0 {
                     elements.fill(0.0);
-                } else if undefined >> lane & 1 == 1 || factor.is_nan() {
+                } else if undefined & lane.bit() != 0 || factor.is_nan() {
                     elements.fill(f32::NAN);
                 } else {
                     let (scale, share) = (known.scale[lane], found.share[lane]);
@@ -179,7 +180,7 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 
     /// By how much the exponentials of a row are multiplied at most.
-    fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: usize) -> f64 {
+    fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: Lane) -> f64 {
         let classes = self.group.classes;
         let costs = self.options.costs.filter(|_| known.label[lane] != NO_LABEL);
         let costs = costs.map_or(&[][..], |matrix| part(matrix, known.label[lane] * classes, classes));
@@ -194,7 +195,7 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 
     /// Whether a term of the row has a weight. Where none has, nothing of the row matters.
-    fn has_weight(&self, rows: &Rows<'_>, row: usize, known: &TermBlock, lane: usize) -> bool {
+    fn has_weight(&self, rows: &Rows<'_>, row: usize, known: &TermBlock, lane: Lane) -> bool {
         let label = known.label[lane];
         let has_u = |class| self.u(rows, row, class) != 0.0;
         let costs = self.options.costs.filter(|_| label != NO_LABEL);
@@ -207,7 +208,7 @@ impl<S: Vector> MarkedRows<'_, S> {
 
     /// The loss of a row that has no probabilities, or only those of the classes that are not +∞: each term is 0, ∞ or
     /// unknown, and what is unknown is NaN unless another term is infinite.
-    fn loss_without_probabilities(&self, batch: &Batch<'_>, row: usize, known: &TermBlock, lane: usize) -> f64 {
+    fn loss_without_probabilities(&self, batch: &Batch<'_>, row: usize, known: &TermBlock, lane: Lane) -> f64 {
         let (label, own) = (known.label[lane], known.own[lane]);
         let rows = batch.rows;
         let (mut loss, mut unknown, mut whole) = (0.0, false, own);
@@ -280,11 +281,11 @@ impl Operation for SpreadOfRow<'_> {
                 if let Some(of_reference) = u.get_mut(reference.wrapping_sub(at)) {
                     *of_reference = 0.0;
                 }
-                for i in 0..len.min(VIRTUAL_LANES) {
-                    others[i] += u[i];
-                    let gap = u[i] * (largest - f64::from(x[i]));
+                for ((others, gaps), (&u, &x)) in others.iter_mut().zip(&mut gaps).zip(u.iter().zip(x)).take(len) {
+                    *others += u;
+                    let gap = u * (largest - f64::from(x));
                     // 0·∞ = 0
-                    gaps[i] += if u[i] == 0.0 { 0.0 } else { gap };
+                    *gaps += if u == 0.0 { 0.0 } else { gap };
                 }
             },
         );
@@ -374,8 +375,8 @@ impl Operation for Elements<'_> {
                     if let Some(spread) = spread {
                         u = spread.lanes(targets, at, place.start);
                     }
-                    for i in 0..VIRTUAL_LANES {
-                        e[i] = (f64::from(e[i]) * scale - factor * u[i]) as f32;
+                    for (e, u) in e.iter_mut().zip(&u) {
+                        *e = (f64::from(*e) * scale - factor * u) as f32;
                     }
                 },
             );

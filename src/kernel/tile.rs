@@ -1,6 +1,7 @@
 //! A tile: some rows of f32 in the first cache, and what is known of each of them. The one place that knows layouts and
 //! types of logits: they are brought into the tile, and gradients are sent to where they belong.
 
+use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
 use super::{copy, part, part_mut};
 use crate::backend::Backend;
@@ -18,38 +19,38 @@ use crate::rows::Rows;
 )]
 pub(crate) struct RowBlock {
     /// The class r of the reference.
-    pub(crate) class: [usize; ROWS],
+    pub(crate) class: Lanes<usize>,
     /// w\[y\]·s
-    pub(crate) weight: [f64; ROWS],
+    pub(crate) weight: Lanes<f64>,
     /// The weight times upstream factor and denominator.
-    pub(crate) factor: [f64; ROWS],
+    pub(crate) factor: Lanes<f64>,
     /// x_r
-    pub(crate) logit: [f32; ROWS],
+    pub(crate) logit: Lanes<f32>,
     /// What was taken from the logits before exp, as [`super::exp::Reference`] has it.
-    pub(crate) shift: [f32; ROWS],
-    pub(crate) power: [f32; ROWS],
+    pub(crate) shift: Lanes<f32>,
+    pub(crate) power: Lanes<f32>,
     /// Σ_{k≠r} exp(x_k − shift)·2^power
-    pub(crate) sum: [f64; ROWS],
+    pub(crate) sum: Lanes<f64>,
     /// log(1 + E) = −log p_r, where E = Σ_{k≠r} exp(x_k − x_r)
-    pub(crate) log: [f64; ROWS],
+    pub(crate) log: Lanes<f64>,
     /// What makes an exponential a probability.
-    pub(crate) share: [f64; ROWS],
+    pub(crate) share: Lanes<f64>,
     /// 1 − p_r = E/(1 + E)
-    pub(crate) miss: [f64; ROWS],
-    pub(crate) loss: [f32; ROWS],
+    pub(crate) miss: Lanes<f64>,
+    pub(crate) loss: Lanes<f32>,
     /// What makes an exponential an element of the gradient.
-    pub(crate) scale: [f32; ROWS],
+    pub(crate) scale: Lanes<f32>,
     /// The element of the gradient of the reference.
-    pub(crate) at_reference: [f32; ROWS],
+    pub(crate) at_reference: Lanes<f32>,
     /// Bit i: row i is not for the fast way.
     pub(crate) general: u32,
 }
 
 impl RowBlock {
     pub(crate) const EMPTY: Self = {
-        let (zeros, numbers) = ([0.0; ROWS], [0.0; ROWS]);
+        let (zeros, numbers) = (Lanes::splat(0.0), Lanes::splat(0.0));
         Self {
-            class: [0; ROWS],
+            class: Lanes::splat(0),
             weight: zeros,
             factor: zeros,
             logit: numbers,
@@ -68,8 +69,8 @@ impl RowBlock {
 
     /// Whether a row is for the general way.
     #[inline(always)]
-    pub(crate) fn is_marked(&self, lane: usize) -> bool {
-        self.general >> lane & 1 == 1
+    pub(crate) fn is_marked(&self, lane: Lane) -> bool {
+        self.general & lane.bit() != 0
     }
 }
 
@@ -207,7 +208,8 @@ impl Batch<'_> {
             return self.send(s, place, from);
         }
         let Place { first, rows, width, .. } = place;
-        for row in (0..rows).filter(|row| blocks.get(row / ROWS).is_some_and(|block| !block.is_marked(row % ROWS))) {
+        for row in (0..rows).filter(|&row| blocks.get(row / ROWS).is_some_and(|block| !block.is_marked(Lane::of(row))))
+        {
             self.send(s, Place { first: first + row, rows: 1, ..place }, part(from, row * width, width));
         }
     }
@@ -399,8 +401,10 @@ fn turned<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_LANE
     let mut left = S::LANES;
     while left > 1 {
         let from = of;
-        for i in 0..S::LANES / 2 {
-            (of[2 * i], of[2 * i + 1]) = s.zip(from[i], from[i + S::LANES / 2]);
+        let (low, high) = from.split_at_checked(S::LANES / 2).unwrap_or_default();
+        for (to, (&low, &high)) in of.as_chunks_mut().0.iter_mut().zip(low.iter().zip(high)) {
+            let (even, odd) = s.zip(low, high);
+            *to = [even, odd];
         }
         left /= 2;
     }

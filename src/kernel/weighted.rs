@@ -8,6 +8,7 @@ use super::exp::Exponentials;
 use super::few_rows::FewRows;
 use super::general::{self};
 use super::label_terms::{LabelTerms, finish};
+use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, REACH, ROWS, SHORT};
 use super::row_scalars::{AddLosses, Losses, Scales};
 use super::sums::excluded_sums;
@@ -86,7 +87,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
-                    copy(to, &block.loss);
+                    copy(to, block.loss.as_slice());
                 }
             }
             first += count;
@@ -261,7 +262,7 @@ impl Operation for ReferenceLogits<'_> {
     fn run<S: Vector>(self, _: S) {
         let mut at = 0;
         for block in self.blocks {
-            let (classes, mut logits) = (block.class, [0.0; ROWS]);
+            let (classes, mut logits) = (block.class, Lanes::splat(0.0));
             for (logit, class) in logits.iter_mut().zip(classes) {
                 *logit = self.logits.get(at + class).copied().unwrap_or(0.0);
                 at += self.classes;
@@ -299,7 +300,7 @@ impl Operation for ScaledRows<'_> {
         let from = exponentials.get(written * classes..).unwrap_or(&[]).chunks_exact(classes.max(1));
         let to = to.get_mut(written * classes..).unwrap_or(&mut []).chunks_exact_mut(classes.max(1));
         for (row, (from, to)) in (written..).zip(from.zip(to)) {
-            let (Some(block), lane) = (blocks.get(row / ROWS), row % ROWS) else { return };
+            let (Some(block), lane) = (blocks.get(row / ROWS), Lane::of(row)) else { return };
             if !block.is_marked(lane) {
                 scale_row(s, from, s.splat(block.scale[lane]), to);
                 if let Some(element) = to.get_mut(block.class[lane]) {
