@@ -305,7 +305,7 @@ impl RowSum {
     fn index_in_chunk(&mut self, row: usize) -> usize {
         let mut index = row.wrapping_sub(self.start);
         if index >= self.chunk.get() {
-            self.end_chunk(row - index % self.chunk);
+            self.end_chunk(row.wrapping_sub(index % self.chunk));
             index %= self.chunk;
         }
         index
@@ -342,7 +342,7 @@ impl RowSum {
         }
         self.lanes = lanes;
         if turn > 0 {
-            turn_left(&mut self.lanes, VIRTUAL_LANES - turn);
+            turn_left(&mut self.lanes, VIRTUAL_LANES.wrapping_sub(turn));
         }
     }
 
@@ -399,6 +399,13 @@ impl Tally {
     #[inline(always)]
     pub(crate) fn add(&mut self, row: usize, loss: f32) {
         self.sum.add(row, f64::from(loss));
-        self.non_finite += usize::from(!loss.is_finite());
+        self.count(&[loss]);
+    }
+
+    /// Counts those of some losses that are not finite.
+    #[inline(always)]
+    pub(crate) fn count<'a>(&mut self, losses: impl IntoIterator<Item = &'a f32>) {
+        let count = losses.into_iter().filter(|loss| !loss.is_finite()).count();
+        self.non_finite = self.non_finite.saturating_add(count);
     }
 }

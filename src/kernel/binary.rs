@@ -88,7 +88,8 @@ impl Operation for BinaryElements<'_> {
             let weights = misses.iter_mut().zip(&mut false_alarms);
             for ((index, &target), (miss, false_alarm)) in (at..).zip(targets).zip(weights) {
                 (*miss, *false_alarm) = self.costs.weights(index, label, target);
-                label = if label + 1 == self.labels.get() { 0 } else { label + 1 };
+                let next = label.wrapping_add(1);
+                label = if next == self.labels.get() { 0 } else { next };
             }
             let (mut exponentials, mut losses) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {

@@ -28,7 +28,7 @@ impl Weights {
     /// Adds a row that counts.
     #[inline(always)]
     pub(crate) fn add(&mut self, row: usize, of_row: RowWeight) {
-        self.counted += 1;
+        self.counted = self.counted.saturating_add(1);
         self.weights.add(row, of_row.weight);
         self.sample_weights.add(row, of_row.of_sample);
     }
@@ -80,13 +80,13 @@ impl Driver for WeighRows<'_, '_> {
             return Ok(());
         }
         with_tile::<1, _>(rows.count(), 1, |tile| {
-            let at_once = tile.blocks.len() * ROWS;
+            let at_once = tile.blocks.len().wrapping_mul(ROWS);
             let mut first = 0;
             while first < rows.count() {
                 let count = at_once.min(rows.left_in_chunk(first));
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
                 s.run(ReadClasses { rows, first, count, blocks, weights: Some(&mut *weights) })?;
-                first += count;
+                first = first.wrapping_add(count);
             }
             Ok(())
         })
@@ -115,7 +115,7 @@ impl Operation for ReadClasses<'_> {
         let mut weighted = false;
         // One short loop after the other over all rows, so that many are under way at once.
         if read_labels(labels, first, rows.classes(), blocks) || rows.ignored().is_some() {
-            counted -= leave_out(rows, first, count, blocks)?;
+            counted = counted.saturating_sub(leave_out(rows, first, count, blocks)?);
             weighted = true;
         }
         if let Some(samples) = rows.sample_weights() {
@@ -141,7 +141,7 @@ impl Operation for ReadClasses<'_> {
             look_up(of_classes, blocks);
         }
         if let Some(weights) = weights {
-            weights.counted += counted;
+            weights.counted = weights.counted.saturating_add(counted);
             weights.weights.add_blocks(
                 first,
                 blocks,
@@ -246,10 +246,10 @@ fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
 /// `count`. The first label that is neither a class nor ignored is an error.
 #[inline(never)]
 fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock]) -> Result<usize, Error> {
-    let (classes, mut ignored) = (rows.classes(), 0);
+    let (classes, mut ignored) = (rows.classes(), 0_usize);
     for (block, start) in blocks.iter_mut().zip((0..count).step_by(ROWS)) {
-        for (lane, (class, weight)) in block.class.iter_mut().zip(&mut block.weight).enumerate() {
-            let row = first + start + lane;
+        for (in_tile, (class, weight)) in (start..).zip(block.class.iter_mut().zip(&mut block.weight)) {
+            let row = first.wrapping_add(in_tile);
             let Some(label) = rows.labels().and_then(|labels| labels.get(row)) else { break };
             let is_ignored = Some(label) == rows.ignored();
             if !is_ignored && (label as u64) >= classes as u64 {
@@ -258,7 +258,7 @@ fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock
             *weight = if is_ignored { 0.0 } else { 1.0 };
             if is_ignored {
                 *class = 0;
-                ignored += usize::from(start + lane < count);
+                ignored = ignored.saturating_add(usize::from(in_tile < count));
             }
         }
     }

@@ -31,8 +31,8 @@ pub(super) fn log_over_p<S: Vector>(s: S, p: S::F) -> S::F {
 /// Where those rows of a matrix begin whose sums would read beyond it. From here on they read no more than 128 elements, or of
 /// more classes than that two columns more than there are classes.
 fn start_of_end(matrix: &[f32], classes: usize) -> usize {
-    let rows = reach_of_row(classes).saturating_sub(1) / classes.max(1);
-    matrix.len().saturating_sub(rows * classes)
+    let rows = reach_of_row(classes).saturating_sub(1).checked_div(classes).unwrap_or(0);
+    matrix.len().saturating_sub(rows.saturating_mul(classes))
 }
 
 /// Those rows, for [`CostSums`].
@@ -68,8 +68,11 @@ impl Operation for CostSums<'_> {
             let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
             start.checked_sub(end_start).map_or(matrix.get(start..), |start| end.get(start..)).unwrap_or(&[])
         };
-        for (((first, block), terms), rows) in (0..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows)) {
+        for (((first, block), terms), rows) in
+            (0_usize..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows))
+        {
             let (labels, mut sums) = (terms.label, Lanes::splat(0.0));
+            let start_of = |lane: Lane| first.wrapping_add(lane.number()).wrapping_mul(classes);
             sums_of_terms(
                 s,
                 &tail,
@@ -78,11 +81,7 @@ impl Operation for CostSums<'_> {
                 #[inline(always)]
                 |lane| {
                     let share = s.splat(block.share[lane] as f32);
-                    let of_row = twos(exponentials, (first + lane.number()) * classes, classes).zip(twos(
-                        costs(labels[lane]),
-                        0,
-                        classes,
-                    ));
+                    let of_row = twos(exponentials, start_of(lane), classes).zip(twos(costs(labels[lane]), 0, classes));
                     core::iter::repeat(share).zip(of_row)
                 },
                 #[inline(always)]
@@ -100,7 +99,7 @@ impl Operation for CostSums<'_> {
             log_excluded(block, terms);
             let Some(odds) = odds.as_deref_mut() else { continue };
             for lane in Lane::all().take(rows) {
-                let start = (first + lane.number()) * classes;
+                let start = start_of(lane);
                 // What is written beyond the end of a row is written again with the next.
                 let to = part_mut(odds, start, reach_of_row(classes));
                 let row = twos(exponentials, start, classes).zip(twos(costs(labels[lane]), 0, classes));
@@ -112,7 +111,7 @@ impl Operation for CostSums<'_> {
                 classes,
                 [&mut sums],
                 #[inline(always)]
-                |lane| twos(odds, (first + lane.number()) * classes, classes),
+                |lane| twos(odds, start_of(lane), classes),
                 #[inline(always)]
                 |odds, at| [s.load(*odds, at)],
             );

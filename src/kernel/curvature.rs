@@ -16,7 +16,7 @@ use super::references::largest;
 use super::spread::Spread;
 use super::term_scalars::Terms;
 use super::tile::{Batch, Place, with_tile};
-use super::{double, part, part_mut};
+use super::{double, part, part_mut, row_of, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::halved;
 
@@ -75,7 +75,7 @@ struct Row<'a> {
 impl<'a> CurvatureRows<'a> {
     fn row<S: Vector>(&mut self, s: S, numbers: &mut [f32], spare: &mut [f32], spread: Option<Spread<'_>>, row: usize) {
         let classes = self.batch.rows.classes();
-        let room = numbers.len().min(spare.len()) / VIRTUAL_LANES * VIRTUAL_LANES;
+        let room = whole(numbers.len().min(spare.len()), VIRTUAL_LANES);
         let pieces = || Place { first: row, rows: 1, start: 0, width: classes }.pieces(room);
         let mut of_row = self.weigh(s, spare, spread, row, pieces());
         if of_row.factor == 0.0 || of_row.weight == 0.0 && of_row.costs.iter().all(|&cost| cost == 0.0) {
@@ -86,7 +86,7 @@ impl<'a> CurvatureRows<'a> {
             self.batch.bring(s, place, numbers);
             let (logit, class) = s.run(Largest { logits: part(numbers, 0, place.width) });
             if logit > first || place.start == 0 {
-                (first, of_row.class) = (logit, place.start + class);
+                (first, of_row.class) = (logit, place.start.wrapping_add(class));
             }
         }
         let mut second = f32::NEG_INFINITY;
@@ -154,7 +154,7 @@ impl<'a> CurvatureRows<'a> {
             weight += spread.whole;
         }
         let costs = match (terms.costs, label) {
-            (Some(matrix), Some(label)) => part(matrix, label * classes, classes),
+            (Some(matrix), Some(label)) => row_of(matrix, label, classes),
             _ => &[],
         };
         let cost_sum = costs.iter().map(|&cost| f64::from(cost)).sum();

@@ -11,7 +11,7 @@ use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
 use super::sums::{RowSums, Tail, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{chunks, part, part_mut};
+use super::{chunks, from_row, from_row_mut, part_mut, row_of, row_of_mut, whole};
 use crate::backend::vector::{Operation, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
@@ -45,6 +45,11 @@ impl Group {
     pub(crate) fn marked_where(self, is_such: impl Fn(Lane) -> bool) -> Self {
         let such = self.marked().filter(|&(_, lane)| is_such(lane)).fold(0, |bits, (_, lane)| bits | lane.bit());
         Self { marked: such, ..self }
+    }
+
+    /// The row of the call that is this one of the group.
+    pub(crate) fn row(self, row: usize) -> usize {
+        self.first.wrapping_add(row)
     }
 
     /// Whether all classes of all rows of a block are in the tile.
@@ -102,13 +107,15 @@ pub(crate) fn for_each_group(
     } else {
         1
     };
-    let width = if at_once * classes <= room { classes } else { room / at_once / BLOCK * BLOCK };
+    let room = room.checked_div(at_once).unwrap_or(0);
+    let width = if classes <= room { classes } else { whole(room, BLOCK) };
     for (number, block) in blocks.iter_mut().enumerate() {
-        let (marked, start) = (core::mem::take(&mut block.general), number * ROWS);
+        let (marked, start) = (core::mem::take(&mut block.general), number.wrapping_mul(ROWS));
         let in_block = ROWS.min(count.saturating_sub(start));
         for lane in (0..in_block).step_by(at_once.max(1)) {
-            let rows = at_once.min(in_block - lane);
-            let group = Group { first: first + start + lane, lane, rows, marked, classes, width };
+            let rows = at_once.min(in_block.wrapping_sub(lane));
+            let group =
+                Group { first: first.wrapping_add(start).wrapping_add(lane), lane, rows, marked, classes, width };
             if group.marked().next().is_some() {
                 work(number, block, group);
             }
@@ -156,9 +163,9 @@ pub(crate) fn find_largest<S: Vector>(
     for place in group.pieces() {
         batch.bring(s, place, numbers);
         for (row, lane) in group.marked() {
-            let (x, class) = s.run(LargestOf { row: part(numbers, row * place.width, place.width) });
+            let (x, class) = s.run(LargestOf { row: row_of(numbers, row, place.width) });
             if x > most[lane] {
-                (most[lane], found.class[lane]) = (x, place.start + class);
+                (most[lane], found.class[lane]) = (x, place.start.wrapping_add(class));
             }
         }
     }
@@ -235,7 +242,7 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     for (row, lane) in group.marked() {
         // NaN where a logit that is summed is NaN or +∞.
         if block.sum[lane].is_nan() || block.sum[lane] == 0.0 && block.logit[lane] == f32::NEG_INFINITY {
-            let (loss, class) = loss_without_sum(batch, group.first + row, block.class[lane], terms.of_tied());
+            let (loss, class) = loss_without_sum(batch, group.row(row), block.class[lane], terms.of_tied());
             (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.at_certain())));
             (block.share[lane], block.miss[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
@@ -266,7 +273,7 @@ pub(crate) fn bring<S: Vector>(
 /// The logits of the references, as far as they are here, become −∞; `found` is told what they were.
 fn exclude(numbers: &mut [f32], class: &Lanes<usize>, group: Group, place: Place, mut found: impl FnMut(Lane, f32)) {
     for (row, lane) in group.marked() {
-        let row = part_mut(numbers, row * place.width, place.width);
+        let row = row_of_mut(numbers, row, place.width);
         if let Some(x) = class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
             found(lane, *x);
             *x = f32::NEG_INFINITY;
@@ -277,12 +284,12 @@ fn exclude(numbers: &mut [f32], class: &Lanes<usize>, group: Group, place: Place
 /// The loss of a row some of whose other logits are NaN or +∞, or all of whose logits are −∞, where it is `of_tied` if the
 /// label is not alone in being +∞; and the class that is certain, if one is.
 fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, of_tied: f64) -> (f64, Option<usize>) {
-    let (mut certain, mut infinite, mut any_nan) = (None, 0, false);
+    let (mut certain, mut infinite, mut any_nan) = (None, 0_usize, false);
     for class in 0..batch.rows.classes() {
         let x = batch.logit(row, class);
         any_nan |= x.is_nan();
         if x == f32::INFINITY {
-            (certain, infinite) = (Some(class), infinite + 1);
+            (certain, infinite) = (Some(class), infinite.saturating_add(1));
         }
     }
     let is_tied = batch.logit(row, label) == f32::INFINITY;
@@ -310,7 +317,7 @@ fn write_gradient<S: Vector>(
         }
         s.run(MarkedGradients { numbers, width: place.width, group, found });
         for (row, lane) in group.marked() {
-            let elements = part_mut(numbers, row * place.width, place.width);
+            let elements = row_of_mut(numbers, row, place.width);
             let factor = found.factor[lane];
             if factor == 0.0 {
                 elements.fill(0.0);
@@ -319,7 +326,7 @@ fn write_gradient<S: Vector>(
                 elements.fill(f32::NAN);
             } else {
                 if is_far(factor * found.share[lane]) {
-                    add_far(batch, elements, found, lane, Place { first: group.first + row, ..place });
+                    add_far(batch, elements, found, lane, place.row(row));
                 }
                 if let Some((class, slope)) = certain[lane] {
                     elements.fill(0.0);
@@ -333,8 +340,8 @@ fn write_gradient<S: Vector>(
             continue;
         }
         for (row, _) in group.marked() {
-            let place = Place { first: group.first + row, rows: 1, ..place };
-            batch.send(s, place, part(numbers, row * place.width, place.width));
+            let place = place.row(row);
+            batch.send(s, place, row_of(numbers, row, place.width));
         }
     }
 }
@@ -380,16 +387,16 @@ impl Operation for Largest<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, largest } = self;
-        if S::WIDE && group.is_block() && numbers.len() >= ROWS * width + S::LANES {
+        if S::WIDE && group.is_block() && numbers.len() >= ROWS.wrapping_mul(width).wrapping_add(S::LANES) {
             let mut rows = numbers;
             for first in (0..ROWS).step_by(S::LANES) {
                 s.store(largest_of_rows::<S, 0>(s, rows, width), largest.as_mut_slice(), first);
-                rows = rows.get(S::LANES * width..).unwrap_or(&[]);
+                rows = from_row(rows, S::LANES, width);
             }
             return;
         }
         for (row, lane) in group.marked() {
-            let row = part(numbers, row * width, width).chunks(S::LANES);
+            let row = row_of(numbers, row, width).chunks(S::LANES);
             let lowest = s.splat(f32::NEG_INFINITY);
             let most = row.fold(
                 lowest,
@@ -417,7 +424,7 @@ impl Operation for MarkedExponentials<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
-            let row = numbers.get_mut(row * width..).unwrap_or(&mut []);
+            let row = from_row_mut(numbers, row, width);
             exponentials_of_row(s, found.reference(lane), None, row, width);
         }
     }
@@ -478,7 +485,7 @@ impl Operation for AddSums<'_> {
         let Self { numbers, width, group, found } = self;
         let tail = Tail::new(s, width);
         for (row, lane) in group.marked() {
-            found.sum[lane] = sum(s, &tail, numbers.get(row * width..).unwrap_or(&[]), width, found.sum[lane]);
+            found.sum[lane] = sum(s, &tail, from_row(numbers, row, width), width, found.sum[lane]);
         }
     }
 }
@@ -498,7 +505,7 @@ impl Operation for MarkedGradients<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
-            let (scale, row) = (scale(found, lane), numbers.get_mut(row * width..).unwrap_or(&mut []));
+            let (scale, row) = (scale(found, lane), from_row_mut(numbers, row, width));
             write_row(
                 s,
                 None,
@@ -620,7 +627,7 @@ impl Operation for MarkBlocks<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, (ROWS * self.classes).max(1))) {
+        for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, ROWS.wrapping_mul(self.classes).max(1))) {
             if !is_in_range(s, logits) {
                 block.general = u32::MAX;
             }

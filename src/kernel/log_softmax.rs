@@ -8,7 +8,7 @@ use super::references::References;
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks, chunks_mut, double, part, part_mut};
+use super::{chunks, chunks_mut, double, part, part_mut, row_of_mut, rows_of};
 use crate::backend::vector::{Driver, Operation, Vector};
 
 /// Everything has been validated. The log-probabilities go to the gradient of the batch.
@@ -33,7 +33,7 @@ impl LogProbabilityRows<'_> {
         let fitting = tile.rows(classes);
         let at_once = if fitting == 0 { ROWS } else { fitting };
         for first in (0..rows.count()).step_by(at_once) {
-            let count = at_once.min(rows.count() - first);
+            let count = at_once.min(rows.count().wrapping_sub(first));
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             blocks.iter_mut().for_each(|block| block.general = if fitting == 0 { u32::MAX } else { 0 });
             if fitting > 0 {
@@ -53,9 +53,9 @@ impl LogProbabilityRows<'_> {
 
     fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) {
         let Place { first, rows: count, width: classes, .. } = place;
-        let (batch, len) = (&self.batch, count * classes);
+        let (batch, len) = (&self.batch, count.wrapping_mul(classes));
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-        let dense = batch.as_tile().map(|logits| part(logits, first * classes, len));
+        let dense = batch.as_tile().map(|logits| rows_of(logits, first, count, classes));
         if dense.is_none() {
             batch.bring(s, place, tile.spare);
         }
@@ -87,7 +87,7 @@ impl LogProbabilityRows<'_> {
                 (block.class[lane], block.logit[lane]) = (found.class[lane], found.logit[lane]);
                 block.log[lane] = found.log[lane];
                 if found.sum[lane].is_nan() || !found.logit[lane].is_finite() {
-                    let (log, count) = log_without_sum(batch, group.first + row, found.logit[lane]);
+                    let (log, count) = log_without_sum(batch, group.row(row), found.logit[lane]);
                     (block.log[lane], infinite[lane]) = (log, count);
                 }
             }
@@ -118,7 +118,7 @@ fn write_any<S: Vector>(
     for place in group.pieces() {
         batch.bring(s, place, numbers);
         for (row, lane) in group.marked() {
-            let elements = part_mut(numbers, row * place.width, place.width);
+            let elements = row_of_mut(numbers, row, place.width);
             let (largest, log) = (f64::from(block.logit[lane]), block.log[lane]);
             for (class, x) in (place.start..).zip(&mut *elements) {
                 let is_tied = infinite[lane] > 1 && *x == f32::INFINITY;
@@ -126,7 +126,7 @@ fn write_any<S: Vector>(
                 // No class has a probability where all are −∞.
                 *x = if is_tied || largest == f64::NEG_INFINITY { f32::NAN } else { value as f32 };
             }
-            batch.send(s, Place { first: group.first + row, rows: 1, ..place }, elements);
+            batch.send(s, place.row(row), elements);
         }
     }
 }
@@ -149,7 +149,7 @@ impl Operation for LogElements<'_> {
         for block in blocks {
             for lane in Lane::all() {
                 let (x, to) = (part(logits, start, classes), part_mut(to, start, classes));
-                start += classes;
+                start = start.wrapping_add(classes);
                 let log = block.log[lane] as f32;
                 let (largest, log_of_all) = (s.splat(block.logit[lane]), s.splat(log));
                 for (x, to) in chunks(x, S::LANES).zip(chunks_mut(to, S::LANES)) {

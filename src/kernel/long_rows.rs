@@ -8,7 +8,7 @@ use super::lanes::Lane;
 use super::limits::BLOCK;
 use super::row_scalars::Scales;
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{part, part_mut};
+use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, Vector};
 
 /// The most classes of a row that are computed at once. Where rows come from memory, processors fetch ahead as long as a phase
@@ -24,7 +24,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     first: usize,
 ) {
     let classes = batch.rows.classes();
-    let width = tile.room().min(PIECE) / BLOCK * BLOCK;
+    let width = whole(tile.room().min(PIECE), BLOCK);
     let pieces = || Place { first, rows: 1, start: 0, width: classes }.pieces(width);
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
     let Some(block) = blocks.first_mut() else { return };
@@ -100,7 +100,7 @@ fn row<'b>(batch: &'b Batch<'_>, row: usize) -> &'b [f32] {
 /// The exponentials of some classes, those of the labels being 0; whether all logits were in range.
 fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) -> bool {
     let Place { first, start, width, .. } = place;
-    let dense = batch.as_tile().map(|logits| part(logits, batch.rows.start(first) + start, width));
+    let dense = batch.as_tile().map(|logits| part(logits, batch.rows.element(first, start), width));
     if dense.is_none() {
         batch.bring(s, place, numbers);
     }
@@ -117,7 +117,7 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: 
 /// whether all were in range.
 fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, place: Place) -> bool {
     let Place { first, start, width, .. } = place;
-    let at = batch.rows.start(first) + start;
+    let at = batch.rows.element(first, start);
     let logits = batch.logits.and_then(|logits| logits.as_f32()).map(|logits| part(logits, at, width));
     let to = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), at, width);
     let in_range = s.run(Exponentials { logits, to: &mut *to, count: width });

@@ -170,7 +170,7 @@ impl Operation for Losses<'_> {
         );
         if !self.tally.sum.is_finite() {
             for block in &*self.blocks {
-                self.tally.non_finite += block.loss.iter().filter(|loss| !loss.is_finite()).count();
+                self.tally.count(&block.loss);
             }
         }
     }
@@ -190,7 +190,7 @@ impl Operation for AddLosses<'_> {
     fn run<S: Vector>(self, _: S) {
         self.tally.sum.add_blocks(self.first, &mut *self.blocks, |block| block.loss.map(f64::from));
         for block in &*self.blocks {
-            self.tally.non_finite += block.loss.iter().filter(|loss| !loss.is_finite()).count();
+            self.tally.count(&block.loss);
         }
     }
 }

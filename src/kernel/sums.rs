@@ -7,7 +7,7 @@
 use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{part, part_mut};
+use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
@@ -24,9 +24,9 @@ impl<S: Vector> Columns<S> {
     /// Adds two columns, of which vectors from `end` on do not exist.
     #[inline(always)]
     fn add(&mut self, s: S, end: usize, mut vector: impl FnMut(usize) -> S::F) {
-        for (number, lane) in self.0.iter_mut().enumerate().take(2 * S::GROUPS) {
-            if number * S::LANES < end {
-                *lane = s.add(*lane, vector(number * S::LANES));
+        for (lane, at) in self.0.iter_mut().zip((0..).step_by(S::LANES)).take(S::OF_TWO) {
+            if at < end {
+                *lane = s.add(*lane, vector(at));
             }
         }
     }
@@ -57,16 +57,16 @@ impl<S: Vector> Columns<S> {
 pub(crate) fn sum_of<S: Vector>(s: S, len: usize, mut term: impl FnMut(usize) -> S::F) -> f64 {
     let mut total = 0.0;
     for first in (0..len).step_by(BLOCK) {
-        let (mut columns, end) = (Columns::new(s), len.min(first + BLOCK));
+        let (mut columns, end) = (Columns::new(s), len.min(first.saturating_add(BLOCK)));
         for at in (first..end).step_by(2 * VIRTUAL_LANES) {
             columns.add(
                 s,
-                end - at,
+                end.wrapping_sub(at),
                 #[inline(always)]
-                |vector| term(at + vector),
+                |vector| term(at.wrapping_add(vector)),
             );
         }
-        total += columns.total(s, end - first);
+        total += columns.total(s, end.wrapping_sub(first));
     }
     total
 }
@@ -84,8 +84,8 @@ impl<S: Vector> Tail<S> {
         let len = classes % (2 * VIRTUAL_LANES);
         let mut masks = [s.first_lanes(0); 2 * VIRTUAL_LANES];
         if S::WIDE {
-            for (vector, mask) in masks.iter_mut().enumerate().take(2 * S::GROUPS) {
-                *mask = s.first_lanes(len.saturating_sub(vector * S::LANES));
+            for (mask, at) in masks.iter_mut().zip((0..).step_by(S::LANES)).take(S::OF_TWO) {
+                *mask = s.first_lanes(len.saturating_sub(at));
             }
         }
         Self { masks }
@@ -105,7 +105,7 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
     let (mut total, mut row, mut left) = (total, row, len);
     while left > 0 {
         // As many blocks at once as there are lanes.
-        let (mut of_blocks, mut blocks) = ([s.splat(0.0); VIRTUAL_LANES], 0);
+        let (mut of_blocks, mut blocks) = ([s.splat(0.0); VIRTUAL_LANES], 0_usize);
         for of_block in of_blocks.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
             let count = left.min(BLOCK);
             if count == 0 {
@@ -113,7 +113,7 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
             }
             copy_vectors(of_block, &columns(s, tail, row, count).folded(s, count));
             row = row.get(count..).unwrap_or(&[]);
-            (left, blocks) = (left - count, blocks + 1);
+            (left, blocks) = (left.wrapping_sub(count), blocks.wrapping_add(1));
         }
         for of_block in s.sums(&of_blocks).iter().take(blocks) {
             total += of_block;
@@ -135,15 +135,15 @@ fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<
             |at| s.load(pair, at),
         );
     }
-    let count = len % (2 * VIRTUAL_LANES);
+    let (count, whole) = (len % (2 * VIRTUAL_LANES), whole(len, 2 * VIRTUAL_LANES));
     if !S::WIDE {
-        for (number, lane) in columns.0.iter_mut().enumerate().take(count) {
-            *lane = s.add(*lane, s.load(row, len - count + number));
+        for (at, lane) in (whole..).zip(columns.0.iter_mut().take(count)) {
+            *lane = s.add(*lane, s.load(row, at));
         }
         return columns;
     }
     if count > 0
-        && let Some(rest) = row.get(len - count..).and_then(|rest| rest.first_chunk())
+        && let Some(rest) = row.get(whole..).and_then(|rest| rest.first_chunk())
     {
         let mut vectors = columns.0.iter_mut().enumerate();
         for (number, vector) in vectors.by_ref().take(S::GROUPS) {
@@ -195,7 +195,7 @@ impl Operation for RowSums<'_> {
         for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
             for total in block.sum.iter_mut().take(rows) {
                 *total = sum(s, &tail, numbers.get(at..).unwrap_or(&[]), classes, 0.0);
-                at += classes;
+                at = at.wrapping_add(classes);
             }
         }
     }
@@ -203,23 +203,25 @@ impl Operation for RowSums<'_> {
 
 /// Sets the exponential of each reference to 0, and reads its logit.
 fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
-    let mut at = 0;
+    let mut at = 0_usize;
     if let Some(logits) = logits {
         for block in blocks {
             for (to, class) in block.logit.iter_mut().zip(&block.class) {
-                if let (Some(&x), Some(e)) = (logits.get(at + class), exponentials.get_mut(at + class)) {
+                if let (Some(&x), Some(e)) =
+                    (logits.get(at.wrapping_add(*class)), exponentials.get_mut(at.wrapping_add(*class)))
+                {
                     (*to, *e) = (x, 0.0);
                 }
-                at += classes;
+                at = at.wrapping_add(classes);
             }
         }
     } else {
         for block in blocks {
             for class in &block.class {
-                if let Some(e) = exponentials.get_mut(at + class) {
+                if let Some(e) = exponentials.get_mut(at.wrapping_add(*class)) {
                     *e = 0.0;
                 }
-                at += classes;
+                at = at.wrapping_add(classes);
             }
         }
     }
@@ -241,7 +243,7 @@ fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize
                     s,
                     &mut block.sum,
                     #[inline(always)]
-                    |_| {
+                    || {
                         let row = left;
                         left = left.get(classes..).unwrap_or(&[]);
                         columns(s, tail, row, classes).folded(s, classes)
@@ -267,12 +269,13 @@ fn short_rows<S: Vector, const VECTORS: usize>(
             s,
             &mut block.sum,
             #[inline(always)]
-            |_| {
+            || {
                 let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
                 let Some(row) = left.first_chunk() else { return vectors };
                 for (number, vector) in vectors.iter_mut().enumerate().take(VECTORS) {
-                    let is_last = number + 1 == VECTORS;
-                    *vector = if is_last { tail.load(s, row, number) } else { s.load(row, number * S::LANES) };
+                    let is_last = number == VECTORS.wrapping_sub(1);
+                    *vector =
+                        if is_last { tail.load(s, row, number) } else { s.load(row, number.wrapping_mul(S::LANES)) };
                 }
                 fold(s, &mut vectors, S::OF_EIGHT, VECTORS.saturating_sub(S::OF_EIGHT));
                 left = left.get(classes..).unwrap_or(&[]);
@@ -284,11 +287,11 @@ fn short_rows<S: Vector, const VECTORS: usize>(
 
 /// Fills the sums of a block, of as many rows at once as there are lanes: `vectors` hold eight lanes of a row, or sixteen.
 #[inline(always)]
-fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut(usize) -> [S::F; VIRTUAL_LANES]) {
-    for (first, sums) in (0..ROWS).step_by(S::LANES).zip(sums.as_mut_slice().chunks_exact_mut(S::LANES)) {
+fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut() -> [S::F; VIRTUAL_LANES]) {
+    for sums in sums.as_mut_slice().chunks_exact_mut(S::LANES) {
         let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
-        for (lane, of_row) in of_rows.chunks_exact_mut(S::OF_EIGHT).enumerate().take(S::LANES) {
-            copy_vectors(of_row, &vectors(first + lane));
+        for of_row in of_rows.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
+            copy_vectors(of_row, &vectors());
         }
         for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
             *to = sum;
@@ -345,7 +348,7 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     for lane in Lane::all() {
         let (mut twos, mut totals) = (row(lane), [0.0; N]);
         for first in (0..classes).step_by(BLOCK) {
-            let len = BLOCK.min(classes - first);
+            let len = BLOCK.min(classes.wrapping_sub(first));
             let columns = columns_of_terms(s, tail, len, &mut twos, &terms);
             for (total, columns) in totals.iter_mut().zip(columns) {
                 *total += columns.total(s, len);
@@ -369,9 +372,8 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     let mut columns = [Columns::new(s); N];
     for first in (0..len).step_by(2 * VIRTUAL_LANES) {
         let Some(two) = twos.next() else { break };
-        let left = len - first;
-        for vector in 0..2 * S::GROUPS {
-            let at = vector * S::LANES;
+        let left = len.wrapping_sub(first);
+        for (vector, at) in (0..S::OF_TWO).zip((0..).step_by(S::LANES)) {
             if at >= left {
                 break;
             }

@@ -34,7 +34,7 @@ impl TermSums<'_> {
         terms: &mut [TermBlock],
     ) -> bool {
         let Self { logits, classes, count: rows, matrix } = *self;
-        let len = rows * classes;
+        let len = rows.wrapping_mul(classes);
         s.run(References { logits, classes, blocks: &mut *blocks });
         read_label_logits(part(logits, 0, len), classes, terms);
         let mut in_range =
@@ -80,7 +80,7 @@ impl Operation for ExponentialsFromLargest<'_> {
                     let row = exponentials.get_mut(start..).unwrap_or(&mut []);
                     exponentials_of_row(s, reference, logits.get(start..), row, classes);
                 }
-                start += classes;
+                start = start.wrapping_add(classes);
             }
             block.general = 0;
         }

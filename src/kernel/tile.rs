@@ -3,7 +3,7 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
-use super::{copy, part, part_mut};
+use super::{copy, part_mut, row_of, rows_of_mut, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::logits::{Adjustment, Logits};
@@ -85,7 +85,7 @@ pub(crate) fn one_by_one<B>(blocks: &mut [B]) -> impl Iterator<Item = &mut B> {
 /// The number of rows in each block of so many.
 #[inline(always)]
 pub(crate) fn rows_of_blocks(rows: usize) -> impl Iterator<Item = usize> {
-    (0..rows).step_by(ROWS).map(move |first| ROWS.min(rows - first))
+    (0..rows).step_by(ROWS).map(move |first| ROWS.min(rows.wrapping_sub(first)))
 }
 
 /// Room for some rows.
@@ -116,7 +116,7 @@ const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (
 #[inline(never)]
 pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work: impl FnOnce(Tile<'_>) -> R) -> R {
     let logits = rows.saturating_mul(classes);
-    let fits = |(room, blocks): (usize, usize)| logits <= room && rows <= blocks * ROWS;
+    let fits = |(room, blocks): (usize, usize)| logits <= room && rows.div_ceil(ROWS) <= blocks;
     if Backend::ONLY_SCALAR && PARTS > 2 {
         let mut numbers = [[0.0; SMALL.0 + REACH]; PARTS];
         work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY]))
@@ -149,8 +149,8 @@ impl<'t> Tile<'t> {
 
     /// How many rows of so many classes are computed at once: blocks of rows where one fits. 0 where no row fits.
     pub(crate) fn rows(&self, classes: usize) -> usize {
-        let rows = (self.room() / classes.max(1)).min(self.blocks.len() * ROWS);
-        if rows > ROWS { rows - rows % ROWS } else { rows }
+        let rows = self.room().checked_div(classes).unwrap_or(0).min(self.blocks.len().wrapping_mul(ROWS));
+        if rows > ROWS { whole(rows, ROWS) } else { rows }
     }
 }
 
@@ -189,7 +189,7 @@ impl Batch<'_> {
         s.run(Bring { rows: self.rows, from: self.given(), place, to });
         let Place { start, width, rows, .. } = place;
         if !self.adjustment.is_none() {
-            for row in part_mut(to, 0, rows * width).chunks_exact_mut(width.max(1)) {
+            for row in rows_of_mut(to, 0, rows, width).chunks_exact_mut(width.max(1)) {
                 for (class, x) in (start..).zip(row) {
                     *x = self.adjustment.apply(*x, class);
                 }
@@ -207,10 +207,10 @@ impl Batch<'_> {
         if blocks.iter().all(|block| block.general == 0) {
             return self.send(s, place, from);
         }
-        let Place { first, rows, width, .. } = place;
+        let Place { rows, width, .. } = place;
         for row in (0..rows).filter(|&row| blocks.get(row / ROWS).is_some_and(|block| !block.is_marked(Lane::of(row))))
         {
-            self.send(s, Place { first: first + row, rows: 1, ..place }, part(from, row * width, width));
+            self.send(s, place.row(row), row_of(from, row, width));
         }
     }
 
@@ -233,12 +233,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// One of the rows.
+    #[inline(always)]
+    pub(crate) fn row(self, row: usize) -> Self {
+        Self { first: self.first.wrapping_add(row), rows: 1, ..self }
+    }
+
     /// The same rows, so many classes at a time.
     #[inline(always)]
     pub(crate) fn pieces(self, width: usize) -> impl Iterator<Item = Self> {
         (0..self.width).step_by(width.max(1)).map(move |start| Self {
-            start: self.start + start,
-            width: width.min(self.width - start),
+            start: self.start.wrapping_add(start),
+            width: width.min(self.width.wrapping_sub(start)),
             ..self
         })
     }
@@ -261,24 +267,26 @@ impl Operation for Bring<'_> {
         if rows.positions() == 1 {
             // Whole rows that stand side by side are as one.
             let is_one = rows.are_dense() && width == rows.classes();
-            let (count, width) = if is_one { (1, count * width) } else { (count, width) };
+            let (count, width) = if is_one { (1, count.wrapping_mul(width)) } else { (count, width) };
             for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
                 from.widen(rows.element(row, start), 1, to);
             }
             return;
         }
-        for Run { at, rows: run, start } in runs(rows, place) {
+        for run in runs(rows, place) {
             // All that is in the lines of the cache is read at once.
-            for (class, row) in squares::<S>(width, run) {
+            for (class, row) in squares::<S>(width, run.rows) {
                 turn(
                     s,
-                    width - class,
-                    run - row,
+                    width.wrapping_sub(class),
+                    run.rows.wrapping_sub(row),
                     #[inline(always)]
-                    |i| load(s, from, start + (class + i) * rows.positions() + row),
+                    |i| load(s, from, run.in_samples(class.wrapping_add(i), row, rows.positions())),
                     // What is written beyond a row of few classes is written again with the next.
                     #[inline(always)]
-                    |i, x| s.store_some(x, to.get_mut((at + row + i) * width + class..).unwrap_or(&mut [])),
+                    |i, x| {
+                        s.store_some(x, to.get_mut(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&mut []))
+                    },
                 );
             }
         }
@@ -311,7 +319,7 @@ impl Operation for Send<'_> {
         let Self { rows, from, place, to } = self;
         let Place { first, rows: count, start, width } = place;
         if rows.are_dense() && width == rows.classes() {
-            return copy(part_mut(to, rows.start(first), count * width), from);
+            return copy(part_mut(to, rows.start(first), count.wrapping_mul(width)), from);
         }
         if rows.positions() == 1 {
             for (row, from) in (first..).zip(from.chunks_exact(width.max(1))).take(count) {
@@ -319,18 +327,20 @@ impl Operation for Send<'_> {
             }
             return;
         }
-        for Run { at, rows: run, start } in runs(rows, place) {
-            for (class, row) in squares::<S>(width, run) {
-                let left = run - row;
+        for run in runs(rows, place) {
+            for (class, row) in squares::<S>(width, run.rows) {
+                let left = run.rows.wrapping_sub(row);
                 turn(
                     s,
                     left,
-                    width - class,
+                    width.wrapping_sub(class),
                     #[inline(always)]
-                    |i| s.load_some(from.get((at + row + i) * width + class..).unwrap_or(&[]), 0.0),
+                    |i| s.load_some(from.get(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&[]), 0.0),
                     #[inline(always)]
                     |i, x| {
-                        let to = to.get_mut(start + (class + i) * rows.positions() + row..).unwrap_or(&mut []);
+                        let to = to
+                            .get_mut(run.in_samples(class.wrapping_add(i), row, rows.positions())..)
+                            .unwrap_or(&mut []);
                         if left < S::LANES { s.store_some(x, part_mut(to, 0, left)) } else { s.store(x, to, 0) }
                     },
                 );
@@ -348,15 +358,29 @@ pub(crate) struct Run {
     pub(crate) start: usize,
 }
 
+impl Run {
+    /// The index of the element of one of these rows that belongs to a class, counted from the first of the place.
+    #[inline(always)]
+    pub(crate) fn in_samples(&self, class: usize, row: usize, positions: usize) -> usize {
+        self.start.wrapping_add(class.wrapping_mul(positions)).wrapping_add(row)
+    }
+
+    /// Where that stands in a tile of so many classes.
+    #[inline(always)]
+    fn in_tile(&self, class: usize, row: usize, width: usize) -> usize {
+        self.at.wrapping_add(row).wrapping_mul(width).wrapping_add(class)
+    }
+}
+
 /// The rows of a place by such runs, of a block at most.
 #[inline(always)]
 pub(crate) fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
     let mut at = 0;
     core::iter::from_fn(move || {
-        let (first, left) = (place.first + at, place.rows - at);
+        let (first, left) = (place.first.wrapping_add(at), place.rows.wrapping_sub(at));
         let run = ROWS.min(left).min(rows.left_in_sample(first));
         let run = (left > 0).then_some(Run { at, rows: run, start: rows.element(first, place.start) })?;
-        at += run.rows;
+        at = at.wrapping_add(run.rows);
         Some(run)
     })
 }

@@ -35,8 +35,7 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
         }
         for block in &mut *self.blocks {
             let mut exponentials = Lanes::splat(0.0);
-            for vector in 0..S::GROUPS {
-                let at = vector * S::LANES;
+            for at in (0..ROWS).step_by(S::LANES) {
                 let e = exp::exp_of_pair(s, s.load(block.shift.as_slice(), at), s.load(block.power.as_slice(), at));
                 s.store(e, exponentials.as_mut_slice(), at);
             }
@@ -90,7 +89,10 @@ impl Operation for FarLeads<'_> {
             copy(&mut padded, logits);
             let (mut firsts, mut seconds) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for at in (0..ROWS).step_by(S::LANES) {
-                let (first, second) = s.unzip(s.load(&padded, 2 * at), s.load(&padded, 2 * at + S::LANES));
+                let (first, second) = s.unzip(
+                    s.load(&padded, at.wrapping_mul(2)),
+                    s.load(&padded, at.wrapping_mul(2).wrapping_add(S::LANES)),
+                );
                 s.store(first, firsts.as_mut_slice(), at);
                 s.store(second, seconds.as_mut_slice(), at);
             }
@@ -169,7 +171,8 @@ fn gaps<S: Vector>(
     let signs = block.class.map(|class| if class == 0 { 1.0 } else { -1.0 });
     let (mut gaps, mut sizes, mut lows) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
-        let (first, second) = s.unzip(s.load(logits, 2 * at), s.load(logits, 2 * at + S::LANES));
+        let (first, second) =
+            s.unzip(s.load(logits, at.wrapping_mul(2)), s.load(logits, at.wrapping_mul(2).wrapping_add(S::LANES)));
         let (gap, size, low) = gap(s, first, second, s.load(signs.as_slice(), at));
         strange = s.mul_add(gap, s.splat(0.0), strange);
         least = s.at_most(gap, least);
@@ -237,7 +240,7 @@ fn pairs<S: Vector>(s: S, elements: &Lanes<f32>, signs: &Lanes<f32>, to: &mut [f
     for at in (0..ROWS).step_by(S::LANES) {
         let first = s.mul(s.load(elements.as_slice(), at), s.load(signs.as_slice(), at));
         let (low, high) = s.zip(s.add(first, s.splat(0.0)), s.sub(s.splat(0.0), first));
-        s.store(low, to, 2 * at);
-        s.store(high, to, 2 * at + S::LANES);
+        s.store(low, to, at.wrapping_mul(2));
+        s.store(high, to, at.wrapping_mul(2).wrapping_add(S::LANES));
     }
 }
