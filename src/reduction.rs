@@ -376,7 +376,11 @@ pub(crate) fn halved(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
 /// Lane `by` becomes the first, and so on, round.
 #[inline(never)]
 fn turn_left(lanes: &mut [f64; VIRTUAL_LANES], by: usize) {
-    lanes.rotate_left(by);
+    let given = *lanes;
+    let (last, first) = given.split_at_checked(by).unwrap_or_default();
+    for (lane, given) in lanes.iter_mut().zip(first.iter().chain(last)) {
+        *lane = *given;
+    }
 }
 
 /// What the losses of the rows add up to.

@@ -14,12 +14,12 @@ impl Lane {
     /// One after the other.
     #[inline(always)]
     pub(crate) fn all() -> EachLane {
-        Self::from(0)
+        Self::starting_at(0)
     }
 
     /// The one of this number, and those after it.
     #[inline(always)]
-    pub(crate) fn from(first: usize) -> EachLane {
+    pub(crate) fn starting_at(first: usize) -> EachLane {
         EachLane { next: first }
     }
 
@@ -122,13 +122,6 @@ impl<T> IndexMut<Lane> for Lanes<T> {
     }
 }
 
-impl<T> From<[T; ROWS]> for Lanes<T> {
-    #[inline(always)]
-    fn from(values: [T; ROWS]) -> Self {
-        Self(values)
-    }
-}
-
 impl<T> IntoIterator for Lanes<T> {
     type Item = T;
     type IntoIter = core::array::IntoIter<T, ROWS>;
@@ -156,5 +149,32 @@ impl<'a, T> IntoIterator for &'a mut Lanes<T> {
     #[inline(always)]
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lane, Lanes, ROWS};
+
+    #[test]
+    fn lanes_are_those_of_a_block() {
+        let numbers = || Lane::all().map(Lane::number);
+        assert!(numbers().eq(0..ROWS));
+        for first in [0, 1, ROWS - 1, ROWS, ROWS + 1, usize::MAX] {
+            assert!(Lane::starting_at(first).map(Lane::number).eq(first..ROWS), "{first}");
+            assert_eq!(Lane::of(first).number(), first % ROWS, "{first}");
+        }
+        assert_eq!(Lane::all().fold(0, |bits, lane| bits | lane.bit()), u32::MAX >> (32 - ROWS));
+    }
+
+    #[test]
+    fn values_are_those_of_their_lanes() {
+        let mut values = Lanes::splat(0);
+        for lane in Lane::all() {
+            values[lane] = lane.number();
+        }
+        assert!(values.iter().copied().eq(0..ROWS));
+        assert!(Lane::all().all(|lane| values.map(|value| value + 1)[lane] == lane.number() + 1));
+        assert_eq!(values.as_slice().len(), ROWS);
     }
 }

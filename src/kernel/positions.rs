@@ -157,8 +157,9 @@ impl Operation for ColumnSums<'_> {
                 }
                 let [a, b, c, d, e, f, g, h] = eight;
                 for i in Lane::all() {
-                    let pair = |low: &Lanes<f32>, high: &Lanes<f32>| f64::from(low[i]) + f64::from(high[i]);
-                    block.sum[i] += (pair(&a, &e) + pair(&c, &g)) + (pair(&b, &f) + pair(&d, &h));
+                    let even = (f64::from(a[i]) + f64::from(e[i])) + (f64::from(c[i]) + f64::from(g[i]));
+                    let odd = (f64::from(b[i]) + f64::from(f[i])) + (f64::from(d[i]) + f64::from(h[i]));
+                    block.sum[i] += even + odd;
                 }
             }
         }

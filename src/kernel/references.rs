@@ -36,7 +36,7 @@ impl References<'_> {
         for block in blocks {
             for first in (0..ROWS).step_by(S::LANES) {
                 if !S::WIDE || rows.len() < S::LANES.saturating_mul(classes.saturating_add(1)) {
-                    for lane in Lane::from(first).take(S::LANES) {
+                    for lane in Lane::starting_at(first).take(S::LANES) {
                         (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
                         rows = rows.get(classes..).unwrap_or(&[]);
                     }
@@ -48,7 +48,7 @@ impl References<'_> {
                     continue;
                 }
                 s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), block.logit.as_mut_slice(), first);
-                for lane in Lane::from(first).take(S::LANES) {
+                for lane in Lane::starting_at(first).take(S::LANES) {
                     block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
                     rows = rows.get(classes..).unwrap_or(&[]);
                 }
@@ -82,7 +82,7 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
     }
     s.store(largest_lanes(s, largest), block.logit.as_mut_slice(), first);
     // The first class is the largest of the negative ones.
-    for ((found, &of_row), lane) in found.iter_mut().zip(&largest).zip(Lane::from(first)).take(S::LANES) {
+    for ((found, &of_row), lane) in found.iter_mut().zip(&largest).zip(Lane::starting_at(first)).take(S::LANES) {
         let is_largest = s.equal(of_row, s.splat(block.logit[lane]));
         *found = s.select(is_largest, s.sub(base, *found), s.splat(-(classes as f32)));
     }

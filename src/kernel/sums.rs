@@ -331,7 +331,7 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     if S::WIDE && classes <= BLOCK {
         for first in (0..ROWS).step_by(S::LANES) {
             let mut of_rows = [[s.splat(0.0); VIRTUAL_LANES]; N];
-            for (at, lane) in (0..).step_by(S::OF_EIGHT).zip(Lane::from(first)).take(S::LANES) {
+            for (at, lane) in (0..).step_by(S::OF_EIGHT).zip(Lane::starting_at(first)).take(S::LANES) {
                 let columns = columns_of_terms(s, tail, classes, &mut row(lane), &terms);
                 for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
                     copy_vectors(part_mut(of_rows, at, S::OF_EIGHT), &columns.folded(s, classes));
