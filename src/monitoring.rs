@@ -2,7 +2,7 @@
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_cost, check_length};
-use crate::kernel::row_of_mut;
+use crate::kernel::{chunks, row_of_mut};
 use crate::label::{Label, Labels};
 use crate::logits::Logits;
 use crate::rows::{Shape, Targets};
@@ -139,8 +139,8 @@ pub fn decision_cost(confusion: &[u64], miss_costs: &[f32], mislabel_costs: &[f3
     check_cost(Argument::MissCosts, miss_costs)?;
     check_cost(Argument::MislabelCosts, mislabel_costs)?;
     let mut total = 0.0;
-    let rows = confusion.chunks(classes).zip(mislabel_costs.chunks(classes)).zip(miss_costs).enumerate();
-    for (truth, ((counts, mislabel_costs), &miss)) in rows {
+    let rows = chunks(confusion, classes).zip(chunks(mislabel_costs, classes)).zip(miss_costs);
+    for (truth, ((counts, mislabel_costs), &miss)) in rows.enumerate() {
         for (named, (&count, &mislabel)) in counts.iter().zip(mislabel_costs).enumerate() {
             if truth != named {
                 total += count as f64 * (f64::from(miss) + f64::from(mislabel));

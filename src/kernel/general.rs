@@ -11,7 +11,7 @@ use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
 use super::sums::{RowSums, Tail, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{chunks, from_row, from_row_mut, part_mut, row_of, row_of_mut, whole};
+use super::{chunks, from_row, from_row_mut, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{Operation, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
@@ -112,7 +112,7 @@ pub(crate) fn for_each_group(
     for (number, block) in blocks.iter_mut().enumerate() {
         let (marked, start) = (core::mem::take(&mut block.general), number.wrapping_mul(ROWS));
         let in_block = ROWS.min(count.saturating_sub(start));
-        for lane in (0..in_block).step_by(at_once.max(1)) {
+        for lane in steps(in_block, at_once) {
             let rows = at_once.min(in_block.wrapping_sub(lane));
             let group =
                 Group { first: first.wrapping_add(start).wrapping_add(lane), lane, rows, marked, classes, width };

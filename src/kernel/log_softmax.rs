@@ -8,7 +8,7 @@ use super::references::References;
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks, chunks_mut, double, part, part_mut, row_of_mut, rows_of};
+use super::{chunks, chunks_mut, double, part, part_mut, row_of_mut, rows_of, steps};
 use crate::backend::vector::{Driver, Operation, Vector};
 
 /// Everything has been validated. The log-probabilities go to the gradient of the batch.
@@ -32,7 +32,7 @@ impl LogProbabilityRows<'_> {
         let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
         let fitting = tile.rows(classes);
         let at_once = if fitting == 0 { ROWS } else { fitting };
-        for first in (0..rows.count()).step_by(at_once) {
+        for first in steps(rows.count(), at_once) {
             let count = at_once.min(rows.count().wrapping_sub(first));
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             blocks.iter_mut().for_each(|block| block.general = if fitting == 0 { u32::MAX } else { 0 });

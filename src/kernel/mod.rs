@@ -122,6 +122,17 @@ pub(crate) fn whole(len: usize, of: usize) -> usize {
     len.wrapping_sub(len.checked_rem(of).unwrap_or(0))
 }
 
+/// 0, `step` and so on, below `len`: every number below it where `step` is 0, of which `step_by` would make a panic.
+#[inline(always)]
+pub(crate) fn steps(len: usize, step: usize) -> impl Iterator<Item = usize> {
+    let mut next = 0_usize;
+    core::iter::from_fn(move || {
+        let at = next;
+        next = at.saturating_add(step.max(1));
+        (at < len).then_some(at)
+    })
+}
+
 /// `slice.chunks(len)`. Zipped, that one divides by its `len`, of which a compiler does not always see that it is not 0.
 #[inline(always)]
 pub(crate) fn chunks<T>(slice: &[T], len: usize) -> impl Iterator<Item = &[T]> {

@@ -279,7 +279,7 @@ impl Operation for SpreadOfRow<'_> {
                 if let Some(of_reference) = u.get_mut(reference.wrapping_sub(at)) {
                     *of_reference = 0.0;
                 }
-                for ((others, gaps), (&u, &x)) in others.iter_mut().zip(&mut gaps).zip(u.iter().zip(x)).take(len) {
+                for ((others, gaps), (&u, &x)) in others.iter_mut().zip(&mut gaps).zip(u.iter().zip(part(x, 0, len))) {
                     *others += u;
                     let gap = u * (largest - f64::from(x));
                     // 0·∞ = 0

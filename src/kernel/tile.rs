@@ -3,7 +3,7 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
-use super::{copy, part_mut, row_of, rows_of_mut, whole};
+use super::{copy, part_mut, row_of, rows_of_mut, steps, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::logits::{Adjustment, Logits};
@@ -242,7 +242,7 @@ impl Place {
     /// The same rows, so many classes at a time.
     #[inline(always)]
     pub(crate) fn pieces(self, width: usize) -> impl Iterator<Item = Self> {
-        (0..self.width).step_by(width.max(1)).map(move |start| Self {
+        steps(self.width, width).map(move |start| Self {
             start: self.start.wrapping_add(start),
             width: width.min(self.width.wrapping_sub(start)),
             ..self
