@@ -235,7 +235,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         targets: &[f32],
     ) -> Result<(NonZero<usize>, Total, Divisor), Error> {
         let labels = NonZero::new(self.labels).ok_or(Error::NoClasses)?;
-        check_length(argument, len / labels * labels.get(), len)?;
+        check_length(argument, (len / labels).saturating_mul(labels.get()), len)?;
         check_length(Argument::Targets, len, targets.len())?;
         let costs = &self.costs;
         for (argument, numbers) in

@@ -35,7 +35,7 @@ fn count(labels: Labels<'_>, ignore_index: Option<i64>, counts: &mut [u64]) -> R
     counts.fill(0);
     for (_, label) in counted() {
         if let Some(count) = class_of(label, classes).and_then(|class| counts.get_mut(class)) {
-            *count += 1;
+            *count = count.saturating_add(1);
         }
     }
     Ok(counts.iter().sum())
@@ -198,11 +198,11 @@ fn median_of_positive(counts: &[u64]) -> f64 {
     let of_rank = |rank: usize| {
         let (mut low, mut high) = (1, u64::MAX);
         while low < high {
-            let middle = low + (high - low) / 2;
+            let middle = u64::midpoint(low, high);
             let not_above = counts.iter().filter(|&&count| count > 0 && count <= middle).count();
-            if not_above > rank { high = middle } else { low = middle + 1 }
+            if not_above > rank { high = middle } else { low = middle.saturating_add(1) }
         }
         low as f64
     };
-    (of_rank((positive - 1) / 2) + of_rank(positive / 2)) / 2.0
+    (of_rank(positive.saturating_sub(1) / 2) + of_rank(positive / 2)) / 2.0
 }

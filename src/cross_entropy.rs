@@ -582,8 +582,8 @@ impl<'a> CrossEntropy<'a> {
             check_length(Argument::MislabelCosts, expected, costs.len())?;
             check_cost(Argument::MislabelCosts, costs)?;
             check_cost(Argument::ClassWeights, self.shape.class_weights.unwrap_or(&[]))?;
-            let paid = |&class: &usize| costs.get(class * classes + class).is_some_and(|&cost| cost != 0.0);
-            if let Some(class) = (0..classes).find(paid) {
+            let mut of_truth = costs.iter().step_by(classes.saturating_add(1));
+            if let Some(class) = of_truth.position(|&cost| cost != 0.0) {
                 return Err(Error::CostOfTruth { class });
             }
         }

@@ -1,6 +1,7 @@
 //! The integer types that a label may have.
 
 use crate::backend::Backend;
+use crate::kernel::lanes::Lanes;
 use crate::kernel::limits::ROWS;
 
 /// Labels of any of the types, so that the kernels are compiled once and not once for each.
@@ -46,11 +47,11 @@ impl<'a> Labels<'a> {
 
     /// Hands the labels from `first` on to `take`, as many as there are blocks at a time, and zeros after the last.
     #[inline(always)]
-    pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, mut take: impl FnMut(B, &[i64; ROWS])) {
+    pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, mut take: impl FnMut(B, &Lanes<i64>)) {
         if Backend::ONLY_SCALAR {
             // Once for all types.
             for (block, first) in blocks.zip((first..).step_by(ROWS)) {
-                let mut values = [0; ROWS];
+                let mut values = Lanes::splat(0);
                 for (value, row) in values.iter_mut().zip(first..) {
                     *value = self.get(row).unwrap_or(0);
                 }
@@ -87,11 +88,11 @@ fn read<L: Label, B>(
     labels: &[L],
     first: usize,
     blocks: impl Iterator<Item = B>,
-    mut take: impl FnMut(B, &[i64; ROWS]),
+    mut take: impl FnMut(B, &Lanes<i64>),
 ) {
     let mut labels = labels.get(first..).unwrap_or(&[]);
     for block in blocks {
-        if let Some((given, rest)) = labels.split_first_chunk() {
+        if let Some((given, rest)) = labels.split_first_chunk::<ROWS>() {
             take(block, &values(given));
             labels = rest;
         } else {
@@ -101,19 +102,16 @@ fn read<L: Label, B>(
     }
 }
 
-#[inline(always)]
-fn values<L: Label>(labels: &[L; ROWS]) -> [i64; ROWS] {
-    let mut values = [0; ROWS];
-    for i in 0..ROWS {
-        values[i] = labels[i].value();
-    }
-    values
-}
-
 /// Those of less than a block.
 #[inline(never)]
-fn last_values<L: Label>(labels: &[L]) -> [i64; ROWS] {
-    let mut values = [0; ROWS];
+fn last_values<L: Label>(labels: &[L]) -> Lanes<i64> {
+    values(labels)
+}
+
+/// Those of a block at most, and zeros.
+#[inline(always)]
+fn values<L: Label>(labels: &[L]) -> Lanes<i64> {
+    let mut values = Lanes::splat(0);
     for (value, label) in values.iter_mut().zip(labels) {
         *value = label.value();
     }

@@ -164,6 +164,18 @@
 //! Every argument is checked before anything is written: an [`Error`] names the argument, the place and what was
 //! expected, and leaves every output as it was. Nothing panics, allocates, or loops without bound, whatever the input.
 #![no_std]
+// No panic: not even one that a compiler would remove.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(test, feature = "rayon"))]

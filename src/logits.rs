@@ -268,7 +268,8 @@ fn of_f16(bits: u16) -> f32 {
     let (magnitude, sign) = (u32::from(bits & 0x7fff), u32::from(bits & 0x8000) << 16);
     // A subnormal is as many units of 2⁻²⁴, the last place of ½.
     let small = (f32::from_bits(0x3f00_0000 | magnitude) - 0.5).to_bits();
-    let large = (magnitude << 13) + if magnitude >= 0x7c00 { (255 - 31) << 23 } else { (127 - 15) << 23 };
+    let bias = if magnitude >= 0x7c00 { (255 - 31) << 23 } else { (127 - 15) << 23 };
+    let large = (magnitude << 13).wrapping_add(bias);
     f32::from_bits(sign | if magnitude < 0x0400 { small } else { large })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_cost, check_length};
+use crate::kernel::{chunks, row_of_mut};
 use crate::label::{Label, Labels};
 use crate::logits::Logits;
 use crate::rows::{Shape, Targets};
@@ -98,7 +99,7 @@ impl CrossEntropy<'_> {
         let classes = rows.classes();
         check_length(Argument::Confusion, square(classes)?, confusion.len())?;
         let adjustment = self.adjustment();
-        let mut undecided = 0;
+        let mut undecided = 0_usize;
         for row in 0..rows.count() {
             let Some(label) = rows.class(row) else { continue };
             let (mut best, mut largest, mut any_nan) = (0, f32::NEG_INFINITY, false);
@@ -110,8 +111,8 @@ impl CrossEntropy<'_> {
                 }
             }
             if any_nan {
-                undecided += 1;
-            } else if let Some(count) = confusion.get_mut(label * classes + best) {
+                undecided = undecided.saturating_add(1);
+            } else if let Some(count) = row_of_mut(confusion, label, classes).get_mut(best) {
                 *count = count.wrapping_add(1);
             }
         }
@@ -138,11 +139,12 @@ pub fn decision_cost(confusion: &[u64], miss_costs: &[f32], mislabel_costs: &[f3
     check_cost(Argument::MissCosts, miss_costs)?;
     check_cost(Argument::MislabelCosts, mislabel_costs)?;
     let mut total = 0.0;
-    for (cell, (&count, &mislabel)) in confusion.iter().zip(mislabel_costs).enumerate() {
-        let (truth, named) = (cell / classes, cell % classes);
-        if truth != named {
-            let miss = miss_costs.get(truth).copied().unwrap_or(0.0);
-            total += count as f64 * (f64::from(miss) + f64::from(mislabel));
+    let rows = chunks(confusion, classes).zip(chunks(mislabel_costs, classes)).zip(miss_costs);
+    for (truth, ((counts, mislabel_costs), &miss)) in rows.enumerate() {
+        for (named, (&count, &mislabel)) in counts.iter().zip(mislabel_costs).enumerate() {
+            if truth != named {
+                total += count as f64 * (f64::from(miss) + f64::from(mislabel));
+            }
         }
     }
     Ok(total)

@@ -4,6 +4,7 @@ use core::num::NonZero;
 
 use crate::backend::vector::VIRTUAL_LANES;
 use crate::error::{Argument, Error, check_finite, check_length};
+use crate::kernel::lanes::Lanes;
 use crate::kernel::limits::ROWS;
 
 /// How the losses of the rows become one number.
@@ -304,7 +305,7 @@ impl RowSum {
     fn index_in_chunk(&mut self, row: usize) -> usize {
         let mut index = row.wrapping_sub(self.start);
         if index >= self.chunk.get() {
-            self.end_chunk(row - index % self.chunk);
+            self.end_chunk(row.wrapping_sub(index % self.chunk));
             index %= self.chunk;
         }
         index
@@ -318,7 +319,7 @@ impl RowSum {
 
     /// Adds the numbers of blocks of rows of one chunk, from `first` on, which are 0 after the last.
     #[inline(always)]
-    pub(crate) fn add_blocks<B>(&mut self, first: usize, blocks: &mut [B], numbers_of: impl Fn(&mut B) -> [f64; ROWS]) {
+    pub(crate) fn add_blocks<B>(&mut self, first: usize, blocks: &mut [B], numbers_of: impl Fn(&mut B) -> Lanes<f64>) {
         if ROWS < VIRTUAL_LANES {
             for (block, first) in blocks.iter_mut().zip((first..).step_by(ROWS)) {
                 for (index, number) in (first..).zip(numbers_of(block)) {
@@ -335,14 +336,13 @@ impl RowSum {
         // A copy, which stays in registers.
         let mut lanes = self.lanes;
         for block in blocks {
-            let numbers = numbers_of(block);
-            for i in 0..ROWS {
-                lanes[i] += numbers[i];
+            for (lane, number) in lanes.iter_mut().zip(&numbers_of(block)) {
+                *lane += number;
             }
         }
         self.lanes = lanes;
         if turn > 0 {
-            turn_left(&mut self.lanes, VIRTUAL_LANES - turn);
+            turn_left(&mut self.lanes, VIRTUAL_LANES.wrapping_sub(turn));
         }
     }
 
@@ -369,15 +369,17 @@ pub(crate) fn halved(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
         }
         width /= 2;
     }
-    lanes[0]
+    let [sum, ..] = lanes;
+    sum
 }
 
 /// Lane `by` becomes the first, and so on, round.
 #[inline(never)]
 fn turn_left(lanes: &mut [f64; VIRTUAL_LANES], by: usize) {
     let given = *lanes;
-    for (i, lane) in lanes.iter_mut().enumerate() {
-        *lane = given[(i + by) % VIRTUAL_LANES];
+    let (last, first) = given.split_at_checked(by).unwrap_or_default();
+    for (lane, given) in lanes.iter_mut().zip(first.iter().chain(last)) {
+        *lane = *given;
     }
 }
 
@@ -401,6 +403,13 @@ impl Tally {
     #[inline(always)]
     pub(crate) fn add(&mut self, row: usize, loss: f32) {
         self.sum.add(row, f64::from(loss));
-        self.non_finite += usize::from(!loss.is_finite());
+        self.count(&[loss]);
+    }
+
+    /// Counts those of some losses that are not finite.
+    #[inline(always)]
+    pub(crate) fn count<'a>(&mut self, losses: impl IntoIterator<Item = &'a f32>) {
+        let count = losses.into_iter().filter(|loss| !loss.is_finite()).count();
+        self.non_finite = self.non_finite.saturating_add(count);
     }
 }

@@ -61,10 +61,12 @@ impl<'a> Rows<'a> {
         }
         let count = match targets {
             Targets::Labels(labels) => labels.len(),
-            Targets::Soft(_) | Targets::None => len.checked_div(sample_stride).unwrap_or(0) * positions.get(),
+            Targets::Soft(_) | Targets::None => {
+                len.checked_div(sample_stride).unwrap_or(0).saturating_mul(positions.get())
+            }
         };
         let samples = count / positions;
-        check_length(Argument::Labels, samples * positions.get(), count)?;
+        check_length(Argument::Labels, samples.saturating_mul(positions.get()), count)?;
         let too_long = Error::SizeOverflow { rows: samples, row_stride: sample_stride };
         check_length(argument, samples.checked_mul(sample_stride).ok_or(too_long)?, len)?;
         if let Some(weights) = class_weights {
@@ -133,7 +135,7 @@ impl<'a> Rows<'a> {
     /// The number of rows from this one to the last of its sample.
     #[inline(always)]
     pub(crate) fn left_in_sample(&self, row: usize) -> usize {
-        self.positions.get() - row % self.positions
+        self.positions.get().wrapping_sub(row % self.positions)
     }
 
     /// The number of rows of a chunk, of which sums over rows are made.
@@ -145,7 +147,7 @@ impl<'a> Rows<'a> {
     /// The number of rows from this one to the last of its chunk, or of all.
     #[inline(always)]
     pub(crate) fn left_in_chunk(&self, row: usize) -> usize {
-        (self.chunk.get() - row % self.chunk).min(self.count.saturating_sub(row))
+        self.chunk.get().wrapping_sub(row % self.chunk).min(self.count.saturating_sub(row))
     }
 
     /// Whether the rows stand one after the other with nothing between.
@@ -212,15 +214,15 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     pub(crate) fn start(&self, row: usize) -> usize {
         if self.positions.get() == 1 {
-            return row * self.sample_stride;
+            return row.wrapping_mul(self.sample_stride);
         }
-        row / self.positions * self.sample_stride + row % self.positions
+        (row / self.positions).wrapping_mul(self.sample_stride).wrapping_add(row % self.positions)
     }
 
     /// The index of the element of a row that belongs to a class.
     #[inline(always)]
     pub(crate) fn element(&self, row: usize, class: usize) -> usize {
-        self.start(row) + class * self.positions.get()
+        self.start(row).wrapping_add(class.wrapping_mul(self.positions.get()))
     }
 }
 
@@ -228,7 +230,7 @@ impl<'a> Rows<'a> {
 pub(crate) fn chunk_of(classes: usize, positions: NonZero<usize>) -> NonZero<usize> {
     let sample = classes.saturating_mul(positions.get());
     // Rounded up to a power of two.
-    let doublings = usize::BITS - sample.saturating_sub(1).leading_zeros();
+    let doublings = usize::BITS.saturating_sub(sample.saturating_sub(1).leading_zeros());
     let samples = NonZero::new(CHUNK.unbounded_shr(doublings)).unwrap_or(NonZero::<usize>::MIN);
     samples.saturating_mul(positions)
 }

@@ -31,6 +31,13 @@ struct Span {
     argument: rwwce_argument,
 }
 
+impl Span {
+    /// Where it ends, which is an address.
+    fn end(&self) -> usize {
+        self.start.saturating_add(self.bytes)
+    }
+}
+
 /// What can be wrong with an array: what a [`rwwce_error`] needs of it.
 struct Problem {
     status: rwwce_status,
@@ -185,7 +192,7 @@ impl Arrays {
         for old in self.spans.iter().take(self.count) {
             // SAFETY: one of the first `count`.
             let old = unsafe { old.assume_init_ref() };
-            let apart = old.start + old.bytes <= new.start || new.start + new.bytes <= old.start;
+            let apart = old.end() <= new.start || new.end() <= old.start;
             if !apart && (old.written || new.written) {
                 let (first, second) = if new.written { (&new, old) } else { (old, &new) };
                 let overlap = Problem::new(RWWCE_ERROR_OVERLAP, first.argument);
@@ -194,7 +201,7 @@ impl Arrays {
         }
         if let Some(free) = self.spans.get_mut(self.count) {
             free.write(new);
-            self.count += 1;
+            self.count = self.count.saturating_add(1);
         }
         Ok(())
     }
@@ -211,7 +218,7 @@ fn check_address(address: usize, alignment: usize) -> Result<(), rwwce_status> {
         return Err(RWWCE_ERROR_NULL);
     }
     // A power of two.
-    if address & (alignment - 1) != 0 { Err(RWWCE_ERROR_MISALIGNED) } else { Ok(()) }
+    if address & alignment.wrapping_sub(1) != 0 { Err(RWWCE_ERROR_MISALIGNED) } else { Ok(()) }
 }
 
 /// One value that is read.

@@ -6,6 +6,15 @@
 #![no_std]
 // The names are those of C, which reaches what Rust does not, and the safety of every function is that of `arrays`.
 #![allow(non_camel_case_types, unreachable_pub, clippy::missing_safety_doc, clippy::too_many_arguments)]
+// No panic: not even one that a compiler would remove.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable
+)]
 
 // Where panics unwind, in a build for debugging, the standard library catches them. It also has the threads.
 #[cfg(any(panic = "unwind", feature = "threads"))]

@@ -553,6 +553,6 @@ const _: () = assert!(size_of::<*const f32>() != 8 || size_of::<rwwce_options>()
 // Behind the last member there is no padding, which would become a member of a later version without a larger size.
 const _: () = {
     assert!(offset_of!(rwwce_options, threads) + size_of::<usize>() == size_of::<rwwce_options>());
-    let last = size_of::<*const f64>();
-    assert!(offset_of!(rwwce_binary_options, denominator) + last == size_of::<rwwce_binary_options>());
+    const END: usize = offset_of!(rwwce_binary_options, denominator) + size_of::<*const f64>();
+    assert!(END == size_of::<rwwce_binary_options>());
 };

@@ -195,12 +195,11 @@ const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
 
 // They are the same on both.
 const _: () = {
-    let mut i = 0;
-    while i < IN_THE_LIBRARY.len() {
-        let (number, argument) = IN_THE_LIBRARY[i];
-        assert!(number == argument as u32);
-        assert!(number == i as u32 + 1);
-        i += 1;
+    let (mut left, mut expected) = (IN_THE_LIBRARY.as_slice(), 1_u32);
+    while let [(number, argument), rest @ ..] = left {
+        assert!(*number == *argument as u32);
+        assert!(*number == expected);
+        (left, expected) = (rest, expected.wrapping_add(1));
     }
 };
 

@@ -23,12 +23,11 @@ pub(super) enum Level {
     V4,
 }
 
-const fn bits(positions: &[u32]) -> u32 {
+const fn bits(mut positions: &[u32]) -> u32 {
     let mut mask = 0;
-    let mut i = 0;
-    while i < positions.len() {
-        mask |= 1 << positions[i];
-        i += 1;
+    while let [position, rest @ ..] = positions {
+        mask |= 1_u32.wrapping_shl(*position);
+        positions = rest;
     }
     mask
 }

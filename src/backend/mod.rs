@@ -138,7 +138,7 @@ impl Backend {
         }
         // Several threads may come here at once; they find the same.
         let Some(position) = KINDS.iter().position(|kind| kind.is_supported()) else { return Self(Kind::Baseline) };
-        BEST.store(position as u8 + 1, Ordering::Relaxed);
+        BEST.store((position as u8).wrapping_add(1), Ordering::Relaxed);
         KINDS.get(position).map_or(Self(Kind::Baseline), |&kind| Self(kind))
     }
 

@@ -184,11 +184,9 @@ impl<A: MulAdd> Vector for Scalar<A> {
     }
     #[inline(always)]
     fn sums(self, of: &[f32; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
-        let (mut four, mut sums) = ([0.0; 4], [0.0; VIRTUAL_LANES]);
-        for lane in 0..4 {
-            four[lane] = f64::from(of[lane]) + f64::from(of[lane + 4]);
-        }
-        sums[0] = (four[0] + four[2]) + (four[1] + four[3]);
+        let [a, b, c, d, e, f, g, h, ..] = of.map(f64::from);
+        let mut sums = [0.0; VIRTUAL_LANES];
+        sums[0] = ((a + e) + (c + g)) + ((b + f) + (d + h));
         sums
     }
     #[inline(always)]

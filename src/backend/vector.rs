@@ -38,10 +38,16 @@ pub(crate) trait Vector: Copy {
     const LANES: usize;
     /// Whether there are several.
     const WIDE: bool = Self::LANES > 1;
+    /// Number of f32 in two.
+    const TWICE: usize = 2 * Self::LANES;
     /// Number of vectors that hold one number for each virtual lane.
     const GROUPS: usize = VIRTUAL_LANES / Self::LANES;
+    /// Number of vectors in two columns, each of one number for each virtual lane.
+    const OF_TWO: usize = 2 * Self::GROUPS;
     /// Number of vectors that hold eight lanes.
     const OF_EIGHT: usize = 8_usize.div_ceil(Self::LANES);
+    /// Number of vectors that hold the other eight; 0 where they are in the same.
+    const BEYOND_EIGHT: usize = Self::GROUPS - Self::OF_EIGHT;
     /// Whether [`Vector::mul_add`] rounds once.
     const FUSED: bool;
     /// A vector of f32.

@@ -3,6 +3,7 @@
 
 use super::elementary_tests::Run;
 use super::exp::GENERAL_WAY_ONLY;
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, REACH, ROWS};
 use super::sums::{Tail, excluded_sums, sum, sum_of};
 use super::tile::RowBlock;
@@ -577,9 +578,9 @@ impl Operation for Sums<'_> {
         let without = sum(s, &tail, &without, len, 0.0);
         let mut rows = [&row[..len], &row[..len], &row[..len], &row[len..]].concat();
         let mut blocks = [RowBlock::EMPTY];
-        blocks[0].class = [left_out; ROWS];
+        blocks[0].class = Lanes::splat(left_out);
         excluded_sums(s, None, &mut rows, len, 3, &mut blocks);
-        [whole, by_terms, by_pieces, without, blocks[0].sum[0], blocks[0].sum[2]]
+        [whole, by_terms, by_pieces, without, blocks[0].sum[Lane::of(0)], blocks[0].sum[Lane::of(2)]]
     }
 }
 

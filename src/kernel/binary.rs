@@ -3,6 +3,7 @@
 //! With e = exp(−|z|) the smaller of σ(z) and 1 − σ(z) is e/(1 + e), the larger 1/(1 + e), and −log σ(z) =
 //! max(−z, 0) + log(1 + e): nothing is subtracted.
 
+use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use core::num::NonZero;
 
@@ -81,19 +82,20 @@ impl Operation for BinaryElements<'_> {
         let mut label = 0;
         for (at, targets) in (0..self.targets.len()).step_by(ROWS).zip(self.targets.chunks(ROWS)) {
             let count = targets.len();
-            let (mut logits, mut misses, mut false_alarms) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+            let (mut logits, mut misses, mut false_alarms) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
             let given = self.logits.unwrap_or(Logits::F32(self.gradient.as_deref().unwrap_or(&[])));
-            given.widen(at, 1, part_mut(&mut logits, 0, count));
+            given.widen(at, 1, part_mut(logits.as_mut_slice(), 0, count));
             let weights = misses.iter_mut().zip(&mut false_alarms);
             for ((index, &target), (miss, false_alarm)) in (at..).zip(targets).zip(weights) {
                 (*miss, *false_alarm) = self.costs.weights(index, label, target);
-                label = if label + 1 == self.labels.get() { 0 } else { label + 1 };
+                let next = label.wrapping_add(1);
+                label = if next == self.labels.get() { 0 } else { next };
             }
-            let (mut exponentials, mut losses) = ([0.0; ROWS], [0.0; ROWS]);
-            for i in 0..ROWS {
+            let (mut exponentials, mut losses) = (Lanes::splat(0.0), Lanes::splat(0.0));
+            for i in Lane::all() {
                 exponentials[i] = double::exp(-f64::from(logits[i]).abs());
             }
-            for i in 0..ROWS {
+            for i in Lane::all() {
                 let (z, log) = (f64::from(logits[i]), double::log1p_to_one(exponentials[i]));
                 let (below, above) = (if z > 0.0 { 0.0 } else { -z }, if z > 0.0 { z } else { 0.0 });
                 // 0·∞ = 0
@@ -105,15 +107,15 @@ impl Operation for BinaryElements<'_> {
                 tally.add(row, loss);
             }
             if let Some(out) = self.row_losses.as_deref_mut() {
-                copy(part_mut(out, at, count), &losses);
+                copy(part_mut(out, at, count), losses.as_slice());
             }
             if let Some(gradient) = self.gradient.as_deref_mut() {
-                let mut scales = [0.0; ROWS];
+                let mut scales = Lanes::splat(0.0);
                 for (index, scale) in (at..).zip(scales.iter_mut().take(count)) {
                     *scale = self.scale.of_row(index);
                 }
-                let mut slopes = [0.0; ROWS];
-                for i in 0..ROWS {
+                let mut slopes = Lanes::splat(0.0);
+                for i in Lane::all() {
                     let (z, e) = (f64::from(logits[i]), exponentials[i]);
                     let (large, small) = (1.0 / (1.0 + e), e / (1.0 + e));
                     let (sigma, miss) = if z > 0.0 { (large, small) } else { (small, large) };
@@ -125,7 +127,7 @@ impl Operation for BinaryElements<'_> {
                     let curvature = of(misses[i] + false_alarms[i], large * small);
                     slopes[i] = if self.curvature { curvature } else { slope } as f32;
                 }
-                copy(part_mut(gradient, at, count), &slopes);
+                copy(part_mut(gradient, at, count), slopes.as_slice());
             }
         }
         tally

@@ -1,5 +1,6 @@
 //! Classes and weights of a tile of rows: labels of every type are read here, checked and added up in one reading.
 
+use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, ROWS};
 use super::tile::{RowBlock, one_by_one, with_tile};
 use super::{part, part_mut};
@@ -27,7 +28,7 @@ impl Weights {
     /// Adds a row that counts.
     #[inline(always)]
     pub(crate) fn add(&mut self, row: usize, of_row: RowWeight) {
-        self.counted += 1;
+        self.counted = self.counted.saturating_add(1);
         self.weights.add(row, of_row.weight);
         self.sample_weights.add(row, of_row.of_sample);
     }
@@ -79,13 +80,13 @@ impl Driver for WeighRows<'_, '_> {
             return Ok(());
         }
         with_tile::<1, _>(rows.count(), 1, |tile| {
-            let at_once = tile.blocks.len() * ROWS;
+            let at_once = tile.blocks.len().wrapping_mul(ROWS);
             let mut first = 0;
             while first < rows.count() {
                 let count = at_once.min(rows.left_in_chunk(first));
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
                 s.run(ReadClasses { rows, first, count, blocks, weights: Some(&mut *weights) })?;
-                first += count;
+                first = first.wrapping_add(count);
             }
             Ok(())
         })
@@ -114,7 +115,7 @@ impl Operation for ReadClasses<'_> {
         let mut weighted = false;
         // One short loop after the other over all rows, so that many are under way at once.
         if read_labels(labels, first, rows.classes(), blocks) || rows.ignored().is_some() {
-            counted -= leave_out(rows, first, count, blocks)?;
+            counted = counted.saturating_sub(leave_out(rows, first, count, blocks)?);
             weighted = true;
         }
         if let Some(samples) = rows.sample_weights() {
@@ -140,7 +141,7 @@ impl Operation for ReadClasses<'_> {
             look_up(of_classes, blocks);
         }
         if let Some(weights) = weights {
-            weights.counted += counted;
+            weights.counted = weights.counted.saturating_add(counted);
             weights.weights.add_blocks(
                 first,
                 blocks,
@@ -160,14 +161,14 @@ impl Operation for ReadClasses<'_> {
 #[inline(always)]
 fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [RowBlock]) -> bool {
     let largest = (classes as u64).wrapping_sub(1);
-    let mut outside = [0; ROWS];
+    let mut outside = Lanes::splat(0);
     labels.read(
         first,
         blocks.iter_mut(),
         #[inline(always)]
         |block, values| {
-            let mut class = [0; ROWS];
-            for i in 0..ROWS {
+            let mut class = Lanes::splat(0);
+            for i in Lane::all() {
                 let value = values[i] as u64;
                 class[i] = value as usize;
                 // The top bit, if the value is negative or above the largest.
@@ -182,8 +183,8 @@ fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [R
 /// Fills the weights of the rows from those of their classes, which `log` has if there are not two, and from what they have of
 /// their own if they are `weighted`.
 #[inline(always)]
-fn weigh(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> [f64; ROWS] {
-    let mut of_rows = [1.0; ROWS];
+fn weigh(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> Lanes<f64> {
+    let mut of_rows = Lanes::splat(1.0);
     if let Some(&[a, b]) = of_classes {
         let (a, b) = (f64::from(a), f64::from(b));
         of_rows = block.class.map(|class| if class == 0 { a } else { b });
@@ -214,7 +215,7 @@ fn look_up(of_classes: &[f32], blocks: &mut [RowBlock]) {
 fn end_weights(count: usize, blocks: &mut [RowBlock], weighted: bool) {
     if !weighted {
         for block in &mut *blocks {
-            block.weight = [1.0; ROWS];
+            block.weight = Lanes::splat(1.0);
         }
     }
     if let Some(block) = blocks.get_mut(count / ROWS) {
@@ -228,7 +229,7 @@ fn end_weights(count: usize, blocks: &mut [RowBlock], weighted: bool) {
 #[inline(always)]
 fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
     for (block, samples) in blocks.iter_mut().zip(samples.chunks(ROWS)) {
-        let mut of_samples = [0.0; ROWS];
+        let mut of_samples = Lanes::splat(0.0);
         for (of_sample, &sample) in of_samples.iter_mut().zip(samples) {
             *of_sample = f64::from(sample);
         }
@@ -245,10 +246,10 @@ fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
 /// `count`. The first label that is neither a class nor ignored is an error.
 #[inline(never)]
 fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock]) -> Result<usize, Error> {
-    let (classes, mut ignored) = (rows.classes(), 0);
+    let (classes, mut ignored) = (rows.classes(), 0_usize);
     for (block, start) in blocks.iter_mut().zip((0..count).step_by(ROWS)) {
-        for (lane, (class, weight)) in block.class.iter_mut().zip(&mut block.weight).enumerate() {
-            let row = first + start + lane;
+        for (in_tile, (class, weight)) in (start..).zip(block.class.iter_mut().zip(&mut block.weight)) {
+            let row = first.wrapping_add(in_tile);
             let Some(label) = rows.labels().and_then(|labels| labels.get(row)) else { break };
             let is_ignored = Some(label) == rows.ignored();
             if !is_ignored && (label as u64) >= classes as u64 {
@@ -257,7 +258,7 @@ fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock
             *weight = if is_ignored { 0.0 } else { 1.0 };
             if is_ignored {
                 *class = 0;
-                ignored += usize::from(start + lane < count);
+                ignored = ignored.saturating_add(usize::from(in_tile < count));
             }
         }
     }
@@ -280,15 +281,15 @@ impl Operation for Factors<'_> {
         let temperature = f64::from(self.temperature);
         let same = if let GradientScale::Same(scale) = self.scale { scale / temperature } else { 0.0 };
         for (first, block) in (self.first..).step_by(ROWS).zip(one_by_one(self.blocks)) {
-            let (weight, mut factors, mut scales) = (block.weight, [0.0; ROWS], [same; ROWS]);
+            let (weight, mut factors, mut scales) = (block.weight, Lanes::splat(0.0), Lanes::splat(same));
             if let GradientScale::Rows(factors) = self.scale {
                 for (scale, &factor) in scales.iter_mut().zip(factors.get(first..).unwrap_or(&[])) {
                     *scale = f64::from(factor) / temperature;
                 }
             }
-            for i in 0..ROWS {
-                let product = weight[i] * scales[i] + 0.0;
-                factors[i] = if weight[i] == 0.0 { 0.0 } else { product };
+            for ((factor, weight), scale) in factors.iter_mut().zip(&weight).zip(&scales) {
+                let product = weight * scale + 0.0;
+                *factor = if *weight == 0.0 { 0.0 } else { product };
             }
             block.factor = factors;
         }

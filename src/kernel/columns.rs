@@ -3,9 +3,10 @@
 
 use super::exp::Exponentials;
 use super::general::mark;
+use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{copy, part, part_mut};
+use super::{copy, from_row_mut, part, part_mut, rows_of, rows_of_mut, whole};
 use crate::backend::vector::{Operation, Vector};
 
 /// The elements of a row before it is turned; where there are three classes, the last is of no row.
@@ -23,32 +24,32 @@ pub(crate) fn sums<S: Vector, const C: usize>(
     let half = tile.room() / 2;
     let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
     let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-    let dense = batch.as_tile().map(|logits| part(logits, first * C, count * C));
+    let dense = batch.as_tile().map(|logits| rows_of(logits, first, count, C));
     let place = Place { first, rows: count, start: 0, width: C };
-    let whole = count / ROWS * ROWS;
+    let whole = whole(count, ROWS);
     let rows = if C == FOUR
         && whole == count
         && let Some(logits) = dense
     {
         logits
     } else {
-        let spare = part_mut(spare, 0, blocks.len() * ROWS * FOUR);
+        let spare = rows_of_mut(spare, 0, blocks.len(), ROWS * FOUR);
         // Elements of no row are in range.
-        part_mut(spare, whole * FOUR, spare.len() - whole * FOUR).fill(0.0);
+        from_row_mut(spare, whole, FOUR).fill(0.0);
         match dense {
             Some(logits) => s.run(Spaced::<C> { rows: logits, to: spare }),
             None if C == FOUR => batch.bring(s, place, spare),
             None => {
                 batch.bring(s, place, columns);
-                s.run(Spaced::<C> { rows: part(columns, 0, count * C), to: spare });
+                s.run(Spaced::<C> { rows: rows_of(columns, 0, count, C), to: spare });
             }
         }
         &*spare
     };
     s.run(Turn::<C> { rows, to: columns, blocks });
-    let all = s.run(Exponentials { logits: None, to: columns, count: blocks.len() * ROWS * C });
+    let all = s.run(Exponentials { logits: None, to: columns, count: blocks.len().wrapping_mul(const { ROWS * C }) });
     if !all {
-        mark(s, Some(part(rows, 0, count * FOUR)), FOUR, blocks);
+        mark(s, Some(rows_of(rows, 0, count, FOUR)), FOUR, blocks);
     }
     s.run(ColumnSums::<C> { exponentials: columns, blocks });
     all
@@ -78,9 +79,15 @@ impl<const C: usize> Operation for Spaced<'_, C> {
     }
 }
 
+/// Where a vector of elements stands among rows of four, one of those from row `at` on.
+#[inline(always)]
+fn in_fours<S: Vector>(at: usize, number: usize) -> usize {
+    at.wrapping_mul(FOUR).wrapping_add(number.wrapping_mul(S::LANES))
+}
+
 /// The classes of the rows of a block, as numbers that a vector compares.
 #[inline(always)]
-fn labels(block: &RowBlock) -> [f32; ROWS] {
+fn labels(block: &RowBlock) -> Lanes<f32> {
     block.class.map(|class| class as i32 as f32)
 }
 
@@ -98,20 +105,20 @@ impl<const C: usize> Operation for Turn<'_, C> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let rows = self.rows.as_chunks::<{ FOUR * ROWS }>().0;
-        let columns = self.to.chunks_exact_mut(C * ROWS);
+        let columns = self.to.chunks_exact_mut(const { C * ROWS });
         for ((block, rows), to) in self.blocks.iter_mut().zip(rows).zip(columns) {
             let labels = labels(block);
             for at in (0..ROWS).step_by(S::LANES) {
-                let of = |number: usize| s.load(rows, FOUR * at + number * S::LANES);
+                let of = |number: usize| s.load(rows, in_fours::<S>(at, number));
                 let (a, b) = (s.unzip(of(0), of(1)), s.unzip(of(2), of(3)));
                 let (even, odd) = (s.unzip(a.0, b.0), s.unzip(a.1, b.1));
-                let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(&labels, at));
+                let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(labels.as_slice(), at));
                 let mut logit = columns[0];
                 for (class, &column) in columns.iter().enumerate().take(C) {
                     logit = s.select(s.equal(label, s.splat(class as f32)), column, logit);
-                    s.store(column, to, class * ROWS + at);
+                    s.store(column, to, class.wrapping_mul(ROWS).wrapping_add(at));
                 }
-                s.store(logit, &mut block.logit, at);
+                s.store(logit, block.logit.as_mut_slice(), at);
             }
         }
     }
@@ -128,16 +135,16 @@ impl<const C: usize> Operation for ColumnSums<'_, C> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact(C * ROWS)) {
-            let (labels, mut found) = (labels(block), [[0.0; ROWS]; FOUR]);
+        for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact(const { C * ROWS })) {
+            let (labels, mut found) = (labels(block), [Lanes::splat(0.0); FOUR]);
             for (class, (column, found)) in columns.as_chunks::<ROWS>().0.iter().zip(&mut found).enumerate() {
                 for at in (0..ROWS).step_by(S::LANES) {
-                    let is_label = s.equal(s.load(&labels, at), s.splat(class as f32));
-                    s.store(s.select(is_label, s.splat(0.0), s.load(column, at)), found, at);
+                    let is_label = s.equal(s.load(labels.as_slice(), at), s.splat(class as f32));
+                    s.store(s.select(is_label, s.splat(0.0), s.load(column, at)), found.as_mut_slice(), at);
                 }
             }
             let [a, b, c, d] = found;
-            for i in 0..ROWS {
+            for i in Lane::all() {
                 block.sum[i] = (f64::from(a[i]) + f64::from(c[i])) + (f64::from(b[i]) + f64::from(d[i]));
             }
         }
@@ -157,7 +164,7 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
     let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
     let all = blocks.iter().all(|block| block.general == 0) && count.is_multiple_of(ROWS);
     let dense = match batch.gradient.as_deref_mut() {
-        Some(gradient) if all && batch.rows.are_dense() => Some(part_mut(gradient, first * C, count * C)),
+        Some(gradient) if all && batch.rows.are_dense() => Some(rows_of_mut(gradient, first, count, C)),
         _ => None,
     };
     match dense {
@@ -166,7 +173,7 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
             s.run(ColumnGradient::<C> {
                 exponentials: columns,
                 blocks,
-                to: part_mut(spare, 0, blocks.len() * ROWS * C),
+                to: rows_of_mut(spare, 0, blocks.len(), const { ROWS * C }),
             });
             batch.send_unmarked(s, Place { first, rows: count, start: 0, width: C }, spare, blocks);
         }
@@ -186,25 +193,26 @@ impl<const C: usize> Operation for ColumnGradient<'_, C> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let mut rows = [0.0; FOUR * ROWS];
-        let columns = self.exponentials.chunks_exact(C * ROWS);
-        for ((block, columns), to) in self.blocks.iter().zip(columns).zip(self.to.chunks_exact_mut(C * ROWS)) {
+        let columns = self.exponentials.chunks_exact(const { C * ROWS });
+        for ((block, columns), to) in self.blocks.iter().zip(columns).zip(self.to.chunks_exact_mut(const { C * ROWS }))
+        {
             let labels = labels(block);
             for at in (0..ROWS).step_by(S::LANES) {
-                let (label, scale) = (s.load(&labels, at), s.load(&block.scale, at));
+                let (label, scale) = (s.load(labels.as_slice(), at), s.load(block.scale.as_slice(), at));
                 let mut elements = [s.splat(0.0); FOUR];
                 for (class, element) in elements.iter_mut().enumerate().take(C) {
                     let is_label = s.equal(label, s.splat(class as f32));
-                    let scaled = s.mul(s.load(columns, class * ROWS + at), scale);
-                    *element = s.select(is_label, s.load(&block.at_reference, at), scaled);
+                    let scaled = s.mul(s.load(columns, class.wrapping_mul(ROWS).wrapping_add(at)), scale);
+                    *element = s.select(is_label, s.load(block.at_reference.as_slice(), at), scaled);
                 }
                 let [a, b, c, d] = elements;
                 let (even, odd) = (s.zip(a, c), s.zip(b, d));
                 let (low, high) = (s.zip(even.0, odd.0), s.zip(even.1, odd.1));
                 for (number, vector) in [low.0, low.1, high.0, high.1].into_iter().enumerate() {
                     if C == FOUR {
-                        s.store(vector, to, FOUR * at + number * S::LANES);
+                        s.store(vector, to, in_fours::<S>(at, number));
                     } else {
-                        s.store(vector, &mut rows, FOUR * at + number * S::LANES);
+                        s.store(vector, &mut rows, in_fours::<S>(at, number));
                     }
                 }
             }

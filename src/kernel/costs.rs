@@ -3,6 +3,7 @@
 //! For every class but the reference p ≤ ½, so that −log(1 − p) = p·g(p) with a polynomial. What p is made of, the
 //! exponential and what makes it a probability, is multiplied last, in f64: no product leaves its range before.
 
+use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::sums::{Tail, reach_of_row, sums_of_terms, twos};
 use super::term_scalars::{NO_LABEL, TermBlock};
@@ -19,18 +20,19 @@ pub(super) fn log_over_p<S: Vector>(s: S, p: S::F) -> S::F {
     let inverse = s.div(s.splat(1.0), s.sub(s.splat(2.0), p));
     let z = s.mul(p, inverse);
     let z2 = s.mul(z, z);
-    let c = |i: usize| s.splat(f32::from_bits(W[i]));
-    let w = s.mul_add(c(4), z2, c(3));
-    let w = s.mul_add(w, z2, c(2));
-    let w = s.mul_add(w, z2, c(1));
-    s.mul(s.mul_add(w, z2, c(0)), inverse)
+    let [a, b, c, d, e] = W;
+    let coefficient = |bits: u32| s.splat(f32::from_bits(bits));
+    let w = s.mul_add(coefficient(e), z2, coefficient(d));
+    let w = s.mul_add(w, z2, coefficient(c));
+    let w = s.mul_add(w, z2, coefficient(b));
+    s.mul(s.mul_add(w, z2, coefficient(a)), inverse)
 }
 
 /// Where those rows of a matrix begin whose sums would read beyond it. From here on they read no more than 128 elements, or of
 /// more classes than that two columns more than there are classes.
 fn start_of_end(matrix: &[f32], classes: usize) -> usize {
-    let rows = reach_of_row(classes).saturating_sub(1) / classes.max(1);
-    matrix.len().saturating_sub(rows * classes)
+    let rows = reach_of_row(classes).saturating_sub(1).checked_div(classes).unwrap_or(0);
+    matrix.len().saturating_sub(rows.saturating_mul(classes))
 }
 
 /// Those rows, for [`CostSums`].
@@ -66,8 +68,11 @@ impl Operation for CostSums<'_> {
             let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
             start.checked_sub(end_start).map_or(matrix.get(start..), |start| end.get(start..)).unwrap_or(&[])
         };
-        for (((first, block), terms), rows) in (0..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows)) {
-            let (labels, mut sums) = (terms.label, [0.0; ROWS]);
+        for (((first, block), terms), rows) in
+            (0_usize..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows))
+        {
+            let (labels, mut sums) = (terms.label, Lanes::splat(0.0));
+            let start_of = |lane: Lane| first.wrapping_add(lane.number()).wrapping_mul(classes);
             sums_of_terms(
                 s,
                 &tail,
@@ -76,11 +81,7 @@ impl Operation for CostSums<'_> {
                 #[inline(always)]
                 |lane| {
                     let share = s.splat(block.share[lane] as f32);
-                    let of_row = twos(exponentials, (first + lane) * classes, classes).zip(twos(
-                        costs(labels[lane]),
-                        0,
-                        classes,
-                    ));
+                    let of_row = twos(exponentials, start_of(lane), classes).zip(twos(costs(labels[lane]), 0, classes));
                     core::iter::repeat(share).zip(of_row)
                 },
                 #[inline(always)]
@@ -97,11 +98,12 @@ impl Operation for CostSums<'_> {
             }
             log_excluded(block, terms);
             let Some(odds) = odds.as_deref_mut() else { continue };
-            for (lane, (&label, &share)) in labels.iter().zip(&block.share).enumerate().take(rows) {
-                let start = (first + lane) * classes;
+            for lane in Lane::all().take(rows) {
+                let start = start_of(lane);
                 // What is written beyond the end of a row is written again with the next.
                 let to = part_mut(odds, start, reach_of_row(classes));
-                write_odds(s, share, twos(exponentials, start, classes).zip(twos(costs(label), 0, classes)), to);
+                let row = twos(exponentials, start, classes).zip(twos(costs(labels[lane]), 0, classes));
+                write_odds(s, block.share[lane], row, to);
             }
             sums_of_terms(
                 s,
@@ -109,7 +111,7 @@ impl Operation for CostSums<'_> {
                 classes,
                 [&mut sums],
                 #[inline(always)]
-                |lane| twos(odds, (first + lane) * classes, classes),
+                |lane| twos(odds, start_of(lane), classes),
                 #[inline(always)]
                 |odds, at| [s.load(*odds, at)],
             );

@@ -16,7 +16,7 @@ use super::references::largest;
 use super::spread::Spread;
 use super::term_scalars::Terms;
 use super::tile::{Batch, Place, with_tile};
-use super::{double, part, part_mut};
+use super::{double, part, part_mut, row_of, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::halved;
 
@@ -75,7 +75,7 @@ struct Row<'a> {
 impl<'a> CurvatureRows<'a> {
     fn row<S: Vector>(&mut self, s: S, numbers: &mut [f32], spare: &mut [f32], spread: Option<Spread<'_>>, row: usize) {
         let classes = self.batch.rows.classes();
-        let room = numbers.len().min(spare.len()) / VIRTUAL_LANES * VIRTUAL_LANES;
+        let room = whole(numbers.len().min(spare.len()), VIRTUAL_LANES);
         let pieces = || Place { first: row, rows: 1, start: 0, width: classes }.pieces(room);
         let mut of_row = self.weigh(s, spare, spread, row, pieces());
         if of_row.factor == 0.0 || of_row.weight == 0.0 && of_row.costs.iter().all(|&cost| cost == 0.0) {
@@ -86,7 +86,7 @@ impl<'a> CurvatureRows<'a> {
             self.batch.bring(s, place, numbers);
             let (logit, class) = s.run(Largest { logits: part(numbers, 0, place.width) });
             if logit > first || place.start == 0 {
-                (first, of_row.class) = (logit, place.start + class);
+                (first, of_row.class) = (logit, place.start.wrapping_add(class));
             }
         }
         let mut second = f32::NEG_INFINITY;
@@ -154,7 +154,7 @@ impl<'a> CurvatureRows<'a> {
             weight += spread.whole;
         }
         let costs = match (terms.costs, label) {
-            (Some(matrix), Some(label)) => part(matrix, label * classes, classes),
+            (Some(matrix), Some(label)) => row_of(matrix, label, classes),
             _ => &[],
         };
         let cost_sum = costs.iter().map(|&cost| f64::from(cost)).sum();
@@ -224,8 +224,8 @@ fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
         *gap = f64::from(x) - largest;
     }
     let mut of_gaps = [0.0; VIRTUAL_LANES];
-    for i in 0..VIRTUAL_LANES {
-        of_gaps[i] = double::exp(gaps[i]);
+    for (of_gap, &gap) in of_gaps.iter_mut().zip(&gaps) {
+        *of_gap = double::exp(gap);
     }
     of_gaps
 }
@@ -281,11 +281,11 @@ impl Operation for AddOdds<'_> {
         let Self { logits, start, row, sums: (odds, steep) } = self;
         for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
             let (r, costs) = (row.shares(logits), row.costs_from(class));
-            for i in 0..VIRTUAL_LANES {
-                let p = r[i] * row.miss;
-                let of_class = costs[i] * p / (1.0 - p);
-                odds[i] += of_class;
-                steep[i] += of_class / (1.0 - p);
+            for ((odds, steep), (r, cost)) in odds.iter_mut().zip(&mut *steep).zip(r.iter().zip(&costs)) {
+                let p = r * row.miss;
+                let of_class = cost * p / (1.0 - p);
+                *odds += of_class;
+                *steep += of_class / (1.0 - p);
             }
         }
     }
@@ -310,14 +310,14 @@ impl Operation for WriteOthers<'_> {
         for (class, numbers) in (start..).step_by(VIRTUAL_LANES).zip(numbers.chunks_mut(VIRTUAL_LANES)) {
             let (r, costs) = (row.shares(numbers), row.costs_from(class));
             let mut elements = [0.0; VIRTUAL_LANES];
-            for i in 0..VIRTUAL_LANES {
-                let p = r[i] * row.miss;
+            for (to, (r, cost)) in elements.iter_mut().zip(r.iter().zip(&costs)) {
+                let p = r * row.miss;
                 let q = 1.0 - p;
-                let steep = costs[i] * p / (q * q);
-                let of_costs = costs[i] * p - p * q * row.odds + p * p * (row.steep_odds - steep);
-                let of_largest = largest_cost * (r[i] * (r[i] - q));
+                let steep = cost * p / (q * q);
+                let of_costs = cost * p - p * q * row.odds + p * p * (row.steep_odds - steep);
+                let of_largest = largest_cost * (r * (r - q));
                 let element = row.factor * (row.weight * (p * q) + of_costs + of_largest);
-                elements[i] = if bound { of_bound * (p * q) } else { element } as f32;
+                *to = if bound { of_bound * (p * q) } else { element } as f32;
             }
             super::copy(numbers, &elements);
         }

@@ -3,7 +3,7 @@
 
 use super::limits::{DECIDED_AT_ONCE, FEW_DECIDED};
 use super::tile::{Batch, Place};
-use super::{copy, double, part, part_mut};
+use super::{copy, double, from_row, part, part_mut, row_of, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, Operation, Vector};
 use core::ops::Range;
@@ -31,11 +31,11 @@ impl Driver for DecisionRows<'_> {
 
     fn drive<S: Vector>(mut self, s: S) -> usize {
         let count = self.batch.rows.count();
-        let together = count - count % LANES;
+        let together = whole(count, LANES);
         if Backend::ONLY_SCALAR || together == 0 {
             return self.decide::<S, 1>(s, 0..count);
         }
-        self.decide::<S, LANES>(s, 0..together) + self.decide::<S, 1>(s, together..count)
+        self.decide::<S, LANES>(s, 0..together).saturating_add(self.decide::<S, 1>(s, together..count))
     }
 }
 
@@ -61,7 +61,7 @@ impl DecisionRows<'_> {
     /// Writes what has been found of some rows; how many of them have no decision.
     #[inline(always)]
     fn write<const L: usize>(&mut self, first: usize, found: &Found<L>) -> usize {
-        let (mut undecided, mut costs) = (0, [f32::NAN; L]);
+        let (mut undecided, mut costs) = (0_usize, [f32::NAN; L]);
         let sums = found.largest.iter().zip(&found.total);
         let rows = sums.zip(found.class.iter().zip(&found.least));
         let out = part_mut(self.decisions, first, L).iter_mut().zip(&mut costs);
@@ -69,7 +69,7 @@ impl DecisionRows<'_> {
             let is_certain = largest == f64::INFINITY && total == 1.0;
             if total.is_nan() || !(self.given || largest.is_finite() || is_certain) {
                 *decision = NO_DECISION;
-                undecided += 1;
+                undecided = undecided.saturating_add(1);
                 continue;
             }
             *decision = class as u32;
@@ -99,10 +99,10 @@ impl<const L: usize> Operation for Groups<'_, '_, L> {
 
     #[inline(always)]
     fn run<S: Vector>(mut self, s: S) -> usize {
-        let mut undecided = 0;
+        let mut undecided = 0_usize;
         for first in self.rows.clone().step_by(L) {
             let found = self.find(s, Place { first, rows: L, start: 0, width: self.of.batch.rows.classes() });
-            undecided += self.of.write(first, &found);
+            undecided = undecided.saturating_add(self.of.write(first, &found));
         }
         undecided
     }
@@ -151,7 +151,7 @@ impl<const L: usize> Groups<'_, '_, L> {
         if dense.is_none() {
             batch.bring(s, place, self.numbers);
         }
-        let (at, stride) = dense.map_or((0, width), |_| (first * batch.rows.classes() + start, batch.rows.classes()));
+        let (at, stride) = dense.map_or((0, width), |_| (batch.rows.element(first, start), batch.rows.classes()));
         spread(dense.unwrap_or(self.numbers).get(at..).unwrap_or(&[]), stride, width, self.e);
     }
 
@@ -162,7 +162,7 @@ impl<const L: usize> Groups<'_, '_, L> {
         for (truth, &e) in (place.start..).zip(part(self.e, 0, place.width)) {
             let (miss, own) = (f64::from(rows.weight(truth)), truth.wrapping_sub(named.start));
             let right = self.sums.get(own).copied();
-            let costs = part(costs, truth * rows.classes() + named.start, named.width);
+            let costs = part(row_of(costs, truth, rows.classes()), named.start, named.width);
             for (sums, &mislabel) in lanes(self.sums).zip(costs) {
                 let cost = miss + f64::from(mislabel);
                 for (sum, e) in sums.iter_mut().zip(&e) {
@@ -180,8 +180,10 @@ impl<const L: usize> Groups<'_, '_, L> {
 #[inline(never)]
 fn spread<const L: usize>(numbers: &[f32], stride: usize, width: usize, to: &mut [[f64; L]]) {
     for lane in 0..L {
-        for (to, &x) in to.iter_mut().zip(part(numbers, lane * stride, width)) {
-            to[lane] = f64::from(x);
+        for (to, &x) in to.iter_mut().zip(part(from_row(numbers, lane, stride), 0, width)) {
+            if let Some(to) = to.get_mut(lane) {
+                *to = f64::from(x);
+            }
         }
     }
 }
@@ -216,10 +218,10 @@ impl<const L: usize> Found<L> {
     #[inline(always)]
     fn find_largest(&mut self, start: usize, logits: &mut [[f64; L]]) {
         for (class, x) in (start..).zip(lanes(logits)) {
-            for (i, &mut x) in x.iter_mut().enumerate() {
-                let is_larger = x > self.largest[i];
-                self.largest[i] = if is_larger { x } else { self.largest[i] };
-                self.class[i] = if is_larger { class as f64 } else { self.class[i] };
+            for (&mut x, (largest, found)) in x.iter_mut().zip(self.largest.iter_mut().zip(&mut self.class)) {
+                let is_larger = x > *largest;
+                *largest = if is_larger { x } else { *largest };
+                *found = if is_larger { class as f64 } else { *found };
             }
         }
     }
@@ -258,11 +260,12 @@ impl<const L: usize> Found<L> {
     fn find_most(&mut self, start: usize, e: &mut [[f64; L]], weights: Option<&[f32]>) {
         for (class, e) in (start..).zip(lanes(e)) {
             let weight = f64::from(weights.map_or(1.0, |weights| weights.get(class).copied().unwrap_or(0.0)));
-            for (i, &mut e) in e.iter_mut().enumerate() {
-                let (cost, most) = (weight * e, self.most[i]);
-                self.class[i] = if cost > most { class as f64 } else { self.class[i] };
-                self.most[i] = if cost > most { cost } else { most };
-                self.least[i] += if cost < most { cost } else { most };
+            let known = self.most.iter_mut().zip(&mut self.least).zip(&mut self.class);
+            for (&mut e, ((most, least), found)) in e.iter_mut().zip(known) {
+                let (cost, before) = (weight * e, *most);
+                *found = if cost > before { class as f64 } else { *found };
+                *most = if cost > before { cost } else { before };
+                *least += if cost < before { cost } else { before };
             }
         }
     }
@@ -271,10 +274,10 @@ impl<const L: usize> Found<L> {
     #[inline(always)]
     fn find_least(&mut self, start: usize, sums: &mut [[f64; L]]) {
         for (class, sum) in (start..).zip(lanes(sums)) {
-            for (i, &mut sum) in sum.iter_mut().enumerate() {
-                let is_less = sum < self.least[i];
-                self.least[i] = if is_less { sum } else { self.least[i] };
-                self.class[i] = if is_less { class as f64 } else { self.class[i] };
+            for (&mut sum, (least, found)) in sum.iter_mut().zip(self.least.iter_mut().zip(&mut self.class)) {
+                let is_less = sum < *least;
+                *least = if is_less { sum } else { *least };
+                *found = if is_less { class as f64 } else { *found };
             }
         }
     }

@@ -15,6 +15,8 @@ pub(crate) const LN2_HI: f32 = 0.693_115_25;
 pub(crate) const LN2_LO: f32 = 3.194_618_5e-5;
 /// 1.5 · 2²³: adding it rounds to an integer, which then stands in the low bits.
 pub(crate) const ROUND: f32 = 12_582_912.0;
+/// Its bits, less the bias of what the fast way takes.
+const BIASED_ROUND: u32 = ROUND.to_bits() - FAST_BIAS;
 /// The exponent bias of f32.
 const EXPONENT_BIAS: f32 = 127.0;
 
@@ -51,7 +53,7 @@ fn reduced<S: Vector>(s: S, x: S::F, k: S::F) -> S::F {
 #[inline(always)]
 pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     let begun = begin(s, x);
-    (end(s, begun), s.sub_bits(begun.1, s.splat_bits(ROUND.to_bits() - FAST_BIAS)))
+    (end(s, begun), s.sub_bits(begun.1, s.splat_bits(BIASED_ROUND)))
 }
 
 /// f, and k in bits, of a logit in range.
@@ -110,7 +112,7 @@ impl Operation for Exponentials<'_> {
                 s.store(e, x, 0);
             }
         } else if let Some(logits) = logits {
-            let (mut pairs, mut from) = (to.chunks_exact_mut(2 * S::LANES), logits.chunks_exact(2 * S::LANES));
+            let (mut pairs, mut from) = (to.chunks_exact_mut(S::TWICE), logits.chunks_exact(S::TWICE));
             union = exp_of_pairs(
                 s,
                 from.by_ref().zip(pairs.by_ref()),
@@ -126,7 +128,7 @@ impl Operation for Exponentials<'_> {
                 s.store_some(e, to);
             }
         } else {
-            let mut pairs = to.chunks_exact_mut(2 * S::LANES);
+            let mut pairs = to.chunks_exact_mut(S::TWICE);
             union = exp_of_pairs(
                 s,
                 pairs.by_ref(),
@@ -197,7 +199,7 @@ const fn begins_ahead<S: Vector>() -> bool {
 
 #[inline(always)]
 fn end_both<S: Vector>(s: S, [a, b]: [(S::F, S::U); 2], union: &mut S::U) -> [S::F; 2] {
-    let bias = s.splat_bits(ROUND.to_bits() - FAST_BIAS);
+    let bias = s.splat_bits(BIASED_ROUND);
     *union = s.or_bits(*union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
     [end(s, a), end(s, b)]
 }

@@ -5,12 +5,13 @@
 use super::double::{self, power_of_two};
 use super::exp::{Exp, Reference, all_in_range, exp_in_range};
 use super::label_terms::LabelTerms;
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, FAR_SCALE, RAISE, ROWS};
 use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
 use super::sums::{RowSums, Tail, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{chunks, part, part_mut};
+use super::{chunks, from_row, from_row_mut, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{Operation, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
@@ -41,9 +42,14 @@ impl Group {
     }
 
     /// The marked rows whose lanes are such.
-    pub(crate) fn marked_where(self, is_such: impl Fn(usize) -> bool) -> Self {
-        let such = self.marked().filter(|&(_, lane)| is_such(lane)).fold(0, |bits, (_, lane)| bits | 1 << lane);
+    pub(crate) fn marked_where(self, is_such: impl Fn(Lane) -> bool) -> Self {
+        let such = self.marked().filter(|&(_, lane)| is_such(lane)).fold(0, |bits, (_, lane)| bits | lane.bit());
         Self { marked: such, ..self }
+    }
+
+    /// The row of the call that is this one of the group.
+    pub(crate) fn row(self, row: usize) -> usize {
+        self.first.wrapping_add(row)
     }
 
     /// Whether all classes of all rows of a block are in the tile.
@@ -54,16 +60,16 @@ impl Group {
 
     /// Whether the row of a lane is in the group and marked.
     #[inline(always)]
-    fn has(self, lane: usize) -> bool {
-        self.lane <= lane && lane < self.lane + self.rows && self.is_marked(lane)
+    fn has(self, lane: Lane) -> bool {
+        lane.number().checked_sub(self.lane).is_some_and(|row| row < self.rows) && self.is_marked(lane)
     }
 
     fn are_all_marked(self) -> bool {
         self.marked().count() == self.rows
     }
 
-    pub(crate) fn is_marked(self, lane: usize) -> bool {
-        self.marked >> lane & 1 == 1
+    pub(crate) fn is_marked(self, lane: Lane) -> bool {
+        self.marked & lane.bit() != 0
     }
 
     /// The marked rows that `other` has not marked.
@@ -73,12 +79,13 @@ impl Group {
 
     /// The marked rows: where they stand among the rows of the group, and their lanes.
     #[inline(always)]
-    pub(crate) fn marked(self) -> impl Iterator<Item = (usize, usize)> {
-        let mut left = self.marked >> self.lane & (u32::MAX >> (32 - self.rows.clamp(1, ROWS)));
+    pub(crate) fn marked(self) -> impl Iterator<Item = (usize, Lane)> {
+        let rows = u32::MAX.wrapping_shr(32_usize.wrapping_sub(self.rows.clamp(1, ROWS)) as u32);
+        let mut left = self.marked.wrapping_shr(self.lane as u32) & rows;
         core::iter::from_fn(move || {
             let row = (left != 0).then(|| left.trailing_zeros() as usize)?;
-            left &= left - 1;
-            Some((row, (self.lane + row) % ROWS))
+            left &= left.wrapping_sub(1);
+            Some((row, Lane::of(self.lane.wrapping_add(row))))
         })
     }
 }
@@ -100,13 +107,15 @@ pub(crate) fn for_each_group(
     } else {
         1
     };
-    let width = if at_once * classes <= room { classes } else { room / at_once / BLOCK * BLOCK };
+    let room = room.checked_div(at_once).unwrap_or(0);
+    let width = if classes <= room { classes } else { whole(room, BLOCK) };
     for (number, block) in blocks.iter_mut().enumerate() {
-        let (marked, start) = (core::mem::take(&mut block.general), number * ROWS);
+        let (marked, start) = (core::mem::take(&mut block.general), number.wrapping_mul(ROWS));
         let in_block = ROWS.min(count.saturating_sub(start));
-        for lane in (0..in_block).step_by(at_once.max(1)) {
-            let rows = at_once.min(in_block - lane);
-            let group = Group { first: first + start + lane, lane, rows, marked, classes, width };
+        for lane in steps(in_block, at_once) {
+            let rows = at_once.min(in_block.wrapping_sub(lane));
+            let group =
+                Group { first: first.wrapping_add(start).wrapping_add(lane), lane, rows, marked, classes, width };
             if group.marked().next().is_some() {
                 work(number, block, group);
             }
@@ -147,16 +156,16 @@ pub(crate) fn find_largest<S: Vector>(
         let blocks = core::slice::from_mut(found);
         return s.run(References { logits: numbers, classes: group.classes, blocks });
     }
-    let mut most = [f32::NEG_INFINITY; ROWS];
+    let mut most = Lanes::splat(f32::NEG_INFINITY);
     for (_, lane) in group.marked() {
         found.class[lane] = 0;
     }
     for place in group.pieces() {
         batch.bring(s, place, numbers);
         for (row, lane) in group.marked() {
-            let (x, class) = s.run(LargestOf { row: part(numbers, row * place.width, place.width) });
+            let (x, class) = s.run(LargestOf { row: row_of(numbers, row, place.width) });
             if x > most[lane] {
-                (most[lane], found.class[lane]) = (x, place.start + class);
+                (most[lane], found.class[lane]) = (x, place.start.wrapping_add(class));
             }
         }
     }
@@ -227,13 +236,13 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     block: &mut RowBlock,
     group: Group,
 ) {
-    let (log, mut certain) = (block.log, [None; ROWS]);
+    let (log, mut certain) = (block.log, Lanes::splat(None));
     finish_excluded(s, batch, numbers, block, group);
     terms.apply(s, core::slice::from_mut(block));
     for (row, lane) in group.marked() {
         // NaN where a logit that is summed is NaN or +∞.
         if block.sum[lane].is_nan() || block.sum[lane] == 0.0 && block.logit[lane] == f32::NEG_INFINITY {
-            let (loss, class) = loss_without_sum(batch, group.first + row, block.class[lane], terms.of_tied());
+            let (loss, class) = loss_without_sum(batch, group.row(row), block.class[lane], terms.of_tied());
             (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.at_certain())));
             (block.share[lane], block.miss[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
@@ -242,8 +251,8 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         write_gradient(s, batch, numbers, block, &certain, group);
     }
     // What is known of the other rows.
-    for (lane, (to, log)) in block.log.iter_mut().zip(log).enumerate() {
-        *to = if group.has(lane) { *to } else { log };
+    for lane in Lane::all().filter(|&lane| !group.has(lane)) {
+        block.log[lane] = log[lane];
     }
     block.without_references();
 }
@@ -262,9 +271,9 @@ pub(crate) fn bring<S: Vector>(
 }
 
 /// The logits of the references, as far as they are here, become −∞; `found` is told what they were.
-fn exclude(numbers: &mut [f32], class: &[usize; ROWS], group: Group, place: Place, mut found: impl FnMut(usize, f32)) {
+fn exclude(numbers: &mut [f32], class: &Lanes<usize>, group: Group, place: Place, mut found: impl FnMut(Lane, f32)) {
     for (row, lane) in group.marked() {
-        let row = part_mut(numbers, row * place.width, place.width);
+        let row = row_of_mut(numbers, row, place.width);
         if let Some(x) = class[lane].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
             found(lane, *x);
             *x = f32::NEG_INFINITY;
@@ -275,12 +284,12 @@ fn exclude(numbers: &mut [f32], class: &[usize; ROWS], group: Group, place: Plac
 /// The loss of a row some of whose other logits are NaN or +∞, or all of whose logits are −∞, where it is `of_tied` if the
 /// label is not alone in being +∞; and the class that is certain, if one is.
 fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, of_tied: f64) -> (f64, Option<usize>) {
-    let (mut certain, mut infinite, mut any_nan) = (None, 0, false);
+    let (mut certain, mut infinite, mut any_nan) = (None, 0_usize, false);
     for class in 0..batch.rows.classes() {
         let x = batch.logit(row, class);
         any_nan |= x.is_nan();
         if x == f32::INFINITY {
-            (certain, infinite) = (Some(class), infinite + 1);
+            (certain, infinite) = (Some(class), infinite.saturating_add(1));
         }
     }
     let is_tied = batch.logit(row, label) == f32::INFINITY;
@@ -298,7 +307,7 @@ fn write_gradient<S: Vector>(
     batch: &mut Batch<'_>,
     numbers: &mut [f32],
     found: &RowBlock,
-    certain: &[Option<(usize, f64)>; ROWS],
+    certain: &Lanes<Option<(usize, f64)>>,
     group: Group,
 ) {
     for place in group.pieces() {
@@ -308,7 +317,7 @@ fn write_gradient<S: Vector>(
         }
         s.run(MarkedGradients { numbers, width: place.width, group, found });
         for (row, lane) in group.marked() {
-            let elements = part_mut(numbers, row * place.width, place.width);
+            let elements = row_of_mut(numbers, row, place.width);
             let factor = found.factor[lane];
             if factor == 0.0 {
                 elements.fill(0.0);
@@ -317,7 +326,7 @@ fn write_gradient<S: Vector>(
                 elements.fill(f32::NAN);
             } else {
                 if is_far(factor * found.share[lane]) {
-                    add_far(batch, elements, found, lane, Place { first: group.first + row, ..place });
+                    add_far(batch, elements, found, lane, place.row(row));
                 }
                 if let Some((class, slope)) = certain[lane] {
                     elements.fill(0.0);
@@ -331,15 +340,15 @@ fn write_gradient<S: Vector>(
             continue;
         }
         for (row, _) in group.marked() {
-            let place = Place { first: group.first + row, rows: 1, ..place };
-            batch.send(s, place, part(numbers, row * place.width, place.width));
+            let place = place.row(row);
+            batch.send(s, place, row_of(numbers, row, place.width));
         }
     }
 }
 
 /// Computes those elements again whose exponentials are 0 in f32, and are not where they are multiplied by so much.
 #[cold]
-fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: usize, place: Place) {
+fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: Lane, place: Place) {
     for (class, element) in (place.start..).zip(elements) {
         if *element == 0.0 {
             let e = found.reference(lane).exp(batch.logit(place.first, class));
@@ -351,7 +360,7 @@ fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: usiz
 /// What makes an exponential an element of the gradient: rounded where the fast way takes the row, which does so without a
 /// power.
 #[inline(always)]
-fn scale(found: &RowBlock, lane: usize) -> f64 {
+fn scale(found: &RowBlock, lane: Lane) -> f64 {
     let (scale, unit) = (found.factor[lane] * found.share[lane], power_of_two(f64::from(found.power[lane])));
     let without = scale * unit;
     if is_held(without) { f64::from(without as f32) / unit } else { scale }
@@ -369,7 +378,7 @@ struct Largest<'a> {
     numbers: &'a [f32],
     width: usize,
     group: Group,
-    largest: &'a mut [f32; ROWS],
+    largest: &'a mut Lanes<f32>,
 }
 
 impl Operation for Largest<'_> {
@@ -378,16 +387,16 @@ impl Operation for Largest<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, largest } = self;
-        if S::WIDE && group.is_block() && numbers.len() >= ROWS * width + S::LANES {
+        if S::WIDE && group.is_block() && numbers.len() >= ROWS.wrapping_mul(width).wrapping_add(S::LANES) {
             let mut rows = numbers;
             for first in (0..ROWS).step_by(S::LANES) {
-                s.store(largest_of_rows::<S, 0>(s, rows, width), largest, first);
-                rows = rows.get(S::LANES * width..).unwrap_or(&[]);
+                s.store(largest_of_rows::<S, 0>(s, rows, width), largest.as_mut_slice(), first);
+                rows = from_row(rows, S::LANES, width);
             }
             return;
         }
         for (row, lane) in group.marked() {
-            let row = part(numbers, row * width, width).chunks(S::LANES);
+            let row = row_of(numbers, row, width).chunks(S::LANES);
             let lowest = s.splat(f32::NEG_INFINITY);
             let most = row.fold(
                 lowest,
@@ -415,7 +424,7 @@ impl Operation for MarkedExponentials<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
-            let row = numbers.get_mut(row * width..).unwrap_or(&mut []);
+            let row = from_row_mut(numbers, row, width);
             exponentials_of_row(s, found.reference(lane), None, row, width);
         }
     }
@@ -476,7 +485,7 @@ impl Operation for AddSums<'_> {
         let Self { numbers, width, group, found } = self;
         let tail = Tail::new(s, width);
         for (row, lane) in group.marked() {
-            found.sum[lane] = sum(s, &tail, numbers.get(row * width..).unwrap_or(&[]), width, found.sum[lane]);
+            found.sum[lane] = sum(s, &tail, from_row(numbers, row, width), width, found.sum[lane]);
         }
     }
 }
@@ -496,7 +505,7 @@ impl Operation for MarkedGradients<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
-            let (scale, row) = (scale(found, lane), numbers.get_mut(row * width..).unwrap_or(&mut []));
+            let (scale, row) = (scale(found, lane), from_row_mut(numbers, row, width));
             write_row(
                 s,
                 None,
@@ -523,13 +532,13 @@ pub(crate) fn is_far(scale: f64) -> bool {
 impl RowBlock {
     /// The reference of the exponentials of a row.
     #[inline(always)]
-    pub(crate) fn reference(&self, lane: usize) -> Reference {
+    pub(crate) fn reference(&self, lane: Lane) -> Reference {
         Reference { shift: self.shift[lane], power: self.power[lane] }
     }
 
     /// As the fast way needs it.
     pub(crate) fn without_references(&mut self) {
-        (self.shift, self.power) = ([0.0; ROWS], [0.0; ROWS]);
+        (self.shift, self.power) = (Lanes::splat(0.0), Lanes::splat(0.0));
     }
 }
 
@@ -561,8 +570,10 @@ impl Operation for MarkRows<'_> {
     fn run<S: Vector>(self, s: S) {
         let mut rows = self.logits.chunks_exact(self.classes.max(1));
         for block in self.blocks {
-            for (lane, row) in rows.by_ref().take(ROWS).enumerate() {
-                block.general |= u32::from(!is_in_range(s, row)) << lane;
+            for (lane, row) in Lane::all().zip(rows.by_ref()) {
+                if !is_in_range(s, row) {
+                    block.general |= lane.bit();
+                }
             }
         }
     }
@@ -616,7 +627,7 @@ impl Operation for MarkBlocks<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, (ROWS * self.classes).max(1))) {
+        for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, ROWS.wrapping_mul(self.classes).max(1))) {
             if !is_in_range(s, logits) {
                 block.general = u32::MAX;
             }

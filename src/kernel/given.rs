@@ -1,6 +1,6 @@
 //! The loss of a row whose probabilities are given: −w[y]·log(p_y + eps) − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps), in f64.
 
-use super::part;
+use super::row_of;
 use crate::reduction::Tally;
 use crate::rows::Rows;
 
@@ -34,7 +34,7 @@ impl ProbabilityRows<'_> {
         let weight = f64::from(self.rows.weight(label));
         // 0·∞ = 0
         let mut loss = if weight == 0.0 { 0.0 } else { 0.0 - weight * libm::log(p(label) + eps) };
-        let costs = self.costs.map_or(&[][..], |costs| part(costs, label * self.rows.classes(), self.rows.classes()));
+        let costs = self.costs.map_or(&[][..], |costs| row_of(costs, label, self.rows.classes()));
         for (class, &cost) in costs.iter().enumerate().filter(|(_, cost)| **cost != 0.0) {
             loss -= f64::from(cost) * libm::log1p(eps - p(class));
         }

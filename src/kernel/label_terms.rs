@@ -5,7 +5,7 @@
 //! what belongs to a row.
 
 use super::double;
-use super::limits::ROWS;
+use super::lanes::{Lane, Lanes};
 use super::row_scalars::Finish;
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
@@ -91,25 +91,25 @@ impl Operation for Apply<'_> {
         for block in one_by_one(self.blocks) {
             let (log, miss) = (block.log, block.miss);
             // Not 1 − (1 − p), of which little is left where p is small.
-            let mut p = [0.0; ROWS];
-            for i in 0..ROWS {
+            let mut p = Lanes::splat(0.0);
+            for i in Lane::all() {
                 p[i] = double::exp(-log[i]);
             }
-            let (mut of_loss, mut of_gradient) = ([1.0; ROWS], [1.0; ROWS]);
+            let (mut of_loss, mut of_gradient) = (Lanes::splat(1.0), Lanes::splat(1.0));
             if gamma != 0.0 {
                 focal_factors(gamma, &p, &miss, &log, &mut of_loss, &mut of_gradient);
             }
-            let (mut squares, mut z) = ([0.0; ROWS], [0.0; ROWS]);
+            let (mut squares, mut z) = (Lanes::splat(0.0), Lanes::splat(0.0));
             if lambda != 0.0 {
                 let (logit, shift, power, sum) = (block.logit, block.shift, block.power, block.sum);
-                for i in 0..ROWS {
+                for i in Lane::all() {
                     let lse = log_sum_exp(logit[i], shift[i], power[i], sum[i], miss[i], log[i]);
                     squares[i] = lambda * (lse * lse);
                     z[i] = 2.0 * lambda * lse;
                 }
             }
-            let (mut losses, mut shares, mut misses) = ([0.0; ROWS], block.share, [0.0; ROWS]);
-            for i in 0..ROWS {
+            let (mut losses, mut shares, mut misses) = (Lanes::splat(0.0), block.share, Lanes::splat(0.0));
+            for i in Lane::all() {
                 // 0·∞ = 0
                 let of_label = if of_loss[i] == 0.0 { 0.0 } else { of_loss[i] * log[i] };
                 losses[i] = of_label + squares[i];
@@ -126,22 +126,22 @@ impl Operation for Apply<'_> {
 #[inline(always)]
 pub(crate) fn focal_factors(
     gamma: f64,
-    p: &[f64; ROWS],
-    miss: &[f64; ROWS],
-    log: &[f64; ROWS],
-    of_loss: &mut [f64; ROWS],
-    of_gradient: &mut [f64; ROWS],
+    p: &Lanes<f64>,
+    miss: &Lanes<f64>,
+    log: &Lanes<f64>,
+    of_loss: &mut Lanes<f64>,
+    of_gradient: &mut Lanes<f64>,
 ) {
     // (1 − p)^γ and (1 − p)^(γ−1)
-    let (mut powers, mut lower) = ([0.0; ROWS], [0.0; ROWS]);
+    let (mut powers, mut lower) = (Lanes::splat(0.0), Lanes::splat(0.0));
     if gamma == 2.0 {
         // The exponent of its authors, without logarithm, exponential and quotient.
         lower = *miss;
-        for i in 0..ROWS {
+        for i in Lane::all() {
             powers[i] = miss[i] * miss[i];
         }
     } else {
-        for i in 0..ROWS {
+        for i in Lane::all() {
             let held = if miss[i] < 1e-300 { 1e-300 } else { miss[i] };
             let power = double::exp(gamma * double::log(held));
             let power = if miss[i] == 0.0 { 0.0 } else { power };
@@ -150,7 +150,7 @@ pub(crate) fn focal_factors(
             lower[i] = powers[i] / held;
         }
     }
-    for i in 0..ROWS {
+    for i in Lane::all() {
         // Where p is 0 its logarithm may be infinite.
         let slope = if miss[i] == 0.0 || p[i] == 0.0 { 0.0 } else { gamma * lower[i] * p[i] * log[i] };
         of_loss[i] = powers[i];

@@ -2,12 +2,13 @@
 
 use super::exp::Exponentials;
 use super::general::{self, Group, MarkRows};
+use super::lanes::{Lane, Lanes};
 use super::limits::{POWERS, ROWS};
 use super::references::References;
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks, chunks_mut, double, part, part_mut};
+use super::{chunks, chunks_mut, double, part, part_mut, row_of_mut, rows_of, steps};
 use crate::backend::vector::{Driver, Operation, Vector};
 
 /// Everything has been validated. The log-probabilities go to the gradient of the batch.
@@ -31,8 +32,8 @@ impl LogProbabilityRows<'_> {
         let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
         let fitting = tile.rows(classes);
         let at_once = if fitting == 0 { ROWS } else { fitting };
-        for first in (0..rows.count()).step_by(at_once) {
-            let count = at_once.min(rows.count() - first);
+        for first in steps(rows.count(), at_once) {
+            let count = at_once.min(rows.count().wrapping_sub(first));
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             blocks.iter_mut().for_each(|block| block.general = if fitting == 0 { u32::MAX } else { 0 });
             if fitting > 0 {
@@ -52,9 +53,9 @@ impl LogProbabilityRows<'_> {
 
     fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) {
         let Place { first, rows: count, width: classes, .. } = place;
-        let (batch, len) = (&self.batch, count * classes);
+        let (batch, len) = (&self.batch, count.wrapping_mul(classes));
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-        let dense = batch.as_tile().map(|logits| part(logits, first * classes, len));
+        let dense = batch.as_tile().map(|logits| rows_of(logits, first, count, classes));
         if dense.is_none() {
             batch.bring(s, place, tile.spare);
         }
@@ -81,12 +82,12 @@ impl LogProbabilityRows<'_> {
             let mut found = block.clone();
             general::find_largest(s, batch, numbers, &mut found, group);
             general::finish_excluded(s, batch, numbers, &mut found, group);
-            let mut infinite = [0; ROWS];
+            let mut infinite = Lanes::splat(0);
             for (row, lane) in group.marked() {
                 (block.class[lane], block.logit[lane]) = (found.class[lane], found.logit[lane]);
                 block.log[lane] = found.log[lane];
                 if found.sum[lane].is_nan() || !found.logit[lane].is_finite() {
-                    let (log, count) = log_without_sum(batch, group.first + row, found.logit[lane]);
+                    let (log, count) = log_without_sum(batch, group.row(row), found.logit[lane]);
                     (block.log[lane], infinite[lane]) = (log, count);
                 }
             }
@@ -111,13 +112,13 @@ fn write_any<S: Vector>(
     batch: &mut Batch<'_>,
     numbers: &mut [f32],
     block: &RowBlock,
-    infinite: &[usize; ROWS],
+    infinite: &Lanes<usize>,
     group: Group,
 ) {
     for place in group.pieces() {
         batch.bring(s, place, numbers);
         for (row, lane) in group.marked() {
-            let elements = part_mut(numbers, row * place.width, place.width);
+            let elements = row_of_mut(numbers, row, place.width);
             let (largest, log) = (f64::from(block.logit[lane]), block.log[lane]);
             for (class, x) in (place.start..).zip(&mut *elements) {
                 let is_tied = infinite[lane] > 1 && *x == f32::INFINITY;
@@ -125,7 +126,7 @@ fn write_any<S: Vector>(
                 // No class has a probability where all are −∞.
                 *x = if is_tied || largest == f64::NEG_INFINITY { f32::NAN } else { value as f32 };
             }
-            batch.send(s, Place { first: group.first + row, rows: 1, ..place }, elements);
+            batch.send(s, place.row(row), elements);
         }
     }
 }
@@ -146,9 +147,9 @@ impl Operation for LogElements<'_> {
         let Self { logits, to, classes, blocks } = self;
         let mut start = 0;
         for block in blocks {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 let (x, to) = (part(logits, start, classes), part_mut(to, start, classes));
-                start += classes;
+                start = start.wrapping_add(classes);
                 let log = block.log[lane] as f32;
                 let (largest, log_of_all) = (s.splat(block.logit[lane]), s.splat(log));
                 for (x, to) in chunks(x, S::LANES).zip(chunks_mut(to, S::LANES)) {
@@ -188,13 +189,14 @@ impl Driver for RowPart<'_> {
 }
 
 fn part_of(batch: &Batch<'_>, block: &RowBlock) -> (f32, f64) {
-    let (largest, sum) = (block.logit[0], block.sum[0]);
+    let lane = Lane::FIRST;
+    let (largest, sum) = (block.logit[lane], block.sum[lane]);
     if sum.is_nan() || !largest.is_finite() {
         let (log, infinite) = log_without_sum(batch, 0, largest);
         return (if log.is_nan() { f32::NAN } else { largest }, infinite.saturating_sub(1) as f64);
     }
-    let gap = f64::from(block.shift[0]) - f64::from(largest);
+    let gap = f64::from(block.shift[lane]) - f64::from(largest);
     let (mantissa, exponent) = double::exp_in_parts(if gap < -1e6 { -1e6 } else { gap });
-    let exponent = exponent - f64::from(block.power[0]);
+    let exponent = exponent - f64::from(block.power[lane]);
     (largest, if sum == 0.0 || exponent < -POWERS { 0.0 } else { sum * mantissa * double::power_of_two(exponent) })
 }

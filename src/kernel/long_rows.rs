@@ -4,10 +4,11 @@
 use super::exp::Exponentials;
 use super::general::{self, AddSums, Group, is_in_range};
 use super::label_terms::{LabelTerms, finish};
+use super::lanes::Lane;
 use super::limits::BLOCK;
 use super::row_scalars::Scales;
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{part, part_mut};
+use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, Vector};
 
 /// The most classes of a row that are computed at once. Where rows come from memory, processors fetch ahead as long as a phase
@@ -23,11 +24,11 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     first: usize,
 ) {
     let classes = batch.rows.classes();
-    let width = tile.room().min(PIECE) / BLOCK * BLOCK;
+    let width = whole(tile.room().min(PIECE), BLOCK);
     let pieces = || Place { first, rows: 1, start: 0, width: classes }.pieces(width);
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
     let Some(block) = blocks.first_mut() else { return };
-    (block.logit[0], block.sum[0]) = (batch.logit(first, block.class[0]), 0.0);
+    (block.logit[Lane::FIRST], block.sum[Lane::FIRST]) = (batch.logit(first, block.class[Lane::FIRST]), 0.0);
     // Exponentials take the place of logits only where all of the row is known to be in range.
     let gradient = GRADIENT && batch.gradient.is_some();
     let keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
@@ -67,9 +68,9 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 fn write_piece<S: Vector>(s: S, batch: &mut Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) {
     exponentials(s, batch, numbers, block, place);
     let row = part_mut(numbers, 0, place.width);
-    s.run(Scale { row: &mut *row, scale: block.scale[0] });
-    if let Some(element) = block.class[0].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
-        *element = block.at_reference[0];
+    s.run(Scale { row: &mut *row, scale: block.scale[Lane::FIRST] });
+    if let Some(element) = block.class[Lane::FIRST].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
+        *element = block.at_reference[Lane::FIRST];
     }
     batch.send(s, place, row);
 }
@@ -79,15 +80,15 @@ fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, firs
     let (start, classes) = (batch.rows.start(first), batch.rows.classes());
     let row = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), start, classes);
     if is_held {
-        s.run(Scale { row, scale: block.scale[0] });
+        s.run(Scale { row, scale: block.scale[Lane::FIRST] });
     } else {
         // The logits may be gone by now: what the general way makes of them.
-        let scale = block.factor[0] * block.share[0];
+        let scale = block.factor[Lane::FIRST] * block.share[Lane::FIRST];
         row.iter_mut().for_each(|e| *e = (f64::from(*e) * scale) as f32);
         block.general = 0;
     }
-    if let Some(element) = row.get_mut(block.class[0]) {
-        *element = block.at_reference[0];
+    if let Some(element) = row.get_mut(block.class[Lane::FIRST]) {
+        *element = block.at_reference[Lane::FIRST];
     }
 }
 
@@ -99,12 +100,14 @@ fn row<'b>(batch: &'b Batch<'_>, row: usize) -> &'b [f32] {
 /// The exponentials of some classes, those of the labels being 0; whether all logits were in range.
 fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) -> bool {
     let Place { first, start, width, .. } = place;
-    let dense = batch.as_tile().map(|logits| part(logits, batch.rows.start(first) + start, width));
+    let dense = batch.as_tile().map(|logits| part(logits, batch.rows.element(first, start), width));
     if dense.is_none() {
         batch.bring(s, place, numbers);
     }
     let in_range = s.run(Exponentials { logits: dense, to: &mut *numbers, count: width });
-    if let Some(e) = block.class[0].checked_sub(start).and_then(|class| part_mut(numbers, 0, width).get_mut(class)) {
+    if let Some(e) =
+        block.class[Lane::FIRST].checked_sub(start).and_then(|class| part_mut(numbers, 0, width).get_mut(class))
+    {
         *e = 0.0;
     }
     in_range
@@ -114,11 +117,11 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: 
 /// whether all were in range.
 fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, place: Place) -> bool {
     let Place { first, start, width, .. } = place;
-    let at = batch.rows.start(first) + start;
+    let at = batch.rows.element(first, start);
     let logits = batch.logits.and_then(|logits| logits.as_f32()).map(|logits| part(logits, at, width));
     let to = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), at, width);
     let in_range = s.run(Exponentials { logits, to: &mut *to, count: width });
-    if let Some(e) = block.class[0].checked_sub(start).and_then(|class| to.get_mut(class)) {
+    if let Some(e) = block.class[Lane::FIRST].checked_sub(start).and_then(|class| to.get_mut(class)) {
         *e = 0.0;
     }
     s.run(AddSums { numbers: to, width, group: Group::of_rows(place, width), found: block });

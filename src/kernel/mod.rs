@@ -42,6 +42,7 @@ pub(crate) mod few_rows;
 pub(crate) mod general;
 pub(crate) mod given;
 pub(crate) mod label_terms;
+pub(crate) mod lanes;
 pub(crate) mod limits;
 pub(crate) mod log1p;
 pub(crate) mod log_of_pair;
@@ -77,6 +78,59 @@ pub(crate) fn part<T>(slice: &[T], start: usize, len: usize) -> &[T] {
 #[inline(always)]
 pub(crate) fn part_mut<T>(slice: &mut [T], start: usize, len: usize) -> &mut [T] {
     slice.get_mut(start..).and_then(|rest| rest.get_mut(..len)).unwrap_or(&mut [])
+}
+
+/// `count` rows of so many elements, from row `first` on.
+#[inline(always)]
+pub(crate) fn rows_of<T>(slice: &[T], first: usize, count: usize, width: usize) -> &[T] {
+    part(slice, first.wrapping_mul(width), count.wrapping_mul(width))
+}
+
+/// The mutable form of [`rows_of`].
+#[inline(always)]
+pub(crate) fn rows_of_mut<T>(slice: &mut [T], first: usize, count: usize, width: usize) -> &mut [T] {
+    part_mut(slice, first.wrapping_mul(width), count.wrapping_mul(width))
+}
+
+/// A row of so many elements.
+#[inline(always)]
+pub(crate) fn row_of<T>(slice: &[T], row: usize, width: usize) -> &[T] {
+    rows_of(slice, row, 1, width)
+}
+
+/// The mutable form of [`row_of`].
+#[inline(always)]
+pub(crate) fn row_of_mut<T>(slice: &mut [T], row: usize, width: usize) -> &mut [T] {
+    rows_of_mut(slice, row, 1, width)
+}
+
+/// A row of so many elements, and all that follows.
+#[inline(always)]
+pub(crate) fn from_row<T>(slice: &[T], row: usize, width: usize) -> &[T] {
+    slice.get(row.wrapping_mul(width)..).unwrap_or(&[])
+}
+
+/// The mutable form of [`from_row`].
+#[inline(always)]
+pub(crate) fn from_row_mut<T>(slice: &mut [T], row: usize, width: usize) -> &mut [T] {
+    slice.get_mut(row.wrapping_mul(width)..).unwrap_or(&mut [])
+}
+
+/// The largest multiple of `of` that is not above `len`.
+#[inline(always)]
+pub(crate) fn whole(len: usize, of: usize) -> usize {
+    len.wrapping_sub(len.checked_rem(of).unwrap_or(0))
+}
+
+/// 0, `step` and so on, below `len`: every number below it where `step` is 0, of which `step_by` would make a panic.
+#[inline(always)]
+pub(crate) fn steps(len: usize, step: usize) -> impl Iterator<Item = usize> {
+    let mut next = 0_usize;
+    core::iter::from_fn(move || {
+        let at = next;
+        next = at.saturating_add(step.max(1));
+        (at < len).then_some(at)
+    })
 }
 
 /// `slice.chunks(len)`. Zipped, that one divides by its `len`, of which a compiler does not always see that it is not 0.

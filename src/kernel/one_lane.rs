@@ -9,11 +9,12 @@
 //! added one by one with Kahan's compensation, so that its bits do not depend on how it is cut.
 
 use super::exp::{Exp, LN2_HI, LN2_LO, ROUND, Reference, exp_rest};
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
 use super::log_of_pair::Reduced;
 use super::pair::{Pair, fast_two_sum, product, scaled, two_prod, two_sum};
 use super::tile::{Batch, Place, Tile};
-use super::{copy, part, part_mut};
+use super::{copy, part, part_mut, row_of, row_of_mut, whole};
 use crate::backend::vector::{OneLane, Vector};
 
 /// What a sum begins with, to be as large as every term: the largest, of the power of a [`Reference`], is from 1 to 4. Then
@@ -58,7 +59,7 @@ struct Brought<'a, S> {
 
 impl<S: Vector> Logits for Brought<'_, S> {
     fn pieces(&mut self, mut work: impl FnMut(usize, &[f32])) {
-        for place in whole(self.row, self.batch.rows.classes()).pieces(self.width) {
+        for place in place_of(self.row, self.batch.rows.classes()).pieces(self.width) {
             self.batch.bring(self.s, place, self.numbers);
             work(place.start, part(self.numbers, 0, place.width));
         }
@@ -69,7 +70,7 @@ impl<S: Vector> Logits for Brought<'_, S> {
 }
 
 /// A whole row of so many classes.
-fn whole(row: usize, classes: usize) -> Place {
+fn place_of(row: usize, classes: usize) -> Place {
     Place { first: row, rows: 1, start: 0, width: classes }
 }
 
@@ -200,12 +201,12 @@ impl Limit {
     #[cold]
     #[inline(never)]
     fn new(row: &mut impl Logits, label: usize, own: f32, reference: Reference, others: f32) -> Self {
-        let (mut any_nan, mut infinite, mut last) = (false, 0, label);
+        let (mut any_nan, mut infinite, mut last) = (false, 0_usize, label);
         row.pieces(|start, piece| {
             for (class, x) in (start..).zip(piece) {
                 any_nan |= x.is_nan();
                 if *x == f32::INFINITY {
-                    (infinite, last) = (infinite + 1, class);
+                    (infinite, last) = (infinite.saturating_add(1), class);
                 }
             }
         });
@@ -226,24 +227,24 @@ impl Scaled {
     #[inline(always)]
     fn times<S: OneLane>(self, s: S, weight: f32) -> f32 {
         // weight = mantissa·2^exponent, the mantissa in [½, 1).
-        let (normal, raised) =
-            if weight.abs() < f32::MIN_POSITIVE { (weight * power_of_two(24), 24) } else { (weight, 0) };
+        let (normal, bias) =
+            if weight.abs() < f32::MIN_POSITIVE { (weight * power_of_two(24), 126 + 24) } else { (weight, 126) };
         let bits = normal.to_bits();
-        let exponent = (bits >> 23 & 0xff) as i32 - 126 - raised;
+        let exponent = (bits >> 23 & 0xff) as i32;
         let mantissa = f32::from_bits(bits & 0x807f_ffff | 126 << 23);
         let exact = two_prod(s, mantissa, self.mantissa.hi);
         let rounded = exact.hi + s.mul_add(mantissa, self.mantissa.lo, exact.lo);
         // In two steps, since 2^exponent need not be one of f32 where the product is.
-        let exponent = (exponent + self.exponent).clamp(-252, 252);
+        let exponent = exponent.wrapping_sub(bias).wrapping_add(self.exponent).clamp(-252, 252);
         let half = exponent >> 1;
-        rounded * power_of_two(half) * power_of_two(exponent - half)
+        rounded * power_of_two(half) * power_of_two(exponent.wrapping_sub(half))
     }
 
     #[inline(always)]
     fn in_f64(self) -> f64 {
         let mantissa = f64::from(self.mantissa.hi) + f64::from(self.mantissa.lo);
         // 2^±900 is beyond every product of weights, and what it is multiplied by here within f64.
-        mantissa * f64::from_bits(((self.exponent.clamp(-900, 900) + 1023) as u64) << 52)
+        mantissa * f64::from_bits((self.exponent.clamp(-900, 900).wrapping_add(1023) as u64) << 52)
     }
 }
 
@@ -276,21 +277,23 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
     let (s, classes, room) = (s.lane(), batch.rows.classes(), tile.room());
     let place = Place { first, rows: count, start: 0, width: classes };
     let in_place = batch.as_tile().is_some();
-    let in_tile = !in_place && count * classes <= room;
-    let width = room / BLOCK * BLOCK;
+    let in_tile = !in_place && count.saturating_mul(classes) <= room;
+    let width = whole(room, BLOCK);
     if in_tile {
         batch.bring(s, place, tile.numbers);
     }
     // The losses of lanes without a row are added up too.
-    tile.blocks.iter_mut().for_each(|block| block.loss = [0.0; ROWS]);
+    tile.blocks.iter_mut().for_each(|block| block.loss = Lanes::splat(0.0));
     for at in 0..count {
-        let (row, lane, Some(block)) = (first + at, at % ROWS, tile.blocks.get_mut(at / ROWS)) else { return };
+        let (row, lane, Some(block)) = (first.wrapping_add(at), Lane::of(at), tile.blocks.get_mut(at / ROWS)) else {
+            return;
+        };
         let (label, weight, factor) = (block.class[lane], block.weight[lane], block.factor[lane]);
         let mut gradient = RowGradient::NONE;
         if weight != 0.0 {
             let sum = if in_tile || in_place {
                 let (rows, first) = if in_tile { (&*tile.numbers, 0) } else { (batch.as_tile().unwrap_or(&[]), first) };
-                Sum::new(s, &mut part(rows, (first + at) * classes, classes), label)
+                Sum::new(s, &mut row_of(rows, first.wrapping_add(at), classes), label)
             } else {
                 Sum::new(s, &mut Brought { s, batch, row, numbers: tile.numbers, width }, label)
             };
@@ -300,15 +303,15 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
             }
         }
         if in_tile {
-            gradient.write(s, 0, part_mut(tile.numbers, at * classes, classes));
+            gradient.write(s, 0, row_of_mut(tile.numbers, at, classes));
         } else if let (Some(all), true) = (batch.gradient.as_deref_mut(), in_place) {
-            let elements = part_mut(all, row * classes, classes);
+            let elements = row_of_mut(all, row, classes);
             if let Some(logits) = batch.logits.and_then(|logits| logits.as_f32()) {
-                copy(elements, part(logits, row * classes, classes));
+                copy(elements, row_of(logits, row, classes));
             }
             gradient.write(s, 0, elements);
         } else if batch.gradient.is_some() {
-            for place in whole(row, classes).pieces(width) {
+            for place in place_of(row, classes).pieces(width) {
                 batch.bring(s, place, tile.numbers);
                 gradient.write(s, place.start, part_mut(tile.numbers, 0, place.width));
                 batch.send(s, place, tile.numbers);
@@ -398,7 +401,7 @@ fn mantissa_and_power(factor: f64) -> (f32, f32) {
     let halve = bits & DIGITS >= core::f64::consts::SQRT_2.to_bits() & DIGITS;
     let unit: u16 = if halve { 1022 } else { 1023 };
     let mantissa = f64::from_bits(bits & (1 << 63 | DIGITS) | u64::from(unit) << 52);
-    let exponent = (bits >> 52 & 0x7ff) as i32 - i32::from(unit);
+    let exponent = ((bits >> 52 & 0x7ff) as i32).wrapping_sub(i32::from(unit));
     (mantissa as f32, exponent.clamp(-300, 300) as f32)
 }
 

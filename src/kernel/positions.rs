@@ -3,10 +3,11 @@
 
 use super::exp::Exponentials;
 use super::label_terms::{LabelTerms, finish};
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
 use super::row_scalars::Scales;
-use super::tile::{Batch, Place, RowBlock, Run, Tile, load, rows_of_blocks, runs};
-use super::{copy, part, part_mut};
+use super::tile::{Batch, Place, RowBlock, Tile, load, rows_of_blocks, runs};
+use super::{copy, from_row, part, part_mut, rows_of_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 
@@ -26,12 +27,12 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 ) -> bool {
     let (room, classes) = (tile.room(), batch.rows.classes());
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
-    let all = blocks.len() * ROWS * classes;
+    let all = blocks.len().saturating_mul(ROWS).saturating_mul(classes);
     // Of one block that does not fit, some classes at a time.
-    let width = if all <= room { classes } else { room / ROWS / BLOCK * BLOCK };
+    let width = if all <= room { classes } else { whole(room / ROWS, BLOCK) };
     let pieces = || Place { first, rows: count, start: 0, width: classes }.pieces(width);
     for block in &mut *blocks {
-        block.sum = [0.0; ROWS];
+        block.sum = Lanes::splat(0.0);
     }
     for place in pieces() {
         exponentials(s, batch, numbers, blocks, place);
@@ -49,9 +50,9 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
             s.run(ScaledColumns { exponentials: &mut *numbers, place, blocks });
             let Some(to) = batch.gradient.as_deref_mut() else { break };
             for (at, _) in (0..count).step_by(ROWS).zip(&*blocks).filter(|(_, block)| block.general == 0) {
-                let rows = ROWS.min(count - at);
-                let from = numbers.get(at * place.width..).unwrap_or(&[]);
-                s.run(SendColumns { rows: batch.rows, place: Place { first: first + at, rows, ..place }, from, to });
+                let rows = ROWS.min(count.wrapping_sub(at));
+                let from = from_row(numbers, at, place.width);
+                s.run(SendColumns { rows: batch.rows, place: Place { rows, ..place.row(at) }, from, to });
             }
         }
     }
@@ -61,20 +62,22 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 /// The exponentials of some classes, by columns, those of the labels being 0, and the logits of the labels. Blocks that have a
 /// logit out of range are marked.
 fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks: &mut [RowBlock], place: Place) {
-    let Place { first, rows: count, start, width } = place;
+    let Place { rows: count, start, width, .. } = place;
     for ((at, rows), block) in (0..).step_by(ROWS).zip(rows_of_blocks(count)).zip(blocks) {
-        let columns = part_mut(numbers, at * width, ROWS * width);
-        let place = Place { first: first + at, rows, ..place };
+        let columns = rows_of_mut(numbers, at, ROWS, width);
+        let place = Place { rows, ..place.row(at) };
         s.run(BringColumns { batch, place, to: &mut *columns });
         let class = block.class;
-        let label = |lane: usize| class[lane].checked_sub(start).map(|class| class * ROWS + lane);
-        for lane in 0..ROWS {
+        let label = |lane: Lane| {
+            class[lane].checked_sub(start).map(|class| class.wrapping_mul(ROWS).wrapping_add(lane.number()))
+        };
+        for lane in Lane::all() {
             if let Some(&x) = label(lane).and_then(|index| columns.get(index)) {
                 block.logit[lane] = x;
             }
         }
-        let in_range = s.run(Exponentials { logits: None, to: &mut *columns, count: ROWS * width });
-        for lane in 0..ROWS {
+        let in_range = s.run(Exponentials { logits: None, to: &mut *columns, count: ROWS.wrapping_mul(width) });
+        for lane in Lane::all() {
             if let Some(e) = label(lane).and_then(|index| columns.get_mut(index)) {
                 *e = 0.0;
             }
@@ -102,17 +105,17 @@ impl Operation for BringColumns<'_> {
         if place.rows < ROWS {
             to.fill(0.0);
         }
-        for Run { at, rows, start } in runs(batch.rows, place) {
+        for run in runs(batch.rows, place) {
             for (class, to) in to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                let index = start + class * positions;
-                if rows == ROWS {
+                if run.rows == ROWS {
                     for at in (0..ROWS).step_by(S::LANES) {
-                        s.store(load(s, from, index + at), to, at);
+                        s.store(load(s, from, run.in_samples(class, at, positions)), to, at);
                     }
                     continue;
                 }
-                for i in (0..rows).step_by(S::LANES) {
-                    s.store_some(load(s, from, index + i), part_mut(to, at + i, S::LANES.min(rows - i)));
+                let to = part_mut(to, run.at, run.rows);
+                for (row, to) in (0..).step_by(S::LANES).zip(to.chunks_mut(S::LANES)) {
+                    s.store_some(load(s, from, run.in_samples(class, row, positions)), to);
                 }
             }
         }
@@ -138,32 +141,29 @@ impl Operation for ColumnSums<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact((ROWS * self.width).max(1))) {
+        for (block, columns) in
+            self.blocks.iter_mut().zip(self.exponentials.chunks_exact(ROWS.wrapping_mul(self.width).max(1)))
+        {
             for columns in columns.chunks(BLOCK * ROWS) {
-                let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [[0.0; ROWS]; VIRTUAL_LANES / 2]);
+                let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [Lanes::splat(0.0); VIRTUAL_LANES / 2]);
                 for (from, sums) in eight.iter_mut().enumerate().take(columns.len()) {
                     for at in (0..ROWS).step_by(S::LANES) {
-                        let both = s.add(lane(s, columns, from, at), lane(s, columns, from + VIRTUAL_LANES / 2, at));
-                        s.store(both, sums, at);
+                        let both = s.add(
+                            lane(s, columns, from, at),
+                            lane(s, columns, from.wrapping_add(VIRTUAL_LANES / 2), at),
+                        );
+                        s.store(both, sums.as_mut_slice(), at);
                     }
                 }
-                let (mut four, [low, high]) = ([[0.0; ROWS]; VIRTUAL_LANES / 4], halves(&eight));
-                for ((four, low), high) in four.iter_mut().zip(low).zip(high) {
-                    for ((four, &low), &high) in four.iter_mut().zip(low).zip(high) {
-                        *four = f64::from(low) + f64::from(high);
-                    }
-                }
-                for (i, sum) in block.sum.iter_mut().enumerate() {
-                    *sum += (four[0][i] + four[2][i]) + (four[1][i] + four[3][i]);
+                let [a, b, c, d, e, f, g, h] = eight;
+                for i in Lane::all() {
+                    let even = (f64::from(a[i]) + f64::from(e[i])) + (f64::from(c[i]) + f64::from(g[i]));
+                    let odd = (f64::from(b[i]) + f64::from(f[i])) + (f64::from(d[i]) + f64::from(h[i]));
+                    block.sum[i] += even + odd;
                 }
             }
         }
     }
-}
-
-#[inline(always)]
-fn halves<T>(of: &[T; VIRTUAL_LANES / 2]) -> [&[T]; 2] {
-    of.split_at_checked(VIRTUAL_LANES / 4).map_or([&[], &[]], |(low, high)| [low, high])
 }
 
 /// The sum of a virtual lane of the rows from `at` on: of its even columns and its odd ones.
@@ -173,7 +173,7 @@ fn lane<S: Vector>(s: S, columns: &[[f32; ROWS]], number: usize, at: usize) -> S
     if columns.len() <= VIRTUAL_LANES {
         return even;
     }
-    s.add(even, every_other(s, columns, number + VIRTUAL_LANES, at))
+    s.add(even, every_other(s, columns, number.wrapping_add(VIRTUAL_LANES), at))
 }
 
 #[inline(always)]
@@ -198,17 +198,18 @@ impl Operation for ScaledColumns<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { exponentials, place: Place { start, width, .. }, blocks } = self;
-        for (block, columns) in blocks.iter().zip(exponentials.chunks_exact_mut((ROWS * width).max(1))) {
+        for (block, columns) in blocks.iter().zip(exponentials.chunks_exact_mut(ROWS.wrapping_mul(width).max(1))) {
             let columns = columns.as_chunks_mut::<ROWS>().0;
             for at in (0..ROWS).step_by(S::LANES) {
-                let scale = s.load(&block.scale, at);
+                let scale = s.load(block.scale.as_slice(), at);
                 for column in &mut *columns {
                     s.store(s.mul(s.load(column, at), scale), column, at);
                 }
             }
             for (lane, (class, &element)) in block.class.iter().zip(&block.at_reference).enumerate() {
-                if let Some(column) = class.checked_sub(start).and_then(|class| columns.get_mut(class)) {
-                    column[lane] = element;
+                let column = class.checked_sub(start).and_then(|class| columns.get_mut(class));
+                if let Some(to) = column.and_then(|column| column.get_mut(lane)) {
+                    *to = element;
                 }
             }
         }
@@ -229,15 +230,15 @@ impl Operation for SendColumns<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { rows, place, from, to } = self;
-        for Run { at, rows: run, start } in runs(rows, place) {
+        for run in runs(rows, place) {
             for (class, from) in from.as_chunks::<ROWS>().0.iter().enumerate().take(place.width) {
-                let to = part_mut(to, start + class * rows.positions(), run);
+                let to = part_mut(to, run.in_samples(class, 0, rows.positions()), run.rows);
                 if let Some(to) = to.first_chunk_mut::<ROWS>() {
                     for at in (0..ROWS).step_by(S::LANES) {
                         s.store(s.load(from, at), to, at);
                     }
                 } else {
-                    copy(to, part(from, at, run));
+                    copy(to, part(from, run.at, run.rows));
                 }
             }
         }

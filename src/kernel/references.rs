@@ -1,8 +1,9 @@
 //! The largest logit of each row and its class, the reference of losses that need every log p.
 
+use super::lanes::Lane;
 use super::limits::ROWS;
-use super::part;
 use super::tile::RowBlock;
+use super::{from_row, part, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Fills the reference of each row, and its logit.
@@ -34,8 +35,8 @@ impl References<'_> {
         let mut rows = logits;
         for block in blocks {
             for first in (0..ROWS).step_by(S::LANES) {
-                if !S::WIDE || rows.len() < S::LANES * (classes + 1) {
-                    for lane in first..first + S::LANES {
+                if !S::WIDE || rows.len() < S::LANES.saturating_mul(classes.saturating_add(1)) {
+                    for lane in Lane::starting_at(first).take(S::LANES) {
                         (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
                         rows = rows.get(classes..).unwrap_or(&[]);
                     }
@@ -43,11 +44,11 @@ impl References<'_> {
                 }
                 if VECTORS == 0 {
                     find_in_long_rows(s, rows, classes, block, first);
-                    rows = rows.get(S::LANES * classes..).unwrap_or(&[]);
+                    rows = from_row(rows, S::LANES, classes);
                     continue;
                 }
-                s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), &mut block.logit, first);
-                for lane in first..first + S::LANES {
+                s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), block.logit.as_mut_slice(), first);
+                for lane in Lane::starting_at(first).take(S::LANES) {
                     block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
                     rows = rows.get(classes..).unwrap_or(&[]);
                 }
@@ -63,8 +64,8 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
     // The bits of 2²³ + c count with c.
     let (lowest, base, step) = (s.splat(f32::NEG_INFINITY), s.splat(8_388_608.0), s.splat_bits(S::LANES as u32));
     let lanes = s.add(s.lanes(), base);
-    let whole = classes.saturating_sub(1) / S::LANES * S::LANES;
-    let last = s.first_lanes(classes - whole);
+    let whole = whole(classes.saturating_sub(1), S::LANES);
+    let last = s.first_lanes(classes.wrapping_sub(whole));
     let (mut largest, mut found, mut row) = ([lowest; VIRTUAL_LANES], [lowest; VIRTUAL_LANES], rows);
     for (largest, found) in largest.iter_mut().zip(&mut found).take(S::LANES) {
         let (mut of_row, mut class, mut lanes) = (lowest, lanes, lanes);
@@ -79,10 +80,10 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
         (*largest, *found) = (s.at_least(x, of_row), class);
         row = row.get(classes..).unwrap_or(&[]);
     }
-    s.store(largest_lanes(s, largest), &mut block.logit, first);
+    s.store(largest_lanes(s, largest), block.logit.as_mut_slice(), first);
     // The first class is the largest of the negative ones.
-    for (lane, (found, &of_row)) in found.iter_mut().zip(&largest).enumerate().take(S::LANES) {
-        let is_largest = s.equal(of_row, s.splat(block.logit[first + lane]));
+    for ((found, &of_row), lane) in found.iter_mut().zip(&largest).zip(Lane::starting_at(first)).take(S::LANES) {
+        let is_largest = s.equal(of_row, s.splat(block.logit[lane]));
         *found = s.select(is_largest, s.sub(base, *found), s.splat(-(classes as f32)));
     }
     let firsts = s.to_array(largest_lanes(s, found));
@@ -97,8 +98,9 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
 #[inline(always)]
 pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32], classes: usize) -> S::F {
     let lowest = s.splat(f32::NEG_INFINITY);
-    let whole = if VECTORS > 0 { (VECTORS - 1) * S::LANES } else { classes.saturating_sub(1) / S::LANES * S::LANES };
-    let last = s.first_lanes(classes - whole);
+    let of_vectors = VECTORS.saturating_sub(1).wrapping_mul(S::LANES);
+    let whole = if VECTORS > 0 { of_vectors } else { whole(classes.saturating_sub(1), S::LANES) };
+    let last = s.first_lanes(classes.wrapping_sub(whole));
     let (mut most, mut row) = ([lowest; VIRTUAL_LANES], rows);
     for most in most.iter_mut().take(S::LANES) {
         let mut of_row = s.select(last, s.load(row, whole), lowest);
@@ -116,21 +118,23 @@ pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32
 fn largest_lanes<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> S::F {
     let mut half = S::LANES / 2;
     while half > 0 {
-        for i in 0..half {
-            let (a, b) = s.zip(of[i], of[i + half]);
-            of[i] = s.at_least(a, b);
+        let (low, high) = of.split_at_mut_checked(half).unwrap_or_default();
+        for (low, high) in low.iter_mut().zip(high) {
+            let (a, b) = s.zip(*low, *high);
+            *low = s.at_least(a, b);
         }
         half /= 2;
     }
-    of[0]
+    let [largest, ..] = of;
+    largest
 }
 
 /// The first class whose logit this is, in a row of so many vectors; 0 where there is none. Vectors may reach beyond the row.
 #[inline(always)]
 fn first_class<S: Vector, const VECTORS: usize>(s: S, row: &[f32], classes: usize, logit: f32) -> usize {
     let (sought, mut bits) = (s.splat(logit), 0);
-    for vector in 0..VECTORS {
-        bits |= s.bits_of_mask(s.equal(s.load(row, vector * S::LANES), sought)) << (vector * S::LANES);
+    for at in (0..VECTORS.wrapping_mul(S::LANES)).step_by(S::LANES) {
+        bits |= s.bits_of_mask(s.equal(s.load(row, at), sought)).wrapping_shl(at as u32);
     }
     let class = bits.trailing_zeros() as usize;
     if class < classes { class } else { 0 }
@@ -153,14 +157,14 @@ pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
     // From the last to the first, without a branch that could not be foretold.
     let sought = s.splat(largest);
     let whole = row.chunks_exact(S::LANES);
-    let mut start = row.len() - whole.remainder().len();
+    let mut start = row.len().wrapping_sub(whole.remainder().len());
     let bits = s.bits_of_mask(s.equal(tail, sought));
     // Lanes after the last are −∞, which is found only where all are.
-    let mut found = if bits != 0 { start + bits.trailing_zeros() as usize } else { 0 };
+    let mut found = if bits != 0 { start.wrapping_add(bits.trailing_zeros() as usize) } else { 0 };
     for x in whole.rev() {
-        start -= S::LANES;
+        start = start.wrapping_sub(S::LANES);
         let bits = s.bits_of_mask(s.equal(s.load(x, 0), sought));
-        found = if bits != 0 { start + bits.trailing_zeros() as usize } else { found };
+        found = if bits != 0 { start.wrapping_add(bits.trailing_zeros() as usize) } else { found };
     }
     (largest, if found < row.len() { found } else { 0 })
 }

@@ -1,6 +1,7 @@
 //! What belongs to a row, in f64: from the sum of its exponentials to its loss and to the factors of its gradient.
 
 use super::exp::ExpInParts;
+use super::lanes::{Lane, Lanes};
 use super::limits::{POWERS, ROWS};
 use super::tile::{RowBlock, one_by_one};
 use super::{double, log1p};
@@ -23,9 +24,9 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
         // One short loop after the other over all rows, so that many are under way at once.
         for block in one_by_one(self.blocks) {
             let (mut unit, mut beyond) =
-                if ANY { units_of_any(s, block) } else { (units(s, &block.logit), [0.0; ROWS]) };
-            let (sum, mut excluded) = (block.sum, [0.0; ROWS]);
-            for i in 0..ROWS {
+                if ANY { units_of_any(s, block) } else { (units(s, &block.logit), Lanes::splat(0.0)) };
+            let (sum, mut excluded) = (block.sum, Lanes::splat(0.0));
+            for i in Lane::all() {
                 excluded[i] = sum[i] * unit[i];
                 beyond[i] = if sum[i] == 0.0 { 0.0 } else { beyond[i] };
                 // Nothing is multiplied by it, and what multiplies it may be large.
@@ -40,8 +41,8 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
             }
         }
         for block in one_by_one(self.blocks) {
-            let (excluded, mut log, mut fractions) = (block.miss, [0.0; ROWS], [0.0; ROWS]);
-            for i in 0..ROWS {
+            let (excluded, mut log, mut fractions) = (block.miss, Lanes::splat(0.0), Lanes::splat(0.0));
+            for i in Lane::all() {
                 let (of_power, f) = log1p::split(excluded[i]);
                 log[i] = of_power + log1p::start(f);
                 // A NaN is to stay.
@@ -58,7 +59,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
             (block.log, block.loss) = (log, fractions);
             if GRADIENT {
                 let (mut share, mut miss) = (block.share, excluded);
-                for i in 0..ROWS {
+                for i in Lane::all() {
                     let p = 1.0 / (1.0 + miss[i]);
                     share[i] *= p;
                     miss[i] *= p;
@@ -67,11 +68,11 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
             }
         }
         for block in one_by_one(self.blocks) {
-            let (mut log, mut rests) = (block.log, [0.0; ROWS]);
+            let (mut log, mut rests) = (block.log, Lanes::splat(0.0));
             for at in (0..ROWS).step_by(S::LANES) {
-                s.store(log1p::rest(s, s.load(&block.loss, at)), &mut rests, at);
+                s.store(log1p::rest(s, s.load(block.loss.as_slice(), at)), rests.as_mut_slice(), at);
             }
-            for i in 0..ROWS {
+            for i in Lane::all() {
                 log[i] += f64::from(rests[i]);
             }
             block.log = log;
@@ -81,16 +82,17 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
 
 /// e^−logit, for a logit in range.
 #[inline(always)]
-fn units<S: Vector>(s: S, logit: &[f32; ROWS]) -> [f64; ROWS] {
-    let (mut fs, mut rests, mut powers, mut units) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+fn units<S: Vector>(s: S, logit: &Lanes<f32>) -> Lanes<f64> {
+    let (mut fs, mut rests, mut powers, mut units) =
+        (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
-        let x = s.sub(s.splat(0.0), s.load(logit, at));
+        let x = s.sub(s.splat(0.0), s.load(logit.as_slice(), at));
         let ExpInParts { f, rest, power, .. } = ExpInParts::new(s, x, s.splat(0.0));
-        s.store(f, &mut fs, at);
-        s.store(rest, &mut rests, at);
-        s.store(power, &mut powers, at);
+        s.store(f, fs.as_mut_slice(), at);
+        s.store(rest, rests.as_mut_slice(), at);
+        s.store(power, powers.as_mut_slice(), at);
     }
-    for i in 0..ROWS {
+    for i in Lane::all() {
         units[i] = ((1.0 + f64::from(fs[i])) + f64::from(rests[i])) * f64::from(powers[i]);
     }
     units
@@ -98,9 +100,10 @@ fn units<S: Vector>(s: S, logit: &[f32; ROWS]) -> [f64; ROWS] {
 
 /// e^(shift − logit)·2^−power, kept within f64, and by how much the logarithm of 1 + E then falls short.
 #[inline(always)]
-fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> ([f64; ROWS], [f64; ROWS]) {
-    let (mut gaps, mut high, mut low, mut beyond) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
-    for i in 0..ROWS {
+fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> (Lanes<f64>, Lanes<f64>) {
+    let (mut gaps, mut high, mut low, mut beyond) =
+        (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
+    for i in Lane::all() {
         gaps[i] = f64::from(block.shift[i]) - f64::from(block.logit[i]);
         let gap = gaps[i];
         // Comparisons, since a NaN is to stay.
@@ -110,14 +113,15 @@ fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> ([f64; ROWS], [f64; ROWS])
         low[i] = (near - f64::from(high[i])) as f32;
         beyond[i] = gap - near;
     }
-    let (mut fs, mut rests, mut ks, mut units) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    let (mut fs, mut rests, mut ks, mut units) =
+        (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
-        let ExpInParts { f, rest, k, .. } = ExpInParts::new(s, s.load(&high, at), s.load(&low, at));
-        s.store(f, &mut fs, at);
-        s.store(rest, &mut rests, at);
-        s.store(k, &mut ks, at);
+        let ExpInParts { f, rest, k, .. } = ExpInParts::new(s, s.load(high.as_slice(), at), s.load(low.as_slice(), at));
+        s.store(f, fs.as_mut_slice(), at);
+        s.store(rest, rests.as_mut_slice(), at);
+        s.store(k, ks.as_mut_slice(), at);
     }
-    for i in 0..ROWS {
+    for i in Lane::all() {
         let exponent = f64::from(ks[i]) - f64::from(block.power[i]);
         let held = if exponent > POWERS { POWERS } else { exponent };
         let held = if held < -POWERS { -POWERS } else { held };
@@ -148,16 +152,16 @@ impl Operation for Losses<'_> {
             #[inline(always)]
             |block| {
                 let (log, weight) = (block.log, block.weight);
-                let (mut losses, mut wide) = ([0.0; ROWS], [0.0; ROWS]);
-                for i in 0..ROWS {
+                let (mut losses, mut wide) = (Lanes::splat(0.0), Lanes::splat(0.0));
+                for i in Lane::all() {
                     let product = log[i] * weight[i];
                     // 0·∞ = 0
                     wide[i] = if weight[i] == 0.0 { 0.0 } else { product };
                 }
-                for i in 0..ROWS {
+                for i in Lane::all() {
                     losses[i] = wide[i] as f32;
                 }
-                for i in 0..ROWS {
+                for i in Lane::all() {
                     wide[i] = f64::from(losses[i]);
                 }
                 block.loss = losses;
@@ -166,7 +170,7 @@ impl Operation for Losses<'_> {
         );
         if !self.tally.sum.is_finite() {
             for block in &*self.blocks {
-                self.tally.non_finite += block.loss.iter().filter(|loss| !loss.is_finite()).count();
+                self.tally.count(&block.loss);
             }
         }
     }
@@ -186,7 +190,7 @@ impl Operation for AddLosses<'_> {
     fn run<S: Vector>(self, _: S) {
         self.tally.sum.add_blocks(self.first, &mut *self.blocks, |block| block.loss.map(f64::from));
         for block in &*self.blocks {
-            self.tally.non_finite += block.loss.iter().filter(|loss| !loss.is_finite()).count();
+            self.tally.count(&block.loss);
         }
     }
 }
@@ -202,11 +206,11 @@ impl Operation for Scales<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, _: S) -> bool {
         // The top bit of these, where a scale is below the least or above the largest normal number.
-        let mut outside = [0; ROWS];
+        let mut outside = Lanes::splat(0);
         for block in &mut *self.blocks {
             let (factor, share, miss) = (block.factor, block.share, block.miss);
-            let (mut scales, mut at_reference) = ([0.0; ROWS], [0.0; ROWS]);
-            for i in 0..ROWS {
+            let (mut scales, mut at_reference) = (Lanes::splat(0.0), Lanes::splat(0.0));
+            for i in Lane::all() {
                 let scale = factor[i] * share[i];
                 scales[i] = scale as f32;
                 at_reference[i] = (0.0 - factor[i] * miss[i]) as f32;
@@ -218,9 +222,9 @@ impl Operation for Scales<'_> {
         let all = outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0;
         if !all {
             for block in self.blocks {
-                for (i, (&factor, &share)) in block.factor.iter().zip(&block.share).enumerate() {
-                    if factor != 0.0 && !is_held(factor * share) {
-                        block.general |= 1 << i;
+                for lane in Lane::all() {
+                    if block.factor[lane] != 0.0 && !is_held(block.factor[lane] * block.share[lane]) {
+                        block.general |= lane.bit();
                     }
                 }
             }

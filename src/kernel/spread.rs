@@ -1,11 +1,12 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::classes::Weights;
+use super::lanes::Lane;
 use super::limits::ROWS;
 use super::sums::{Tail, sums_of_terms, twos};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::RowBlock;
-use super::{chunks, chunks_mut, copy, part};
+use super::{chunks, chunks_mut, copy, part, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::halved;
 use crate::rows::Rows;
@@ -49,7 +50,9 @@ impl<'a> Spread<'a> {
     #[inline(always)]
     pub(crate) fn of_class_at(&self, targets: Option<&[f32]>, index: usize, first: usize) -> f64 {
         let q = targets.map_or(0.0, |targets| f64::from(targets.get(index).copied().unwrap_or(0.0)));
-        let weight = self.weights.map_or(1.0, |weights| f64::from(weights.get(first + index).copied().unwrap_or(0.0)));
+        let weight = self
+            .weights
+            .map_or(1.0, |weights| f64::from(weights.get(first.wrapping_add(index)).copied().unwrap_or(0.0)));
         weight * (self.kept * q + self.evenly)
     }
 
@@ -63,7 +66,7 @@ impl<'a> Spread<'a> {
             }
         }
         if let Some(weights) = self.weights {
-            for (u, w) in u.iter_mut().zip(sixteen(weights, first + at)) {
+            for (u, w) in u.iter_mut().zip(sixteen(weights, first.wrapping_add(at))) {
                 *u *= f64::from(w);
             }
         }
@@ -74,9 +77,9 @@ impl<'a> Spread<'a> {
     pub(crate) fn read(&self, targets: Option<&[f32]>, classes: usize, blocks: &[RowBlock], terms: &mut [TermBlock]) {
         let mut first = 0;
         for (block, terms) in blocks.iter().zip(terms) {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 let targets = targets.map(|targets| part(targets, first, classes));
-                first += classes;
+                first = first.wrapping_add(classes);
                 terms.u_reference[lane] = self.of_class_at(targets, block.class[lane], 0);
                 if terms.label[lane] < classes {
                     terms.u_label[lane] = self.of_class_at(targets, terms.label[lane], 0);
@@ -186,8 +189,9 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
     fn run<S: Vector>(self, s: S) {
         let Self { u, logits, classes, blocks, terms } = self;
         let tail = Tail::new(s, classes);
-        for ((first, block), terms) in (0..).step_by(ROWS).zip(blocks).zip(terms) {
-            let gap = |lane: usize| (s.splat(block.logit[lane]), (first + lane) * classes);
+        for ((first, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
+            let gap =
+                |lane: Lane| (s.splat(block.logit[lane]), first.wrapping_add(lane.number()).wrapping_mul(classes));
             if !u.is_of_targets {
                 sums_of_terms(
                     s,
@@ -215,13 +219,13 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
                     let (largest, start) = gap(lane);
                     let of_row = (largest, s.splat(block.class[lane] as f32));
                     let (x, q) = (twos(logits, start, classes), twos(u.rows, start, classes));
-                    let numbered = (0..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(twos(weights, 0, classes))));
+                    let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(twos(weights, 0, classes))));
                     core::iter::repeat(of_row).zip(numbered)
                 },
                 #[inline(always)]
                 |((largest, reference), (class, (x, (q, w)))), at| {
                     let u = u.of_two(s, *q, *w, at);
-                    let classes = s.add(s.lanes(), s.splat((class + at) as f32));
+                    let classes = s.add(s.lanes(), s.splat(class.wrapping_add(at) as f32));
                     let other = s.select(s.equal(classes, *reference), s.splat(0.0), u);
                     [weighed::<S, ANY>(s, u, s.sub(*largest, s.load(*x, at))), other]
                 },
@@ -261,8 +265,8 @@ impl Operation for WeighSoftRows<'_> {
         let (of_classes, classes) = (rows.class_weights(), rows.classes());
         weights.counted = rows.count();
         // Of the classes after the last whole column.
-        let (mut last, rest) = ([0.0; VIRTUAL_LANES], classes % VIRTUAL_LANES);
-        for (to, class) in last.iter_mut().zip(classes - rest..classes) {
+        let mut last = [0.0; VIRTUAL_LANES];
+        for (to, class) in last.iter_mut().zip(whole(classes, VIRTUAL_LANES)..classes) {
             *to = f64::from(rows.weight(class));
         }
         for row in 0..rows.count() {
@@ -271,9 +275,11 @@ impl Operation for WeighSoftRows<'_> {
                 let q = targets.get(rows.start(row)..).unwrap_or(&[]);
                 lanes = weighed_lanes(s, q, classes, of_classes, &last);
             } else {
-                for class in 0..classes {
-                    let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
-                    lanes[class % VIRTUAL_LANES] += f64::from(q) * f64::from(rows.weight(class));
+                for first in (0..classes).step_by(VIRTUAL_LANES) {
+                    for (class, lane) in (first..classes).zip(&mut lanes) {
+                        let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
+                        *lane += f64::from(q) * f64::from(rows.weight(class));
+                    }
                 }
             }
             let of_sample = f64::from(rows.sample_weight(row));
@@ -293,33 +299,33 @@ fn weighed_lanes<S: Vector>(
     of_classes: Option<&[f32]>,
     last: &[f64; VIRTUAL_LANES],
 ) -> [f64; VIRTUAL_LANES] {
-    let (mut lanes, rest) = ([0.0; VIRTUAL_LANES], classes % VIRTUAL_LANES);
-    let columns = part(q, 0, classes - rest).as_chunks::<VIRTUAL_LANES>().0;
+    let (mut lanes, whole, rest) = ([0.0; VIRTUAL_LANES], whole(classes, VIRTUAL_LANES), classes % VIRTUAL_LANES);
+    let columns = part(q, 0, whole).as_chunks::<VIRTUAL_LANES>().0;
     if let Some(of_classes) = of_classes {
         for (q, w) in columns.iter().zip(of_classes.as_chunks::<VIRTUAL_LANES>().0) {
-            let (mut targets, mut products) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
-            for i in 0..VIRTUAL_LANES {
-                targets[i] = f64::from(q[i]);
+            let mut products = [0.0; VIRTUAL_LANES];
+            for (product, &q) in products.iter_mut().zip(q) {
+                *product = f64::from(q);
             }
-            for i in 0..VIRTUAL_LANES {
-                products[i] = targets[i] * f64::from(w[i]);
+            for (product, &w) in products.iter_mut().zip(w) {
+                *product *= f64::from(w);
             }
-            for i in 0..VIRTUAL_LANES {
-                lanes[i] += products[i];
+            for (lane, product) in lanes.iter_mut().zip(&products) {
+                *lane += product;
             }
         }
     } else {
         for q in columns {
             let mut targets = [0.0; VIRTUAL_LANES];
-            for i in 0..VIRTUAL_LANES {
-                targets[i] = f64::from(q[i]);
+            for (target, &q) in targets.iter_mut().zip(q) {
+                *target = f64::from(q);
             }
-            for i in 0..VIRTUAL_LANES {
-                lanes[i] += targets[i];
+            for (lane, target) in lanes.iter_mut().zip(&targets) {
+                *lane += target;
             }
         }
     }
-    let q = q.get(classes - rest..).unwrap_or(&[]);
+    let q = q.get(whole..).unwrap_or(&[]);
     let mut end = [0.0; VIRTUAL_LANES];
     if let Some(column) = q.first_chunk::<VIRTUAL_LANES>() {
         for at in (0..VIRTUAL_LANES).step_by(S::LANES) {
@@ -329,8 +335,8 @@ fn weighed_lanes<S: Vector>(
     } else {
         copy(&mut end, part(q, 0, rest));
     }
-    for i in 0..VIRTUAL_LANES {
-        lanes[i] += f64::from(end[i]) * last[i];
+    for (lane, (&q, w)) in lanes.iter_mut().zip(end.iter().zip(last)) {
+        *lane += f64::from(q) * w;
     }
     lanes
 }

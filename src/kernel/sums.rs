@@ -4,9 +4,10 @@
 //! the odd columns of 16 are added in f32, one after the other, and then to each other; lanes j and j + 8 follow in f32, lanes
 //! j and j + 4, j and j + 2, then 0 and 1 in f64, and so do the blocks. A missing element at the end counts as 0.
 
+use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{part, part_mut};
+use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
@@ -23,9 +24,9 @@ impl<S: Vector> Columns<S> {
     /// Adds two columns, of which vectors from `end` on do not exist.
     #[inline(always)]
     fn add(&mut self, s: S, end: usize, mut vector: impl FnMut(usize) -> S::F) {
-        for (number, lane) in self.0.iter_mut().enumerate().take(2 * S::GROUPS) {
-            if number * S::LANES < end {
-                *lane = s.add(*lane, vector(number * S::LANES));
+        for (lane, at) in self.0.iter_mut().zip((0..).step_by(S::LANES)).take(S::OF_TWO) {
+            if at < end {
+                *lane = s.add(*lane, vector(at));
             }
         }
     }
@@ -35,13 +36,9 @@ impl<S: Vector> Columns<S> {
     #[inline(always)]
     fn folded(mut self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
         if len > VIRTUAL_LANES {
-            for vector in 0..S::GROUPS {
-                self.0[vector] = s.add(self.0[vector], self.0[S::GROUPS + vector]);
-            }
+            fold(s, &mut self.0, S::GROUPS, S::GROUPS);
         }
-        for vector in S::OF_EIGHT..S::GROUPS {
-            self.0[vector - S::OF_EIGHT] = s.add(self.0[vector - S::OF_EIGHT], self.0[vector]);
-        }
+        fold(s, &mut self.0, S::OF_EIGHT, S::BEYOND_EIGHT);
         let mut folded = [s.splat(0.0); VIRTUAL_LANES];
         copy_vectors(&mut folded, &self.0);
         folded
@@ -50,7 +47,8 @@ impl<S: Vector> Columns<S> {
     /// Their sum, of so many elements.
     #[inline(always)]
     fn total(self, s: S, len: usize) -> f64 {
-        s.sums(&self.folded(s, len))[0]
+        let [total, ..] = s.sums(&self.folded(s, len));
+        total
     }
 }
 
@@ -59,16 +57,16 @@ impl<S: Vector> Columns<S> {
 pub(crate) fn sum_of<S: Vector>(s: S, len: usize, mut term: impl FnMut(usize) -> S::F) -> f64 {
     let mut total = 0.0;
     for first in (0..len).step_by(BLOCK) {
-        let (mut columns, end) = (Columns::new(s), len.min(first + BLOCK));
+        let (mut columns, end) = (Columns::new(s), len.min(first.saturating_add(BLOCK)));
         for at in (first..end).step_by(2 * VIRTUAL_LANES) {
             columns.add(
                 s,
-                end - at,
+                end.wrapping_sub(at),
                 #[inline(always)]
-                |vector| term(at + vector),
+                |vector| term(at.wrapping_add(vector)),
             );
         }
-        total += columns.total(s, end - first);
+        total += columns.total(s, end.wrapping_sub(first));
     }
     total
 }
@@ -86,8 +84,8 @@ impl<S: Vector> Tail<S> {
         let len = classes % (2 * VIRTUAL_LANES);
         let mut masks = [s.first_lanes(0); 2 * VIRTUAL_LANES];
         if S::WIDE {
-            for (vector, mask) in masks.iter_mut().enumerate().take(2 * S::GROUPS) {
-                *mask = s.first_lanes(len.saturating_sub(vector * S::LANES));
+            for (mask, at) in masks.iter_mut().zip((0..).step_by(S::LANES)).take(S::OF_TWO) {
+                *mask = s.first_lanes(len.saturating_sub(at));
             }
         }
         Self { masks }
@@ -96,7 +94,8 @@ impl<S: Vector> Tail<S> {
     /// A vector of the tail, zeros after the last element; what is loaded may reach beyond it.
     #[inline(always)]
     fn load(&self, s: S, from: &[f32; 2 * VIRTUAL_LANES], vector: usize) -> S::F {
-        s.select(self.masks[vector], s.load(from, vector * S::LANES), s.splat(0.0))
+        let Some(&mask) = self.masks.get(vector) else { return s.splat(0.0) };
+        s.select(mask, s.load(from, vector.wrapping_mul(S::LANES)), s.splat(0.0))
     }
 }
 
@@ -106,7 +105,7 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
     let (mut total, mut row, mut left) = (total, row, len);
     while left > 0 {
         // As many blocks at once as there are lanes.
-        let (mut of_blocks, mut blocks) = ([s.splat(0.0); VIRTUAL_LANES], 0);
+        let (mut of_blocks, mut blocks) = ([s.splat(0.0); VIRTUAL_LANES], 0_usize);
         for of_block in of_blocks.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
             let count = left.min(BLOCK);
             if count == 0 {
@@ -114,7 +113,7 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
             }
             copy_vectors(of_block, &columns(s, tail, row, count).folded(s, count));
             row = row.get(count..).unwrap_or(&[]);
-            (left, blocks) = (left - count, blocks + 1);
+            (left, blocks) = (left.wrapping_sub(count), blocks.wrapping_add(1));
         }
         for of_block in s.sums(&of_blocks).iter().take(blocks) {
             total += of_block;
@@ -136,22 +135,23 @@ fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<
             |at| s.load(pair, at),
         );
     }
-    let count = len % (2 * VIRTUAL_LANES);
+    let (count, whole) = (len % (2 * VIRTUAL_LANES), whole(len, 2 * VIRTUAL_LANES));
     if !S::WIDE {
-        for (number, lane) in columns.0.iter_mut().enumerate().take(count) {
-            *lane = s.add(*lane, s.load(row, len - count + number));
+        for (at, lane) in (whole..).zip(columns.0.iter_mut().take(count)) {
+            *lane = s.add(*lane, s.load(row, at));
         }
         return columns;
     }
     if count > 0
-        && let Some(rest) = row.get(len - count..).and_then(|rest| rest.first_chunk())
+        && let Some(rest) = row.get(whole..).and_then(|rest| rest.first_chunk())
     {
-        for vector in 0..S::GROUPS {
-            columns.0[vector] = s.add(columns.0[vector], tail.load(s, rest, vector));
+        let mut vectors = columns.0.iter_mut().enumerate();
+        for (number, vector) in vectors.by_ref().take(S::GROUPS) {
+            *vector = s.add(*vector, tail.load(s, rest, number));
         }
         if count > VIRTUAL_LANES {
-            for vector in S::GROUPS..2 * S::GROUPS {
-                columns.0[vector] = s.add(columns.0[vector], tail.load(s, rest, vector));
+            for (number, vector) in vectors.take(S::GROUPS) {
+                *vector = s.add(*vector, tail.load(s, rest, number));
             }
         }
     }
@@ -195,7 +195,7 @@ impl Operation for RowSums<'_> {
         for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
             for total in block.sum.iter_mut().take(rows) {
                 *total = sum(s, &tail, numbers.get(at..).unwrap_or(&[]), classes, 0.0);
-                at += classes;
+                at = at.wrapping_add(classes);
             }
         }
     }
@@ -203,23 +203,25 @@ impl Operation for RowSums<'_> {
 
 /// Sets the exponential of each reference to 0, and reads its logit.
 fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
-    let mut at = 0;
+    let mut at = 0_usize;
     if let Some(logits) = logits {
         for block in blocks {
             for (to, class) in block.logit.iter_mut().zip(&block.class) {
-                if let (Some(&x), Some(e)) = (logits.get(at + class), exponentials.get_mut(at + class)) {
+                if let (Some(&x), Some(e)) =
+                    (logits.get(at.wrapping_add(*class)), exponentials.get_mut(at.wrapping_add(*class)))
+                {
                     (*to, *e) = (x, 0.0);
                 }
-                at += classes;
+                at = at.wrapping_add(classes);
             }
         }
     } else {
         for block in blocks {
             for class in &block.class {
-                if let Some(e) = exponentials.get_mut(at + class) {
+                if let Some(e) = exponentials.get_mut(at.wrapping_add(*class)) {
                     *e = 0.0;
                 }
-                at += classes;
+                at = at.wrapping_add(classes);
             }
         }
     }
@@ -241,7 +243,7 @@ fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize
                     s,
                     &mut block.sum,
                     #[inline(always)]
-                    |_| {
+                    || {
                         let row = left;
                         left = left.get(classes..).unwrap_or(&[]);
                         columns(s, tail, row, classes).folded(s, classes)
@@ -267,16 +269,15 @@ fn short_rows<S: Vector, const VECTORS: usize>(
             s,
             &mut block.sum,
             #[inline(always)]
-            |_| {
+            || {
                 let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
                 let Some(row) = left.first_chunk() else { return vectors };
                 for (number, vector) in vectors.iter_mut().enumerate().take(VECTORS) {
-                    let is_last = number + 1 == VECTORS;
-                    *vector = if is_last { tail.load(s, row, number) } else { s.load(row, number * S::LANES) };
+                    let is_last = number == VECTORS.wrapping_sub(1);
+                    *vector =
+                        if is_last { tail.load(s, row, number) } else { s.load(row, number.wrapping_mul(S::LANES)) };
                 }
-                for vector in S::OF_EIGHT..VECTORS {
-                    vectors[vector - S::OF_EIGHT] = s.add(vectors[vector - S::OF_EIGHT], vectors[vector]);
-                }
+                fold(s, &mut vectors, S::OF_EIGHT, VECTORS.saturating_sub(S::OF_EIGHT));
                 left = left.get(classes..).unwrap_or(&[]);
                 vectors
             },
@@ -286,15 +287,24 @@ fn short_rows<S: Vector, const VECTORS: usize>(
 
 /// Fills the sums of a block, of as many rows at once as there are lanes: `vectors` hold eight lanes of a row, or sixteen.
 #[inline(always)]
-fn sums_of_rows<S: Vector>(s: S, sums: &mut [f64; ROWS], mut vectors: impl FnMut(usize) -> [S::F; VIRTUAL_LANES]) {
-    for (first, sums) in (0..ROWS).step_by(S::LANES).zip(sums.chunks_exact_mut(S::LANES)) {
+fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut() -> [S::F; VIRTUAL_LANES]) {
+    for sums in sums.as_mut_slice().chunks_exact_mut(S::LANES) {
         let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
-        for (lane, of_row) in of_rows.chunks_exact_mut(S::OF_EIGHT).enumerate().take(S::LANES) {
-            copy_vectors(of_row, &vectors(first + lane));
+        for of_row in of_rows.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
+            copy_vectors(of_row, &vectors());
         }
         for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
             *to = sum;
         }
+    }
+}
+
+/// Adds to the first vectors those from number `width` on, so many of them.
+#[inline(always)]
+fn fold<S: Vector>(s: S, vectors: &mut [S::F], width: usize, count: usize) {
+    let (low, high) = vectors.split_at_mut_checked(width).unwrap_or_default();
+    for (low, high) in low.iter_mut().zip(high).take(count) {
+        *low = s.add(*low, *high);
     }
 }
 
@@ -314,39 +324,38 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
     tail: &Tail<S>,
     classes: usize,
-    mut sums: [&mut [f64; ROWS]; N],
-    mut row: impl FnMut(usize) -> I,
+    mut sums: [&mut Lanes<f64>; N],
+    mut row: impl FnMut(Lane) -> I,
     terms: impl Fn(&I::Item, usize) -> [S::F; N],
 ) {
     if S::WIDE && classes <= BLOCK {
         for first in (0..ROWS).step_by(S::LANES) {
             let mut of_rows = [[s.splat(0.0); VIRTUAL_LANES]; N];
-            for lane in 0..S::LANES {
-                let columns = columns_of_terms(s, tail, classes, &mut row(first + lane), &terms);
+            for (at, lane) in (0..).step_by(S::OF_EIGHT).zip(Lane::starting_at(first)).take(S::LANES) {
+                let columns = columns_of_terms(s, tail, classes, &mut row(lane), &terms);
                 for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
-                    let of_row = of_rows.get_mut(lane * S::OF_EIGHT..).unwrap_or(&mut []);
-                    copy_vectors(part_mut(of_row, 0, S::OF_EIGHT), &columns.folded(s, classes));
+                    copy_vectors(part_mut(of_rows, at, S::OF_EIGHT), &columns.folded(s, classes));
                 }
             }
             for (sums, of_rows) in sums.iter_mut().zip(&of_rows) {
-                for (to, sum) in part_mut(&mut sums[..], first, S::LANES).iter_mut().zip(s.sums(of_rows)) {
+                for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.sums(of_rows)) {
                     *to = sum;
                 }
             }
         }
         return;
     }
-    for lane in 0..ROWS {
+    for lane in Lane::all() {
         let (mut twos, mut totals) = (row(lane), [0.0; N]);
         for first in (0..classes).step_by(BLOCK) {
-            let len = BLOCK.min(classes - first);
+            let len = BLOCK.min(classes.wrapping_sub(first));
             let columns = columns_of_terms(s, tail, len, &mut twos, &terms);
             for (total, columns) in totals.iter_mut().zip(columns) {
                 *total += columns.total(s, len);
             }
         }
-        for (to, total) in sums.iter_mut().filter_map(|sums| sums.get_mut(lane)).zip(totals) {
-            *to = total;
+        for (sums, total) in sums.iter_mut().zip(totals) {
+            sums[lane] = total;
         }
     }
 }
@@ -363,16 +372,16 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     let mut columns = [Columns::new(s); N];
     for first in (0..len).step_by(2 * VIRTUAL_LANES) {
         let Some(two) = twos.next() else { break };
-        let left = len - first;
-        for vector in 0..2 * S::GROUPS {
-            let at = vector * S::LANES;
+        let left = len.wrapping_sub(first);
+        for (vector, at) in (0..S::OF_TWO).zip((0..).step_by(S::LANES)) {
             if at >= left {
                 break;
             }
             for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
+                let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };
                 let is_whole = !S::WIDE || left >= 2 * VIRTUAL_LANES;
-                let term = if is_whole { term } else { s.select(tail.masks[vector], term, s.splat(0.0)) };
-                columns.0[vector] = s.add(columns.0[vector], term);
+                let term = if is_whole { term } else { s.select(mask, term, s.splat(0.0)) };
+                *sum = s.add(*sum, term);
             }
         }
     }

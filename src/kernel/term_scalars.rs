@@ -3,7 +3,8 @@
 
 use super::double;
 use super::label_terms::{FocalAndZ, focal_factors};
-use super::limits::{FAR_SCALE, LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, ROWS};
+use super::lanes::{Lane, Lanes};
+use super::limits::{FAR_SCALE, LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS};
 use super::row_scalars::is_held;
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
@@ -56,31 +57,31 @@ impl Terms<'_> {
 #[derive(Clone)]
 pub(crate) struct TermBlock {
     /// y, or [`NO_LABEL`].
-    pub(crate) label: [usize; ROWS],
+    pub(crate) label: Lanes<usize>,
     /// x_y
-    pub(crate) label_logit: [f32; ROWS],
+    pub(crate) label_logit: Lanes<f32>,
     /// a
-    pub(crate) own: [f64; ROWS],
+    pub(crate) own: Lanes<f64>,
     /// u of the label and of the reference.
-    pub(crate) u_label: [f64; ROWS],
-    pub(crate) u_reference: [f64; ROWS],
+    pub(crate) u_label: Lanes<f64>,
+    pub(crate) u_reference: Lanes<f64>,
     /// Σ_{c≠m} u_c and Σ_c u_c·(x_m − x_c)
-    pub(crate) others: [f64; ROWS],
-    pub(crate) gaps: [f64; ROWS],
+    pub(crate) others: Lanes<f64>,
+    pub(crate) gaps: Lanes<f64>,
     /// fp[y, m]
-    pub(crate) cost_reference: [f64; ROWS],
+    pub(crate) cost_reference: Lanes<f64>,
     /// log E, where there are costs.
-    pub(crate) log_excluded: [f64; ROWS],
+    pub(crate) log_excluded: Lanes<f64>,
     /// Σ_{j≠m} fp[y,j]·(−log(1 − p_j)) and Σ_{j≠m} σ_j
-    pub(crate) costs: [f64; ROWS],
-    pub(crate) odds: [f64; ROWS],
+    pub(crate) costs: Lanes<f64>,
+    pub(crate) odds: Lanes<f64>,
     /// What makes an exponential the part of the gradient that is proportional to it, but for σ.
-    pub(crate) scale: [f64; ROWS],
+    pub(crate) scale: Lanes<f64>,
     /// The element of the gradient of the label.
-    pub(crate) at_label: [f32; ROWS],
+    pub(crate) at_label: Lanes<f32>,
     /// What makes an exponential a probability times the factor of the row, and that factor.
-    pub(crate) weighed_probability: [f32; ROWS],
-    pub(crate) factor: [f32; ROWS],
+    pub(crate) weighed_probability: Lanes<f32>,
+    pub(crate) factor: Lanes<f32>,
     /// The marked rows of which only the gradient is left to the general way: their losses are those of a call without one.
     pub(crate) loss_is_known: u32,
 }
@@ -90,9 +91,9 @@ pub(crate) const NO_LABEL: usize = usize::MAX;
 
 impl TermBlock {
     pub(crate) const EMPTY: Self = {
-        let (zeros, numbers) = ([0.0; ROWS], [0.0; ROWS]);
+        let (zeros, numbers) = (Lanes::splat(0.0), Lanes::splat(0.0));
         Self {
-            label: [NO_LABEL; ROWS],
+            label: Lanes::splat(NO_LABEL),
             label_logit: numbers,
             own: zeros,
             u_label: zeros,
@@ -134,17 +135,17 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
             let (of_label, p, q) = labels(block, terms, GRADIENT || focal != 0.0);
             let (mut loss_factor, mut slope) = (own, own);
             if focal != 0.0 {
-                let (mut of_loss, mut of_gradient) = ([0.0; ROWS], [0.0; ROWS]);
+                let (mut of_loss, mut of_gradient) = (Lanes::splat(0.0), Lanes::splat(0.0));
                 focal_factors(f64::from(focal), &p, &q, &of_label, &mut of_loss, &mut of_gradient);
-                for i in 0..ROWS {
+                for i in Lane::all() {
                     loss_factor[i] = own[i] * of_loss[i];
                     slope[i] = own[i] * of_gradient[i];
                 }
             }
             let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
             let (cost, log_excluded, z_loss) = (terms.cost_reference, terms.log_excluded, f64::from(z_loss));
-            let (mut losses, mut lse, mut whole) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
-            for i in 0..ROWS {
+            let (mut losses, mut lse, mut whole) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
+            for i in Lane::all() {
                 whole[i] = own[i] + (others[i] + u[i]);
                 let spread = gaps[i] + (others[i] + u[i]) * log[i];
                 // 0·∞ = 0
@@ -152,14 +153,14 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
                 losses[i] = label + spread;
             }
             if matrix.is_some() {
-                for i in 0..ROWS {
+                for i in Lane::all() {
                     // −log(1 − p_m) = log(1 + E) − log E
                     let miss_log = if cost[i] == 0.0 { 0.0 } else { cost[i] * (log[i] - log_excluded[i]) };
                     losses[i] += costs[i] + miss_log;
                 }
             }
             if z_loss != 0.0 {
-                for i in 0..ROWS {
+                for i in Lane::all() {
                     lse[i] = f64::from(logit[i]) + log[i];
                     let of_z = z_loss * whole[i];
                     losses[i] += if of_z == 0.0 { 0.0 } else { of_z * (lse[i] * lse[i]) };
@@ -167,8 +168,8 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
             }
             block.log = losses;
             if GRADIENT && self.gradient {
-                let mut of_z = [0.0; ROWS];
-                for i in 0..ROWS {
+                let mut of_z = Lanes::splat(0.0);
+                for i in Lane::all() {
                     let factor = 2.0 * z_loss * whole[i];
                     of_z[i] = if factor == 0.0 { 0.0 } else { factor * lse[i] };
                 }
@@ -182,16 +183,16 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
 
 /// −log p_y and, if they are needed, p_y and 1 − p_y.
 #[inline(always)]
-fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> ([f64; ROWS], [f64; ROWS], [f64; ROWS]) {
+fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> (Lanes<f64>, Lanes<f64>, Lanes<f64>) {
     let is_reference = is_reference(block, terms);
     let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.miss);
-    let (mut of_label, mut p, mut q) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
-    for i in 0..ROWS {
+    let (mut of_label, mut p, mut q) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
+    for i in Lane::all() {
         let gap = f64::from(logit[i]) - f64::from(label_logit[i]);
         of_label[i] = if is_reference[i] { log[i] } else { gap + log[i] };
     }
     if probabilities {
-        for i in 0..ROWS {
+        for i in Lane::all() {
             p[i] = double::exp(-of_label[i]);
             q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
         }
@@ -201,8 +202,8 @@ fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> ([f64; RO
 
 /// Whether the label of a row is its reference.
 #[inline(always)]
-fn is_reference(block: &RowBlock, terms: &TermBlock) -> [bool; ROWS] {
-    let mut is_reference = [false; ROWS];
+fn is_reference(block: &RowBlock, terms: &TermBlock) -> Lanes<bool> {
+    let mut is_reference = Lanes::splat(false);
     for ((is_reference, class), label) in is_reference.iter_mut().zip(block.class).zip(terms.label) {
         *is_reference = class == label;
     }
@@ -211,19 +212,19 @@ fn is_reference(block: &RowBlock, terms: &TermBlock) -> [bool; ROWS] {
 
 /// Marks rows whose loss or whose sums f32 could not hold.
 #[inline(always)]
-fn mark(block: &mut RowBlock, losses: &[f64; ROWS]) {
-    for (lane, loss) in losses.iter().enumerate() {
-        if loss.is_nan() || loss.abs() > LARGEST_TERM_LOSS {
-            block.general |= 1 << lane;
+fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
+    for lane in Lane::all() {
+        if losses[lane].is_nan() || losses[lane].abs() > LARGEST_TERM_LOSS {
+            block.general |= lane.bit();
         }
     }
 }
 
 /// What is known of the labels: p_y, 1 − p_y and F.
 struct Label {
-    p: [f64; ROWS],
-    q: [f64; ROWS],
-    slope: [f64; ROWS],
+    p: Lanes<f64>,
+    q: Lanes<f64>,
+    slope: Lanes<f64>,
 }
 
 #[inline(always)]
@@ -231,7 +232,7 @@ fn gradients(
     block: &mut RowBlock,
     terms: &mut TermBlock,
     label: &Label,
-    of_z: &[f64; ROWS],
+    of_z: &Lanes<f64>,
     has_costs: bool,
     largest_weight: f64,
 ) {
@@ -241,8 +242,9 @@ fn gradients(
     let (shift, power) = (block.shift, block.power);
     let Label { p, q, slope } = label;
     let is_reference = is_reference(block, terms);
-    let (mut scale, mut at_reference, mut at_label, mut sizes) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
-    for i in 0..ROWS {
+    let (mut scale, mut at_reference, mut at_label, mut sizes) =
+        (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
+    for i in Lane::all() {
         let hit = 1.0 - miss[i];
         let without_label = (others[i] + u[i]) - odds[i] + if of_z[i].is_finite() { of_z[i] } else { 0.0 };
         scale[i] = (slope[i] + without_label) * share[i];
@@ -255,7 +257,7 @@ fn gradients(
         at_label[i] = p[i] * without_label - slope[i] * q[i] - u_label[i];
     }
     if has_costs {
-        for i in 0..ROWS {
+        for i in Lane::all() {
             let hit = 1.0 - miss[i];
             // p_i/(1 − p_m) is the exponential over the sum.
             let of_cost = if cost[i] == 0.0 || sum[i] == 0.0 { 0.0 } else { cost[i] * hit / sum[i] };
@@ -266,7 +268,7 @@ fn gradients(
         }
     }
     // A factor of 0 is to make 0 of everything, and never −0.
-    for i in 0..ROWS {
+    for i in Lane::all() {
         scale[i] = scale[i] * factor[i] + 0.0;
         at_label[i] = at_label[i] * factor[i] + 0.0;
         at_reference[i] += 0.0;
@@ -279,14 +281,14 @@ fn gradients(
 fn round(
     block: &mut RowBlock,
     terms: &mut TermBlock,
-    scale: &[f64; ROWS],
-    at_label: &[f64; ROWS],
-    at_reference: &[f64; ROWS],
-    sizes: &[f64; ROWS],
+    scale: &Lanes<f64>,
+    at_label: &Lanes<f64>,
+    at_reference: &Lanes<f64>,
+    sizes: &Lanes<f64>,
 ) {
-    let (share, factor, mut held) = (block.share, block.factor, [true; ROWS]);
+    let (share, factor, mut held) = (block.share, block.factor, Lanes::splat(true));
     terms.scale = *scale;
-    for i in 0..ROWS {
+    for i in Lane::all() {
         let with_factor = factor[i] * share[i];
         block.scale[i] = scale[i] as f32;
         block.at_reference[i] = at_reference[i] as f32;

@@ -4,6 +4,7 @@
 
 use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
+use super::lanes::Lane;
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, TERM_RAISE};
 use super::part;
 use super::references::{References, largest};
@@ -33,7 +34,7 @@ impl TermSums<'_> {
         terms: &mut [TermBlock],
     ) -> bool {
         let Self { logits, classes, count: rows, matrix } = *self;
-        let len = rows * classes;
+        let len = rows.wrapping_mul(classes);
         s.run(References { logits, classes, blocks: &mut *blocks });
         read_label_logits(part(logits, 0, len), classes, terms);
         let mut in_range =
@@ -72,14 +73,14 @@ impl Operation for ExponentialsFromLargest<'_> {
         let Self { logits, exponentials, classes, blocks } = self;
         let mut start = 0;
         for block in blocks {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 if block.is_marked(lane) {
                     let reference = Reference::new(block.logit[lane]).raised(TERM_RAISE);
                     (block.shift[lane], block.power[lane]) = (reference.shift, reference.power);
                     let row = exponentials.get_mut(start..).unwrap_or(&mut []);
                     exponentials_of_row(s, reference, logits.get(start..), row, classes);
                 }
-                start += classes;
+                start = start.wrapping_add(classes);
             }
             block.general = 0;
         }
@@ -101,7 +102,7 @@ impl Operation for MarkTooSmall<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 if block.power[lane] == 0.0 {
                     continue;
                 }
@@ -110,7 +111,7 @@ impl Operation for MarkTooSmall<'_> {
                 let is_held = block.sum[lane] >= LEAST_TERM_SUM
                     && block.shift[lane] <= LARGEST_TERM_LOGIT
                     && largest(s, costs).0 <= LARGEST_TERM_COST;
-                block.general |= u32::from(!is_held) << lane;
+                block.general |= if is_held { 0 } else { lane.bit() };
             }
         }
     }
@@ -120,9 +121,9 @@ impl Operation for MarkTooSmall<'_> {
 fn read_label_logits(logits: &[f32], classes: usize, terms: &mut [TermBlock]) {
     for (row, x) in logits.chunks_exact(classes.max(1)).enumerate() {
         if let Some(terms) = terms.get_mut(row / ROWS)
-            && let Some(&x) = x.get(terms.label[row % ROWS])
+            && let Some(&x) = x.get(terms.label[Lane::of(row)])
         {
-            terms.label_logit[row % ROWS] = x;
+            terms.label_logit[Lane::of(row)] = x;
         }
     }
 }

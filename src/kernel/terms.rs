@@ -16,13 +16,14 @@
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
+use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
 use super::row_scalars::Losses;
 use super::spread::{FillWeights, Spread, SpreadSums, U};
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks_mut, copy, part, part_mut, terms_general};
+use super::{chunks_mut, copy, part, part_mut, rows_of_mut, terms_general};
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -101,10 +102,10 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             s.run(Losses { first, blocks: &mut *blocks, tally: &mut *self.tally });
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
-                    copy(to, &block.loss);
+                    copy(to, block.loss.as_slice());
                 }
             }
-            first += count;
+            first = first.wrapping_add(count);
         }
         Ok(())
     }
@@ -126,12 +127,12 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let (rows, kept) = (self.batch.rows, self.terms.kept());
         let has_labels = rows.labels().is_some();
         for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
-            (block.general, terms.u_label, terms.label_logit) = (0, [0.0; ROWS], [0.0; ROWS]);
+            (block.general, terms.u_label, terms.label_logit) = (0, Lanes::splat(0.0), Lanes::splat(0.0));
             terms.loss_is_known = 0;
-            let rows_here = ROWS.min(count - start);
-            for lane in 0..ROWS {
-                let row = first + start + lane;
-                let counts = lane < rows_here && (rows.ignored().is_none() || rows.counts(row));
+            for lane in Lane::all() {
+                let (in_tile, row) =
+                    (start.wrapping_add(lane.number()), first.wrapping_add(start).wrapping_add(lane.number()));
+                let counts = in_tile < count && (rows.ignored().is_none() || rows.counts(row));
                 block.weight[lane] = if counts { f64::from(rows.sample_weight(row)) } else { 0.0 };
                 let is_label = counts && has_labels;
                 terms.label[lane] = if is_label { block.class[lane] } else { NO_LABEL };
@@ -142,7 +143,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
 
     /// The logits of these rows: where they stand, if vectors can reach beyond the last one.
     fn logits<'t, S: Vector>(&'t self, s: S, place: Place, brought: &'t mut [f32]) -> &'t [f32] {
-        let (start, reach) = (place.first * place.width, place.rows * place.width + TWO);
+        let (start, reach) = place.with_reach();
         match self.batch.as_tile().map(|logits| part(logits, start, reach)) {
             Some(logits) if !logits.is_empty() => logits,
             _ => {
@@ -167,7 +168,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
     where
         'a: 't,
     {
-        let (batch, Place { first, rows, width: classes, .. }) = (&self.batch, place);
+        let (batch, classes) = (&self.batch, place.width);
         let Some(soft) = self.terms.soft else {
             spread.read(None, classes, blocks, terms);
             for terms in terms {
@@ -177,8 +178,8 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             }
             return U::same(same);
         };
-        let (start, reach) = (first * classes, rows * classes + TWO);
-        let targets = if batch.rows.are_dense() && soft.len() >= start + reach {
+        let (start, reach) = place.with_reach();
+        let targets = if batch.rows.are_dense() && soft.len() >= start.saturating_add(reach) {
             part(soft, start, reach)
         } else {
             batch.bring_targets(s, soft, place, targets);
@@ -200,7 +201,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
     ) {
         let (batch, options, classes) = (&self.batch, &self.terms, self.batch.rows.classes());
         let place = Place { first, rows: count, start: 0, width: classes };
-        let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count * classes);
+        let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count.wrapping_mul(classes));
         let gradient = GRADIENT && batch.gradient.is_some();
         let room = tile.numbers.len();
         let mut parts = tile.spare.chunks_exact_mut(room.max(1));
@@ -231,7 +232,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         if gradient {
             let odds = options.costs.is_some().then_some(&*odds);
             let dense = match self.batch.gradient.as_deref_mut() {
-                Some(gradient) if self.batch.rows.are_dense() => Some(part_mut(gradient, first * classes, len)),
+                Some(gradient) if self.batch.rows.are_dense() => Some(rows_of_mut(gradient, first, count, classes)),
                 _ => None,
             };
             let is_dense = dense.is_some();
@@ -242,6 +243,13 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             }
         }
         blocks.iter_mut().filter(|_| !in_range).for_each(RowBlock::without_references);
+    }
+}
+
+impl Place {
+    /// Where rows of all classes begin, and as many elements as are in them and in two columns more.
+    fn with_reach(self) -> (usize, usize) {
+        (self.first.wrapping_mul(self.width), self.rows.wrapping_mul(self.width).wrapping_add(TWO))
     }
 }
 
@@ -267,12 +275,12 @@ impl Operation for TermGradient<'_> {
         let overlap = blocks.iter().all(|block| block.general == 0);
         let (mut start, reach, end) = (0, classes.next_multiple_of(S::LANES), to.len());
         for (block, terms) in blocks.iter().zip(terms) {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 if start >= end {
                     break;
                 }
                 let first = start;
-                start += classes;
+                start = start.wrapping_add(classes);
                 if block.is_marked(lane) {
                     continue;
                 }
@@ -280,7 +288,7 @@ impl Operation for TermGradient<'_> {
                 let (factor, of_odds) = (s.splat(-terms.factor[lane]), s.splat(terms.weighed_probability[lane]));
                 let e = part(exponentials, first, reach).chunks_exact(S::LANES);
                 let row = Elements { scale, factor, of_odds, u, odds };
-                if overlap && first + reach <= end {
+                if overlap && first.saturating_add(reach) <= end {
                     let to = part_mut(to, first, reach).chunks_exact_mut(S::LANES);
                     for ((to, e), at) in to.zip(e).zip((0..).step_by(S::LANES)) {
                         s.store(row.vector(s, e, first, at), to, 0);
@@ -296,9 +304,9 @@ impl Operation for TermGradient<'_> {
         // The elements that are not made of their exponentials.
         let mut start = 0;
         for (block, terms) in blocks.iter().zip(terms) {
-            for lane in 0..ROWS {
+            for lane in Lane::all() {
                 let row = part_mut(to, start, classes);
-                start += classes;
+                start = start.wrapping_add(classes);
                 if block.is_marked(lane) {
                     continue;
                 }
@@ -329,10 +337,10 @@ impl<S: Vector> Elements<'_, S> {
     fn vector(&self, s: S, e: &[f32], start: usize, class: usize) -> S::F {
         let mut element = s.mul(s.load(e, 0), self.scale);
         if let Some(u) = self.u {
-            element = s.mul_add(u.vector(s, u.start(start) + class, class), self.factor, element);
+            element = s.mul_add(u.vector(s, u.start(start).wrapping_add(class), class), self.factor, element);
         }
         if let Some(odds) = self.odds {
-            element = s.mul_add(s.load(odds, start + class), self.of_odds, element);
+            element = s.mul_add(s.load(odds, start.wrapping_add(class)), self.of_odds, element);
         }
         element
     }

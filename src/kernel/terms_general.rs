@@ -2,10 +2,11 @@
 
 use super::exp::Reference;
 use super::general::{Group, MarkedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far};
+use super::lanes::Lane;
 use super::spread::Spread;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{chunks, copy, double, part, part_mut};
+use super::{chunks, copy, double, part, row_of, row_of_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
@@ -50,7 +51,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         for (row, lane) in group.marked() {
             let label = known.label[lane];
             if label != NO_LABEL {
-                known.label_logit[lane] = batch.logit(group.first + row, label);
+                known.label_logit[lane] = batch.logit(group.row(row), label);
             }
             (known.others[lane], known.gaps[lane], known.costs[lane], known.odds[lane]) = (0.0, 0.0, 0.0, 0.0);
             let gap = f64::from(found.shift[lane]) - f64::from(found.logit[lane]);
@@ -69,14 +70,14 @@ impl<S: Vector> MarkedRows<'_, S> {
         for (row, lane) in group.marked() {
             // NaN where a logit that is summed is NaN or +∞.
             if found.sum[lane].is_nan() || found.logit[lane] == f32::NEG_INFINITY || found.logit[lane].is_nan() {
-                undefined |= 1 << lane;
-                let loss = self.loss_without_probabilities(batch, group.first + row, &known, lane);
+                undefined |= lane.bit();
+                let loss = self.loss_without_probabilities(batch, group.row(row), &known, lane);
                 found.log[lane] = loss;
             }
-            if !self.has_weight(batch.rows, group.first + row, &known, lane) {
+            if !self.has_weight(batch.rows, group.row(row), &known, lane) {
                 (found.factor[lane], found.log[lane]) = (0.0, 0.0);
             }
-            if terms.loss_is_known >> lane & 1 == 0 {
+            if terms.loss_is_known & lane.bit() == 0 {
                 block.log[lane] = found.log[lane];
             }
         }
@@ -92,7 +93,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             batch.bring(self.s, place, self.numbers);
             for (row, lane) in self.group.marked() {
                 let Some(spread) = self.spread else { break };
-                let (x, targets) = (part(self.numbers, row * place.width, place.width), self.targets(row, place));
+                let (x, targets) = (row_of(self.numbers, row, place.width), self.targets(row, place));
                 let row =
                     SpreadOfRow { spread, place, x, targets, largest: found.logit[lane], reference: found.class[lane] };
                 let [gaps, others] = self.s.run(row);
@@ -111,8 +112,8 @@ impl<S: Vector> MarkedRows<'_, S> {
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
                 let Some(start) = known.label[lane].checked_mul(self.group.classes) else { continue };
-                let costs = part(matrix, start + place.start, place.width);
-                let e = part(self.numbers, row * place.width, place.width);
+                let costs = part(matrix, start.wrapping_add(place.start), place.width);
+                let e = row_of(self.numbers, row, place.width);
                 let (logs, odds) = self.s.run(CostsOfRow { e, costs, share: found.share[lane] });
                 known.costs[lane] += logs;
                 known.odds[lane] += odds;
@@ -129,7 +130,7 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 
     fn targets(&self, row: usize, place: Place) -> Option<&[f32]> {
-        self.options.soft.map(|_| part(self.spare, row * place.width, place.width))
+        self.options.soft.map(|_| row_of(self.spare, row, place.width))
     }
 
     fn write_gradient(&mut self, batch: &mut Batch<'_>, found: &RowBlock, known: &TermBlock, undefined: u32) {
@@ -142,15 +143,15 @@ impl<S: Vector> MarkedRows<'_, S> {
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
                 let far = far.is_marked(lane).then(|| found.reference(lane));
-                let targets = self.options.soft.map(|_| part(self.spare, row * place.width, place.width));
+                let targets = self.options.soft.map(|_| row_of(self.spare, row, place.width));
                 let costs = self.options.costs.map(|matrix| {
                     part(matrix, known.label[lane].wrapping_mul(group.classes).wrapping_add(place.start), place.width)
                 });
-                let elements = part_mut(self.numbers, row * place.width, place.width);
+                let elements = row_of_mut(self.numbers, row, place.width);
                 let factor = found.factor[lane];
                 if factor == 0.0 {
                     elements.fill(0.0);
-                } else if undefined >> lane & 1 == 1 || factor.is_nan() {
+                } else if undefined & lane.bit() != 0 || factor.is_nan() {
                     elements.fill(f32::NAN);
                 } else {
                     let (scale, share) = (known.scale[lane], found.share[lane]);
@@ -173,16 +174,16 @@ impl<S: Vector> MarkedRows<'_, S> {
                         }
                     }
                 }
-                batch.send(self.s, Place { first: group.first + row, rows: 1, ..place }, elements);
+                batch.send(self.s, place.row(row), elements);
             }
         }
     }
 
     /// By how much the exponentials of a row are multiplied at most.
-    fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: usize) -> f64 {
+    fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: Lane) -> f64 {
         let classes = self.group.classes;
         let costs = self.options.costs.filter(|_| known.label[lane] != NO_LABEL);
-        let costs = costs.map_or(&[][..], |matrix| part(matrix, known.label[lane] * classes, classes));
+        let costs = costs.map_or(&[][..], |matrix| row_of(matrix, known.label[lane], classes));
         let largest = costs.iter().fold(0.0, |most, cost| if cost.abs() > most { cost.abs() } else { most });
         known.scale[lane].abs() + (found.factor[lane] * found.share[lane]).abs() * f64::from(largest)
     }
@@ -194,28 +195,26 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 
     /// Whether a term of the row has a weight. Where none has, nothing of the row matters.
-    fn has_weight(&self, rows: &Rows<'_>, row: usize, known: &TermBlock, lane: usize) -> bool {
+    fn has_weight(&self, rows: &Rows<'_>, row: usize, known: &TermBlock, lane: Lane) -> bool {
         let label = known.label[lane];
         let has_u = |class| self.u(rows, row, class) != 0.0;
         let costs = self.options.costs.filter(|_| label != NO_LABEL);
         known.own[lane] != 0.0
             || self.spread.is_some() && (0..rows.classes()).any(has_u)
-            || costs.is_some_and(|matrix| {
-                part(matrix, label * rows.classes(), rows.classes()).iter().any(|&cost| cost != 0.0)
-            })
+            || costs.is_some_and(|matrix| row_of(matrix, label, rows.classes()).iter().any(|&cost| cost != 0.0))
     }
 
     /// The loss of a row that has no probabilities, or only those of the classes that are not +∞: each term is 0, ∞ or
     /// unknown, and what is unknown is NaN unless another term is infinite.
-    fn loss_without_probabilities(&self, batch: &Batch<'_>, row: usize, known: &TermBlock, lane: usize) -> f64 {
+    fn loss_without_probabilities(&self, batch: &Batch<'_>, row: usize, known: &TermBlock, lane: Lane) -> f64 {
         let (label, own) = (known.label[lane], known.own[lane]);
         let rows = batch.rows;
         let (mut loss, mut unknown, mut whole) = (0.0, false, own);
-        let (mut any_nan, mut infinite) = (false, 0);
+        let (mut any_nan, mut infinite) = (false, 0_usize);
         for class in 0..rows.classes() {
             let x = batch.logit(row, class);
             any_nan |= x.is_nan();
-            infinite += usize::from(x == f32::INFINITY);
+            infinite = infinite.saturating_add(usize::from(x == f32::INFINITY));
         }
         let undefined = any_nan || infinite == 0;
         let mut add = |weight: f64, x: f32, of_infinite: f64, of_others: f64| {
@@ -280,11 +279,11 @@ impl Operation for SpreadOfRow<'_> {
                 if let Some(of_reference) = u.get_mut(reference.wrapping_sub(at)) {
                     *of_reference = 0.0;
                 }
-                for i in 0..len.min(VIRTUAL_LANES) {
-                    others[i] += u[i];
-                    let gap = u[i] * (largest - f64::from(x[i]));
+                for ((others, gaps), (&u, &x)) in others.iter_mut().zip(&mut gaps).zip(u.iter().zip(part(x, 0, len))) {
+                    *others += u;
+                    let gap = u * (largest - f64::from(x));
                     // 0·∞ = 0
-                    gaps[i] += if u[i] == 0.0 { 0.0 } else { gap };
+                    *gaps += if u == 0.0 { 0.0 } else { gap };
                 }
             },
         );
@@ -301,7 +300,7 @@ fn by_sixteen(x: &[f32], mut work: impl FnMut(usize, &[f32; VIRTUAL_LANES], usiz
     }
     let mut padded = [0.0; VIRTUAL_LANES];
     copy(&mut padded, rest);
-    work(x.len() - rest.len(), &padded, rest.len());
+    work(whole(x.len(), VIRTUAL_LANES), &padded, rest.len());
 }
 
 /// The same to change them; what is written to those that do not exist is lost.
@@ -314,7 +313,7 @@ fn by_sixteen_mut(x: &mut [f32], mut work: impl FnMut(usize, &mut [f32; VIRTUAL_
     }
     let mut padded = [0.0; VIRTUAL_LANES];
     copy(&mut padded, rest);
-    work(len - rest.len(), &mut padded);
+    work(whole(len, VIRTUAL_LANES), &mut padded);
     copy(rest, &padded);
 }
 
@@ -374,8 +373,8 @@ impl Operation for Elements<'_> {
                     if let Some(spread) = spread {
                         u = spread.lanes(targets, at, place.start);
                     }
-                    for i in 0..VIRTUAL_LANES {
-                        e[i] = (f64::from(e[i]) * scale - factor * u[i]) as f32;
+                    for (e, u) in e.iter_mut().zip(&u) {
+                        *e = (f64::from(*e) * scale - factor * u) as f32;
                     }
                 },
             );

@@ -1,8 +1,9 @@
 //! A tile: some rows of f32 in the first cache, and what is known of each of them. The one place that knows layouts and
 //! types of logits: they are brought into the tile, and gradients are sent to where they belong.
 
+use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
-use super::{copy, part, part_mut};
+use super::{copy, part_mut, row_of, rows_of_mut, steps, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::logits::{Adjustment, Logits};
@@ -18,38 +19,38 @@ use crate::rows::Rows;
 )]
 pub(crate) struct RowBlock {
     /// The class r of the reference.
-    pub(crate) class: [usize; ROWS],
+    pub(crate) class: Lanes<usize>,
     /// w\[y\]·s
-    pub(crate) weight: [f64; ROWS],
+    pub(crate) weight: Lanes<f64>,
     /// The weight times upstream factor and denominator.
-    pub(crate) factor: [f64; ROWS],
+    pub(crate) factor: Lanes<f64>,
     /// x_r
-    pub(crate) logit: [f32; ROWS],
+    pub(crate) logit: Lanes<f32>,
     /// What was taken from the logits before exp, as [`super::exp::Reference`] has it.
-    pub(crate) shift: [f32; ROWS],
-    pub(crate) power: [f32; ROWS],
+    pub(crate) shift: Lanes<f32>,
+    pub(crate) power: Lanes<f32>,
     /// Σ_{k≠r} exp(x_k − shift)·2^power
-    pub(crate) sum: [f64; ROWS],
+    pub(crate) sum: Lanes<f64>,
     /// log(1 + E) = −log p_r, where E = Σ_{k≠r} exp(x_k − x_r)
-    pub(crate) log: [f64; ROWS],
+    pub(crate) log: Lanes<f64>,
     /// What makes an exponential a probability.
-    pub(crate) share: [f64; ROWS],
+    pub(crate) share: Lanes<f64>,
     /// 1 − p_r = E/(1 + E)
-    pub(crate) miss: [f64; ROWS],
-    pub(crate) loss: [f32; ROWS],
+    pub(crate) miss: Lanes<f64>,
+    pub(crate) loss: Lanes<f32>,
     /// What makes an exponential an element of the gradient.
-    pub(crate) scale: [f32; ROWS],
+    pub(crate) scale: Lanes<f32>,
     /// The element of the gradient of the reference.
-    pub(crate) at_reference: [f32; ROWS],
+    pub(crate) at_reference: Lanes<f32>,
     /// Bit i: row i is not for the fast way.
     pub(crate) general: u32,
 }
 
 impl RowBlock {
     pub(crate) const EMPTY: Self = {
-        let (zeros, numbers) = ([0.0; ROWS], [0.0; ROWS]);
+        let (zeros, numbers) = (Lanes::splat(0.0), Lanes::splat(0.0));
         Self {
-            class: [0; ROWS],
+            class: Lanes::splat(0),
             weight: zeros,
             factor: zeros,
             logit: numbers,
@@ -68,8 +69,8 @@ impl RowBlock {
 
     /// Whether a row is for the general way.
     #[inline(always)]
-    pub(crate) fn is_marked(&self, lane: usize) -> bool {
-        self.general >> lane & 1 == 1
+    pub(crate) fn is_marked(&self, lane: Lane) -> bool {
+        self.general & lane.bit() != 0
     }
 }
 
@@ -84,7 +85,7 @@ pub(crate) fn one_by_one<B>(blocks: &mut [B]) -> impl Iterator<Item = &mut B> {
 /// The number of rows in each block of so many.
 #[inline(always)]
 pub(crate) fn rows_of_blocks(rows: usize) -> impl Iterator<Item = usize> {
-    (0..rows).step_by(ROWS).map(move |first| ROWS.min(rows - first))
+    (0..rows).step_by(ROWS).map(move |first| ROWS.min(rows.wrapping_sub(first)))
 }
 
 /// Room for some rows.
@@ -115,7 +116,7 @@ const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (
 #[inline(never)]
 pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work: impl FnOnce(Tile<'_>) -> R) -> R {
     let logits = rows.saturating_mul(classes);
-    let fits = |(room, blocks): (usize, usize)| logits <= room && rows <= blocks * ROWS;
+    let fits = |(room, blocks): (usize, usize)| logits <= room && rows.div_ceil(ROWS) <= blocks;
     if Backend::ONLY_SCALAR && PARTS > 2 {
         let mut numbers = [[0.0; SMALL.0 + REACH]; PARTS];
         work(Tile::new(&mut numbers, &mut [RowBlock::EMPTY]))
@@ -148,8 +149,8 @@ impl<'t> Tile<'t> {
 
     /// How many rows of so many classes are computed at once: blocks of rows where one fits. 0 where no row fits.
     pub(crate) fn rows(&self, classes: usize) -> usize {
-        let rows = (self.room() / classes.max(1)).min(self.blocks.len() * ROWS);
-        if rows > ROWS { rows - rows % ROWS } else { rows }
+        let rows = self.room().checked_div(classes).unwrap_or(0).min(self.blocks.len().wrapping_mul(ROWS));
+        if rows > ROWS { whole(rows, ROWS) } else { rows }
     }
 }
 
@@ -188,7 +189,7 @@ impl Batch<'_> {
         s.run(Bring { rows: self.rows, from: self.given(), place, to });
         let Place { start, width, rows, .. } = place;
         if !self.adjustment.is_none() {
-            for row in part_mut(to, 0, rows * width).chunks_exact_mut(width.max(1)) {
+            for row in rows_of_mut(to, 0, rows, width).chunks_exact_mut(width.max(1)) {
                 for (class, x) in (start..).zip(row) {
                     *x = self.adjustment.apply(*x, class);
                 }
@@ -206,9 +207,10 @@ impl Batch<'_> {
         if blocks.iter().all(|block| block.general == 0) {
             return self.send(s, place, from);
         }
-        let Place { first, rows, width, .. } = place;
-        for row in (0..rows).filter(|row| blocks.get(row / ROWS).is_some_and(|block| !block.is_marked(row % ROWS))) {
-            self.send(s, Place { first: first + row, rows: 1, ..place }, part(from, row * width, width));
+        let Place { rows, width, .. } = place;
+        for row in (0..rows).filter(|&row| blocks.get(row / ROWS).is_some_and(|block| !block.is_marked(Lane::of(row))))
+        {
+            self.send(s, place.row(row), row_of(from, row, width));
         }
     }
 
@@ -231,12 +233,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// One of the rows.
+    #[inline(always)]
+    pub(crate) fn row(self, row: usize) -> Self {
+        Self { first: self.first.wrapping_add(row), rows: 1, ..self }
+    }
+
     /// The same rows, so many classes at a time.
     #[inline(always)]
     pub(crate) fn pieces(self, width: usize) -> impl Iterator<Item = Self> {
-        (0..self.width).step_by(width.max(1)).map(move |start| Self {
-            start: self.start + start,
-            width: width.min(self.width - start),
+        steps(self.width, width).map(move |start| Self {
+            start: self.start.wrapping_add(start),
+            width: width.min(self.width.wrapping_sub(start)),
             ..self
         })
     }
@@ -259,24 +267,26 @@ impl Operation for Bring<'_> {
         if rows.positions() == 1 {
             // Whole rows that stand side by side are as one.
             let is_one = rows.are_dense() && width == rows.classes();
-            let (count, width) = if is_one { (1, count * width) } else { (count, width) };
+            let (count, width) = if is_one { (1, count.wrapping_mul(width)) } else { (count, width) };
             for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
                 from.widen(rows.element(row, start), 1, to);
             }
             return;
         }
-        for Run { at, rows: run, start } in runs(rows, place) {
+        for run in runs(rows, place) {
             // All that is in the lines of the cache is read at once.
-            for (class, row) in squares::<S>(width, run) {
+            for (class, row) in squares::<S>(width, run.rows) {
                 turn(
                     s,
-                    width - class,
-                    run - row,
+                    width.wrapping_sub(class),
+                    run.rows.wrapping_sub(row),
                     #[inline(always)]
-                    |i| load(s, from, start + (class + i) * rows.positions() + row),
+                    |i| load(s, from, run.in_samples(class.wrapping_add(i), row, rows.positions())),
                     // What is written beyond a row of few classes is written again with the next.
                     #[inline(always)]
-                    |i, x| s.store_some(x, to.get_mut((at + row + i) * width + class..).unwrap_or(&mut [])),
+                    |i, x| {
+                        s.store_some(x, to.get_mut(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&mut []))
+                    },
                 );
             }
         }
@@ -309,7 +319,7 @@ impl Operation for Send<'_> {
         let Self { rows, from, place, to } = self;
         let Place { first, rows: count, start, width } = place;
         if rows.are_dense() && width == rows.classes() {
-            return copy(part_mut(to, rows.start(first), count * width), from);
+            return copy(part_mut(to, rows.start(first), count.wrapping_mul(width)), from);
         }
         if rows.positions() == 1 {
             for (row, from) in (first..).zip(from.chunks_exact(width.max(1))).take(count) {
@@ -317,18 +327,20 @@ impl Operation for Send<'_> {
             }
             return;
         }
-        for Run { at, rows: run, start } in runs(rows, place) {
-            for (class, row) in squares::<S>(width, run) {
-                let left = run - row;
+        for run in runs(rows, place) {
+            for (class, row) in squares::<S>(width, run.rows) {
+                let left = run.rows.wrapping_sub(row);
                 turn(
                     s,
                     left,
-                    width - class,
+                    width.wrapping_sub(class),
                     #[inline(always)]
-                    |i| s.load_some(from.get((at + row + i) * width + class..).unwrap_or(&[]), 0.0),
+                    |i| s.load_some(from.get(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&[]), 0.0),
                     #[inline(always)]
                     |i, x| {
-                        let to = to.get_mut(start + (class + i) * rows.positions() + row..).unwrap_or(&mut []);
+                        let to = to
+                            .get_mut(run.in_samples(class.wrapping_add(i), row, rows.positions())..)
+                            .unwrap_or(&mut []);
                         if left < S::LANES { s.store_some(x, part_mut(to, 0, left)) } else { s.store(x, to, 0) }
                     },
                 );
@@ -346,15 +358,29 @@ pub(crate) struct Run {
     pub(crate) start: usize,
 }
 
+impl Run {
+    /// The index of the element of one of these rows that belongs to a class, counted from the first of the place.
+    #[inline(always)]
+    pub(crate) fn in_samples(&self, class: usize, row: usize, positions: usize) -> usize {
+        self.start.wrapping_add(class.wrapping_mul(positions)).wrapping_add(row)
+    }
+
+    /// Where that stands in a tile of so many classes.
+    #[inline(always)]
+    fn in_tile(&self, class: usize, row: usize, width: usize) -> usize {
+        self.at.wrapping_add(row).wrapping_mul(width).wrapping_add(class)
+    }
+}
+
 /// The rows of a place by such runs, of a block at most.
 #[inline(always)]
 pub(crate) fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
     let mut at = 0;
     core::iter::from_fn(move || {
-        let (first, left) = (place.first + at, place.rows - at);
+        let (first, left) = (place.first.wrapping_add(at), place.rows.wrapping_sub(at));
         let run = ROWS.min(left).min(rows.left_in_sample(first));
         let run = (left > 0).then_some(Run { at, rows: run, start: rows.element(first, place.start) })?;
-        at += run.rows;
+        at = at.wrapping_add(run.rows);
         Some(run)
     })
 }
@@ -399,8 +425,10 @@ fn turned<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_LANE
     let mut left = S::LANES;
     while left > 1 {
         let from = of;
-        for i in 0..S::LANES / 2 {
-            (of[2 * i], of[2 * i + 1]) = s.zip(from[i], from[i + S::LANES / 2]);
+        let (low, high) = from.split_at_checked(S::LANES / 2).unwrap_or_default();
+        for (to, (&low, &high)) in of.as_chunks_mut().0.iter_mut().zip(low.iter().zip(high)) {
+            let (even, odd) = s.zip(low, high);
+            *to = [even, odd];
         }
         left /= 2;
     }

@@ -1,9 +1,10 @@
 //! Rows of two classes: softplus of the gap between the other logit and that of the label, which is held exactly.
 
 use super::exp;
+use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_GAP, ROWS};
 use super::tile::RowBlock;
-use super::{copy, double, log1p, part};
+use super::{copy, double, log1p};
 use crate::backend::vector::{Operation, Vector};
 
 /// Fills log(1 + e^gap) of each row and, for gradients, 1 − p_y; rows whose gap is not a number of ordinary size are
@@ -33,11 +34,10 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
             (strange, least) = gaps(s, logits, block, (strange, least));
         }
         for block in &mut *self.blocks {
-            let mut exponentials = [0.0; ROWS];
-            for vector in 0..S::GROUPS {
-                let at = vector * S::LANES;
-                let e = exp::exp_of_pair(s, s.load(&block.shift, at), s.load(&block.power, at));
-                s.store(e, &mut exponentials, at);
+            let mut exponentials = Lanes::splat(0.0);
+            for at in (0..ROWS).step_by(S::LANES) {
+                let e = exp::exp_of_pair(s, s.load(block.shift.as_slice(), at), s.load(block.power.as_slice(), at));
+                s.store(e, exponentials.as_mut_slice(), at);
             }
             block.scale = exponentials;
         }
@@ -55,13 +55,13 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
         }
         let (strange, least) = (s.to_array(strange), s.to_array(least));
         let mut all = true;
-        for i in 0..S::LANES {
-            all &= (strange[i] == 0.0) & (least[i] >= LEAST_GAP);
+        for (&strange, &least) in strange.iter().zip(&least).take(S::LANES) {
+            all &= (strange == 0.0) & (least >= LEAST_GAP);
         }
         if !all {
             for block in self.blocks {
-                for (lane, _) in block.logit.iter().enumerate().filter(|(_, gap)| !is_ordinary(**gap)) {
-                    block.general |= 1 << lane;
+                for lane in Lane::all().filter(|&lane| !is_ordinary(block.logit[lane])) {
+                    block.general |= lane.bit();
                 }
             }
         }
@@ -87,19 +87,22 @@ impl Operation for FarLeads<'_> {
             }
             let mut padded = [0.0; 2 * ROWS];
             copy(&mut padded, logits);
-            let (mut firsts, mut seconds) = ([0.0; ROWS], [0.0; ROWS]);
+            let (mut firsts, mut seconds) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for at in (0..ROWS).step_by(S::LANES) {
-                let (first, second) = s.unzip(s.load(&padded, 2 * at), s.load(&padded, 2 * at + S::LANES));
-                s.store(first, &mut firsts, at);
-                s.store(second, &mut seconds, at);
+                let (first, second) = s.unzip(
+                    s.load(&padded, at.wrapping_mul(2)),
+                    s.load(&padded, at.wrapping_mul(2).wrapping_add(S::LANES)),
+                );
+                s.store(first, firsts.as_mut_slice(), at);
+                s.store(second, seconds.as_mut_slice(), at);
             }
             let (mut log, mut miss, classes) = (block.log, block.miss, block.class);
-            let (mut is_far, marked) = ([0; ROWS], block.general);
-            for i in 0..ROWS {
+            let (mut is_far, marked) = (Lanes::splat(0), block.general);
+            for i in Lane::all() {
                 let difference = f64::from(seconds[i]) - f64::from(firsts[i]);
                 let gap = if classes[i] == 0 { difference } else { -difference };
                 let e = double::exp(gap);
-                is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & (marked >> i);
+                is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & marked.wrapping_shr(i.number() as u32);
                 log[i] = if is_far[i] & 1 == 1 { e } else { log[i] };
                 miss[i] = if is_far[i] & 1 == 1 { e } else { miss[i] };
             }
@@ -113,13 +116,13 @@ impl Operation for FarLeads<'_> {
 /// log(1 + e^gap)
 #[inline(always)]
 fn logs<S: Vector>(s: S, block: &mut RowBlock) {
-    let (mut over, mut rests, mut log) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    let (mut over, mut rests, mut log) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
-        s.store(s.at_least(s.load(&block.logit, at), s.splat(0.0)), &mut over, at);
-        s.store(log1p::but_first(s, s.load(&block.scale, at)), &mut rests, at);
+        s.store(s.at_least(s.load(block.logit.as_slice(), at), s.splat(0.0)), over.as_mut_slice(), at);
+        s.store(log1p::but_first(s, s.load(block.scale.as_slice(), at)), rests.as_mut_slice(), at);
     }
     let e = block.scale;
-    for i in 0..ROWS {
+    for i in Lane::all() {
         log[i] = f64::from(over[i]) + (f64::from(e[i]) + f64::from(rests[i]));
     }
     block.log = log;
@@ -128,13 +131,13 @@ fn logs<S: Vector>(s: S, block: &mut RowBlock) {
 /// 1 − p_y
 #[inline(always)]
 fn misses<S: Vector>(s: S, block: &mut RowBlock) {
-    let (mut shares, mut miss) = ([0.0; ROWS], [0.0; ROWS]);
+    let (mut shares, mut miss) = (Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
-        let (e, one) = (s.load(&block.scale, at), s.splat(1.0));
-        let top = s.select(s.less(s.splat(0.0), s.load(&block.logit, at)), one, e);
-        s.store(s.div(top, s.add(one, e)), &mut shares, at);
+        let (e, one) = (s.load(block.scale.as_slice(), at), s.splat(1.0));
+        let top = s.select(s.less(s.splat(0.0), s.load(block.logit.as_slice(), at)), one, e);
+        s.store(s.div(top, s.add(one, e)), shares.as_mut_slice(), at);
     }
-    for i in 0..ROWS {
+    for i in Lane::all() {
         miss[i] = f64::from(shares[i]);
     }
     block.miss = miss;
@@ -142,8 +145,8 @@ fn misses<S: Vector>(s: S, block: &mut RowBlock) {
 
 #[inline(always)]
 fn exact_misses(block: &mut RowBlock) {
-    let (gap, e, mut miss) = (block.logit, block.scale, [0.0; ROWS]);
-    for i in 0..ROWS {
+    let (gap, e, mut miss) = (block.logit, block.scale, Lanes::splat(0.0));
+    for i in Lane::all() {
         let e = f64::from(e[i]);
         let top = if gap[i] > 0.0 { 1.0 } else { e };
         miss[i] = top / (1.0 + e);
@@ -166,15 +169,16 @@ fn gaps<S: Vector>(
     (mut strange, mut least): (S::F, S::F),
 ) -> (S::F, S::F) {
     let signs = block.class.map(|class| if class == 0 { 1.0 } else { -1.0 });
-    let (mut gaps, mut sizes, mut lows) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+    let (mut gaps, mut sizes, mut lows) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
-        let (first, second) = s.unzip(s.load(logits, 2 * at), s.load(logits, 2 * at + S::LANES));
-        let (gap, size, low) = gap(s, first, second, s.load(&signs, at));
+        let (first, second) =
+            s.unzip(s.load(logits, at.wrapping_mul(2)), s.load(logits, at.wrapping_mul(2).wrapping_add(S::LANES)));
+        let (gap, size, low) = gap(s, first, second, s.load(signs.as_slice(), at));
         strange = s.mul_add(gap, s.splat(0.0), strange);
         least = s.at_most(gap, least);
-        s.store(gap, &mut gaps, at);
-        s.store(size, &mut sizes, at);
-        s.store(low, &mut lows, at);
+        s.store(gap, gaps.as_mut_slice(), at);
+        s.store(size, sizes.as_mut_slice(), at);
+        s.store(low, lows.as_mut_slice(), at);
     }
     (block.logit, block.shift, block.power) = (gaps, sizes, lows);
     (strange, least)
@@ -209,8 +213,8 @@ impl Operation for TwoClassGradient<'_> {
         for (block, to) in self.blocks.iter().zip(self.to.chunks_mut(2 * ROWS)) {
             let (factor, miss) = (block.factor, block.miss);
             let signs = block.class.map(|class| if class == 0 { -1.0 } else { 1.0 });
-            let mut elements = [0.0; ROWS];
-            for i in 0..ROWS {
+            let mut elements = Lanes::splat(0.0);
+            for i in Lane::all() {
                 elements[i] = (factor[i] * miss[i]) as f32;
             }
             if block.general == 0
@@ -220,8 +224,10 @@ impl Operation for TwoClassGradient<'_> {
             } else {
                 let mut both = [0.0; 2 * ROWS];
                 pairs(s, &elements, &signs, &mut both);
-                for (i, to) in to.chunks_mut(2).enumerate().filter(|(i, _)| block.general >> i & 1 == 0) {
-                    copy(to, part(&both, 2 * i, 2));
+                for ((lane, to), pair) in Lane::all().zip(to.chunks_mut(2)).zip(both.as_chunks::<2>().0) {
+                    if !block.is_marked(lane) {
+                        copy(to, pair);
+                    }
                 }
             }
         }
@@ -230,11 +236,11 @@ impl Operation for TwoClassGradient<'_> {
 
 /// The elements with their signs, each followed by its opposite.
 #[inline(always)]
-fn pairs<S: Vector>(s: S, elements: &[f32; ROWS], signs: &[f32; ROWS], to: &mut [f32; 2 * ROWS]) {
+fn pairs<S: Vector>(s: S, elements: &Lanes<f32>, signs: &Lanes<f32>, to: &mut [f32; 2 * ROWS]) {
     for at in (0..ROWS).step_by(S::LANES) {
-        let first = s.mul(s.load(elements, at), s.load(signs, at));
+        let first = s.mul(s.load(elements.as_slice(), at), s.load(signs.as_slice(), at));
         let (low, high) = s.zip(s.add(first, s.splat(0.0)), s.sub(s.splat(0.0), first));
-        s.store(low, to, 2 * at);
-        s.store(high, to, 2 * at + S::LANES);
+        s.store(low, to, at.wrapping_mul(2));
+        s.store(high, to, at.wrapping_mul(2).wrapping_add(S::LANES));
     }
 }

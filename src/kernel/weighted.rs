@@ -8,12 +8,16 @@ use super::exp::Exponentials;
 use super::few_rows::FewRows;
 use super::general::{self};
 use super::label_terms::{LabelTerms, finish};
+use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, REACH, ROWS, SHORT};
 use super::row_scalars::{AddLosses, Losses, Scales};
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{FarLeads, TwoClassGradient, TwoClasses};
-use super::{chunks_mut, columns, copy, long_rows, one_lane, part, part_mut, positions};
+use super::{
+    chunks_mut, columns, copy, from_row, from_row_mut, long_rows, one_lane, part, part_mut, positions, rows_of,
+    rows_of_mut,
+};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
@@ -86,10 +90,10 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
-                    copy(to, &block.loss);
+                    copy(to, block.loss.as_slice());
                 }
             }
-            first += count;
+            first = first.wrapping_add(count);
         }
         Ok(())
     }
@@ -112,7 +116,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             && !self.are_gaps::<S>()
             && let Some(logits) = self.batch.as_tile()
         {
-            general::mark(s, Some(part(logits, first * classes, count * classes)), classes, blocks);
+            general::mark(s, Some(rows_of(logits, first, count, classes)), classes, blocks);
         }
         let mut in_range = true;
         if blocks.iter().any(|block| block.general == 0) {
@@ -143,8 +147,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let (batch, classes) = (&self.batch, self.batch.rows.classes());
         let gradient = GRADIENT && batch.gradient.is_some();
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-        let len = count * classes;
-        let dense = batch.as_tile().map(|logits| part(logits, first * classes, len));
+        let len = count.wrapping_mul(classes);
+        let dense = batch.as_tile().map(|logits| rows_of(logits, first, count, classes));
         if dense.is_none() {
             batch.bring(s, Place { first, rows: count, start: 0, width: classes }, tile.numbers);
         }
@@ -191,10 +195,10 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     ) -> Option<bool> {
         let Batch { rows, logits, adjustment, gradient, .. } = &mut self.batch;
         let (classes, blocks) = (rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
-        let (start, len) = (first * classes, count * classes);
+        let (start, len) = (first.wrapping_mul(classes), count.wrapping_mul(classes));
         let logits = logits.filter(|_| rows.are_dense() && adjustment.is_none())?.as_f32()?;
         let logits = part(logits, start, len);
-        let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len + REACH)?;
+        let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len.wrapping_add(REACH))?;
         let in_range = s.run(Exponentials { logits: Some(logits), to: &mut *exponentials, count: len });
         if !in_range && general::marks_all(s, Some(logits), classes, blocks) {
             return Some(false);
@@ -228,9 +232,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     fn write_gradient<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
         let (rows, classes, are_gaps) = (self.batch.rows, self.batch.rows.classes(), self.are_gaps::<S>());
         let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
-        let len = count * classes;
+        let len = count.wrapping_mul(classes);
         let dense = match self.batch.gradient.as_deref_mut() {
-            Some(gradient) if rows.are_dense() => Some(part_mut(gradient, first * classes, len)),
+            Some(gradient) if rows.are_dense() => Some(rows_of_mut(gradient, first, count, classes)),
             _ => None,
         };
         let is_dense = dense.is_some();
@@ -259,12 +263,12 @@ impl Operation for ReferenceLogits<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
-        let mut at = 0;
+        let mut at = 0_usize;
         for block in self.blocks {
-            let (classes, mut logits) = (block.class, [0.0; ROWS]);
+            let (classes, mut logits) = (block.class, Lanes::splat(0.0));
             for (logit, class) in logits.iter_mut().zip(classes) {
-                *logit = self.logits.get(at + class).copied().unwrap_or(0.0);
-                at += self.classes;
+                *logit = self.logits.get(at.wrapping_add(class)).copied().unwrap_or(0.0);
+                at = at.wrapping_add(self.classes);
             }
             block.logit = logits;
         }
@@ -296,10 +300,10 @@ impl Operation for ScaledRows<'_> {
                 scale_rows(s, exponentials, to, classes, blocks)
             };
         }
-        let from = exponentials.get(written * classes..).unwrap_or(&[]).chunks_exact(classes.max(1));
-        let to = to.get_mut(written * classes..).unwrap_or(&mut []).chunks_exact_mut(classes.max(1));
+        let from = from_row(exponentials, written, classes).chunks_exact(classes.max(1));
+        let to = from_row_mut(to, written, classes).chunks_exact_mut(classes.max(1));
         for (row, (from, to)) in (written..).zip(from.zip(to)) {
-            let (Some(block), lane) = (blocks.get(row / ROWS), row % ROWS) else { return };
+            let (Some(block), lane) = (blocks.get(row / ROWS), Lane::of(row)) else { return };
             if !block.is_marked(lane) {
                 scale_row(s, from, s.splat(block.scale[lane]), to);
                 if let Some(element) = to.get_mut(block.class[lane]) {
@@ -336,7 +340,7 @@ fn scale_short_rows<S: Vector>(
             }
             from = from.get(classes..).unwrap_or(&[]);
             to = to.get_mut(classes..).unwrap_or(&mut []);
-            written += 1;
+            written = written.wrapping_add(1);
         }
     }
     written
@@ -364,7 +368,7 @@ fn scale_rows<S: Vector>(
             }
             from = from.get(classes..).unwrap_or(&[]);
             to = to.get_mut(classes..).unwrap_or(&mut []);
-            written += 1;
+            written = written.wrapping_add(1);
         }
     }
     written

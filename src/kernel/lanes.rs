@@ -1,0 +1,180 @@
+//! The rows of a block as indices that cannot be wrong, and arrays that are indexed by them alone.
+
+use super::limits::ROWS;
+use core::ops::{Index, IndexMut};
+use core::slice::{Iter, IterMut};
+
+/// A lane of a block, which is less than [`ROWS`].
+#[derive(Clone, Copy)]
+pub(crate) struct Lane(usize);
+
+impl Lane {
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// One after the other.
+    #[inline(always)]
+    pub(crate) fn all() -> EachLane {
+        Self::starting_at(0)
+    }
+
+    /// The one of this number, and those after it.
+    #[inline(always)]
+    pub(crate) fn starting_at(first: usize) -> EachLane {
+        EachLane { next: first }
+    }
+
+    /// The lane of a row, counted from the first of any block.
+    #[inline(always)]
+    pub(crate) fn of(row: usize) -> Self {
+        const { assert!(ROWS.is_power_of_two()) };
+        Self(row & const { ROWS.wrapping_sub(1) })
+    }
+
+    #[inline(always)]
+    pub(crate) fn number(self) -> usize {
+        self.0
+    }
+
+    /// The bit of the lane in what marks rows.
+    #[inline(always)]
+    pub(crate) fn bit(self) -> u32 {
+        1_u32.wrapping_shl(self.0 as u32)
+    }
+}
+
+/// Goes through lanes of a block, to the last.
+pub(crate) struct EachLane {
+    next: usize,
+}
+
+impl Iterator for EachLane {
+    type Item = Lane;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Lane> {
+        let lane = self.next;
+        if lane < ROWS {
+            self.next = lane.wrapping_add(1);
+            Some(Lane(lane))
+        } else {
+            None
+        }
+    }
+}
+
+/// One value for each lane of a block.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Lanes<T>([T; ROWS]);
+
+impl<T> Lanes<T> {
+    /// `value` in every lane.
+    #[inline(always)]
+    pub(crate) const fn splat(value: T) -> Self
+    where
+        T: Copy,
+    {
+        Self([value; ROWS])
+    }
+
+    /// What `of` makes of the value of each lane.
+    #[inline(always)]
+    pub(crate) fn map<U>(self, of: impl FnMut(T) -> U) -> Lanes<U> {
+        Lanes(self.0.map(of))
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn iter(&self) -> Iter<'_, T> {
+        self.0.iter()
+    }
+
+    #[inline(always)]
+    pub(crate) fn iter_mut(&mut self) -> IterMut<'_, T> {
+        self.0.iter_mut()
+    }
+}
+
+impl<T> Index<Lane> for Lanes<T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn index(&self, lane: Lane) -> &T {
+        // SAFETY: a lane is less than the number of values.
+        unsafe { self.0.get_unchecked(lane.0) }
+    }
+}
+
+impl<T> IndexMut<Lane> for Lanes<T> {
+    #[inline(always)]
+    fn index_mut(&mut self, lane: Lane) -> &mut T {
+        // SAFETY: a lane is less than the number of values.
+        unsafe { self.0.get_unchecked_mut(lane.0) }
+    }
+}
+
+impl<T> IntoIterator for Lanes<T> {
+    type Item = T;
+    type IntoIter = core::array::IntoIter<T, ROWS>;
+
+    #[inline(always)]
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Lanes<T> {
+    type Item = &'a T;
+    type IntoIter = Iter<'a, T>;
+
+    #[inline(always)]
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a mut Lanes<T> {
+    type Item = &'a mut T;
+    type IntoIter = IterMut<'a, T>;
+
+    #[inline(always)]
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lane, Lanes, ROWS};
+
+    #[test]
+    fn lanes_are_those_of_a_block() {
+        let numbers = || Lane::all().map(Lane::number);
+        assert!(numbers().eq(0..ROWS));
+        for first in [0, 1, ROWS - 1, ROWS, ROWS + 1, usize::MAX] {
+            assert!(Lane::starting_at(first).map(Lane::number).eq(first..ROWS), "{first}");
+            assert_eq!(Lane::of(first).number(), first % ROWS, "{first}");
+        }
+        assert_eq!(Lane::all().fold(0, |bits, lane| bits | lane.bit()), u32::MAX >> (32 - ROWS));
+    }
+
+    #[test]
+    fn values_are_those_of_their_lanes() {
+        let mut values = Lanes::splat(0);
+        for lane in Lane::all() {
+            values[lane] = lane.number();
+        }
+        assert!(values.iter().copied().eq(0..ROWS));
+        assert!(Lane::all().all(|lane| values.map(|value| value + 1)[lane] == lane.number() + 1));
+        assert_eq!(values.as_slice().len(), ROWS);
+    }
+}
