@@ -125,7 +125,9 @@ fn train(costs: &Costs) -> (f32, f32) {
     };
 
     let before = step(0.5);
-    (0..99).for_each(|_| drop(step(0.5)));
+    for _ in 1..100 {
+        step(0.5);
+    }
     (before, step(0.0))
 }
 
@@ -133,8 +135,137 @@ fn main() {
     // Class 2 is rare. To miss it costs 5, and 3 more if class 0 is said.
     let class_weights = vec![1.0, 1.0, 5.0];
     let mislabel_costs = Some(vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
-    for costs in [Costs { class_weights: class_weights.clone(), mislabel_costs: None }, Costs { class_weights, mislabel_costs }] {
+    for costs in
+        [Costs { class_weights: class_weights.clone(), mislabel_costs: None }, Costs { class_weights, mislabel_costs }]
+    {
         let (before, after) = train(&costs);
         println!("loss {before} before the training, {after} after");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::loss::CrossEntropyLossConfig;
+    use rwwce_neighbours::{differences, textbook};
+
+    use super::*;
+
+    const LABELS: [u32; 4] = [2, 0, 1, 2];
+
+    fn even() -> Costs {
+        Costs { class_weights: vec![1.0; 3], mislabel_costs: None }
+    }
+
+    fn weighted() -> Costs {
+        Costs { class_weights: vec![1.0, 0.5, 5.0], mislabel_costs: None }
+    }
+
+    fn mislabelled() -> Costs {
+        let costs = vec![0.0, 4.0, 1.0, 2.0, 0.0, 0.5, 20.0, 1.0, 0.0];
+        Costs { mislabel_costs: Some(costs), ..weighted() }
+    }
+
+    fn device() -> Device {
+        Device::flex().autodiff()
+    }
+
+    /// Numbers that are those of bf16 and f16 as well.
+    fn logits(dtype: FloatDType) -> Tensor<2> {
+        let numbers: Vec<f32> = (0..12).map(|i| (i * i * 5 % 13) as f32 / 4.0 - 1.5).collect();
+        Tensor::<2>::from_data(TensorData::new(numbers, [4, 3]), &device()).cast(dtype).detach().require_grad()
+    }
+
+    fn labels(labels: &[u32]) -> Tensor<1, Int> {
+        Tensor::from_data(TensorData::new(labels.to_vec(), [labels.len()]), &device())
+    }
+
+    fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.cast(FloatDType::F32).into_data().try_into_vec().unwrap()
+    }
+
+    /// A loss and its gradient.
+    fn evaluate(logits: &Tensor<2>, loss: impl Fn(Tensor<2>) -> Tensor<1>) -> (f32, Vec<f32>) {
+        let loss = loss(logits.clone());
+        let gradient = logits.grad(&loss.backward()).unwrap();
+        assert_eq!((gradient.dims(), gradient.dtype()), (logits.dims(), logits.dtype()));
+        (loss.into_scalar(), numbers(gradient))
+    }
+
+    fn assert_near(found: &[f32], expected: impl IntoIterator<Item = f64>, tolerance: f64) {
+        for (&found, expected) in found.iter().zip(expected) {
+            assert!(
+                (f64::from(found) - expected).abs() <= tolerance * (1.0 + expected.abs()),
+                "{found}, expected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_mislabel_costs_it_is_the_loss_of_burn() {
+        let logits = logits(FloatDType::F32);
+        for costs in [even(), weighted()] {
+            let theirs = CrossEntropyLossConfig::new().with_weights(Some(costs.class_weights.clone())).init(&device());
+            let (loss, gradient) = evaluate(&logits, |logits| cross_entropy(logits, labels(&LABELS), &costs));
+            let (of_burn, expected) = evaluate(&logits, |logits| theirs.forward(logits, labels(&LABELS)));
+            assert_near(&[loss], [f64::from(of_burn)], 1e-6);
+            assert_near(&gradient, expected.into_iter().map(f64::from), 1e-6);
+        }
+    }
+
+    #[test]
+    fn with_costs_it_is_the_textbook_in_every_type() {
+        for (costs, denominator) in [(weighted(), 11.5), (mislabelled(), 4.0)] {
+            for (dtype, tolerance) in [(FloatDType::F32, 1e-6), (FloatDType::F16, 1e-3), (FloatDType::BF16, 8e-3)] {
+                let logits = logits(dtype);
+                // A factor behind the loss is one of the gradient.
+                let (loss, gradient) = evaluate(&logits, |logits| cross_entropy(logits, labels(&LABELS), &costs) * 2.0);
+                let wide: Vec<f64> = numbers(logits).into_iter().map(f64::from).collect();
+                let (weights, costs) = (&costs.class_weights, costs.mislabel_costs.as_deref());
+                assert_near(&[loss], [2.0 * textbook(&wide, &LABELS, weights, costs) / denominator], 1e-6);
+                let expected = differences(&wide, &LABELS, weights, costs).into_iter().map(|g| 2.0 * g / denominator);
+                assert_near(&gradient, expected, tolerance);
+            }
+        }
+    }
+
+    #[test]
+    fn views_and_tensors_without_a_gradient_are_read_as_what_they_show() {
+        let (logits, costs) = (logits(FloatDType::F32), mislabelled());
+        let (loss, gradient) = evaluate(&logits, |logits| cross_entropy(logits, labels(&LABELS), &costs));
+        // What is transposed twice lies otherwise in between.
+        let columns = Tensor::<2>::from_data(logits.clone().transpose().into_data(), &device()).require_grad();
+        let (by_columns, found) =
+            evaluate(&columns, |columns| cross_entropy(columns.transpose(), labels(&LABELS), &costs));
+        let found: Vec<f32> = (0..12).map(|i| found[i % 3 * 4 + i / 3]).collect();
+        assert_eq!((by_columns, found), (loss, gradient));
+        // Rows from the middle, and a device without autodiff.
+        let some = logits.clone().slice([1..3]).into_data();
+        let wide: Vec<f64> = some.iter::<f64>().collect();
+        let expected = textbook(&wide, &LABELS[1..3], &costs.class_weights, costs.mislabel_costs.as_deref()) / 2.0;
+        let of_rows = cross_entropy(logits.clone().slice([1..3]), labels(&LABELS).slice([1..3]), &costs);
+        assert_near(&[of_rows.into_scalar()], [expected], 1e-6);
+        let plain = Device::flex();
+        let labels = Tensor::<1, Int>::from_data(TensorData::new(LABELS.to_vec(), [4]), &plain);
+        let without = cross_entropy(Tensor::from_data(logits.into_data(), &plain), labels, &costs);
+        assert_eq!(without.into_scalar::<f32>(), loss);
+    }
+
+    #[test]
+    #[should_panic(expected = "label 3")]
+    fn a_wrong_label_is_named() {
+        cross_entropy(logits(FloatDType::F32), labels(&[0, 1, 2, 3]), &even());
+    }
+
+    #[test]
+    fn a_training_lowers_the_loss() {
+        for costs in [even(), weighted(), mislabelled()] {
+            let (before, after) = train(&costs);
+            assert!(after < 0.7 * before, "{costs:?}: {before}, then {after}");
+        }
+    }
+
+    #[test]
+    fn the_program_runs() {
+        main();
     }
 }

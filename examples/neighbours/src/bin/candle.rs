@@ -113,7 +113,9 @@ fn main() -> Result<()> {
     // Class 2 is rare. To miss it costs 5, and 3 more if class 0 is said.
     let class_weights = vec![1.0, 1.0, 5.0];
     let mislabel_costs = Some(vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
-    for costs in [Costs { class_weights: class_weights.clone(), mislabel_costs: None }, Costs { class_weights, mislabel_costs }] {
+    for costs in
+        [Costs { class_weights: class_weights.clone(), mislabel_costs: None }, Costs { class_weights, mislabel_costs }]
+    {
         for dtype in [DType::F32, DType::BF16] {
             let (before, after) = train(&costs, dtype)?;
             println!("{dtype:?}: loss {before} before the training, {after} after");
@@ -167,7 +169,10 @@ mod tests {
 
     fn assert_near(found: &[f32], expected: impl IntoIterator<Item = f64>, tolerance: f64) {
         for (&found, expected) in found.iter().zip(expected) {
-            assert!((f64::from(found) - expected).abs() <= tolerance * (1.0 + expected.abs()), "{found}, expected {expected}");
+            assert!(
+                (f64::from(found) - expected).abs() <= tolerance * (1.0 + expected.abs()),
+                "{found}, expected {expected}"
+            );
         }
     }
 
@@ -186,7 +191,8 @@ mod tests {
             for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
                 let logits = logits(dtype);
                 // A factor behind the loss is one of the gradient.
-                let (loss, gradient) = evaluate(&logits, |logits| cross_entropy(logits, &labels(), &costs)?.affine(2.0, 0.0));
+                let (loss, gradient) =
+                    evaluate(&logits, |logits| cross_entropy(logits, &labels(), &costs)?.affine(2.0, 0.0));
                 let wide: Vec<f64> = numbers(&logits).into_iter().map(f64::from).collect();
                 let (weights, costs) = (&costs.class_weights, costs.mislabel_costs.as_deref());
                 assert_near(&[loss], [2.0 * textbook(&wide, &LABELS, weights, costs) / denominator], 1e-6);
@@ -222,7 +228,11 @@ mod tests {
         let found = wrong(&Tensor::new(&[0_u32, 1, 2, 3], &Device::Cpu).unwrap());
         assert!(found.contains("label 3") && found.contains("row 3"), "{found}");
         assert!(wrong(&Tensor::new(&[0_i64, 1, 2, 0], &Device::Cpu).unwrap()).contains("labels are u32"));
-        assert!(wrong(&labels().narrow(0, 0, 3).unwrap()).contains("expected 9"), "{}", wrong(&labels().narrow(0, 0, 3).unwrap()));
+        assert!(
+            wrong(&labels().narrow(0, 0, 3).unwrap()).contains("expected 9"),
+            "{}",
+            wrong(&labels().narrow(0, 0, 3).unwrap())
+        );
     }
 
     #[test]

@@ -35,7 +35,11 @@ fn main() -> Result<(), Error> {
     // Whole rows of an array lie in order; an array itself is written to as it is, and so are the losses.
     let mut row_losses = Array::zeros(2);
     let last = elements(logits.slice(s![1.., ..]));
-    loss.row_losses(&*last, &elements(labels.slice(s![1..])), row_losses.as_slice_mut().expect("zeros are made in order"))?;
+    loss.row_losses(
+        &*last,
+        &elements(labels.slice(s![1..])),
+        row_losses.as_slice_mut().expect("zeros are made in order"),
+    )?;
     println!("of the last two rows {row_losses}");
 
     // The first columns of wider rows: the whole array, with a stride.
@@ -97,7 +101,10 @@ mod tests {
         assert!(!borrowed(elements(logits.t())));
         assert!(!borrowed(elements(logits.slice(s![.., ..2]))));
         assert!(!borrowed(elements(logits.slice(s![..;2, ..]))));
-        assert_eq!(*elements(logits.slice(s![..;-2, 1..3])), [5, 3, 1].map(|n| [logits[[n, 1]], logits[[n, 2]]]).concat());
+        assert_eq!(
+            *elements(logits.slice(s![..;-2, 1..3])),
+            [5, 3, 1].map(|n| [logits[[n, 1]], logits[[n, 2]]]).concat()
+        );
     }
 
     #[test]
@@ -108,7 +115,8 @@ mod tests {
         let by_class = logits.t().as_standard_layout().into_owned();
         assert_eq!(gradient(&loss(), by_class.t(), labels.view()), Ok((summary, of_logits.clone())));
         // Backwards.
-        let (backwards, of_backwards) = gradient(&loss(), logits.slice(s![..;-1, ..]), labels.slice(s![..;-1])).unwrap();
+        let (backwards, of_backwards) =
+            gradient(&loss(), logits.slice(s![..;-1, ..]), labels.slice(s![..;-1])).unwrap();
         assert_eq!(of_backwards.slice(s![..;-1, ..]), of_logits);
         assert_eq!(backwards.denominator, summary.denominator);
         // Without a copy, as one sample of positions.
@@ -120,7 +128,8 @@ mod tests {
     fn images_are_samples_classes_and_positions() {
         let (samples, positions) = (3, 2);
         let (rows, labels) = (logits(), labels());
-        let images = rows.to_shape((samples, positions, 4)).unwrap().permuted_axes([0, 2, 1]).as_standard_layout().into_owned();
+        let images =
+            rows.to_shape((samples, positions, 4)).unwrap().permuted_axes([0, 2, 1]).as_standard_layout().into_owned();
         let labels_of_images = labels.to_shape((samples, positions)).unwrap();
         let loss_of_images = loss().positions(positions);
         let (summary, of_images): (Summary, Array3<f32>) =
