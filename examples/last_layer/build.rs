@@ -28,7 +28,8 @@ fn write_table(source: &mut String, name: &str, path: &Path) {
     let width = cases[0].len();
     let scales: Vec<(f64, f64)> = (0..width - 1)
         .map(|feature| {
-            let mean = |of: &dyn Fn(f64) -> f64| cases.iter().map(|case| of(case[feature])).sum::<f64>() / cases.len() as f64;
+            let mean =
+                |of: &dyn Fn(f64) -> f64| cases.iter().map(|case| of(case[feature])).sum::<f64>() / cases.len() as f64;
             let middle = mean(&|x| x);
             (middle, mean(&|x| (x - middle) * (x - middle)).sqrt())
         })

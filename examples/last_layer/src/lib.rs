@@ -167,7 +167,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub const NEW: Self = Self { weights: [0.0; MOST_WEIGHTS], gradient: [0.0; MOST_WEIGHTS], logits: [0.0; CHUNK * 3] };
+    pub const fn new() -> Self {
+        Self { weights: [0.0; MOST_WEIGHTS], gradient: [0.0; MOST_WEIGHTS], logits: [0.0; CHUNK * 3] }
+    }
 
     /// A layer of weights 0.
     pub fn layer(&mut self, problem: &Problem) -> Layer<'_> {
@@ -231,7 +233,8 @@ pub fn report(
 
             let (any, by_costs) = (CrossEntropy::new(problem.classes), CrossEntropy::new(problem.classes));
             let by_costs = by_costs.class_weights(&[0.0; 3][..problem.classes]).mislabel_costs(problem.costs);
-            let mut cost = |of: CrossEntropy<'_>| layer.cost(&Loops, &of.backend(backend), problem.held_out, problem.costs);
+            let mut cost =
+                |of: CrossEntropy<'_>| layer.cost(&Loops, &of.backend(backend), problem.held_out, problem.costs);
             let (most_probable, least_cost) = (cost(any)?, cost(by_costs)?);
             let weights = hash(layer.weights);
             writeln!(

