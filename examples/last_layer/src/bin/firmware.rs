@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m::peripheral::{SYST, syst::SystClkSource};
 use cortex_m::singleton;
 use cortex_m_rt::{STACK_PAINT_VALUE, entry, heap_start};
 use cortex_m_semihosting::{debug, hio, hprintln};
@@ -12,6 +12,8 @@ use rwwce_last_layer::{Memory, report};
 
 /// The timer goes down from here.
 const RELOAD: u32 = 0xff_ffff;
+/// Of the emulator, where an instruction takes 1 ns and the timer goes at 25 MHz. On a chip a tick is a cycle, and this is 1.
+const INSTRUCTIONS_A_TICK: u32 = 40;
 
 #[entry]
 fn main() -> ! {
@@ -26,10 +28,14 @@ fn run() -> Option<()> {
     timer.set_reload(RELOAD);
     timer.clear_current();
     timer.enable_counter();
-    let memory: &mut Memory = singleton!(: Memory = Memory::new())?;
-    let mut out = hio::hstdout().ok()?;
+    let clock = || {
+        let ticks = RELOAD - SYST::get_current();
+        timer.clear_current();
+        Some(ticks * INSTRUCTIONS_A_TICK)
+    };
+    let memory: &mut Memory = singleton!(: Memory = Memory::default())?;
     hprintln!("{}", Backend::active());
-    report(&mut out, memory, Backend::active(), || Some(RELOAD - cortex_m::peripheral::SYST::get_current())).ok()?;
+    report(&mut hio::hstdout().ok()?, memory, Backend::active(), clock).ok()?;
     hprintln!("{} bytes of memory, {} of stack", size_of::<Memory>(), used_stack());
     Some(())
 }

@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Backend::active(),
     };
     let mut text = String::new();
-    report(&mut text, &mut Memory::new(), backend, || None).map_err(|failure| match failure {
+    report(&mut text, &mut Memory::default(), backend, || None).map_err(|failure| match failure {
         Failure::Loss(error) => error.to_string(),
         Failure::Output(error) => error.to_string(),
     })?;
@@ -182,7 +182,7 @@ mod tests {
     fn backends_of_a_class_train_the_same_bits() {
         let of = |backend: Backend| {
             let mut text = String::new();
-            report(&mut text, &mut Memory::new(), backend, || None).unwrap();
+            report(&mut text, &mut Memory::default(), backend, || None).unwrap();
             text
         };
         let names: Vec<&str> = Backend::available().map(|backend| backend.name()).collect();
@@ -196,22 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn costs_lower_what_decisions_cost() {
+    fn costs_lower_what_the_most_probable_class_costs() {
         for problem in problems() {
-            let mut costs = problem.losses().map(|(_, loss, rate)| {
-                let mut memory = Memory::new();
+            let any = CrossEntropy::new(problem.classes);
+            let [plain, with_costs] = problem.losses().map(|(_, loss, rate)| {
+                let mut memory = Memory::default();
                 let mut layer = memory.layer(&problem);
-                let any = CrossEntropy::new(problem.classes);
-                let before = layer.cost(&Loops, &any, problem.training, problem.costs).unwrap();
                 for _ in 0..STEPS {
                     layer.differentiate(&Loops, &loss, problem.training).unwrap();
                     layer.descend(rate);
                 }
-                [before, layer.cost(&Loops, &any, problem.training, problem.costs).unwrap()]
+                layer.cost(&Loops, &any, problem.training, problem.costs).unwrap()
             });
-            println!("{}: {costs:?}", problem.name);
-            costs.iter_mut().for_each(|[before, after]| assert!(*after < 0.5 * *before));
-            assert!(costs[1][1] <= costs[0][1], "{}: {costs:?}", problem.name);
+            assert!(with_costs < 0.7 * plain, "{}: {with_costs}, and {plain} without costs", problem.name);
         }
     }
 
