@@ -51,7 +51,8 @@ impl CrossEntropy<'_> {
     ) -> Option<Total> {
         let mut one = *self;
         one.is_parallel = false;
-        let totals: Result<Vec<_>, Error> = chunks(call).into_par_iter().with_max_len(1).map(|call| compute(&one, call)).collect();
+        let totals: Result<Vec<_>, Error> =
+            chunks(call).into_par_iter().with_max_len(1).map(|call| compute(&one, call)).collect();
         let mut total = Total::default();
         for of_chunk in totals.ok()? {
             total.merge(&of_chunk);
