@@ -7,6 +7,7 @@ from typing import Any, Optional
 import numpy
 
 from . import _numpy
+from ._call import Options
 
 
 def indices(name: str, labels: Any, classes: int) -> numpy.ndarray[Any, Any]:
@@ -59,7 +60,7 @@ def mean(costs: numpy.ndarray[Any, Any], labels: Any, decisions: Any, weight: Op
 
 def decide(logits: Any, miss: Any, mislabel: Any) -> numpy.ndarray[Any, Any]:
     """The class of least expected cost of each row of logits (N, C); −1 where there is none."""
-    options = _numpy.Options("decide")
+    options = Options("decide")
     decisions: numpy.ndarray[Any, Any] = _numpy.decide(options, _numpy.logits(options, logits), miss, mislabel, False)[0]
     return decisions
 

@@ -1,6 +1,7 @@
 """The objectives and metrics of boosted trees, in XGBoost and LightGBM where they are installed."""
 
 import copy
+import doctest
 import pickle
 import unittest
 import warnings
@@ -278,6 +279,11 @@ class Trees(unittest.TestCase):
         ]
         missed = [int(((found == 1) & (y == 0)).sum()) for found in predicted]
         self.assertLess(missed[1], missed[0])
+
+
+def load_tests(loader, tests, pattern):
+    tests.addTests(doctest.DocTestSuite(boosting))
+    return tests
 
 
 if __name__ == "__main__":
