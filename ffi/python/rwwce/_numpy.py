@@ -48,7 +48,9 @@ def logits(options: Options, array: Any) -> Array:
     # The name says nothing of the order of bytes.
     kind = array.dtype.name
     scale, zero_point = check_scale(options, kind)
-    if options.scale is None and kind != "float16":
+    # Log-probabilities are read in float32 alone.
+    is_half = kind == "float16" and options.kind != "log_probabilities"
+    if options.scale is None and not is_half:
         found = floats("input", array)
         assert found is not None
         return found._replace(place=(*found.place, 0, 0.0, 0))
