@@ -34,7 +34,7 @@ def floats(name: str, array: Any) -> Optional[Array]:
     if array is None:
         return None
     array = as_array(name, array)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise ValueError(f"{name}: expected numbers, found {array.dtype}")
     array = _contiguous(array, numpy.float32)
     return Array(array, array.shape, _place(array))
@@ -49,12 +49,13 @@ def logits(options: Options, array: Any) -> Array:
     kind = array.dtype.name
     scale, zero_point = check_scale(options, kind)
     # Log-probabilities are read in float32 alone.
-    is_half = kind == "float16" and options.kind != "log_probabilities"
+    is_half = kind in ("float16", "bfloat16") and options.kind != "log_probabilities"
     if options.scale is None and not is_half:
         found = floats("input", array)
         assert found is not None
         return found._replace(place=(*found.place, 0, 0.0, 0))
-    array = _contiguous(array, kind)
+    # NumPy itself has no bfloat16; the type of that name is another package's.
+    array = _contiguous(array, array.dtype if kind == "bfloat16" else kind)
     return Array(array, array.shape, (*_place(array), LOGIT_TYPES[kind], scale, zero_point))
 
 
