@@ -9,6 +9,8 @@ import numpy
 import rwwce
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Nearly all of the time here is that of compiling.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 try:
     import jax
