@@ -156,7 +156,7 @@ def probabilities(array: Any) -> Array:
 
 def value_and_grad(request: Request, upstream: Any) -> tuple[Any, numpy.ndarray[Any, Any]]:
     found = call(request)
-    gradient = numpy.empty(found.arrays[0].shape, numpy.float32)
+    gradient = numpy.empty(found.shape, numpy.float32)
     if request.options.kind in ("log_softmax", "log_sum_exp"):
         raise ValueError(f"loss: there is no gradient of {request.options.kind} here")
     factor, _held = _upstream(found, upstream)
@@ -172,7 +172,7 @@ def curvature(request: Request, upstream: Any, bound: bool) -> numpy.ndarray[Any
     if request.options.kind not in ("labels", "soft", "binary"):
         raise ValueError(f"loss: there is no curvature of {request.options.kind}")
     found = call(request)
-    written = numpy.empty(found.arrays[0].shape, numpy.float32)
+    written = numpy.empty(found.shape, numpy.float32)
     factor, _held = _upstream(found, upstream)
     found.derivative(BOUND if bound else DIAGONAL, factor, _place(written))
     return written
