@@ -99,7 +99,7 @@ class OfJax(unittest.TestCase):
 
     def cases(self):
         """Shapes of the input and of its rows, and reductions: not every pair."""
-        for trailing, reduction in (((), "mean"), ((), "none"), ((2,), "sum"), ((2, 3), "none"), ((2, 3), "mean")):
+        for trailing, reduction in (((), "mean"), ((2,), "sum"), ((2, 3), "none")):
             yield (5, 4, *trailing), (5, *trailing), reduction
         yield (4,), (), "none"
 
@@ -146,16 +146,20 @@ class Losses(OfJax):
             )
 
     def test_binary_cross_entropy_with_logits(self):
-        for weight, pos in (((5, 1), (4,)), ((4,), (5, 4)), ((), ()), (None, None)):
-            for reduction in ("none", "mean"):
-                x, t = self.floats(5, 4) * 6 - 3, self.floats(5, 4)
-                weights = [None if shape is None else self.floats(*shape) + 0.1 for shape in (weight, pos)]
-                self.both(
-                    lambda x, t: ours.binary_cross_entropy_with_logits(x, t, *weights, reduction),
-                    lambda x, t: binary(x, t, *weights, reduction),
-                    x,
-                    t,
-                )
+        for weight, pos, reduction in [
+            ((5, 1), (4,), "mean"),
+            ((4,), (5, 4), "none"),
+            ((), (), "sum"),
+            (None, None, "mean"),
+        ]:
+            x, t = self.floats(5, 4) * 6 - 3, self.floats(5, 4)
+            weights = [None if shape is None else self.floats(*shape) + 0.1 for shape in (weight, pos)]
+            self.both(
+                lambda x, t: ours.binary_cross_entropy_with_logits(x, t, *weights, reduction),
+                lambda x, t: binary(x, t, *weights, reduction),
+                x,
+                t,
+            )
 
     def test_log_probabilities(self):
         for shape, rows, reduction in self.cases():
