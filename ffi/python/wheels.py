@@ -14,8 +14,8 @@ LARGEST = 2_000_000
 
 # By the platform of a wheel: its kind of file, the processor, and the only libraries of the system that it may ask for.
 PLATFORMS = {
-    r"manylinux_2_17_x86_64.*": ("ELF", "X86_64", r"(libc|libm|libgcc_s|libpthread|libdl|librt)\.so\.\d|ld-linux.*"),
-    r"manylinux_2_17_aarch64.*": ("ELF", "AARCH64", r"(libc|libm|libgcc_s|libpthread|libdl|librt)\.so\.\d|ld-linux.*"),
+    r"(manylinux2014_x86_64\.)?manylinux_2_17_x86_64": ("ELF", "X86_64", r"(libc|libm|libgcc_s|libpthread|libdl|librt)\.so\.\d|ld-linux.*"),
+    r"(manylinux2014_aarch64\.)?manylinux_2_17_aarch64": ("ELF", "AARCH64", r"(libc|libm|libgcc_s|libpthread|libdl|librt)\.so\.\d|ld-linux.*"),
     r"musllinux_1_2_x86_64": ("ELF", "X86_64", r"libc\.so|libc\.musl-x86_64\.so\.1|libgcc_s\.so\.1"),
     r"macosx_11_0_arm64": ("MACHO", "ARM64", r".*/libSystem\.B\.dylib|.*/libiconv\.2\.dylib|.*_native.*"),
     r"win_amd64": (

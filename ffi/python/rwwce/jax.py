@@ -104,8 +104,6 @@ def _value_and_gradients(options: Options, of: tuple[bool, bool], arrays: _Array
     if not of[0]:
         return numpy.asarray(_numpy.evaluate(request)), None, of_target
     value, gradient = _numpy.value_and_grad(request, 1.0)
-    if options.reduction == "none" and options.kind != "log_probabilities":
-        value = _numpy.evaluate(request)
     return numpy.asarray(value), gradient, of_target
 
 
