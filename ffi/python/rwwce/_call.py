@@ -14,6 +14,8 @@ LOSS, ROW_LOSSES, GRADIENT, DIAGONAL, BOUND = range(5)
 LOGIT_TYPES = {"float32": 0, "int8": 1, "uint8": 2, "float16": 3, "bfloat16": 4}
 LABEL_TYPES = {"uint8": 1, "uint16": 2, "uint32": 3, "int32": 4, "int64": 5}
 
+_INT64 = LABEL_TYPES["int64"]
+
 _SUM, _MEAN_WEIGHT_SUM, _MEAN_ROWS = 0, 1, 2
 
 
@@ -112,7 +114,12 @@ def _place(array: Optional[Array]) -> Any:
 class Call:
     """A loss that is ready to be computed: its arrays as the library reads them."""
 
-    __slots__ = ("arrays", "function", "input", "kind", "native", "none", "reduced", "rows", "target")
+    function: Any
+    native: Any
+    shape: tuple[int, ...]
+    rows: tuple[int, ...]
+
+    __slots__ = ("arrays", "function", "input", "kind", "native", "none", "reduced", "rows", "shape", "target")
 
     def __init__(
         self,
@@ -124,10 +131,10 @@ class Call:
         costs: Optional[Array] = None,
         bias: Optional[Array] = None,
     ):
-        shape = input.shape
+        self.shape = shape = input.shape
         self.kind, self.none = options.kind, options.reduction == "none"
         # Held until the call is over.
-        self.arrays = (input, target, weight, samples, costs, bias)
+        self.arrays: tuple[Any, ...] = (input, target, weight, samples, costs, bias)
         axis = axis_of(options, len(shape))
         self.rows = rows = rows_shape(options, shape)
         self.input, self.target = input.place, _place(target)
@@ -137,10 +144,10 @@ class Call:
             if target.shape != expected:
                 raise _target_error(options, shape, expected, target.shape)
         if options.kind == "binary":
-            self.function: Any = _native.binary
+            self.function = _native.binary
             # Costs that differ from row to row: every logit is a label of its own.
             labels = 1 if weight is None else math.prod(weight.shape)
-            self.native: Any = (max(labels, 1), _place(weight), None, _place(samples))
+            self.native = (max(labels, 1), _place(weight), None, _place(samples))
             return
         if weight is not None and len(weight.shape) != 1:
             name = "weight" if costs is None and options.kind != "decide" else "miss_costs"
@@ -163,6 +170,19 @@ class Call:
             options.z_loss,
             options.temperature,
         )
+
+    @classmethod
+    def of_rows(cls, options: Options, shape: tuple[int, int], arrays: tuple[Any, ...], places: tuple[Any, ...]) -> Call:
+        """The call for logits (N, C) in float32, labels (N) in 64 bits and weights, for callers that have looked at them."""
+        self = cls.__new__(cls)
+        rows, classes = shape
+        input, target, weight = places
+        self.kind, self.none, self.arrays, self.shape, self.rows = "labels", options.reduction == "none", arrays, shape, (rows,)
+        self.input, self.target = (input, rows * classes, 0, 0.0, 0), (target, rows, _INT64)
+        self.function, self.reduced = _native.softmax, (_reduction(options, False), options.denominator)
+        _, _, ignored, smoothing, focal, z_loss, temperature, *_ = options
+        self.native = (classes, 1, weight, None, None, None, ignored, smoothing, focal, z_loss, temperature)
+        return self
 
     def losses(self, out: Optional[tuple[int, int]], loss: int = 0, target: Any = None) -> tuple[float, float]:
         """The losses of the rows into `out`, if that is given; the loss to the address `loss`; loss and denominator."""

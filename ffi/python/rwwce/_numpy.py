@@ -34,7 +34,7 @@ def floats(name: str, array: Any) -> Optional[Array]:
     if array is None:
         return None
     array = as_array(name, array)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise ValueError(f"{name}: expected numbers, found {array.dtype}")
     array = _contiguous(array, numpy.float32)
     return Array(array, array.shape, _place(array))
@@ -48,11 +48,14 @@ def logits(options: Options, array: Any) -> Array:
     # The name says nothing of the order of bytes.
     kind = array.dtype.name
     scale, zero_point = check_scale(options, kind)
-    if options.scale is None and kind != "float16":
+    # Log-probabilities are read in float32 alone.
+    is_half = kind in ("float16", "bfloat16") and options.kind != "log_probabilities"
+    if options.scale is None and not is_half:
         found = floats("input", array)
         assert found is not None
         return found._replace(place=(*found.place, 0, 0.0, 0))
-    array = _contiguous(array, kind)
+    # NumPy itself has no bfloat16; the type of that name is another package's.
+    array = _contiguous(array, array.dtype if kind == "bfloat16" else kind)
     return Array(array, array.shape, (*_place(array), LOGIT_TYPES[kind], scale, zero_point))
 
 
@@ -153,7 +156,7 @@ def probabilities(array: Any) -> Array:
 
 def value_and_grad(request: Request, upstream: Any) -> tuple[Any, numpy.ndarray[Any, Any]]:
     found = call(request)
-    gradient = numpy.empty(found.arrays[0].shape, numpy.float32)
+    gradient = numpy.empty(found.shape, numpy.float32)
     if request.options.kind in ("log_softmax", "log_sum_exp"):
         raise ValueError(f"loss: there is no gradient of {request.options.kind} here")
     factor, _held = _upstream(found, upstream)
@@ -169,7 +172,7 @@ def curvature(request: Request, upstream: Any, bound: bool) -> numpy.ndarray[Any
     if request.options.kind not in ("labels", "soft", "binary"):
         raise ValueError(f"loss: there is no curvature of {request.options.kind}")
     found = call(request)
-    written = numpy.empty(found.arrays[0].shape, numpy.float32)
+    written = numpy.empty(found.shape, numpy.float32)
     factor, _held = _upstream(found, upstream)
     found.derivative(BOUND if bound else DIAGONAL, factor, _place(written))
     return written

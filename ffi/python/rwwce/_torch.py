@@ -89,13 +89,40 @@ def _targets(options: Options, tensor: Optional[Tensor]) -> Optional[Array]:
     return None if found is None else found._replace(place=(*found.place, 0))
 
 
+def _is_dense(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether this is in memory as it is in mind, in this type, on the CPU."""
+    return tensor.dtype is dtype and tensor.is_contiguous() and tensor.is_cpu and not tensor.is_neg()
+
+
+def _call_of_rows(options: Options, input: Tensor, target: Tensor, weight: Optional[Tensor]) -> Optional[Call]:
+    """What `_call` returns for the usual (N, C) and (N), in a third of the time; None where it is to look closer."""
+    shape = input.shape
+    if len(shape) != 2 or target.shape != shape[:1] or options.scale is not None or options.zero_point != 0:
+        return None
+    if not (_is_dense(input, torch.float32) and _is_dense(target, torch.int64)):
+        return None
+    place = None
+    if weight is not None:
+        if not _is_dense(weight, torch.float32) or weight.dim() != 1:
+            return None
+        place = weight.data_ptr(), weight.shape[0]
+    # Held until the call is over.
+    arrays = (input, target, weight)
+    return Call.of_rows(options, shape, arrays, (input.data_ptr(), target.data_ptr(), place))
+
+
 def _call(options: Options, input: Tensor, target: Optional[Tensor], *weights: Optional[Tensor]) -> Call:
     weight, samples, costs, bias = weights
+    has_one = samples is None and costs is None and bias is None
+    if has_one and target is not None and options.kind == "labels":
+        usual = _call_of_rows(options, input, target, weight)
+        if usual is not None:
+            return usual
     found, targets = _logits(options, input), _targets(options, target)
     if options.kind == "binary":
         in_numpy = [None if tensor is None else _in_numpy(tensor) for tensor in (weight, samples)]
         return Call(options, found, targets, *_numpy.binary_weights(in_numpy[0], in_numpy[1], found.shape))
-    if samples is None and costs is None and bias is None:
+    if has_one:
         return Call(options, found, targets, _floats("weight", weight), None)
     others = _floats("sample_weight", samples), _floats("mislabel_costs", costs), _floats("class_bias", bias)
     return Call(options, found, targets, _floats("weight", weight), *others)
@@ -131,7 +158,7 @@ def _loss(options: Options, *tensors: Optional[Tensor]) -> Tensor:
         found = empty(call.rows)
         call.losses(_place(found))
     else:
-        found = empty(())
+        found = torch.empty_like(_ONE)
         call.losses(None, found.data_ptr())
     dtype = _result_type(options, input)
     return found if dtype is torch.float32 else found.to(dtype)
@@ -142,7 +169,7 @@ def _loss_and_gradient(options: Options, *tensors: Optional[Tensor]) -> tuple[Te
     input = tensors[0]
     assert input is not None
     call = _call(options, input, *tensors[1:])
-    found, gradient = empty(()), empty(call.arrays[0].shape)
+    found, gradient = torch.empty_like(_ONE), empty(call.shape)
     call.derivative(GRADIENT, 1.0, _place(gradient), found.data_ptr())
     dtype = _result_type(options, input)
     return (found if dtype is torch.float32 else found.to(dtype)), gradient
@@ -163,23 +190,33 @@ def _gradient(options: Options, factor: Tensor, *tensors: Optional[Tensor]) -> T
     """The gradient with respect to the input, for the factor of the loss, or of those of the rows."""
     input = tensors[0]
     assert input is not None
-    factor, call = factor.to(torch.float32), _call(options, input, *tensors[1:])
+    factor, call = _in_float32(factor), _call(options, input, *tensors[1:])
     if options.kind == "log_sum_exp":
         logs = _loss(options._replace(kind="log_softmax", wide=True), *tensors)
         return (logs.exp_() * _along_rows(options, factor, input.dim())).to(input.dtype)
-    gradient = empty(call.arrays[0].shape)
+    gradient = empty(call.shape)
     if options.kind == "log_softmax":
         minus = _dense(-factor)
         call.log_probabilities_gradient(_place(minus), _place(gradient))
         return gradient.to(input.dtype)
-    # The library refuses a factor that is not finite; to PyTorch it is one that infects the gradient.
-    finite = bool(torch.isfinite(factor).all())
-    known = factor if finite else torch.ones_like(factor, device=_CPU)
-    held = _dense(known) if call.none else None
-    call.derivative(GRADIENT, known.item() if held is None else _place(held), _place(gradient))
-    if not finite:
+    try:
+        _write_gradient(call, factor, gradient)
+    except ValueError:
+        # The library refuses a factor that is not finite; to PyTorch it is one that infects the gradient.
+        if torch.isfinite(factor).all():
+            raise
+        _write_gradient(call, torch.ones_like(factor, device=_CPU), gradient)
         gradient = gradient * _along_rows(options, factor, input.dim())
-    return gradient.to(input.dtype)
+    return gradient if input.dtype is torch.float32 else gradient.to(input.dtype)
+
+
+def _in_float32(factor: Tensor) -> Tensor:
+    return factor if factor.dtype is torch.float32 else factor.to(torch.float32)
+
+
+def _write_gradient(call: Call, factor: Tensor, gradient: Tensor) -> None:
+    held = _dense(factor) if call.none else None
+    call.derivative(GRADIENT, factor.item() if held is None else _place(held), _place(gradient))
 
 
 def _target_gradient(options: Options, factor: Tensor, *tensors: Optional[Tensor]) -> Tensor:
@@ -316,7 +353,8 @@ def _gradients(
     input = tensors[0]
     assert input is not None
     if needed[0] and known is not None and not torch.is_grad_enabled():
-        found[0] = (known * factor).to(input.dtype)
+        product = known * factor
+        found[0] = product if product.dtype is input.dtype else product.to(input.dtype)
     elif needed[0]:
         found[0] = _any_gradient("input", options, factor, *tensors)
     if needed[1]:
@@ -444,19 +482,24 @@ class _Loss(torch.autograd.Function):
 
 
 class _Eager(torch.autograd.Function):
-    """`_Loss` where nothing transforms it, for which PyTorch then has less to do."""
+    """`_Loss` where nothing transforms it, for which PyTorch then has less to do: it sees what may have a gradient."""
 
     @staticmethod
-    def forward(ctx: Any, options: Options, is_wanted: bool, *tensors: Optional[Tensor]) -> Tensor:
+    def forward(
+        ctx: Any, options: Options, is_wanted: bool, others: tuple[Optional[Tensor], ...], *given: Optional[Tensor]
+    ) -> Tensor:
         ctx.options, known = options, None
         if is_wanted:
-            found, known = _loss_and_gradient(options, *tensors)
+            found, known = _loss_and_gradient(options, *given, *others)
         else:
-            found = _loss(options, *tensors)
-        ctx.save_for_backward(*tensors, known)
+            found = _loss(options, *given, *others)
+        ctx.save_for_backward(*given, *others, known)
         return found
 
-    backward = _Loss.backward
+    @staticmethod
+    def backward(ctx: Any, factor: Tensor) -> Any:
+        *tensors, known = ctx.saved_tensors
+        return None, None, None, *_gradients(ctx.needs_input_grad[3:], ctx.options, tuple(tensors), factor, known)[:2]
 
 
 class _Gradient(torch.autograd.Function):
@@ -527,7 +570,10 @@ def _run(options: Options, *tensors: Any) -> Tensor:
     elif torch._C._are_functorch_transforms_active():
         found = _Loss.apply(options, is_wanted, *tensors)
     else:
-        return _Eager.apply(options, is_wanted, *tensors) if needed else _loss(options, *tensors)
+        if not needed:
+            return _loss(options, *tensors)
+        eager: Tensor = _Eager.apply(options, is_wanted, tensors[2:], *tensors[:2])
+        return eager
     loss: Tensor = found[0] if is_wanted else found
     return loss
 

@@ -46,6 +46,14 @@ class Arrays(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, r"upstream: expected shape \(6,\), found \(5,\)"):
             rwwce.value_and_grad(rwwce.cross_entropy, self.x, self.y, reduction="none", upstream=factors[1:])
 
+    def test_log_probabilities_of_any_type(self):
+        logs = numpy.log(softmax(self.x[:4])).astype(numpy.float16)
+        y = numpy.array([0, 1, 2, 3])
+        for kind in (numpy.float16, numpy.float32, numpy.float64):
+            value, gradient = rwwce.value_and_grad(rwwce.nll_loss, logs.astype(kind), y, reduction="sum")
+            self.close(value, -logs[y, y].astype(float).sum())
+            self.close(gradient, -numpy.eye(4))
+
     def test_gradients_against_differences(self):
         q = softmax(self.x[::-1]).astype(numpy.float32)
         for loss, target, options in [

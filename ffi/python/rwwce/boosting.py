@@ -1,0 +1,225 @@
+"""Objectives and metrics for the boosted trees of XGBoost and LightGBM, neither of which is imported here.
+
+    import xgboost, rwwce.boosting
+    objective = rwwce.boosting.xgboost_objective(miss_costs=[1.0, 20.0])
+    metric = rwwce.boosting.xgboost_metric(miss_costs=[1.0, 20.0])
+    xgboost.train({"objective": "binary:logistic", "base_score": 0.5}, data, obj=objective, custom_metric=metric)
+    xgboost.XGBClassifier(objective=objective, eval_metric=metric)
+
+    import lightgbm
+    objective = rwwce.boosting.lightgbm_objective(miss_costs=[1.0, 20.0])
+    lightgbm.train({"objective": objective}, data)
+    lightgbm.LGBMClassifier(objective=objective)
+
+One object serves the function `train` of a library and its scikit-learn estimator. Labels are 0 … C − 1, rows of one margin
+are of the two classes 0 and 1, and sample weights are those of the data set. XGBoost is 2.1 or later, LightGBM 4.0 or later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy
+
+from . import _costs, _numpy
+from ._call import Options, Request
+
+__all__ = ["Metric", "Objective", "lightgbm_metric", "lightgbm_objective", "xgboost_metric", "xgboost_objective"]
+
+_Floats = numpy.ndarray[Any, Any]
+
+
+class _Rows:
+    """Labels, logits (N, C) and weights of a call, in whichever of the libraries' two orders its arguments are."""
+
+    def __init__(self, first: Any, second: Any, sample_weight: Any, probabilities: bool = False):
+        # `train` gives margins and a data set, an estimator labels, margins and weights.
+        self.native = hasattr(second, "get_label")
+        margins = first if self.native else second
+        labels = second.get_label() if self.native else first
+        self.weight = _weights(second.get_weight() if self.native else sample_weight)
+        found = numpy.asarray(margins)
+        self.shape, rows = found.shape, len(labels)
+        self.binary = self.shape in ((rows,), (rows, 1))
+        if not self.binary and not (found.ndim == 2 and self.shape[0] == rows):
+            hint = "; XGBoost before 2.1 and LightGBM before 4.0 have other shapes" if found.ndim == 1 else ""
+            raise ValueError(f"predictions: expected shape ({rows},) or ({rows}, C), found {self.shape}{hint}")
+        if probabilities:
+            self.logits = _logarithms(found, self.binary)
+        else:
+            self.logits = _costs.of_two(found.reshape(rows)) if self.binary else found
+        self.labels = _costs.indices("labels", labels, self.logits.shape[1])
+
+    def shaped(self, of_logits: _Floats) -> _Floats:
+        """A derivative with respect to the logits as one with respect to the margins."""
+        return numpy.ascontiguousarray(of_logits[:, 1]).reshape(self.shape) if self.binary else of_logits
+
+
+def _weights(given: Any) -> Optional[_Floats]:
+    if given is None or len(given) == 0:
+        return None
+    weights = numpy.asarray(given)
+    if not (weights >= 0).all():
+        raise ValueError("sample_weight: expected weights of at least 0, of which alone there is a bound of the curvature")
+    return weights
+
+
+def _logarithms(probabilities: _Floats, binary: bool) -> _Floats:
+    p = probabilities.astype(numpy.float64)
+    with numpy.errstate(divide="ignore"):
+        return numpy.stack([numpy.log1p(-p.ravel()), numpy.log(p.ravel())], axis=1) if binary else numpy.log(p)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The gradient of a loss with respect to the margins of each row, and a safe curvature.
+
+    The loss is `rwwce.real_world_weight_cross_entropy` with these options, times the sample weight, summed; with miss costs
+    alone `rwwce.cross_entropy` with class weights. A call returns gradient and curvature, shaped as the margins:
+
+    | margins | gradient | curvature |
+    |---|---|---|
+    | (N, C) | that of the loss | 2·w·p_i·(1 − p_i) + 2·p_i·(fp[y,i]·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j) |
+    | (N,) or (N, 1), of class 1 against 0 | that of the loss | the second derivative itself, W·p·(1 − p) |
+
+    w is the weight of the row, W that and its mislabel cost. The first is never negative, and as a diagonal matrix at least the
+    Hessian, so that a step of −gradient/curvature does not overshoot its model of the loss. Without costs these are XGBoost's own `multi:softprob` and
+    `binary:logistic`, and LightGBM's `binary`; LightGBM's `multiclass` has C/(C − 1) in place of 2. Limits on the sum of the
+    curvature (`min_child_weight`, `lambda`; `min_sum_hessian_in_leaf`, `lambda_l2`) are in units of the costs.
+
+    >>> from rwwce.boosting import xgboost_objective
+    >>> gradient, curvature = xgboost_objective(miss_costs=[1.0, 20.0])([1, 0], [0.0, 0.0])
+    >>> gradient.tolist(), curvature.tolist()
+    ([-10.0, 0.5], [5.0, 0.25])
+    """
+
+    miss_costs: Any = None
+    mislabel_costs: Any = None
+    label_smoothing: float = 0.0
+    class_bias: Any = None
+
+    def __call__(self, first: Any, second: Any, sample_weight: Any = None) -> tuple[_Floats, _Floats]:
+        rows = _Rows(first, second, sample_weight)
+        request = _request(rows, self.miss_costs, self.mislabel_costs, self.label_smoothing, self.class_bias)
+        gradient = _numpy.value_and_grad(request, 1.0)[1]
+        bound = _numpy.curvature(request._replace(costs=None), 1.0, True)
+        if self.mislabel_costs is not None:
+            bound += _mislabel_bound(rows, self.mislabel_costs, self.class_bias)
+        # Of two logits of which one is held the curvature is half of the bound of both.
+        return rows.shaped(gradient), rows.shaped(0.5 * bound if rows.binary else bound)
+
+    def probabilities(self, margins: Any) -> _Floats:
+        """The probabilities (N, C) of margins (N, C), (N,) or (N, 1): what LightGBM leaves to the caller.
+
+        >>> from rwwce.boosting import lightgbm_objective
+        >>> lightgbm_objective().probabilities([0.0]).tolist()
+        [[0.5, 0.5]]
+        """
+        found = numpy.asarray(margins)
+        logits = _costs.of_two(found.ravel()) if found.ndim == 1 or found.shape[1] == 1 else found
+        options = Options("log_softmax")
+        logs: _Floats = _numpy.evaluate(Request(options, logits))
+        return numpy.exp(logs)
+
+
+def _mislabel_bound(rows: _Rows, mislabel: Any, bias: Any) -> _Floats:
+    """A bound of the curvature of −Σ_j fp[y,j]·log(1 − p_j), which for many classes is less than that of `rwwce.curvature`.
+
+    Term j is log(1 + exp(u)), u = x_j − log Σ_{i≠j} exp(x_i). Since u is concave, its Hessian is at most p_j·(1 − p_j)·∇u·∇uᵀ,
+    and v·vᵀ is at most the diagonal of |v_i|·Σ|v|: 2·p_j·(1 − p_j) for class j itself, 2·p_j·p_i for another.
+    """
+    logs = _numpy.evaluate(Request(Options("log_softmax"), rows.logits, bias=bias)).astype(numpy.float64)
+    p, costs = numpy.exp(logs), numpy.asarray(mislabel, numpy.float64)[rows.labels]
+    of_all = (costs * p).sum(axis=1, keepdims=True)
+    found = 2 * p * (-costs * numpy.expm1(logs) + numpy.maximum(of_all - costs * p, 0.0))
+    if rows.weight is not None:
+        found *= rows.weight[:, None]
+    return numpy.asarray(found, numpy.float32)
+
+
+def _request(rows: _Rows, miss: Any, mislabel: Any, smoothing: float, bias: Any, reduction: str = "sum") -> Request:
+    options = Options("labels", reduction, None, smoothing)
+    return Request(options, rows.logits, rows.labels, miss, rows.weight, mislabel, bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """What predictions cost, for watching and for stopping early; the less the better.
+
+    `of` is "cost", the mean cost of the decisions of least expected cost, Σ s·cost[y, j] / Σ s, cost[y, j] = fn[y] + fp[y, j]
+    for j ≠ y; or "loss", the mean loss over the sum of the sample weights s. Without costs the first is the error rate.
+    Predictions are margins; with `probabilities` they are what the libraries give metrics beside their own objectives.
+
+    >>> from rwwce.boosting import xgboost_metric
+    >>> xgboost_metric(miss_costs=[1.0, 20.0])([1, 0, 0], [-2.0, -2.0, -9.0])
+    0.3333333333333333
+    """
+
+    library: str
+    miss_costs: Any = None
+    mislabel_costs: Any = None
+    of: str = "cost"
+    probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        if self.of not in ("cost", "loss"):
+            raise ValueError(f"of: expected 'cost' or 'loss', found {self.of!r}")
+
+    @property
+    def __name__(self) -> str:
+        return f"real_world_{self.of}"
+
+    def __call__(self, first: Any, second: Any, sample_weight: Any = None) -> Any:
+        rows = _Rows(first, second, sample_weight, self.probabilities)
+        value = self._cost(rows) if self.of == "cost" else self._loss(rows)
+        if self.library == "lightgbm":
+            return self.__name__, value, False
+        return (self.__name__, value) if rows.native else value
+
+    def _cost(self, rows: _Rows) -> float:
+        costs = _costs.matrix(self.miss_costs, self.mislabel_costs, rows.logits.shape[1])
+        decisions = _costs.decide(rows.logits, self.miss_costs, self.mislabel_costs)
+        return _costs.mean(costs, rows.labels, decisions, rows.weight)
+
+    def _loss(self, rows: _Rows) -> float:
+        request = _request(rows, self.miss_costs, self.mislabel_costs, 0.0, None)
+        weighs = float(len(rows.labels) if rows.weight is None else rows.weight.sum())
+        return float(_numpy.evaluate(request)) / weighs
+
+
+def xgboost_objective(
+    miss_costs: Any = None, mislabel_costs: Any = None, *, label_smoothing: float = 0.0, class_bias: Any = None
+) -> Objective:
+    """The objective for `xgboost.train(obj=…)` and for `xgboost.XGBClassifier(objective=…)`; see `Objective`.
+
+    `miss_costs` (C) are 1 where they are not given, `mislabel_costs` (C, C) 0. In `train`, the parameter `objective` of
+    `binary:logistic` or `multi:softprob` makes what is predicted probabilities.
+    """
+    return Objective(miss_costs, mislabel_costs, label_smoothing, class_bias)
+
+
+def lightgbm_objective(
+    miss_costs: Any = None, mislabel_costs: Any = None, *, label_smoothing: float = 0.0, class_bias: Any = None
+) -> Objective:
+    """The objective for `lightgbm.train({"objective": …})` and for `lightgbm.LGBMClassifier(objective=…)`; see `Objective`.
+
+    `miss_costs` (C) are 1 where they are not given, `mislabel_costs` (C, C) 0. LightGBM predicts margins then, of its
+    estimator's `predict_proba` too, of which `Objective.probabilities` makes probabilities, and
+    `rwwce.sklearn.CostDecision(…, logits=True)` decisions.
+    """
+    return Objective(miss_costs, mislabel_costs, label_smoothing, class_bias)
+
+
+def xgboost_metric(
+    miss_costs: Any = None, mislabel_costs: Any = None, *, of: str = "cost", probabilities: bool = False
+) -> Metric:
+    """The metric for `xgboost.train(custom_metric=…)` and for `xgboost.XGBClassifier(eval_metric=…)`; see `Metric`."""
+    return Metric("xgboost", miss_costs, mislabel_costs, of, probabilities)
+
+
+def lightgbm_metric(
+    miss_costs: Any = None, mislabel_costs: Any = None, *, of: str = "cost", probabilities: bool = False
+) -> Metric:
+    """The metric for `lightgbm.train(feval=…)` and for `lightgbm.LGBMClassifier().fit(eval_metric=…)`; see `Metric`."""
+    return Metric("lightgbm", miss_costs, mislabel_costs, of, probabilities)
