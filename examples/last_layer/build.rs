@@ -22,22 +22,22 @@ fn main() {
     fs::write(out.join("data.rs"), source).expect("the folder is there to be written to");
 }
 
-/// The cases of a table as constants: these of their features, each with mean 0 and standard deviation 1, after them a 1 for the bias;
-/// and their labels. Every fifth case, which is held out, is behind the others.
+/// The cases of a table as constants: these of their features, each with mean 0 and standard deviation 1 over the cases to train
+/// with, after them a 1 for the bias; and their labels. Every fifth case, which is held out, is behind the others.
 fn write_table(source: &mut String, name: &str, path: &Path, chosen: &[usize]) {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let cases = text.lines().skip(1).map(|line| line.split(',').map(|cell| cell.parse().expect("a number")).collect());
     let cases: Vec<Vec<f64>> = cases.collect();
+    let is_held_out = |&index: &usize| index % 5 == 4;
+    let (held_out, training): (Vec<usize>, Vec<usize>) = (0..cases.len()).partition(is_held_out);
     let scaled = |&feature: &usize| {
-        let column = || cases.iter().map(|case| case[feature]);
-        let mean = column().sum::<f64>() / cases.len() as f64;
-        let variance = column().map(|x| (x - mean) * (x - mean)).sum::<f64>() / cases.len() as f64;
+        let column = || training.iter().map(|&index| cases[index][feature]);
+        let mean = column().sum::<f64>() / training.len() as f64;
+        let variance = column().map(|x| (x - mean) * (x - mean)).sum::<f64>() / training.len() as f64;
         (feature, mean, variance.sqrt())
     };
     let scales: Vec<(usize, f64, f64)> = chosen.iter().map(scaled).collect();
 
-    let is_held_out = |&index: &usize| index % 5 == 4;
-    let (held_out, training): (Vec<usize>, Vec<usize>) = (0..cases.len()).partition(is_held_out);
     let (mut features, mut labels) = (String::new(), String::new());
     for case in training.iter().chain(&held_out).map(|&index| &cases[index]) {
         for &(feature, mean, deviation) in &scales {

@@ -7,6 +7,18 @@
 //! `cargo firmware` on an emulated Cortex-M4F in 16 KiB of RAM. The features that frozen layers would compute are here the
 //! measurements of a table, scaled.
 //!
+//! # On the microcontroller
+//!
+//! All memory of a layer of 2 classes × 11 features, its gradient and the logits of 8 rows, is 272 bytes; the stack, 6.2 KB, is
+//! that of the loss with costs. Instructions a row, for both products, the loss and its gradient:
+//!
+//! | classes × features | plain loss | mislabel costs |
+//! |---|---|---|
+//! | 2 × 11 | 3804 | 21802 |
+//! | 3 × 3 | 3872 | 22231 |
+//!
+//! The program has 76 KB of code and 30 KB of data, most of both for the loss with every option and for text.
+//!
 //! # The same bits
 //!
 //! Both print the same bits, if this machine computes with the microcontroller's backend (`cargo run -- scalar-fma`): products

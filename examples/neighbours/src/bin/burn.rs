@@ -239,10 +239,10 @@ mod tests {
         let found: Vec<f32> = (0..12).map(|i| found[i % 3 * 4 + i / 3]).collect();
         assert_eq!((by_columns, found), (loss, gradient));
         // Rows from the middle, and a device without autodiff.
-        let some = logits.clone().slice([1..3]).into_data();
+        let some = logits.clone().narrow(0, 1, 2).into_data();
         let wide: Vec<f64> = some.iter::<f64>().collect();
         let expected = textbook(&wide, &LABELS[1..3], &costs.class_weights, costs.mislabel_costs.as_deref()) / 2.0;
-        let of_rows = cross_entropy(logits.clone().slice([1..3]), labels(&LABELS).slice([1..3]), &costs);
+        let of_rows = cross_entropy(logits.clone().narrow(0, 1, 2), labels(&LABELS).narrow(0, 1, 2), &costs);
         assert_near(&[of_rows.into_scalar()], [expected], 1e-6);
         let plain = Device::flex();
         let labels = Tensor::<1, Int>::from_data(TensorData::new(LABELS.to_vec(), [4]), &plain);

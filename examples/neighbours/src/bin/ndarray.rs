@@ -47,7 +47,7 @@ fn main() -> Result<(), Error> {
     let of_wide = loss.row_stride(wide.ncols()).loss(&*elements(wide.view()), &elements(labels.view()))?;
     println!("{} of rows that are padded", of_wide.loss);
 
-    // Logits class by class, [C, N], are one sample of N positions.
+    // Logits that lie class by class, [C, N], are one sample of N positions.
     let by_class = logits.t().as_standard_layout().into_owned();
     let of_classes = loss.positions(by_class.ncols()).loss(&*elements(by_class.view()), &elements(labels.view()))?;
     println!("{} of logits that lie class by class", of_classes.loss);
@@ -119,7 +119,12 @@ mod tests {
             gradient(&loss(), logits.slice(s![..;-1, ..]), labels.slice(s![..;-1])).unwrap();
         assert_eq!(of_backwards.slice(s![..;-1, ..]), of_logits);
         assert_eq!(backwards.denominator, summary.denominator);
-        // Without a copy, as one sample of positions.
+        // The first columns of wider rows, without a copy.
+        let mut wide = Array2::from_elem((6, 5), f32::NAN);
+        wide.slice_mut(s![.., ..4]).assign(&logits);
+        let of_wide = loss().row_stride(5).loss(&*elements(wide.view()), &elements(labels.view())).unwrap();
+        assert_eq!(of_wide, summary);
+        // Without a copy too, as one sample of positions.
         let (_, of_classes) = gradient(&loss().positions(6), by_class.view(), labels.view()).unwrap();
         of_classes.t().iter().zip(&of_logits).for_each(|(a, b)| assert!((a - b).abs() < 1e-7));
     }
