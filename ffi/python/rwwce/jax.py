@@ -250,7 +250,11 @@ def _face(loss: Callable[..., Any], about: str) -> Callable[..., jax.Array]:
     def evaluate(input: Any, *arguments: Any, **options: Any) -> jax.Array:
         if loss in (_losses.log_softmax, _losses.log_sum_exp):
             return _evaluate(made(input, *arguments, **options), None)
-        target = jnp.asarray(options.pop("target") if "target" in options else arguments[0])
+        if "target" in options:
+            arguments = (options.pop("target"), *arguments)
+        if not arguments:
+            raise TypeError(f"{made.__name__}() missing 1 required positional argument: 'target'")
+        target = jnp.asarray(arguments[0])
         # What a loss is depends on the kind of target, and on none of its numbers.
         kind = numpy.float32 if jnp.issubdtype(target.dtype, jnp.floating) else numpy.int64
         return _evaluate(made(input, numpy.empty(0, kind), *arguments[1:], **options), target)
