@@ -41,17 +41,14 @@ class Table(NamedTuple):
 def shipped() -> list[Table]:
     """Data that scikit-learn brings."""
     wine, tumours, digits = load_wine(), load_breast_cancer(), load_digits()
+    of_tumours = np.array([[0.0, 20], [1, 0]])
     of_wine = np.array([[0.0, 5, 5], [20, 0, 1], [20, 1, 0]])
     of_digits = np.abs(np.subtract.outer(np.arange(10.0), np.arange(10.0)))
     return [
-        Table("breast tumours: a missed malignancy 20, a false alarm 1", *tumours_of(tumours), np.array([[0, 20.0], [1, 0]])),
+        Table("breast tumours: a missed malignancy 20, a false alarm 1", tumours.data, tumours.target, of_tumours),
         Table("wine: to call a plain one noble 20, a noble one plain 5, else 1", wine.data, wine.target, of_wine),
         Table("digits of amounts: the difference", digits.data, digits.target, of_digits),
     ]
-
-
-def tumours_of(data: Any) -> tuple[np.ndarray, np.ndarray]:
-    return data.data, data.target
 
 
 def of_empulse() -> list[Table]:
@@ -69,7 +66,8 @@ def of_empulse() -> list[Table]:
         data = load(backend=polars)
         x = OrdinalEncoder().fit_transform(data.data.to_numpy()) if name[0] == "b" else data.data.to_numpy()
         y = data.target.to_numpy().astype(int)
-        tables.append(Table(f"{name} ({len(y)} cases, {y.mean():.1%} positive)", x, y, np.array([[0, costs[0]], [costs[1], 0]])))
+        title = f"{name} ({len(y)} cases, {y.mean():.1%} positive)"
+        tables.append(Table(title, x, y, np.array([[0, costs[0]], [costs[1], 0]])))
     return tables
 
 
@@ -153,7 +151,8 @@ def show(table: Table) -> None:
             return np.nan
         return 100 * decision_cost(table.y[test], decisions, costs=table.costs, labels=classes)
 
-    print(f"\n{table.name}\n\n| trained by | most probable | least cost | better of both − plain, least cost |\n|---|---|---|---|")
+    print(f"\n{table.name}\n\n| trained by | most probable | least cost | better of both − plain, least cost |")
+    print("|---|---|---|---|")
     least = None
     for name, way in ways(table).items():
         found = np.array([[cost(test, said) for said in way(table, train, test)] for train, test in splits])

@@ -12,12 +12,14 @@ import lief
 
 LARGEST = 2_000_000
 
+GLIBC = r"(libc|libm|libgcc_s|libpthread|libdl|librt)\.so\.\d|ld-linux.*"
+
 # By the platform of a wheel: its kind of file, the processor, and the only libraries of the system that it may ask for.
 PLATFORMS = {
-    r"(manylinux2014_x86_64\.)?manylinux_2_17_x86_64": ("ELF", "X86_64", r"(libc|libm|libgcc_s|libpthread|libdl|librt)\.so\.\d|ld-linux.*"),
-    r"(manylinux2014_aarch64\.)?manylinux_2_17_aarch64": ("ELF", "AARCH64", r"(libc|libm|libgcc_s|libpthread|libdl|librt)\.so\.\d|ld-linux.*"),
+    r"(manylinux2014_x86_64\.)?manylinux_2_17_x86_64": ("ELF", "X86_64", GLIBC),
+    r"(manylinux2014_aarch64\.)?manylinux_2_17_aarch64": ("ELF", "AARCH64", GLIBC),
     r"musllinux_1_2_x86_64": ("ELF", "X86_64", r"libc\.so|libc\.musl-x86_64\.so\.1|libgcc_s\.so\.1"),
-    r"macosx_11_0_arm64": ("MACHO", "ARM64", r".*/libSystem\.B\.dylib|.*/libiconv\.2\.dylib|.*_native.*"),
+    r"macosx_11_0_arm64": ("MACHO", "ARM64", r".*/libSystem\.B\.dylib|.*/lib(iconv\.2|charset\.1)\.dylib|.*_native.*"),
     r"win_amd64": (
         "PE",
         "AMD64",
@@ -48,8 +50,10 @@ def check(wheel):
     if found.format.name != kind or getattr(header, of).name != processor:
         fail(wheel, f"found {found.format.name} for {getattr(header, of).name}")
     exported = {function.name.lstrip("_") for function in found.exported_functions}
-    if "PyInit__native".lstrip("_") not in exported:
+    if "PyInit__native" not in exported:
         fail(wheel, f"PyInit__native is not exported: {sorted(exported)[:9]}")
+    if kind == "MACHO" and not found.has_code_signature:
+        fail(wheel, "it is not signed, without which no Mac of this kind loads it")
     asked = [str(getattr(library, "name", library)) for library in found.libraries]
     others = [library for library in asked if not re.fullmatch(allowed, library)]
     if others:
@@ -62,6 +66,8 @@ def check(wheel):
     print(f"{wheel.name:<75} {wheel.stat().st_size / 1e3:5.0f} kB, exports {len(exported)}, asks for {', '.join(asked)}")
 
 
+# It warns of signatures that it does not read.
+lief.logging.disable()
 wheels = sorted(Path(sys.argv[1]).glob("*.whl"))
 if not wheels:
     sys.exit("error: there is no wheel")

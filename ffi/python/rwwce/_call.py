@@ -100,7 +100,7 @@ def _target_error(options: Options, shape: tuple[int, ...], expected: tuple[int,
 
 def _reduction(options: Options, has_costs: bool) -> int:
     if options.reduction == "mean":
-        by_weights = options.kind in ("labels", "log_probabilities") and not has_costs
+        by_weights = not has_costs and (options.kind == "labels" or options.kind == "log_probabilities")
         return _MEAN_WEIGHT_SUM if by_weights else _MEAN_ROWS
     if options.reduction not in ("none", "sum"):
         raise ValueError(f"reduction: expected 'none', 'mean' or 'sum', found {options.reduction!r}")

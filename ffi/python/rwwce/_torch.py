@@ -89,21 +89,23 @@ def _targets(options: Options, tensor: Optional[Tensor]) -> Optional[Array]:
     return None if found is None else found._replace(place=(*found.place, 0))
 
 
-def _is_dense(tensor: Tensor, dtype: torch.dtype) -> bool:
-    """Whether this is in memory as it is in mind, in this type, on the CPU."""
-    return tensor.dtype is dtype and tensor.is_contiguous() and tensor.is_cpu and not tensor.is_neg()
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether this is in memory as it is in mind, on the CPU."""
+    return tensor.is_contiguous() and tensor.is_cpu and not tensor.is_neg()
 
 
 def _call_of_rows(options: Options, input: Tensor, target: Tensor, weight: Optional[Tensor]) -> Optional[Call]:
     """What `_call` returns for the usual (N, C) and (N), in a third of the time; None where it is to look closer."""
-    shape = input.shape
-    if len(shape) != 2 or target.shape != shape[:1] or options.scale is not None or options.zero_point != 0:
+    if input.dtype is not torch.float32 or target.dtype is not torch.int64 or options.scale is not None:
         return None
-    if not (_is_dense(input, torch.float32) and _is_dense(target, torch.int64)):
+    shape, rows = input.shape, target.shape
+    if len(shape) != 2 or len(rows) != 1 or rows[0] != shape[0] or options.zero_point != 0:
+        return None
+    if not (_is_dense(input) and _is_dense(target)):
         return None
     place = None
     if weight is not None:
-        if not _is_dense(weight, torch.float32) or weight.dim() != 1:
+        if weight.dtype is not torch.float32 or weight.dim() != 1 or not _is_dense(weight):
             return None
         place = weight.data_ptr(), weight.shape[0]
     # Held until the call is over.
@@ -160,8 +162,7 @@ def _loss(options: Options, *tensors: Optional[Tensor]) -> Tensor:
     else:
         found = torch.empty_like(_ONE)
         call.losses(None, found.data_ptr())
-    dtype = _result_type(options, input)
-    return found if dtype is torch.float32 else found.to(dtype)
+    return found if input.dtype is torch.float32 else found.to(_result_type(options, input))
 
 
 def _loss_and_gradient(options: Options, *tensors: Optional[Tensor]) -> tuple[Tensor, Tensor]:
@@ -171,8 +172,7 @@ def _loss_and_gradient(options: Options, *tensors: Optional[Tensor]) -> tuple[Te
     call = _call(options, input, *tensors[1:])
     found, gradient = torch.empty_like(_ONE), empty(call.shape)
     call.derivative(GRADIENT, 1.0, _place(gradient), found.data_ptr())
-    dtype = _result_type(options, input)
-    return (found if dtype is torch.float32 else found.to(dtype)), gradient
+    return (found if input.dtype is torch.float32 else found.to(_result_type(options, input))), gradient
 
 
 def _has_one_sweep(options: Options) -> bool:

@@ -83,10 +83,11 @@ class Objective:
     | (N, C) | that of the loss | 2·w·p_i·(1 − p_i) + 2·p_i·(fp[y,i]·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j) |
     | (N,) or (N, 1), of class 1 against 0 | that of the loss | the second derivative itself, W·p·(1 − p) |
 
-    w is the weight of the row, W that and its mislabel cost. The first is never negative, and as a diagonal matrix at least the
-    Hessian, so that a step of −gradient/curvature does not overshoot its model of the loss. Without costs these are XGBoost's own `multi:softprob` and
-    `binary:logistic`, and LightGBM's `binary`; LightGBM's `multiclass` has C/(C − 1) in place of 2. Limits on the sum of the
-    curvature (`min_child_weight`, `lambda`; `min_sum_hessian_in_leaf`, `lambda_l2`) are in units of the costs.
+    w is the weight of the row, W that and its mislabel cost. The first is never negative, and as a diagonal matrix at least
+    the Hessian, so that a step of −gradient/curvature does not overshoot its model of the loss. Without costs these are
+    XGBoost's own `multi:softprob` and `binary:logistic`, and LightGBM's `binary`; LightGBM's `multiclass` has C/(C − 1) in
+    place of 2. Limits on the sum of the curvature (`min_child_weight`, `lambda`; `min_sum_hessian_in_leaf`, `lambda_l2`) are in
+    units of the costs. Trees start from margins of 0, where the libraries' own objectives may start from the frequencies.
 
     >>> from rwwce.boosting import xgboost_objective
     >>> gradient, curvature = xgboost_objective(miss_costs=[1.0, 20.0])([1, 0], [0.0, 0.0])

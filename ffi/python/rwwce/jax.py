@@ -53,7 +53,7 @@ _Arrays = tuple[Any, ...]
 # ---- What is known when a function is traced
 
 
-def _type_of(options: Options, input: Any) -> Any:
+def _type_of(input: Any) -> Any:
     """The type of the result."""
     return input.dtype if jnp.issubdtype(input.dtype, jnp.floating) else jnp.dtype(jnp.float32)
 
@@ -161,7 +161,7 @@ def _shape(options: Options, input: Any) -> tuple[int, ...]:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _loss(options: Options, arrays: _Arrays) -> Any:
     shape = _shaped(_shape(options, arrays[0]))
-    return _out(functools.partial(_value, options), shape, arrays).astype(_type_of(options, arrays[0]))
+    return _out(functools.partial(_value, options), shape, arrays).astype(_type_of(arrays[0]))
 
 
 def _forward(options: Options, arrays: Any) -> tuple[Any, Any]:
@@ -183,7 +183,7 @@ def _forward(options: Options, arrays: Any) -> tuple[Any, Any]:
     value, *gradients = _out(functools.partial(_value_and_gradients, options, of), shapes, values)
     # The types are those of empty arrays, since a residual is an array.
     empty = tuple(None if array is None else jnp.empty(0, array.dtype) for array in values[:2])
-    return value.astype(_type_of(options, input)), (*empty, *gradients)
+    return value.astype(_type_of(input)), (*empty, *gradients)
 
 
 def _backward(options: Options, kept: Any, factor: Any) -> tuple[_Arrays]:
@@ -250,7 +250,11 @@ def _face(loss: Callable[..., Any], about: str) -> Callable[..., jax.Array]:
     def evaluate(input: Any, *arguments: Any, **options: Any) -> jax.Array:
         if loss in (_losses.log_softmax, _losses.log_sum_exp):
             return _evaluate(made(input, *arguments, **options), None)
-        target = jnp.asarray(options.pop("target") if "target" in options else arguments[0])
+        if "target" in options:
+            arguments = (options.pop("target"), *arguments)
+        if not arguments:
+            raise TypeError(f"{made.__name__}() missing 1 required positional argument: 'target'")
+        target = jnp.asarray(arguments[0])
         # What a loss is depends on the kind of target, and on none of its numbers.
         kind = numpy.float32 if jnp.issubdtype(target.dtype, jnp.floating) else numpy.int64
         return _evaluate(made(input, numpy.empty(0, kind), *arguments[1:], **options), target)

@@ -294,6 +294,12 @@ class Errors(OfJax):
             with self.assertRaisesRegex(Exception, "row 1 has label 9"):
                 jax.block_until_ready(transform(ours.cross_entropy)(jnp.zeros((2, 3)), jnp.array([0, 9])))
 
+    def test_arguments_by_name(self):
+        x, y = self.floats(5, 4), jnp.array([0, 1, 2, 3, 0])
+        self.close(ours.cross_entropy(input=x, target=y, reduction="sum"), textbook(x, y, reduction="sum"))
+        with self.assertRaisesRegex(TypeError, "missing 1 required positional argument: 'target'"):
+            ours.cross_entropy(x)
+
     def test_gradients_that_are_not_there(self):
         x, y, w = self.floats(5, 4), jnp.array([0, 1, 2, 3, 0]), self.floats(4)
         with self.assertRaisesRegex(ValueError, "weight: there is no gradient with respect to it"):
