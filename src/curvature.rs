@@ -21,9 +21,10 @@ pub enum Curvature {
     /// it may be negative.
     #[default]
     Diagonal,
-    /// 2·(|W| + Σ_j fp\[y,j\])·p_i·(1 − p_i), never negative: the diagonal matrix of these numbers minus the Hessian of a row
-    /// has no negative eigenvalue, so that a step of −gradient/bound does not overshoot its model of the loss. It is what
-    /// boosting libraries use for softmax. It holds where neither the sample weight nor the upstream factor is negative.
+    /// 2·p_i·((|W| + fp\[y,i\])·(1 − p_i) + Σ_{j≠i} fp\[y,j\]·p_j), never negative: the diagonal matrix of these numbers minus
+    /// the Hessian of a row has no negative eigenvalue, so that a step of −gradient/bound does not overshoot its model of the
+    /// loss. Without mislabel costs it is what boosting libraries use for softmax. It holds where neither the sample weight nor
+    /// the upstream factor is negative.
     Bound,
 }
 

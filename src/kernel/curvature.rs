@@ -9,8 +9,9 @@
 //! the others, what they add to it is c_m·p_m·r_i·(r_i − (1 − p_i)), and to that of m itself c_m·p_m·(1 − p_m). The largest
 //! logit of the others is what is taken from theirs, so that r is exact however far m leads.
 //!
-//! −log(1 − p_j) is log Σ exp minus that without class j, which is convex. So the Hessian lies below (W + Σ c)·(diag p − p·pᵀ),
-//! and that below its sums of magnitudes, 2·(W + Σ c)·p_i·(1 − p_i) on the diagonal.
+//! The bound is a sum of bounds. Each is of a multiple of v·vᵀ, which lies below the diagonal of |v_i|·Σ|v|. W·(diag p − p·pᵀ)
+//! lies below its sums of magnitudes, 2·W·p_i·(1 − p_i). −log(1 − p_j) is log(1 + exp u), u = x_j − log Σ_{i≠j} exp x_i; since u is
+//! concave, its Hessian lies below p_j·(1 − p_j)·∇u·∇uᵀ, and that below 2·p_j·(1 − p_j) for class j, 2·p_j·p_i for another.
 
 use super::references::largest;
 use super::spread::Spread;
@@ -52,10 +53,9 @@ impl Driver for CurvatureRows<'_> {
 /// What is known of a row.
 #[derive(Clone, Copy)]
 struct Row<'a> {
-    /// W, c and Σ c.
+    /// W and c.
     weight: f64,
     costs: &'a [f32],
-    cost_sum: f64,
     /// What everything is multiplied by.
     factor: f64,
     /// m and its cost.
@@ -67,9 +67,10 @@ struct Row<'a> {
     /// p_m and 1 − p_m
     hit: f64,
     miss: f64,
-    /// Σ s and Σ t over the classes but m.
+    /// Σ s and Σ t over the classes but m; for the bound Σ c·p over them.
     odds: f64,
     steep_odds: f64,
+    mistakes: f64,
 }
 
 impl<'a> CurvatureRows<'a> {
@@ -110,7 +111,15 @@ impl<'a> CurvatureRows<'a> {
         of_row.inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
         let excluded = sum * double::exp(of_row.second - f64::from(first));
         (of_row.hit, of_row.miss) = (1.0 / (1.0 + excluded), excluded / (1.0 + excluded));
-        if !of_row.costs.is_empty() && !self.bound {
+        if !of_row.costs.is_empty() && self.bound {
+            let mut lanes = [0.0; VIRTUAL_LANES];
+            for place in pieces() {
+                self.bring_others(s, place, of_row.class, numbers);
+                let logits = part(numbers, 0, place.width);
+                s.run(AddMistakes { logits, start: place.start, row: of_row, lanes: &mut lanes });
+            }
+            of_row.mistakes = halved(lanes);
+        } else if !of_row.costs.is_empty() {
             let (mut odds, mut steep) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
             for place in pieces() {
                 self.bring_others(s, place, of_row.class, numbers);
@@ -157,15 +166,14 @@ impl<'a> CurvatureRows<'a> {
             (Some(matrix), Some(label)) => row_of(matrix, label, classes),
             _ => &[],
         };
-        let cost_sum = costs.iter().map(|&cost| f64::from(cost)).sum();
         let temperature = f64::from(self.batch.adjustment.temperature);
         let mut factor = 0.0;
         if rows.counts(row) && rows.sample_weight(row) != 0.0 {
             factor = f64::from(rows.sample_weight(row)) * self.batch.scale.of_row(row) / (temperature * temperature);
         }
         let (second, inverse, hit, miss) = (0.0, 0.0, 0.0, 0.0);
-        let (odds, steep_odds, class, cost) = (0.0, 0.0, 0, 0.0);
-        Row { weight, costs, cost_sum, factor, class, cost, second, inverse, hit, miss, odds, steep_odds }
+        let (odds, steep_odds, mistakes, class, cost) = (0.0, 0.0, 0.0, 0, 0.0);
+        Row { weight, costs, factor, class, cost, second, inverse, hit, miss, odds, steep_odds, mistakes }
     }
 
     /// Brings logits, −∞ where the largest is. Those of a row in one piece have been brought to find it.
@@ -189,9 +197,9 @@ impl<'a> CurvatureRows<'a> {
 
 impl Row<'_> {
     fn of_largest(&self, bound: bool) -> f64 {
-        let Self { weight, cost, cost_sum, hit, miss, odds, steep_odds, .. } = *self;
+        let Self { weight, cost, hit, miss, odds, steep_odds, mistakes, .. } = *self;
         if bound {
-            return 2.0 * (weight.abs() + cost_sum) * (hit * miss);
+            return 2.0 * hit * ((weight.abs() + cost) * miss + mistakes);
         }
         (weight + cost - odds) * (hit * miss) + hit * hit * steep_odds
     }
@@ -265,6 +273,29 @@ impl Operation for AddOthers<'_> {
     }
 }
 
+/// Adds c·p of the classes but m, the first of which is `start`.
+struct AddMistakes<'a> {
+    logits: &'a [f32],
+    start: usize,
+    row: Row<'a>,
+    lanes: &'a mut [f64; VIRTUAL_LANES],
+}
+
+impl Operation for AddMistakes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { logits, start, row, lanes } = self;
+        for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
+            let (r, costs) = (row.shares(logits), row.costs_from(class));
+            for (lane, (r, cost)) in lanes.iter_mut().zip(r.iter().zip(&costs)) {
+                *lane += cost * (r * row.miss);
+            }
+        }
+    }
+}
+
 /// Adds s and t of the classes but m, the first of which is `start`.
 struct AddOdds<'a> {
     logits: &'a [f32],
@@ -306,7 +337,7 @@ impl Operation for WriteOthers<'_> {
     fn run<S: Vector>(self, _: S) {
         let Self { numbers, start, row, bound } = self;
         let largest_cost = row.cost * row.hit;
-        let of_bound = 2.0 * (row.weight.abs() + row.cost_sum) * row.factor.abs();
+        let mistakes = row.mistakes + largest_cost;
         for (class, numbers) in (start..).step_by(VIRTUAL_LANES).zip(numbers.chunks_mut(VIRTUAL_LANES)) {
             let (r, costs) = (row.shares(numbers), row.costs_from(class));
             let mut elements = [0.0; VIRTUAL_LANES];
@@ -317,7 +348,9 @@ impl Operation for WriteOthers<'_> {
                 let of_costs = cost * p - p * q * row.odds + p * p * (row.steep_odds - steep);
                 let of_largest = largest_cost * (r * (r - q));
                 let element = row.factor * (row.weight * (p * q) + of_costs + of_largest);
-                *to = if bound { of_bound * (p * q) } else { element } as f32;
+                // Not the largest, so that p is at most ½: Σ c·p − c_i·p_i + c_i·(1 − p_i) without a difference.
+                let of_bound = 2.0 * p * (row.weight.abs() * q + (mistakes + cost * (q - p)));
+                *to = if bound { row.factor.abs() * of_bound } else { element } as f32;
             }
             super::copy(numbers, &elements);
         }

@@ -28,7 +28,8 @@
 //! | given probabilities | `given` |
 //! | the weighted loss in one lane, in pairs of f32 | `one_lane`, with `pair` and `log_of_pair` |
 //!
-//! Every number that limits something, and why it is what it is, is in `limits`.
+//! Every number that limits something, and why it is what it is, is in `limits`; the rows of a block, and arrays of one value for
+//! each, in `lanes`.
 
 pub(crate) mod binary;
 pub(crate) mod classes;
