@@ -590,8 +590,8 @@ typedef struct rwwce_row_partial {
  * W·p_i·(1 − p_i) + fp[y,i]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j). */
 #define RWWCE_CURVATURE_DIAGONAL 0
 
-/* 2·(|W| + Σ_j fp[y,j])·p_i·(1 − p_i), never negative: a diagonal matrix above the whole Hessian, for boosting, where
- * neither sample weight nor upstream factor is negative. */
+/* 2·p_i·((|W| + fp[y,i])·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j), never negative: a diagonal matrix above the whole Hessian, for
+ * boosting, where neither sample weight nor upstream factor is negative. */
 #define RWWCE_CURVATURE_BOUND 1
 
 /* `float` */

@@ -14,8 +14,8 @@ pub type rwwce_curvature_kind = u32;
 /// probabilities, or what label smoothing makes of them, and s_j = fp[y,j]·p_j/(1 − p_j), it is
 /// W·p_i·(1 − p_i) + fp[y,i]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j).
 pub const RWWCE_CURVATURE_DIAGONAL: rwwce_curvature_kind = 0;
-/// 2·(|W| + Σ_j fp[y,j])·p_i·(1 − p_i), never negative: a diagonal matrix above the whole Hessian, for boosting, where
-/// neither sample weight nor upstream factor is negative.
+/// 2·p_i·((|W| + fp[y,i])·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j), never negative: a diagonal matrix above the whole Hessian, for
+/// boosting, where neither sample weight nor upstream factor is negative.
 pub const RWWCE_CURVATURE_BOUND: rwwce_curvature_kind = 1;
 
 fn kind(number: rwwce_curvature_kind) -> Result<Curvature, rwwce_error> {

@@ -227,8 +227,8 @@ def curvature(
     """The second derivative of a loss with respect to each element of the input, shaped as it is, times `upstream`.
 
     That is the diagonal of the Hessian of each row, which mislabel costs may make negative; with `bound` a number that is
-    never negative and of which a Newton step does not overshoot, as boosting libraries use it: twice
-    W·p·(1 − p), W the sum of the weight of the row and its mislabel costs. Arguments as in `value_and_grad`; of
+    never negative and of which a Newton step does not overshoot, as boosting libraries use it:
+    2·p_i·((W + c_i)·(1 − p_i) + Σ_{j≠i} c_j·p_j), W the weight of the row and c its mislabel costs. Arguments as in `value_and_grad`; of
     `cross_entropy`, `real_world_weight_cross_entropy` and `binary_cross_entropy_with_logits`.
 
     >>> import rwwce

@@ -80,7 +80,7 @@ class Objective:
 
     | margins | gradient | curvature |
     |---|---|---|
-    | (N, C) | that of the loss | 2·w·p_i·(1 − p_i) + 2·p_i·(fp[y,i]·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j) |
+    | (N, C) | that of the loss | 2·p_i·((w + fp[y,i])·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j) |
     | (N,) or (N, 1), of class 1 against 0 | that of the loss | the second derivative itself, W·p·(1 − p) |
 
     w is the weight of the row, W that and its mislabel cost. The first is never negative, and as a diagonal matrix at least
@@ -104,9 +104,7 @@ class Objective:
         rows = _Rows(first, second, sample_weight)
         request = _request(rows, self.miss_costs, self.mislabel_costs, self.label_smoothing, self.class_bias)
         gradient = _numpy.value_and_grad(request, 1.0)[1]
-        bound = _numpy.curvature(request._replace(costs=None), 1.0, True)
-        if self.mislabel_costs is not None:
-            bound += _mislabel_bound(rows, self.mislabel_costs, self.class_bias)
+        bound = _numpy.curvature(request, 1.0, True)
         # Of two logits of which one is held the curvature is half of the bound of both.
         return rows.shaped(gradient), rows.shaped(0.5 * bound if rows.binary else bound)
 
@@ -122,21 +120,6 @@ class Objective:
         options = Options("log_softmax")
         logs: _Floats = _numpy.evaluate(Request(options, logits))
         return numpy.exp(logs)
-
-
-def _mislabel_bound(rows: _Rows, mislabel: Any, bias: Any) -> _Floats:
-    """A bound of the curvature of −Σ_j fp[y,j]·log(1 − p_j), which for many classes is less than that of `rwwce.curvature`.
-
-    Term j is log(1 + exp(u)), u = x_j − log Σ_{i≠j} exp(x_i). Since u is concave, its Hessian is at most p_j·(1 − p_j)·∇u·∇uᵀ,
-    and v·vᵀ is at most the diagonal of |v_i|·Σ|v|: 2·p_j·(1 − p_j) for class j itself, 2·p_j·p_i for another.
-    """
-    logs = _numpy.evaluate(Request(Options("log_softmax"), rows.logits, bias=bias)).astype(numpy.float64)
-    p, costs = numpy.exp(logs), numpy.asarray(mislabel, numpy.float64)[rows.labels]
-    of_all = (costs * p).sum(axis=1, keepdims=True)
-    found = 2 * p * (-costs * numpy.expm1(logs) + numpy.maximum(of_all - costs * p, 0.0))
-    if rows.weight is not None:
-        found *= rows.weight[:, None]
-    return numpy.asarray(found, numpy.float32)
 
 
 def _request(rows: _Rows, miss: Any, mislabel: Any, smoothing: float, bias: Any, reduction: str = "sum") -> Request:
