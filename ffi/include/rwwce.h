@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 /* The version of this header. */
-#define RWWCE_VERSION "0.1.0"
+#define RWWCE_VERSION "0.2.0"
 
 /* Marks what the library exports. */
 #ifndef RWWCE_API
@@ -1114,7 +1114,7 @@ rwwce_status rwwce_decision_cost(const uint64_t *confusion,
                                  double *cost,
                                  struct rwwce_error *error);
 
-/* The version of this library, such as "0.1.0". Compare with `RWWCE_VERSION`, that of the header. */
+/* The version of this library, such as "0.2.0". Compare with `RWWCE_VERSION`, that of the header. */
 RWWCE_API
 const char *rwwce_version(void);
 

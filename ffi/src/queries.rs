@@ -6,7 +6,7 @@ use core::ptr;
 use crate::options::backend;
 use kernel::Backend;
 
-/// The version of this library, such as "0.1.0". Compare with `RWWCE_VERSION`, that of the header.
+/// The version of this library, such as "0.2.0". Compare with `RWWCE_VERSION`, that of the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn rwwce_version() -> *const c_char {
     const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {

@@ -293,7 +293,7 @@ def class_weights(
 
 
 def version() -> str:
-    """The version of the library, such as "0.1.0"."""
+    """The version of the library, such as "0.2.0"."""
     return _native.version
 
 
