@@ -111,22 +111,8 @@ impl<'a> CurvatureRows<'a> {
         of_row.inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
         let excluded = sum * double::exp(of_row.second - f64::from(first));
         (of_row.hit, of_row.miss) = (1.0 / (1.0 + excluded), excluded / (1.0 + excluded));
-        if !of_row.costs.is_empty() && self.bound {
-            let mut lanes = [0.0; VIRTUAL_LANES];
-            for place in pieces() {
-                self.bring_others(s, place, of_row.class, numbers);
-                let logits = part(numbers, 0, place.width);
-                s.run(AddMistakes { logits, start: place.start, row: of_row, lanes: &mut lanes });
-            }
-            of_row.mistakes = halved(lanes);
-        } else if !of_row.costs.is_empty() {
-            let (mut odds, mut steep) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
-            for place in pieces() {
-                self.bring_others(s, place, of_row.class, numbers);
-                let sums = (&mut odds, &mut steep);
-                s.run(AddOdds { logits: part(numbers, 0, place.width), start: place.start, row: of_row, sums });
-            }
-            (of_row.odds, of_row.steep_odds) = (halved(odds), halved(steep));
+        if !of_row.costs.is_empty() {
+            self.add_costs(s, &mut of_row, numbers, pieces());
         }
         for place in pieces() {
             self.bring_others(s, place, of_row.class, numbers);
@@ -138,6 +124,28 @@ impl<'a> CurvatureRows<'a> {
             }
             self.batch.send(s, place, numbers);
         }
+    }
+
+    /// What the costs of the classes but m add up to.
+    fn add_costs<S: Vector>(
+        &self,
+        s: S,
+        of_row: &mut Row<'a>,
+        numbers: &mut [f32],
+        pieces: impl Iterator<Item = Place>,
+    ) {
+        let mut lanes = [[0.0; VIRTUAL_LANES]; 3];
+        let [mistakes, odds, steep] = &mut lanes;
+        for place in pieces {
+            self.bring_others(s, place, of_row.class, numbers);
+            let (logits, start, row) = (part(numbers, 0, place.width), place.start, *of_row);
+            if self.bound {
+                s.run(AddMistakes { logits, start, row, lanes: mistakes });
+            } else {
+                s.run(AddOdds { logits, start, row, sums: (odds, steep) });
+            }
+        }
+        [of_row.mistakes, of_row.odds, of_row.steep_odds] = lanes.map(halved);
     }
 
     /// What a row weighs, and what it costs.
