@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The weighted mean loss of this crate beside PyTorch, JAX and ONNX Runtime, in turn within one run.
 
-    python3 -m venv target/peers && target/peers/bin/pip install -r benches/requirements.txt
+    python3 -m venv target/peers && target/peers/bin/pip install -r benches/requirements.txt ./ffi/python
     target/peers/bin/python benches/peers.py [--threads 1 2] [--json results.json] [--chart chart.svg]
     target/peers/bin/python benches/peers.py --from results.json --chart chart.svg
 
@@ -13,7 +13,7 @@ Inputs are float32, uniform in ±4; labels are int64; every class has a weight. 
 and through torch.compile, for one shape at a time (`dynamic=False`), with a C++ compiler. JAX has 64-bit types switched
 on for the labels. ONNX Runtime gets a graph of one SoftmaxCrossEntropyLoss, whose gradient it cannot compute. This crate
 writes its gradient to a buffer that it is given, as the others return one, or over the logits, which are restored
-between the calls, untimed.
+between the calls, untimed; its Python package is called with PyTorch tensors as PyTorch is, eagerly.
 
 With `--isa avx2` the others are held to AVX2 through their environment. ONNX Runtime has no such switch, so that it is
 shown and does not count as the fastest. What torch.compile generates is AVX2, but it lets g++ optimise for this machine.
@@ -38,9 +38,12 @@ SHAPES = [(65536, 2), (65536, 4), (65536, 10), (16384, 32), (8192, 100), (1024, 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "benches/peers/Cargo.toml"
 
-OURS, IN_PLACE = "rwwce", "rwwce in place"
+OURS, IN_PLACE, PYTHON = "rwwce", "rwwce in place", "rwwce, Python"
 EAGER, COMPILED, JAX, ONNX = "PyTorch eager", "torch.compile", "JAX jit", "ONNX Runtime"
-PASSES = {"loss": [EAGER, COMPILED, JAX, ONNX, OURS], "loss and gradient": [EAGER, COMPILED, JAX, OURS, IN_PLACE]}
+PASSES = {
+    "loss": [EAGER, COMPILED, JAX, ONNX, PYTHON, OURS],
+    "loss and gradient": [EAGER, COMPILED, JAX, PYTHON, OURS, IN_PLACE],
+}
 
 # How far a loss may be from ours, relative to it; and an element of a gradient, relative to the largest.
 TOLERANCE = 1e-4
@@ -87,6 +90,12 @@ def torch_compiled(*arguments):
     # Each shape is compiled for itself; by default so many would be an error.
     torch._dynamo.config.recompile_limit = 4 * len(SHAPES)
     return with_torch(torch.compile(torch_loss, dynamic=False), *arguments)
+
+
+def our_python(*arguments):
+    import rwwce
+
+    return with_torch(lambda logits, labels, weights: rwwce.cross_entropy(logits, labels, weight=weights), *arguments)
 
 
 def jax_jit(logits, labels, weights, with_gradient):
@@ -145,6 +154,7 @@ def onnx_runtime(logits, labels, weights, with_gradient):
 
 
 PEERS = {EAGER: torch_eager, COMPILED: torch_compiled, JAX: jax_jit, ONNX: onnx_runtime}
+CALLED_FROM_HERE = PEERS | {PYTHON: our_python}
 
 
 def time_call(call, seconds):
@@ -235,8 +245,8 @@ def measure_with_threads(task):
                               (("logits", "<f4"), ("labels", "<i8"), ("weights", "<f4"))]
                     arrays[0] = arrays[0].reshape(rows, classes)
                     expected = check_ours(ours, prefix, rows, classes, name)
-                    for library in PEERS.keys() & set(libraries):
-                        call, numbers = PEERS[library](*arrays, name != "loss")
+                    for library in CALLED_FROM_HERE.keys() & set(libraries):
+                        call, numbers = CALLED_FROM_HERE[library](*arrays, name != "loss")
                         check(library, shape, numbers(call()), expected)
                         calls[shape, name, library] = call
                 # None is always the first, which finds the caches as the other pass left them.
@@ -244,7 +254,7 @@ def measure_with_threads(task):
                 for library in libraries[turn:] + libraries[:turn]:
                     # The threads of the one before spin for a while.
                     time.sleep(0.01)
-                    if library in PEERS:
+                    if library in CALLED_FROM_HERE:
                         nanoseconds = time_call(calls[shape, name, library], task["seconds"])
                     else:
                         kind = "in-place" if library == IN_PLACE else "forward" if name == "loss" else "both"
@@ -342,17 +352,19 @@ def print_tables(measured):
         of_pass = [r for r in measured["results"] if (r["threads"], r["pass"]) == (threads, name)]
         libraries = [library for library in PASSES[name] if any(r["library"] == library for r in of_pass)]
         print(f"\n{name.capitalize()}, {threads} thread{'s' if threads > 1 else ''}, ns a logit:\n")
-        print(f"| shape | {' | '.join(libraries)} | fastest of them / ours | eager / ours |")
+        print(f"| shape | {' | '.join(libraries)} | fastest of the others / rwwce | / {PYTHON} |")
         print("|---" * (len(libraries) + 3) + "|")
         for rows, classes in dict.fromkeys((r["rows"], r["classes"]) for r in of_pass):
             times = {r["library"]: r["ns_per_logit"] for r in of_pass if (r["rows"], r["classes"]) == (rows, classes)}
             counted = [times[library] for library in PEERS if library in times]
             if measured["isa"] == "avx2":
                 counted = [times[library] for library in PEERS if library in times and library != ONNX]
-            fastest = statistics.median(min(peers) / ours for *peers, ours in zip(*counted, times[OURS]))
-            eager = statistics.median(peer / ours for peer, ours in zip(times[EAGER], times[OURS]))
+            fastest, of_python = (
+                statistics.median(min(peers) / ours for *peers, ours in zip(*counted, times[library]))
+                for library in (OURS, PYTHON)
+            )
             cells = [f"{statistics.median(times[library]):.2f}" for library in libraries]
-            print(f"| {rows}×{classes} | {' | '.join(cells)} | {fastest:.2f} | {eager:.2f} |")
+            print(f"| {rows}×{classes} | {' | '.join(cells)} | {fastest:.2f} | {of_python:.2f} |")
     if measured["isa"] == "avx2":
         print(f"\n{ONNX} cannot be held to AVX2 and does not count as the fastest.")
 
@@ -369,7 +381,7 @@ def draw(measured, path):
     # The colours of Okabe and Ito, which the colour-blind can tell apart.
     styles = {
         EAGER: ("#0072b2", "o"), COMPILED: ("#56b4e9", "s"), JAX: ("#009e73", "^"), ONNX: ("#cc79a7", "D"),
-        OURS: ("#d55e00", "o"), IN_PLACE: ("#e69f00", "v"),
+        OURS: ("#d55e00", "o"), IN_PLACE: ("#e69f00", "v"), PYTHON: ("#000000", "s"),
     }
     counts = list(dict.fromkeys(r["threads"] for r in measured["results"]))
     figure, panels = plt.subplots(
@@ -382,7 +394,7 @@ def draw(measured, path):
                 line = {(r["rows"], r["classes"]): statistics.median(r["ns_per_logit"])
                         for r in of_panel if r["library"] == library}
                 colour, marker = styles[library]
-                ours = library in (OURS, IN_PLACE)
+                ours = library in (OURS, IN_PLACE, PYTHON)
                 panel.plot(
                     [shapes.index(shape) for shape in line], line.values(), color=colour, marker=marker, label=library,
                     linewidth=3 if ours else 1.2, markersize=7 if ours else 5, zorder=3 if ours else 2)
