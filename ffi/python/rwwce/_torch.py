@@ -347,13 +347,20 @@ def _gradients(
     tensors: tuple[Optional[Tensor], ...],
     factor: Tensor,
     known: Optional[Tensor] = None,
+    is_last: bool = False,
 ) -> list[Optional[Tensor]]:
-    """The gradients with respect to the six tensors: of the input and of target probabilities, where they are needed."""
+    """The gradients with respect to the six tensors: of the input and of target probabilities, where they are needed.
+
+    The known one, for a factor of 1, is what is returned where nobody reads it again: most often that is so.
+    """
     found: list[Optional[Tensor]] = [None] * len(tensors)
     input = tensors[0]
     assert input is not None
     if needed[0] and known is not None and not torch.is_grad_enabled():
-        product = known * factor
+        if not is_last:
+            product = known * factor
+        else:
+            product = known if factor.item() == 1.0 else known.mul_(factor)
         found[0] = product if product.dtype is input.dtype else product.to(input.dtype)
     elif needed[0]:
         found[0] = _any_gradient("input", options, factor, *tensors)
@@ -499,7 +506,14 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> Any:
         *tensors, known = ctx.saved_tensors
-        return None, None, None, *_gradients(ctx.needs_input_grad[3:], ctx.options, tuple(tensors), factor, known)[:2]
+        needed, is_last = ctx.needs_input_grad[3:], _is_last_backward()
+        return None, None, None, *_gradients(needed, ctx.options, tuple(tensors), factor, known, is_last)[:2]
+
+
+def _is_last_backward() -> bool:
+    """Whether what has been saved is let go after this backward pass."""
+    keeps: Any = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return keeps is not None and not keeps()
 
 
 class _Gradient(torch.autograd.Function):

@@ -198,6 +198,21 @@ class Memory(Close):
         with self.assertRaises(RuntimeError):
             torch.autograd.grad(loss, x)
 
+    def test_a_gradient_that_is_changed_is_not_the_one_that_is_kept(self):
+        x = torch.randn(4, 3, requires_grad=True)
+        y = torch.tensor([0, 1, 2, 0])
+        (expected,) = torch.autograd.grad(F.cross_entropy(x, y), x)
+        loss = rwwce.cross_entropy(x, y)
+        for factor, keeps in [(1.0, True), (-3.0, True), (1.0, True), (5.0, False)]:
+            (found,) = torch.autograd.grad(loss, x, torch.tensor(factor), retain_graph=keeps)
+            self.close(found, factor * expected)
+            found.zero_()
+        leaf = torch.randn(4, 3, requires_grad=True)
+        for _ in range(2):
+            # The second is added to the first.
+            rwwce.cross_entropy(leaf, y).backward()
+        self.close(leaf.grad, 2 * torch.autograd.grad(F.cross_entropy(leaf, y), leaf)[0])
+
     def test_memory_is_let_go_after_the_backward_pass(self):
         x = torch.randn(4, 3, requires_grad=True) * 1.0
         loss = rwwce.cross_entropy(x, torch.tensor([0, 1, 2, 0]))
