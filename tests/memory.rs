@@ -12,7 +12,7 @@ const GUARD: usize = 40;
 const PLACES: usize = if cfg!(miri) { 1 } else { 16 };
 /// From one number of rows to the next.
 const STEP: usize = if cfg!(miri) { 40 } else { 1 };
-const SHAPES: usize = if cfg!(miri) { 2 } else { 6 };
+const SHAPES: usize = if cfg!(miri) { 1 } else { 6 };
 const LENGTHS: &[usize] = if cfg!(miri) {
     &[3, 17, 33]
 } else {

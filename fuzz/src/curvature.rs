@@ -43,7 +43,8 @@ fn logits(u: &mut Unstructured<'_>) -> Result<()> {
     let mut directions = Rng(u.arbitrary()?);
     let backends = backends(u)?;
     let case = (&batch, &options, &soft, reduction, policy, &factors, which);
-    let known: Vec<Option<Row>> = (0..batch.rows()).map(|row| Row::new(&batch, &options, soft.as_deref(), row)).collect();
+    let known: Vec<Option<Row>> =
+        (0..batch.rows()).map(|row| Row::new(&batch, &options, soft.as_deref(), row)).collect();
     let mut same = SameBits::default();
     for backend in backends {
         let loss = options.adjust(batch.loss().reduction(reduction).zero_denominator(policy).backend(backend));
@@ -59,7 +60,8 @@ fn logits(u: &mut Unstructured<'_>) -> Result<()> {
             let found = batch.row(&found, row);
             let sample = batch.sample(row);
             let of_row = factors.of_row(row, denominator, policy);
-            let Some(known) = known.as_ref().filter(|known| !known.terms.weightless() && sample != 0.0 && of_row != 0.0)
+            let Some(known) =
+                known.as_ref().filter(|known| !known.terms.weightless() && sample != 0.0 && of_row != 0.0)
             else {
                 assert!(found.iter().all(|&x| x == 0.0), "{backend} row {row}: {found:?}\n{case:?}");
                 continue;

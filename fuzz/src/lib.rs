@@ -48,7 +48,20 @@ macro_rules! targets {
         )*
     };
 }
-targets!(nan_inf, weighted, soft_targets, real_world, binary, labels_and_shapes, merge, narrow, capi, decide, curvature, threads);
+targets!(
+    nan_inf,
+    weighted,
+    soft_targets,
+    real_world,
+    binary,
+    labels_and_shapes,
+    merge,
+    narrow,
+    capi,
+    decide,
+    curvature,
+    threads
+);
 
 pub use generate::SPECIAL;
 

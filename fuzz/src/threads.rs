@@ -107,7 +107,11 @@ impl Large {
     }
 
     /// What each call returns and writes.
-    fn outcomes(&self, loss: CrossEntropy<'_>, options: &Options) -> Vec<(core::result::Result<Summary, Error>, Vec<u32>)> {
+    fn outcomes(
+        &self,
+        loss: CrossEntropy<'_>,
+        options: &Options,
+    ) -> Vec<(core::result::Result<Summary, Error>, Vec<u32>)> {
         let Batch { logits: x, labels: y, .. } = &self.batch;
         let (q, up) = (&self.soft, self.factors.upstream());
         let mut of_rows = [pattern(y.len() + self.longer), pattern(y.len())];
