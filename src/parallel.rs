@@ -111,9 +111,45 @@ mod tests {
     use std::vec;
 
     use super::*;
+    use crate::kernel::limits::CHUNK;
     use crate::label::Sealed as _;
+    use crate::logits::Logits;
     use crate::reduction::GradientScale;
     use crate::rows::Targets;
+
+    #[test]
+    fn chunks_are_cut_from_everything_alike() {
+        // Two rows a chunk, with padding.
+        let (classes, stride, labels) = (CHUNK / 2, CHUNK / 2 + 3, [0u8; 5]);
+        let loss = CrossEntropy::new(classes).row_stride(stride);
+        let rows = Rows::new(loss.shape, crate::Argument::Logits, 5 * stride, Targets::Labels(u8::labels(&labels)));
+        let (logits, factors) = (vec![0.0; 5 * stride], [5.0, 6.0, 7.0, 8.0, 9.0]);
+        let (mut gradient, mut row_losses) = (vec![0.0; 5 * stride], [7.0; 5]);
+        let call = Call {
+            rows: rows.unwrap(),
+            logits: Some(Logits::F32(&logits)),
+            gradient: Some(&mut gradient),
+            row_losses: Some(&mut row_losses),
+            scale: GradientScale::Rows(&factors),
+        };
+        thread::scope(|threads| {
+            for (call, (first, count)) in chunks(call).into_iter().zip([(0, 2), (2, 2), (4, 1)]) {
+                threads.spawn(move || {
+                    assert_eq!(call.rows.count(), count);
+                    assert_eq!(call.logits.unwrap().len(), count * stride);
+                    let GradientScale::Rows(factors) = call.scale else { panic!("of rows") };
+                    assert_eq!((factors[0], factors.len()), (first as f32 + 5.0, count));
+                    let gradient = call.gradient.unwrap();
+                    (gradient[0], gradient[count * stride - 1]) = (factors[0], count as f32);
+                    call.row_losses.unwrap().copy_from_slice(factors);
+                });
+            }
+        });
+        assert_eq!(row_losses, factors);
+        let firsts = [0, 2, 4].map(|row| gradient[row * stride]);
+        let lasts = [2, 4, 5].map(|row| gradient[row * stride - 1]);
+        assert_eq!((firsts, lasts), ([5.0, 7.0, 9.0], [2.0, 2.0, 1.0]));
+    }
 
     #[test]
     fn each_chunk_is_computed_once_and_by_several_threads() {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{backends, bits, error_in_ulps, reference};
-use rwwce::{BinaryCrossEntropy, CrossEntropy, Denominator, Logits, Reduction, Upstream};
+use rwwce::{BinaryCrossEntropy, CrossEntropy, Curvature, Denominator, Logits, Reduction, Upstream};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -480,5 +480,25 @@ fn masked_classes_without_a_target_cost_nothing() {
         for (found, expected) in gradient.iter().zip([p - 0.5, -0.5, 0.0, 1.0 - p].into_iter().cycle()) {
             assert!((f64::from(*found) - expected).abs() <= 1e-7, "{backend}: {found:e} for {expected:e}");
         }
+    }
+}
+
+/// A class that no other stands beside is certain, wherever its logit is.
+#[test]
+fn a_lone_class_far_below_zero_has_no_curvature() {
+    for backend in backends() {
+        for x in [-700.0, -745.5, -1e4, -3e38] {
+            for logits in [&[x][..], &[x, -INF], &[-INF, x, -INF]] {
+                for which in [Curvature::Diagonal, Curvature::Bound] {
+                    let (mut found, loss) = (vec![7.0; logits.len()], CrossEntropy::new(logits.len()).backend(backend));
+                    loss.curvature(logits, &[0u8], 1.0, which, &mut found).unwrap();
+                    assert!(found.iter().all(|&x| x == 0.0), "{backend} {logits:?} {found:?}");
+                }
+            }
+        }
+        let mut found = [7.0];
+        let loss = CrossEntropy::new(1).backend(backend);
+        loss.curvature(&[NAN], &[0u8], 1.0, Curvature::Diagonal, &mut found).unwrap();
+        assert!(found[0].is_nan(), "{backend} {found:?}");
     }
 }

@@ -9,17 +9,17 @@ use arbitrary::{Result, Unstructured};
 use rwwce::BinaryCrossEntropy;
 
 #[derive(Debug)]
-struct Case {
+pub(crate) struct Case {
     labels: usize,
-    logits: Vec<f32>,
-    targets: Vec<f32>,
+    pub(crate) logits: Vec<f32>,
+    pub(crate) targets: Vec<f32>,
     misses: Option<Vec<f32>>,
     false_alarms: Option<Vec<f32>>,
     samples: Option<Vec<f32>>,
 }
 
 impl Case {
-    fn new(u: &mut Unstructured<'_>) -> Result<Self> {
+    pub(crate) fn new(u: &mut Unstructured<'_>) -> Result<Self> {
         let labels = u.int_in_range(1..=20)?;
         let len = labels * u.int_in_range(0..=60 / labels)?;
         let logit = |u: &mut Unstructured<'_>| match u.arbitrary::<u8>()? {
@@ -50,7 +50,7 @@ impl Case {
         })
     }
 
-    fn loss(&self) -> BinaryCrossEntropy<'_> {
+    pub(crate) fn loss(&self) -> BinaryCrossEntropy<'_> {
         let mut loss = BinaryCrossEntropy::new(self.labels);
         if let Some(costs) = &self.misses {
             loss = loss.miss_costs(costs);
@@ -68,12 +68,12 @@ impl Case {
         of.as_ref().map_or(1.0, |costs| f64::from(costs[at % self.labels]))
     }
 
-    fn sample(&self, at: usize) -> f64 {
+    pub(crate) fn sample(&self, at: usize) -> f64 {
         self.samples.as_ref().map_or(1.0, |weights| f64::from(weights[at]))
     }
 
     /// fn·t and fp·(1 − t).
-    fn weights(&self, at: usize) -> (f64, f64) {
+    pub(crate) fn weights(&self, at: usize) -> (f64, f64) {
         let target = f64::from(self.targets[at]);
         (self.cost(&self.misses, at) * target, self.cost(&self.false_alarms, at) * (1.0 - target))
     }

@@ -12,6 +12,14 @@ const MARGIN: usize = 64;
 const PATTERN: u8 = 0xa7;
 
 impl Region {
+    /// An allocation of its own, where every access is interpreted and the ends of allocations are guards.
+    #[cfg(miri)]
+    fn new() -> Self {
+        // SAFETY: of some bytes.
+        Self(unsafe { std::alloc::alloc(Self::LAYOUT) })
+    }
+
+    #[cfg(not(miri))]
     fn new() -> Self {
         // SAFETY: a new private mapping of two guards and what is between them.
         unsafe {
@@ -22,6 +30,22 @@ impl Region {
             assert_eq!(libc::mprotect(inside, SIZE, libc::PROT_READ | libc::PROT_WRITE), 0);
             Self(inside.cast())
         }
+    }
+}
+
+#[cfg(miri)]
+impl Region {
+    const LAYOUT: std::alloc::Layout = match std::alloc::Layout::from_size_align(SIZE, PAGE) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a page"),
+    };
+}
+
+#[cfg(miri)]
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: allocated as such.
+        unsafe { std::alloc::dealloc(self.0, Self::LAYOUT) }
     }
 }
 

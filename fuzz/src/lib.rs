@@ -6,6 +6,7 @@ mod batch;
 mod binary;
 mod capi;
 mod combined;
+mod curvature;
 mod decide;
 mod generate;
 mod guarded;
@@ -16,6 +17,7 @@ mod narrow;
 mod options;
 mod real_world;
 mod soft_targets;
+mod threads;
 mod weighted;
 
 /// The numbers and rows of the tests: f64 references, ulps, regimes.
@@ -46,7 +48,20 @@ macro_rules! targets {
         )*
     };
 }
-targets!(nan_inf, weighted, soft_targets, real_world, binary, labels_and_shapes, merge, narrow, capi, decide);
+targets!(
+    nan_inf,
+    weighted,
+    soft_targets,
+    real_world,
+    binary,
+    labels_and_shapes,
+    merge,
+    narrow,
+    capi,
+    decide,
+    curvature,
+    threads
+);
 
 pub use generate::SPECIAL;
 

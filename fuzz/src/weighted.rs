@@ -9,7 +9,7 @@ use arbitrary::{Result, Unstructured};
 use rwwce::{Reduction, Summary, weighted_row_losses};
 
 /// A probability below 2⁻²⁵⁰ may become 0 in the gradient.
-const SMALLEST_PROBABILITY: f64 = f64::from_bits((1023 - 250) << 52);
+pub(crate) const SMALLEST_PROBABILITY: f64 = f64::from_bits((1023 - 250) << 52);
 
 pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
     let content = Content {

@@ -105,11 +105,12 @@ impl<'a> CurvatureRows<'a> {
             s.run(AddOthers { logits: part(numbers, 0, place.width), second: of_row.second, lanes: &mut lanes });
         }
         let sum = halved(lanes);
-        if first == f32::NEG_INFINITY || second == f32::INFINITY || sum.is_nan() {
+        if first.is_nan() || first == f32::NEG_INFINITY || second == f32::INFINITY || sum.is_nan() {
             return self.fill(s, numbers, pieces(), f32::NAN);
         }
         of_row.inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-        let excluded = sum * double::exp(of_row.second - f64::from(first));
+        // 0·∞ where there is no other class and the largest logit is far below 0.
+        let excluded = if sum == 0.0 { 0.0 } else { sum * double::exp(of_row.second - f64::from(first)) };
         (of_row.hit, of_row.miss) = (1.0 / (1.0 + excluded), excluded / (1.0 + excluded));
         if !of_row.costs.is_empty() {
             self.add_costs(s, &mut of_row, numbers, pieces());
