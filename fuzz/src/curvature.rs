@@ -167,13 +167,15 @@ impl Row {
         Some(sum)
     }
 
-    /// 2·(|W| + Σ_j fp_j)·p_i·(1 − p_i)
+    /// 2·p_i·((|W| + fp_i)·(1 − p_i) + Σ_{j≠i} fp_j·p_j)
     fn bound(&self, i: usize) -> Sum {
-        let (weight, size) = self.weight();
-        let whole = weight.abs() + self.terms.costs.iter().sum::<f64>();
+        let (p, q, (weight, size)) = (&self.of.p, &self.of.q, self.weight());
         let mut sum = Sum::default();
-        sum.add(2.0 * whole, self.of.p[i] * self.of.q[i]);
-        sum.size += 2.0 * size * self.of.p[i] * self.of.q[i] / f64::from(1 << 24);
+        sum.add(2.0 * (weight.abs() + self.cost(i)), p[i] * q[i]);
+        for j in (0..p.len()).filter(|&j| j != i) {
+            sum.add(2.0 * self.cost(j), p[i] * p[j]);
+        }
+        sum.size += 2.0 * size * p[i] * q[i] / f64::from(1 << 24);
         sum
     }
 
