@@ -91,7 +91,7 @@ impl<'a> Spread<'a> {
 
 /// The elements from `at` on; zeros after the last.
 #[inline(always)]
-fn sixteen(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
+pub(crate) fn sixteen(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
     let from = from.get(at..).unwrap_or(&[]);
     from.first_chunk().copied().unwrap_or_else(
         #[inline(always)]

@@ -3,7 +3,7 @@
 use super::exp::Reference;
 use super::general::{Group, MarkedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far};
 use super::lanes::Lane;
-use super::spread::Spread;
+use super::spread::{Spread, sixteen};
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, copy, double, part, row_of, row_of_mut, whole};
@@ -279,7 +279,9 @@ impl Operation for SpreadOfRow<'_> {
                 if let Some(of_reference) = u.get_mut(reference.wrapping_sub(at)) {
                     *of_reference = 0.0;
                 }
-                for ((others, gaps), (&u, &x)) in others.iter_mut().zip(&mut gaps).zip(u.iter().zip(part(x, 0, len))) {
+                // Of the 16, those that do not exist have no weight.
+                u.get_mut(len..).unwrap_or(&mut []).fill(0.0);
+                for ((others, gaps), (&u, &x)) in others.iter_mut().zip(&mut gaps).zip(u.iter().zip(x)) {
                     *others += u;
                     let gap = u * (largest - f64::from(x));
                     // 0·∞ = 0
@@ -363,34 +365,38 @@ impl Operation for Elements<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
         let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
+        let weighed = |at| spread.map_or([0.0; VIRTUAL_LANES], |spread| spread.lanes(targets, at, place.start));
         if far.is_none() && costs.is_none() {
             // A loop of its own: vectors of the other compute all that it may take.
             by_sixteen_mut(
                 elements,
                 #[inline(always)]
                 |at, e| {
-                    let mut u = [0.0; VIRTUAL_LANES];
-                    if let Some(spread) = spread {
-                        u = spread.lanes(targets, at, place.start);
-                    }
-                    for (e, u) in e.iter_mut().zip(&u) {
+                    for (e, u) in e.iter_mut().zip(weighed(at)) {
                         *e = (f64::from(*e) * scale - factor * u) as f32;
                     }
                 },
             );
             return;
         }
-        for (class, element) in elements.iter_mut().enumerate() {
-            let e = far.map_or(f64::from(*element), |reference| reference.exp(*element));
-            let mut value = e * scale;
-            if let Some(&cost) = costs.and_then(|costs| costs.get(class)) {
-                let p = e * share;
-                value += factor * f64::from(cost) * (p / (1.0 - p));
-            }
-            if let Some(spread) = spread {
-                value -= factor * spread.of_class_at(targets, class, place.start);
-            }
-            *element = value as f32;
-        }
+        by_sixteen_mut(
+            elements,
+            #[inline(always)]
+            |at, elements| {
+                let of_costs = sixteen(costs.unwrap_or(&[]), at);
+                for ((element, u), cost) in elements.iter_mut().zip(weighed(at)).zip(of_costs) {
+                    let e = far.map_or(f64::from(*element), |reference| reference.exp(*element));
+                    let mut value = e * scale;
+                    if costs.is_some() {
+                        let p = e * share;
+                        value += factor * f64::from(cost) * (p / (1.0 - p));
+                    }
+                    if spread.is_some() {
+                        value -= factor * u;
+                    }
+                    *element = value as f32;
+                }
+            },
+        );
     }
 }
