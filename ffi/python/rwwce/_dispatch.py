@@ -13,10 +13,18 @@ from ._call import Request
 _Arguments = ParamSpec("_Arguments")
 
 
+_tensor: Any = None
+
+
 def is_tensor(array: Any) -> bool:
     """Whether this is a tensor of PyTorch, which is not imported to find that out."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(array, torch.Tensor)
+    global _tensor
+    if _tensor is None:
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return False
+        _tensor = torch.Tensor
+    return isinstance(array, _tensor)
 
 
 _evaluate_tensors: Optional[Callable[[Request], Any]] = None

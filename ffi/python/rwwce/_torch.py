@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from . import _numpy
 from ._call import GRADIENT, LABEL_TYPES, LOGIT_TYPES, Array, Call, Options, Request, axis_of, check_scale, rows_shape
@@ -540,15 +541,16 @@ class _Gradient(torch.autograd.Function):
 
 
 _ORDINARY = (Tensor, torch.nn.Parameter)
+_dispatch_modes, _tracing_state = torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
 
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether this is nothing but its numbers, and nobody watches what is done with it."""
     return (
         type(tensor) in _ORDINARY
-        and not torch.compiler.is_compiling()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._get_tracing_state() is None
+        and not is_compiling()
+        and _dispatch_modes() == 0
+        and _tracing_state() is None
     )
 
 
