@@ -345,6 +345,15 @@ impl Operation for CostsOfRow<'_> {
     }
 }
 
+/// u of 16 classes, from `at` on; 0 where there is none.
+#[inline(always)]
+fn weighed(spread: Option<Spread<'_>>, targets: Option<&[f32]>, at: usize, place: Place) -> [f64; VIRTUAL_LANES] {
+    match spread {
+        Some(spread) => spread.lanes(targets, at, place.start),
+        None => [0.0; VIRTUAL_LANES],
+    }
+}
+
 /// The elements of a piece of a row, over its exponentials.
 struct Elements<'a> {
     elements: &'a mut [f32],
@@ -365,14 +374,13 @@ impl Operation for Elements<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
         let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
-        let weighed = |at| spread.map_or([0.0; VIRTUAL_LANES], |spread| spread.lanes(targets, at, place.start));
         if far.is_none() && costs.is_none() {
             // A loop of its own: vectors of the other compute all that it may take.
             by_sixteen_mut(
                 elements,
                 #[inline(always)]
                 |at, e| {
-                    for (e, u) in e.iter_mut().zip(weighed(at)) {
+                    for (e, u) in e.iter_mut().zip(weighed(spread, targets, at, place)) {
                         *e = (f64::from(*e) * scale - factor * u) as f32;
                     }
                 },
@@ -384,8 +392,11 @@ impl Operation for Elements<'_> {
             #[inline(always)]
             |at, elements| {
                 let of_costs = sixteen(costs.unwrap_or(&[]), at);
-                for ((element, u), cost) in elements.iter_mut().zip(weighed(at)).zip(of_costs) {
-                    let e = far.map_or(f64::from(*element), |reference| reference.exp(*element));
+                for ((element, u), cost) in elements.iter_mut().zip(weighed(spread, targets, at, place)).zip(of_costs) {
+                    let e = match far {
+                        Some(reference) => reference.exp(*element),
+                        None => f64::from(*element),
+                    };
                     let mut value = e * scale;
                     if costs.is_some() {
                         let p = e * share;
