@@ -3,7 +3,7 @@
 use std::env;
 
 /// What promises compatibility: programs ask for the library by this part of its version.
-const COMPATIBLE: &str = "0.1";
+const COMPATIBLE: &str = "0.2";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

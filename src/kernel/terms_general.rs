@@ -387,25 +387,37 @@ impl Operation for Elements<'_> {
             );
             return;
         }
+        let (has_costs, has_spread, costs) = (costs.is_some(), spread.is_some(), costs.unwrap_or(&[]));
+        let element = |element: f32, cost: f32, u: f64| {
+            let e = match far {
+                Some(reference) => reference.exp(element),
+                None => f64::from(element),
+            };
+            let mut value = e * scale;
+            if has_costs {
+                let p = e * share;
+                value += factor * f64::from(cost) * (p / (1.0 - p));
+            }
+            if has_spread {
+                value -= factor * u;
+            }
+            value as f32
+        };
+        if S::LANES == 1 {
+            // Small memories have no room for sixteen of everything.
+            for (class, to) in elements.iter_mut().enumerate() {
+                let u = spread.map_or(0.0, |spread| spread.of_class_at(targets, class, place.start));
+                *to = element(*to, costs.get(class).copied().unwrap_or(0.0), u);
+            }
+            return;
+        }
         by_sixteen_mut(
             elements,
             #[inline(always)]
             |at, elements| {
-                let of_costs = sixteen(costs.unwrap_or(&[]), at);
-                for ((element, u), cost) in elements.iter_mut().zip(weighed(spread, targets, at, place)).zip(of_costs) {
-                    let e = match far {
-                        Some(reference) => reference.exp(*element),
-                        None => f64::from(*element),
-                    };
-                    let mut value = e * scale;
-                    if costs.is_some() {
-                        let p = e * share;
-                        value += factor * f64::from(cost) * (p / (1.0 - p));
-                    }
-                    if spread.is_some() {
-                        value -= factor * u;
-                    }
-                    *element = value as f32;
+                let u = weighed(spread, targets, at, place);
+                for ((to, u), cost) in elements.iter_mut().zip(u).zip(sixteen(costs, at)) {
+                    *to = element(*to, cost, u);
                 }
             },
         );
