@@ -81,8 +81,9 @@ class Arrays(unittest.TestCase):
             for bound in (False, True)
         )
         self.assertTrue((bound >= diagonal).all())
-        whole = (self.weight[self.classes] + self.costs.sum(1)[self.classes]) * self.counts
-        self.close(bound, 2 * whole[:, None] * p * (1 - p))
+        own, costs = (self.weight[self.classes] * self.counts)[:, None], self.costs[self.classes] * self.counts[:, None]
+        of_others = (costs * p).sum(1, keepdims=True) - costs * p
+        self.close(bound, 2 * p * ((own + costs) * (1 - p) + of_others))
         t, s = numpy.ones((6, 4), numpy.float32), 1 / (1 + numpy.exp(-self.x.astype(float)))
         found = rwwce.curvature(rwwce.binary_cross_entropy_with_logits, self.x, t, reduction="sum")
         self.close(found, s * (1 - s))
