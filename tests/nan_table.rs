@@ -3,7 +3,7 @@
 mod common;
 
 use common::{backends, is_slow};
-use rwwce::{Backend, CrossEntropy, Reduction};
+use rwwce::{Backend, CrossEntropy, Curvature, Reduction};
 
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
@@ -213,4 +213,97 @@ fn log_sum_exp_of_special_rows() {
         }
         assert_eq!(backend.log_sum_exp(&[0.0; 0]), -INF);
     }
+}
+
+/// Logits without NaN in so many ways: the others of a row must not hide one that is.
+const OTHERS: [fn(usize, usize, usize) -> f32; 6] = [
+    |_, _, _| 1.0,
+    |class, _, _| (class % 7) as f32 - 3.0,
+    |class, _, _| -(class as f32),
+    |class, at, classes| if class == (at + 1) % classes { 3e38 } else { 1e-20 },
+    |class, at, classes| if class == (at + 17) % classes { 60.0 } else { -60.0 },
+    |class, at, _| if class == at + 8 { 5.0 } else { -INF },
+];
+
+/// What each function makes of a batch, with its name: one number, one of each row, or one of each logit.
+fn of_every_function(loss: &CrossEntropy<'_>, classes: usize, logits: &[f32]) -> Vec<(&'static str, Vec<f32>)> {
+    let rows = logits.len() / classes;
+    let labels: Vec<u8> = (0..rows).map(|row| (row * 5 % classes) as u8).collect();
+    let matrix: Vec<f32> =
+        (0..classes * classes).map(|k| if k / classes == k % classes { 0.0 } else { (k % 3) as f32 }).collect();
+    let targets = vec![1.0; logits.len()];
+    let mut results = Vec::new();
+    let mut add = |name, found: Vec<f32>| results.push((name, found));
+    let of_labels = [
+        ("plain", *loss),
+        ("smoothing", loss.label_smoothing(0.1)),
+        ("costs", loss.mislabel_costs(&matrix)),
+        ("focal", loss.focal(2.0)),
+        ("z-loss", loss.z_loss(0.1)),
+        ("everything", loss.label_smoothing(0.1).mislabel_costs(&matrix).focal(1.5).z_loss(0.1).temperature(0.5)),
+    ];
+    for (name, loss) in of_labels {
+        let (mut losses, mut gradient) = (vec![7.0; rows], vec![7.0; logits.len()]);
+        loss.row_losses(logits, &labels, &mut losses).unwrap();
+        add(name, losses);
+        let summary = loss.gradient(logits, &labels, 1.0, &mut gradient).unwrap();
+        add(name, gradient);
+        add(name, vec![summary.loss]);
+    }
+    let (mut losses, mut gradient, mut logs) = (vec![7.0; rows], vec![7.0; logits.len()], vec![7.0; logits.len()]);
+    loss.soft_row_losses(logits, &targets, &mut losses).unwrap();
+    add("soft", losses.clone());
+    loss.soft_gradient(logits, &targets, 1.0, &mut gradient).unwrap();
+    add("soft", gradient.clone());
+    loss.log_probabilities(logits, &mut logs).unwrap();
+    add("log-probabilities", logs);
+    loss.log_sum_exps(logits, &mut losses).unwrap();
+    add("log-sum-exps", losses.clone());
+    for which in [Curvature::Diagonal, Curvature::Bound] {
+        loss.mislabel_costs(&matrix).curvature(logits, &labels, 1.0, which, &mut gradient).unwrap();
+        add("curvature", gradient.clone());
+    }
+    let mut decisions = vec![0; rows];
+    loss.decide(logits, &mut decisions, Some(&mut losses)).unwrap();
+    add("decide", losses.clone());
+    results
+}
+
+/// A NaN reaches all results of its row, whichever class it is of, whatever the others are, and none of another row.
+#[test]
+fn nan_reaches_the_results_of_its_row_alone() {
+    let mut checked = 0;
+    for backend in backends() {
+        let most: usize = if is_slow(backend) { 20 } else { 129 };
+        for classes in (1_usize..=10).chain([16, 17, 23, 33, 39, 129]).filter(|&classes| classes <= most) {
+            for at in (0..classes).step_by(1 + classes / 20) {
+                let (rows, positions) = [(1, 1), (8, 1), (19, 1), (6, 3), (40, 20)][(at + classes) % 5];
+                let (nan, others) = (rows / 2, OTHERS[(at + classes / 2) % OTHERS.len()]);
+                let row_of = |i: usize| i / (classes * positions) * positions + i % positions;
+                let class_of = |i: usize| i / positions % classes;
+                let logits: Vec<f32> = (0..rows * classes)
+                    .map(|i| match (row_of(i) == nan, class_of(i)) {
+                        (true, class) if class == at => NAN,
+                        (true, class) => others(class, at, classes),
+                        (false, class) => (class % 5) as f32,
+                    })
+                    .collect();
+                let loss = CrossEntropy::new(classes).positions(positions);
+                let loss = loss.reduction(Reduction::Sum).backend(backend);
+                for (name, found) in of_every_function(&loss, classes, &logits) {
+                    let is_nan = |i: usize| match found.len() {
+                        1 => true,
+                        len if len == rows => i == nan,
+                        _ => row_of(i) == nan,
+                    };
+                    for (i, found) in found.iter().enumerate() {
+                        let what = format!("{backend}, C = {classes}, {rows} rows, NaN at {at}: {name}, {i}: {found}");
+                        assert_eq!(found.is_nan(), is_nan(i), "{what}");
+                    }
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 1000, "{checked}");
 }

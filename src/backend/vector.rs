@@ -86,9 +86,9 @@ pub(crate) trait Vector: Copy {
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// a · b + c, rounded once where [`Vector::FUSED`], else twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// The larger of `x` and `floor`; NaN where `x` is NaN. `floor` is not NaN.
+    /// The larger of `x` and `floor`; NaN where `x` is NaN; where only `floor` is, `x` or NaN.
     fn at_least(self, x: Self::F, floor: Self::F) -> Self::F;
-    /// The smaller of `x` and `ceiling`; NaN where `x` is NaN. `ceiling` is not NaN.
+    /// The smaller of `x` and `ceiling`; NaN where `x` is NaN; where only `ceiling` is, `x` or NaN.
     fn at_most(self, x: Self::F, ceiling: Self::F) -> Self::F;
 
     /// a = b

@@ -401,7 +401,7 @@ impl Operation for Largest<'_> {
             let most = row.fold(
                 lowest,
                 #[inline(always)]
-                |most, x| s.at_least(s.load_some(x, f32::NEG_INFINITY), most),
+                |most, x| s.at_least(most, s.load_some(x, f32::NEG_INFINITY)),
             );
             let lanes = s.to_array(most).into_iter().take(S::LANES);
             largest[lane] = lanes.fold(largest[lane], |most, x| if x > most { x } else { most });

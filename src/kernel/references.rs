@@ -1,4 +1,5 @@
-//! The largest logit of each row and its class, the reference of losses that need every log p.
+//! The largest logit of each row and its class, the reference of losses that need every log p. No logit that is NaN becomes the
+//! reference, unless the row has none but NaN and −∞: what belongs to the reference is left out of sums, which NaN must reach.
 
 use super::lanes::Lane;
 use super::limits::ROWS;
@@ -72,12 +73,12 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
         for x in part(row, 0, whole).chunks_exact(S::LANES) {
             let x = s.load(x, 0);
             class = s.select(s.less(of_row, x), lanes, class);
-            of_row = s.at_least(x, of_row);
+            of_row = s.at_least(of_row, x);
             lanes = s.of_bits(s.add_bits(s.to_bits(lanes), step));
         }
         let x = s.select(last, s.load(row, whole), lowest);
         class = s.select(s.less(of_row, x), lanes, class);
-        (*largest, *found) = (s.at_least(x, of_row), class);
+        (*largest, *found) = (s.at_least(of_row, x), class);
         row = row.get(classes..).unwrap_or(&[]);
     }
     s.store(largest_lanes(s, largest), block.logit.as_mut_slice(), first);
@@ -105,7 +106,7 @@ pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32
     for most in most.iter_mut().take(S::LANES) {
         let mut of_row = s.select(last, s.load(row, whole), lowest);
         for x in part(row, 0, whole).chunks_exact(S::LANES) {
-            of_row = s.at_least(s.load(x, 0), of_row);
+            of_row = s.at_least(of_row, s.load(x, 0));
         }
         *most = of_row;
         row = row.get(classes..).unwrap_or(&[]);
@@ -147,9 +148,9 @@ pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
     let whole = row.chunks_exact(S::LANES);
     let tail = s.load_some(whole.remainder(), f32::NEG_INFINITY);
     for x in whole {
-        most = s.at_least(s.load(x, 0), most);
+        most = s.at_least(most, s.load(x, 0));
     }
-    let lanes = s.to_array(s.at_least(tail, most));
+    let lanes = s.to_array(s.at_least(most, tail));
     let mut largest = lanes[0];
     for &lane in lanes.iter().take(S::LANES) {
         largest = if lane > largest { lane } else { largest };
