@@ -38,8 +38,8 @@ use crate::rows::{Rows, Shape, Targets, chunk_of};
 ///
 /// The weighted loss of a row has a relative error of at most 3 ulp, an element of its gradient of at most 5 ulp (2.2 and
 /// 3.4 measured; see the crate's documentation), down to the smallest normal f32: a confident prediction has a small loss, never a loss
-/// of 0 by rounding. Loss and gradient with other options have at most 6 ulp of the sum of the magnitudes of their terms.
-/// NaN and infinite logits follow the table in the crate's documentation.
+/// of 0 by rounding. Loss and gradient with other options have at most 6 ulp of the sum of the magnitudes of their terms,
+/// with a focal exponent γ above 2 at most 2·(γ + 1). NaN and infinite logits follow the table in the crate's documentation.
 ///
 /// # Examples
 ///
@@ -190,6 +190,7 @@ impl<'a> CrossEntropy<'a> {
 
     /// γ ≥ 0: −w\[y\]·log p_y gets the factor (1 − p_y)^γ, which turns the gradient to the rows that are still wrong (Lin,
     /// Goyal, Girshick, He & Dollár, "Focal Loss for Dense Object Detection", ICCV 2017). Other terms do not get it.
+    /// The error of a small 1 − p_y, at most 1 ulp, is multiplied as well: about γ + 1 times that of −log p_y alone.
     pub const fn focal(mut self, exponent: f32) -> Self {
         self.focal = exponent;
         self.kernel = Some(TermKernel::NEW);

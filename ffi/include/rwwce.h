@@ -631,7 +631,7 @@ size_t rwwce_error_message(const struct rwwce_error *error,
  *
  * `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for none.
  * `summary` may be NULL. A row of the weighted loss has an error of at most 3 ulp down to the smallest normal float, of
- * the others 6 ulp of the sum of the magnitudes of their terms.
+ * the others 6 ulp of the sum of the magnitudes of their terms, with a focal exponent γ above 2 at most 2·(γ + 1).
  *
  * Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array. */
 RWWCE_API

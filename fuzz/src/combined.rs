@@ -1,9 +1,9 @@
 //! The losses beside the weighted one: each row and each element of its gradient within 6 ulp of the sum of the
-//! magnitudes of its terms, by every function that gives them.
+//! magnitudes of its terms (more where γ is above 2), by every function that gives them.
 
 use crate::batch::{Batch, Factors, reduction, zero_denominator};
 use crate::options::Options;
-use crate::textbook::{COMBINED_ULPS, Probabilities, Terms, compare};
+use crate::textbook::{Probabilities, Terms, compare};
 use crate::weighted::{check_total, same_numbers, same_summary};
 use crate::{SameBits, backends};
 use arbitrary::{Result, Unstructured};
@@ -68,7 +68,7 @@ pub(crate) fn check(u: &mut Unstructured<'_>, batch: &Batch, options: &Options, 
                 assert!(zeros, "{backend} row {row}: {}, {found:?}\n{case:?}", losses[row]);
                 continue;
             };
-            if let Err(error) = compare(losses[row], terms.loss(probabilities), sample, COMBINED_ULPS) {
+            if let Err(error) = compare(losses[row], terms.loss(probabilities), sample, terms.ulps()) {
                 panic!("{backend}, loss of row {row}: {error}\n{case:?}");
             }
             let of_row = factors.of_row(row, summary.denominator, policy);
@@ -79,7 +79,7 @@ pub(crate) fn check(u: &mut Unstructured<'_>, batch: &Batch, options: &Options, 
             let factor = of_row * sample / f64::from(options.temperature);
             for (class, (&found, expected)) in found.iter().zip(terms.gradient(probabilities)).enumerate() {
                 let Some(expected) = expected else { continue };
-                if let Err(error) = compare(found, expected, factor, COMBINED_ULPS) {
+                if let Err(error) = compare(found, expected, factor, terms.ulps()) {
                     panic!("{backend}, gradient of row {row}, class {class}: {error}\n{case:?}");
                 }
             }

@@ -210,6 +210,8 @@ impl Row {
         };
         let whole = self.weight().0 + self.terms.costs.iter().sum::<f64>();
         let mut steep = whole * variance(p);
+        // What f64 loses of the differences below.
+        let rounded = steep.abs() * 1e-14;
         for j in (0..p.len()).filter(|&j| self.cost(j) != 0.0) {
             let share = |k: usize| if j == *largest { share_of_others[k] } else { p[k] / self.of.q[j] };
             let others: Vec<f64> = (0..p.len()).map(|k| if k == j { 0.0 } else { share(k) }).collect();
@@ -217,7 +219,8 @@ impl Row {
         }
         let steep = steep * factor;
         let bounded: f64 = v.iter().zip(bound).map(|(v, &b)| v * v * f64::from(b)).sum();
-        let lost = v.len() as f64 * f64::from(f32::MIN_POSITIVE) + factor * self.weight().1.max(whole.abs()) * 1e-30;
+        let lost = factor * (rounded + self.weight().1.max(whole.abs()) * 1e-30);
+        let lost = v.len() as f64 * f64::from(f32::MIN_POSITIVE) + lost;
         (steep > bounded * (1.0 + 1e-6) + lost).then_some((v, steep, bounded))
     }
 }
