@@ -1,13 +1,38 @@
-//! The largest logit of each row and its class, the reference of losses that need every log p. No logit that is NaN becomes the
-//! reference, unless the row has none but NaN and −∞: what belongs to the reference is left out of sums, which NaN must reach.
+//! The reference of each row, its logit and its class: the label, or for losses that need every log p the largest. No logit that
+//! is NaN becomes the latter, unless the row has none but NaN and −∞: what belongs to the reference is left out of sums, which
+//! NaN must reach.
 
-use super::lanes::Lane;
+use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::tile::RowBlock;
 use super::{from_row, part, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
-/// Fills the reference of each row, and its logit.
+/// Reads the logit of each row's reference, which is known.
+pub(crate) struct ReferenceLogits<'a> {
+    pub(crate) logits: &'a [f32],
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for ReferenceLogits<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let mut at = 0_usize;
+        for block in self.blocks {
+            let (classes, mut logits) = (block.class, Lanes::splat(0.0));
+            for (logit, class) in logits.iter_mut().zip(classes) {
+                *logit = self.logits.get(at.wrapping_add(class)).copied().unwrap_or(0.0);
+                at = at.wrapping_add(self.classes);
+            }
+            block.logit = logits;
+        }
+    }
+}
+
+/// Fills the class and the logit of the largest of each row.
 pub(crate) struct References<'a> {
     /// Rows of so many classes; faster where as many elements more follow as a vector has.
     pub(crate) logits: &'a [f32],

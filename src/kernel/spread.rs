@@ -1,7 +1,7 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::classes::Weights;
-use super::lanes::Lane;
+use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::sums::{Tail, sums_of_terms, twos};
 use super::term_scalars::{TermBlock, Terms};
@@ -21,6 +21,9 @@ pub(crate) struct Spread<'a> {
     pub(crate) whole: f64,
     /// The largest |w|.
     pub(crate) largest_weight: f64,
+    /// Σ|u| without targets, and the smallest |w|.
+    whole_size: f64,
+    smallest_weight: f64,
 }
 
 impl<'a> Spread<'a> {
@@ -31,19 +34,43 @@ impl<'a> Spread<'a> {
             evenly: options.evenly(rows.classes()),
             whole: 0.0,
             largest_weight: 1.0,
+            whole_size: 0.0,
+            smallest_weight: 1.0,
         }
     }
 
-    /// With what is the same for all rows: the largest weight, and the sum over so many classes if that is.
+    /// With what is the same for all rows: the largest and smallest weight, and the sums over so many classes if those are.
     pub(crate) fn with_whole(mut self, options: &Terms<'_>, classes: usize) -> Self {
+        let (mut sum, mut size) = (classes as f64, classes as f64);
         if let Some(weights) = self.weights {
-            let largest = |most: f32, weight: &f32| if weight.abs() > most { weight.abs() } else { most };
-            self.largest_weight = f64::from(weights.iter().fold(0.0, largest));
+            let (mut sums, mut sizes) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+            let (mut largest, mut smallest) = (0.0, f32::INFINITY);
+            for weights in chunks(weights, VIRTUAL_LANES) {
+                for (&weight, (sum, size)) in weights.iter().zip(sums.iter_mut().zip(&mut sizes)) {
+                    let of_weight = weight.abs();
+                    *sum += f64::from(weight);
+                    *size += f64::from(of_weight);
+                    largest = if of_weight > largest { of_weight } else { largest };
+                    smallest = if of_weight < smallest { of_weight } else { smallest };
+                }
+            }
+            (sum, size) = (halved(sums), halved(sizes));
+            (self.largest_weight, self.smallest_weight) = (f64::from(largest), f64::from(smallest));
         }
         if options.soft.is_none() {
-            self.whole = (0..classes).map(|class| self.of_class_at(None, class, 0)).sum();
+            (self.whole, self.whole_size) = (sum * self.evenly, size * self.evenly);
         }
         self
+    }
+
+    /// Whether the label may be the reference, as it is of the weighted loss: then nothing has to be found. With it
+    ///
+    /// a·(−log p_y) + Σ u_c·(−log p_c) = (a + U)·log(1 + E) + Σ u_c·(x_y − x_c),
+    ///
+    /// whose terms may be negative, but together are no larger than twice those of the loss where Σ|u| ≤ |a|.
+    pub(crate) fn is_by_label(&self, options: &Terms<'_>) -> bool {
+        let is_small = self.whole_size <= (self.kept * self.smallest_weight).abs();
+        options.soft.is_none() && options.costs.is_none() && is_small
     }
 
     /// u of class `first + index`, whose target is the one at `index`.
@@ -75,6 +102,12 @@ impl<'a> Spread<'a> {
 
     /// u of the labels and of the references.
     pub(crate) fn read(&self, targets: Option<&[f32]>, classes: usize, blocks: &[RowBlock], terms: &mut [TermBlock]) {
+        if targets.is_none() && self.weights.is_none() {
+            for terms in terms {
+                (terms.u_reference, terms.u_label) = (Lanes::splat(self.evenly), Lanes::splat(self.evenly));
+            }
+            return;
+        }
         let mut first = 0;
         for (block, terms) in blocks.iter().zip(terms) {
             for lane in Lane::all() {
@@ -127,11 +160,11 @@ impl Operation for FillWeights<'_> {
 /// What makes vectors of u.
 #[derive(Clone, Copy)]
 pub(crate) struct U<'a> {
-    /// 1 − ε and ε/C
+    /// 1 − ε and ε/C of targets; of what is the same for all rows, 1 and u itself if it is one number.
     kept: f32,
     evenly: f32,
     /// Of the classes, and more elements, as many as a sum reaches beyond a row; so are all of these.
-    weights: Option<&'a [f32]>,
+    pub(crate) weights: Option<&'a [f32]>,
     /// The targets of the rows, or u itself, the same for all rows.
     pub(crate) rows: &'a [f32],
     is_of_targets: bool,
@@ -143,8 +176,15 @@ impl<'a> U<'a> {
         Self { kept, evenly, weights: spread.weights.map(|_| weights), rows: targets, is_of_targets: true }
     }
 
-    pub(crate) fn same(u: &'a [f32]) -> Self {
-        Self { kept: 1.0, evenly: 0.0, weights: None, rows: u, is_of_targets: false }
+    pub(crate) fn same(spread: Spread<'_>, u: &'a [f32]) -> Self {
+        let evenly = spread.weights.map_or(spread.evenly as f32, |_| 0.0);
+        Self { kept: 1.0, evenly, weights: None, rows: u, is_of_targets: false }
+    }
+
+    /// u, if it is the same for all classes of all rows.
+    #[inline(always)]
+    pub(crate) fn even(&self) -> Option<f32> {
+        (!self.is_of_targets && self.evenly != 0.0).then_some(self.evenly)
     }
 
     /// Where the row begins that begins at `start` in the tile.
@@ -153,22 +193,17 @@ impl<'a> U<'a> {
         if self.is_of_targets { start } else { 0 }
     }
 
+    /// u before it is multiplied by the weight of its class, from a target; or u itself.
+    #[inline(always)]
+    pub(crate) fn unweighted<S: Vector>(&self, s: S, q: S::F) -> S::F {
+        if self.is_of_targets { s.mul_add(q, s.splat(self.kept), s.splat(self.evenly)) } else { q }
+    }
+
     /// A vector of two columns of targets.
     #[inline(always)]
     fn of_two<S: Vector>(&self, s: S, q: &[f32], w: &[f32], at: usize) -> S::F {
-        let u = s.mul_add(s.load(q, at), s.splat(self.kept), s.splat(self.evenly));
+        let u = self.unweighted(s, s.load(q, at));
         if self.weights.is_some() { s.mul(u, s.load(w, at)) } else { u }
-    }
-
-    /// u from `at` on, of the classes from `class` on.
-    #[inline(always)]
-    pub(crate) fn vector<S: Vector>(&self, s: S, at: usize, class: usize) -> S::F {
-        let q = s.load(self.rows, at);
-        if !self.is_of_targets {
-            return q;
-        }
-        let u = s.mul_add(q, s.splat(self.kept), s.splat(self.evenly));
-        if let Some(weights) = self.weights { s.mul(u, s.load(weights, class)) } else { u }
     }
 }
 
@@ -192,6 +227,24 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
         for ((first, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
             let gap =
                 |lane: Lane| (s.splat(block.logit[lane]), first.wrapping_add(lane.number()).wrapping_mul(classes));
+            if let Some(u) = u.even() {
+                let mut gaps = Lanes::splat(0.0);
+                sums_of_terms(
+                    s,
+                    &tail,
+                    classes,
+                    [&mut gaps],
+                    #[inline(always)]
+                    |lane| {
+                        let (largest, start) = gap(lane);
+                        core::iter::repeat(largest).zip(twos(logits, start, classes))
+                    },
+                    #[inline(always)]
+                    |(largest, x), at| [s.sub(*largest, s.load(*x, at))],
+                );
+                terms.gaps = gaps.map(|gap| gap * f64::from(u));
+                continue;
+            }
             if !u.is_of_targets {
                 sums_of_terms(
                     s,
@@ -217,7 +270,7 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
                 #[inline(always)]
                 |lane| {
                     let (largest, start) = gap(lane);
-                    let of_row = (largest, s.splat(block.class[lane] as f32));
+                    let of_row = (largest, block.class[lane]);
                     let (x, q) = (twos(logits, start, classes), twos(u.rows, start, classes));
                     let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(twos(weights, 0, classes))));
                     core::iter::repeat(of_row).zip(numbered)
@@ -225,8 +278,10 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
                 #[inline(always)]
                 |((largest, reference), (class, (x, (q, w)))), at| {
                     let u = u.of_two(s, *q, *w, at);
-                    let classes = s.add(s.lanes(), s.splat(class.wrapping_add(at) as f32));
-                    let other = s.select(s.equal(classes, *reference), s.splat(0.0), u);
+                    let (mut other, reference) = (u, reference.wrapping_sub(class.wrapping_add(at)));
+                    if reference < S::LANES {
+                        other = s.select(s.equal(s.lanes(), s.splat(reference as f32)), s.splat(0.0), u);
+                    }
                     [weighed::<S, ANY>(s, u, s.sub(*largest, s.load(*x, at))), other]
                 },
             );

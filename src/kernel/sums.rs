@@ -370,17 +370,22 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     terms: &impl Fn(&I::Item, usize) -> [S::F; N],
 ) -> [Columns<S>; N] {
     let mut columns = [Columns::new(s); N];
-    for first in (0..len).step_by(2 * VIRTUAL_LANES) {
-        let Some(two) = twos.next() else { break };
-        let left = len.wrapping_sub(first);
+    for two in twos.by_ref().take(len / (2 * VIRTUAL_LANES)) {
         for (vector, at) in (0..S::OF_TWO).zip((0..).step_by(S::LANES)) {
-            if at >= left {
-                break;
+            for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
+                let Some(sum) = columns.0.get_mut(vector) else { break };
+                *sum = s.add(*sum, term);
             }
+        }
+    }
+    let left = len % (2 * VIRTUAL_LANES);
+    if left > 0
+        && let Some(two) = twos.next()
+    {
+        for (vector, at) in (0..S::OF_TWO).zip((0..left).step_by(S::LANES)) {
             for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
                 let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };
-                let is_whole = !S::WIDE || left >= 2 * VIRTUAL_LANES;
-                let term = if is_whole { term } else { s.select(mask, term, s.splat(0.0)) };
+                let term = if S::WIDE { s.select(mask, term, s.splat(0.0)) } else { term };
                 *sum = s.add(*sum, term);
             }
         }

@@ -7,7 +7,7 @@ use super::general::{MarkRows, exponentials_of_row};
 use super::lanes::Lane;
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, TERM_RAISE};
 use super::part;
-use super::references::{References, largest};
+use super::references::{ReferenceLogits, References, largest};
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
 use super::term_scalars::TermBlock;
@@ -21,6 +21,8 @@ pub(crate) struct TermSums<'a> {
     pub(crate) count: usize,
     /// Costs, where there are any.
     pub(crate) matrix: Option<&'a [f32]>,
+    /// Whether the reference of a row in range is its label, which is known.
+    pub(crate) by_label: bool,
 }
 
 impl TermSums<'_> {
@@ -33,10 +35,17 @@ impl TermSums<'_> {
         blocks: &mut [RowBlock],
         terms: &mut [TermBlock],
     ) -> bool {
-        let Self { logits, classes, count: rows, matrix } = *self;
+        let Self { logits, classes, count: rows, matrix, by_label } = *self;
         let len = rows.wrapping_mul(classes);
-        s.run(References { logits, classes, blocks: &mut *blocks });
-        read_label_logits(part(logits, 0, len), classes, terms);
+        if by_label {
+            s.run(ReferenceLogits { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
+            for (block, terms) in blocks.iter().zip(&mut *terms) {
+                terms.label_logit = block.logit;
+            }
+        } else {
+            s.run(References { logits, classes, blocks: &mut *blocks });
+            read_label_logits(part(logits, 0, len), classes, terms);
+        }
         let mut in_range =
             s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len });
         if !in_range {
@@ -44,6 +53,9 @@ impl TermSums<'_> {
             in_range = !S::WIDE;
         }
         if !in_range {
+            if by_label {
+                s.run(LargestOfMarked { logits, classes, blocks: &mut *blocks });
+            }
             s.run(ExponentialsFromLargest { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
         }
         excluded_sums(s, None, exponentials, classes, rows, blocks);
@@ -54,6 +66,31 @@ impl TermSums<'_> {
             s.run(Finish::<true, true> { blocks });
         }
         in_range
+    }
+}
+
+/// Makes the class of the largest logit the reference of each marked row.
+struct LargestOfMarked<'a> {
+    logits: &'a [f32],
+    classes: usize,
+    blocks: &'a mut [RowBlock],
+}
+
+impl Operation for LargestOfMarked<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { logits, classes, blocks } = self;
+        let mut start = 0;
+        for block in blocks {
+            for lane in Lane::all() {
+                if block.is_marked(lane) {
+                    (block.logit[lane], block.class[lane]) = largest(s, part(logits, start, classes));
+                }
+                start = start.wrapping_add(classes);
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 //!
 //! The reference class m is the one with the largest logit: −log p_c = (x_m − x_c) + log(1 + E), where E = Σ_{k≠m}
 //! exp(x_k − x_m), adds nothing but numbers that are not negative. 1 − p_m = E/(1 + E), every other p is at most ½.
+//! Label smoothing alone takes the label for the reference where it may: see [`Spread::is_by_label`].
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
@@ -23,11 +24,12 @@ use super::spread::{FillWeights, Spread, SpreadSums, U};
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks_mut, copy, part, part_mut, rows_of_mut, terms_general};
+use super::{chunks_mut, copy, part, part_mut, rows_of_mut, terms_general, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
+use core::slice::ChunksExact;
 
 /// The loss of every row, with its gradient where there is room for one. Everything but the labels has been validated.
 pub(crate) struct TermRows<'a, 'b, const GRADIENT: bool> {
@@ -129,14 +131,21 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
             (block.general, terms.u_label, terms.label_logit) = (0, Lanes::splat(0.0), Lanes::splat(0.0));
             terms.loss_is_known = 0;
-            for lane in Lane::all() {
-                let (in_tile, row) =
-                    (start.wrapping_add(lane.number()), first.wrapping_add(start).wrapping_add(lane.number()));
-                let counts = in_tile < count && (rows.ignored().is_none() || rows.counts(row));
-                block.weight[lane] = if counts { f64::from(rows.sample_weight(row)) } else { 0.0 };
-                let is_label = counts && has_labels;
-                terms.label[lane] = if is_label { block.class[lane] } else { NO_LABEL };
-                terms.own[lane] = if is_label { kept * f64::from(rows.weight(block.class[lane])) } else { 0.0 };
+            (block.weight, terms.label, terms.own) = (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
+            let row = first.wrapping_add(start);
+            if let Some(samples) = rows.sample_weights() {
+                for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
+                    *weight = f64::from(sample);
+                }
+            }
+            if has_labels {
+                terms.label = block.class;
+                terms.own = block.class.map(|class| kept * f64::from(rows.weight(class)));
+            }
+            for lane in Lane::all().skip(if rows.ignored().is_some() { 0 } else { count.wrapping_sub(start) }) {
+                if lane.number() >= count.wrapping_sub(start) || !rows.counts(row.wrapping_add(lane.number())) {
+                    (block.weight[lane], terms.label[lane], terms.own[lane]) = (0.0, NO_LABEL, 0.0);
+                }
             }
         }
     }
@@ -176,7 +185,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
                     *others = spread.whole - u;
                 }
             }
-            return U::same(same);
+            return U::same(spread, same);
         };
         let (start, reach) = place.with_reach();
         let targets = if batch.rows.are_dense() && soft.len() >= start.saturating_add(reach) {
@@ -210,7 +219,8 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         let logits = self.logits(s, place, brought);
         let exponentials = &mut *tile.numbers;
-        let rows = TermSums { logits, classes, count, matrix: options.costs };
+        let by_label = spread.is_some_and(|spread| spread.is_by_label(options));
+        let rows = TermSums { logits, classes, count, matrix: options.costs, by_label };
         let in_range = rows.finish(s, exponentials, blocks, terms);
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {
@@ -284,21 +294,14 @@ impl Operation for TermGradient<'_> {
                 if block.is_marked(lane) {
                     continue;
                 }
-                let scale = s.splat(block.scale[lane]);
-                let (factor, of_odds) = (s.splat(-terms.factor[lane]), s.splat(terms.weighed_probability[lane]));
-                let e = part(exponentials, first, reach).chunks_exact(S::LANES);
-                let row = Elements { scale, factor, of_odds, u, odds };
-                if overlap && first.saturating_add(reach) <= end {
-                    let to = part_mut(to, first, reach).chunks_exact_mut(S::LANES);
-                    for ((to, e), at) in to.zip(e).zip((0..).step_by(S::LANES)) {
-                        s.store(row.vector(s, e, first, at), to, 0);
-                    }
-                } else {
-                    let to = part_mut(to, first, classes).chunks_mut(S::LANES);
-                    for ((to, e), at) in to.zip(e).zip((0..).step_by(S::LANES)) {
-                        s.store_some(row.vector(s, e, first, at), to);
-                    }
+                let is_inside = overlap && first.saturating_add(reach) <= end;
+                let to = part_mut(to, first, if is_inside { reach } else { classes });
+                Elements {
+                    scale: s.splat(block.scale[lane]),
+                    factor: s.splat(-terms.factor[lane]),
+                    of_odds: s.splat(terms.weighed_probability[lane]),
                 }
+                .write(s, to, vectors(s, exponentials, first, reach), u, odds, first);
             }
         }
         // The elements that are not made of their exponentials.
@@ -321,27 +324,127 @@ impl Operation for TermGradient<'_> {
     }
 }
 
-/// What the elements of a row are made of.
-struct Elements<'a, S: Vector> {
+/// What the exponentials of a row, u and the odds are multiplied by.
+struct Elements<S: Vector> {
     scale: S::F,
-    /// That of u, and that of the odds.
     factor: S::F,
     of_odds: S::F,
-    u: Option<U<'a>>,
-    odds: Option<&'a [f32]>,
 }
 
-impl<S: Vector> Elements<'_, S> {
-    /// Those of the classes from `class` on of the row that begins at `start`, whose exponentials are these.
+impl<S: Vector> Elements<S> {
+    /// The part of the elements that is proportional to the exponentials; with that of u, and with that of the odds.
     #[inline(always)]
-    fn vector(&self, s: S, e: &[f32], start: usize, class: usize) -> S::F {
-        let mut element = s.mul(s.load(e, 0), self.scale);
-        if let Some(u) = self.u {
-            element = s.mul_add(u.vector(s, u.start(start).wrapping_add(class), class), self.factor, element);
+    fn of(&self, s: S, e: &[f32]) -> S::F {
+        s.mul(s.load(e, 0), self.scale)
+    }
+
+    #[inline(always)]
+    fn with_u(&self, s: S, e: &[f32], u: S::F) -> S::F {
+        s.mul_add(u, self.factor, self.of(s, e))
+    }
+
+    #[inline(always)]
+    fn with_odds(&self, s: S, element: S::F, odds: &[f32]) -> S::F {
+        s.mul_add(s.load(odds, 0), self.of_odds, element)
+    }
+
+    /// Writes the row that begins at `start`, whose exponentials these are: a loop for each of the ways to u.
+    #[inline(always)]
+    fn write(
+        &self,
+        s: S,
+        to: &mut [f32],
+        e: ChunksExact<'_, f32>,
+        u: Option<U<'_>>,
+        odds: Option<&[f32]>,
+        start: usize,
+    ) {
+        let reach = to.len().next_multiple_of(S::LANES);
+        let row = |numbers, start| vectors(s, numbers, start, reach);
+        match (u, odds) {
+            (None, None) => write_vectors(
+                s,
+                to,
+                e,
+                #[inline(always)]
+                |e| self.of(s, e),
+            ),
+            (None, Some(odds)) => {
+                let items = e.zip(row(odds, start));
+                write_vectors(
+                    s,
+                    to,
+                    items,
+                    #[inline(always)]
+                    |(e, odds)| self.with_odds(s, self.of(s, e), odds),
+                );
+            }
+            (Some(u), Some(odds)) => {
+                // Targets do not go with costs.
+                let items = e.zip(row(u.rows, 0)).zip(row(odds, start));
+                write_vectors(
+                    s,
+                    to,
+                    items,
+                    #[inline(always)]
+                    |((e, u), odds)| self.with_odds(s, self.with_u(s, e, s.load(u, 0)), odds),
+                );
+            }
+            (Some(u), None) if u.even().is_some() => {
+                let u = s.splat(u.even().unwrap_or(0.0));
+                write_vectors(
+                    s,
+                    to,
+                    e,
+                    #[inline(always)]
+                    |e| self.with_u(s, e, u),
+                );
+            }
+            (Some(u), None) => {
+                let items = e.zip(row(u.rows, u.start(start)));
+                if let Some(weights) = u.weights {
+                    write_vectors(
+                        s,
+                        to,
+                        items.zip(row(weights, 0)),
+                        #[inline(always)]
+                        |((e, q), w)| self.with_u(s, e, s.mul(u.unweighted(s, s.load(q, 0)), s.load(w, 0))),
+                    );
+                } else {
+                    write_vectors(
+                        s,
+                        to,
+                        items,
+                        #[inline(always)]
+                        |(e, q)| self.with_u(s, e, u.unweighted(s, s.load(q, 0))),
+                    );
+                }
+            }
         }
-        if let Some(odds) = self.odds {
-            element = s.mul_add(s.load(odds, start.wrapping_add(class)), self.of_odds, element);
-        }
-        element
+    }
+}
+
+/// Vectors of so many elements from `start` on.
+#[inline(always)]
+fn vectors<S: Vector>(_: S, numbers: &[f32], start: usize, len: usize) -> ChunksExact<'_, f32> {
+    part(numbers, start, len).chunks_exact(S::LANES)
+}
+
+/// Writes as many elements as there is room for, the last of them from the last item.
+#[inline(always)]
+fn write_vectors<S: Vector, T>(
+    s: S,
+    to: &mut [f32],
+    mut items: impl DoubleEndedIterator<Item = T> + Clone,
+    vector: impl Fn(T) -> S::F,
+) {
+    let (columns, rest) = to.split_at_mut_checked(whole(to.len(), S::LANES)).unwrap_or_default();
+    for (to, item) in columns.chunks_exact_mut(S::LANES).zip(items.clone()) {
+        s.store(vector(item), to, 0);
+    }
+    if !rest.is_empty()
+        && let Some(item) = items.next_back()
+    {
+        s.store_some(vector(item), rest);
     }
 }

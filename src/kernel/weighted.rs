@@ -8,8 +8,9 @@ use super::exp::Exponentials;
 use super::few_rows::FewRows;
 use super::general::{self};
 use super::label_terms::{LabelTerms, finish};
-use super::lanes::{Lane, Lanes};
+use super::lanes::Lane;
 use super::limits::{FEW, REACH, ROWS, SHORT};
+use super::references::ReferenceLogits;
 use super::row_scalars::{AddLosses, Losses, Scales};
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
@@ -248,30 +249,6 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         }
         let place = Place { first, rows: count, start: 0, width: classes };
         self.batch.send_unmarked(s, place, tile.numbers, blocks);
-    }
-}
-
-/// x_y of each row.
-struct ReferenceLogits<'a> {
-    logits: &'a [f32],
-    classes: usize,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for ReferenceLogits<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let mut at = 0_usize;
-        for block in self.blocks {
-            let (classes, mut logits) = (block.class, Lanes::splat(0.0));
-            for (logit, class) in logits.iter_mut().zip(classes) {
-                *logit = self.logits.get(at.wrapping_add(class)).copied().unwrap_or(0.0);
-                at = at.wrapping_add(self.classes);
-            }
-            block.logit = logits;
-        }
     }
 }
 
