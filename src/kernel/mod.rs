@@ -20,7 +20,7 @@
 //! | entry point | file |
 //! |---|---|
 //! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `columns` for 3 and 4, `positions` for `[N, C, D]`, `few_rows` for some rows, `long_rows` where a row does not fit a tile |
-//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `term_sums` and `term_scalars`; its marked rows `terms_general` |
+//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `term_sums`, `term_scalars` and `term_gradient`; `long_terms` where a row does not fit a tile; its marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
 //! | the diagonal of the Hessian, and a bound of it | `curvature` |
 //! | decisions of least expected cost | `decide` |
@@ -49,6 +49,7 @@ pub(crate) mod log1p;
 pub(crate) mod log_of_pair;
 pub(crate) mod log_softmax;
 pub(crate) mod long_rows;
+pub(crate) mod long_terms;
 pub(crate) mod one_lane;
 pub(crate) mod pair;
 pub(crate) mod positions;
@@ -56,6 +57,7 @@ pub(crate) mod references;
 pub(crate) mod row_scalars;
 pub(crate) mod spread;
 pub(crate) mod sums;
+pub(crate) mod term_gradient;
 pub(crate) mod term_scalars;
 pub(crate) mod term_sums;
 pub(crate) mod terms;

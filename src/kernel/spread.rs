@@ -3,13 +3,14 @@
 use super::classes::Weights;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
-use super::sums::{Tail, sums_of_terms, twos};
+use super::sums::{Tail, sum, sums_of_terms, totals_of_terms, twos};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::RowBlock;
 use super::{chunks, chunks_mut, copy, part, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::halved;
 use crate::rows::Rows;
+use core::slice::Iter;
 
 /// The weights u of the classes of a row.
 #[derive(Clone, Copy)]
@@ -71,6 +72,11 @@ impl<'a> Spread<'a> {
     pub(crate) fn is_by_label(&self, options: &Terms<'_>) -> bool {
         let is_small = self.whole_size <= (self.kept * self.smallest_weight).abs();
         options.soft.is_none() && options.costs.is_none() && is_small
+    }
+
+    /// u of label smoothing, if it is one number for all classes.
+    pub(crate) fn even(&self) -> Option<f32> {
+        self.weights.is_none().then_some(self.evenly as f32)
     }
 
     /// u of class `first + index`, whose target is the one at `index`.
@@ -157,46 +163,49 @@ impl Operation for FillWeights<'_> {
     }
 }
 
-/// What makes vectors of u.
+/// What makes vectors of u = w·(kept·q + evenly).
 #[derive(Clone, Copy)]
 pub(crate) struct U<'a> {
-    /// 1 − ε and ε/C of targets; of what is the same for all rows, 1 and u itself if it is one number.
     kept: f32,
     evenly: f32,
-    /// Of the classes, and more elements, as many as a sum reaches beyond a row; so are all of these.
+    /// w of the classes, and more elements, as many as a sum reaches beyond a row; so are all of these.
     pub(crate) weights: Option<&'a [f32]>,
-    /// The targets of the rows, or u itself, the same for all rows.
+    /// q of the rows, or of one row if it is the same for all.
     pub(crate) rows: &'a [f32],
-    is_of_targets: bool,
+    is_same: bool,
+    /// u, if it is one number for all classes of all rows.
+    pub(crate) even: Option<f32>,
 }
 
 impl<'a> U<'a> {
     pub(crate) fn of_targets(spread: Spread<'_>, weights: &'a [f32], targets: &'a [f32]) -> Self {
         let (kept, evenly) = (spread.kept as f32, spread.evenly as f32);
-        Self { kept, evenly, weights: spread.weights.map(|_| weights), rows: targets, is_of_targets: true }
+        let weights = spread.weights.map(|_| weights);
+        Self { kept, evenly, weights, rows: targets, is_same: false, even: None }
     }
 
+    /// u of label smoothing, which is known.
     pub(crate) fn same(spread: Spread<'_>, u: &'a [f32]) -> Self {
-        let evenly = spread.weights.map_or(spread.evenly as f32, |_| 0.0);
-        Self { kept: 1.0, evenly, weights: None, rows: u, is_of_targets: false }
+        Self { kept: 1.0, evenly: 0.0, weights: None, rows: u, is_same: true, even: spread.even() }
     }
 
-    /// u, if it is the same for all classes of all rows.
-    #[inline(always)]
-    pub(crate) fn even(&self) -> Option<f32> {
-        (!self.is_of_targets && self.evenly != 0.0).then_some(self.evenly)
+    /// u of label smoothing, for classes of these weights.
+    pub(crate) fn of_classes(spread: Spread<'_>, weights: Option<&'a [f32]>) -> Self {
+        // Targets that are multiplied by 0 are any numbers.
+        let rows = weights.unwrap_or(&[]);
+        Self { kept: 0.0, evenly: spread.evenly as f32, weights, rows, is_same: true, even: spread.even() }
     }
 
     /// Where the row begins that begins at `start` in the tile.
     #[inline(always)]
     pub(crate) fn start(&self, start: usize) -> usize {
-        if self.is_of_targets { start } else { 0 }
+        if self.is_same { 0 } else { start }
     }
 
-    /// u before it is multiplied by the weight of its class, from a target; or u itself.
+    /// u before it is multiplied by the weight of its class.
     #[inline(always)]
     pub(crate) fn unweighted<S: Vector>(&self, s: S, q: S::F) -> S::F {
-        if self.is_of_targets { s.mul_add(q, s.splat(self.kept), s.splat(self.evenly)) } else { q }
+        s.mul_add(q, s.splat(self.kept), s.splat(self.evenly))
     }
 
     /// A vector of two columns of targets.
@@ -225,27 +234,12 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
         let Self { u, logits, classes, blocks, terms } = self;
         let tail = Tail::new(s, classes);
         for ((first, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
-            let gap =
-                |lane: Lane| (s.splat(block.logit[lane]), first.wrapping_add(lane.number()).wrapping_mul(classes));
-            if let Some(u) = u.even() {
-                let mut gaps = Lanes::splat(0.0);
-                sums_of_terms(
-                    s,
-                    &tail,
-                    classes,
-                    [&mut gaps],
-                    #[inline(always)]
-                    |lane| {
-                        let (largest, start) = gap(lane);
-                        core::iter::repeat(largest).zip(twos(logits, start, classes))
-                    },
-                    #[inline(always)]
-                    |(largest, x), at| [s.sub(*largest, s.load(*x, at))],
-                );
-                terms.gaps = gaps.map(|gap| gap * f64::from(u));
+            if !u.is_same {
+                sums_of_targets::<S, ANY>(s, &tail, u, logits, classes, first, block, terms);
                 continue;
             }
-            if !u.is_of_targets {
+            let rows = BlockOfRows { logits, classes, first, block };
+            if let Some(u) = u.even {
                 sums_of_terms(
                     s,
                     &tail,
@@ -253,40 +247,145 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
                     [&mut terms.gaps],
                     #[inline(always)]
                     |lane| {
-                        let (largest, start) = gap(lane);
-                        core::iter::repeat(largest).zip(twos(logits, start, classes).zip(twos(u.rows, 0, classes)))
+                        let (largest, x) = rows.logits(s, lane);
+                        core::iter::repeat(largest).zip(x)
                     },
                     #[inline(always)]
-                    |(largest, (x, u)), at| [weighed::<S, ANY>(s, s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
+                    |(largest, x), at| [s.sub(*largest, s.load(*x, at))],
                 );
+                terms.gaps = terms.gaps.map(|gap| gap * f64::from(u));
                 continue;
             }
-            let weights = u.weights.unwrap_or(u.rows);
             sums_of_terms(
                 s,
                 &tail,
                 classes,
-                [&mut terms.gaps, &mut terms.others],
+                [&mut terms.gaps],
                 #[inline(always)]
                 |lane| {
-                    let (largest, start) = gap(lane);
-                    let of_row = (largest, block.class[lane]);
-                    let (x, q) = (twos(logits, start, classes), twos(u.rows, start, classes));
-                    let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(twos(weights, 0, classes))));
-                    core::iter::repeat(of_row).zip(numbered)
+                    let (largest, x) = rows.logits(s, lane);
+                    core::iter::repeat(largest).zip(x.zip(twos(u.rows, 0, classes)))
                 },
                 #[inline(always)]
-                |((largest, reference), (class, (x, (q, w)))), at| {
-                    let u = u.of_two(s, *q, *w, at);
-                    let (mut other, reference) = (u, reference.wrapping_sub(class.wrapping_add(at)));
-                    if reference < S::LANES {
-                        other = s.select(s.equal(s.lanes(), s.splat(reference as f32)), s.splat(0.0), u);
-                    }
-                    [weighed::<S, ANY>(s, u, s.sub(*largest, s.load(*x, at))), other]
-                },
+                |(largest, (x, u)), at| [weighed::<S, ANY>(s, s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
             );
         }
     }
+}
+
+/// The rows of a block, which are rows `first` and following of the tile.
+struct BlockOfRows<'a> {
+    logits: &'a [f32],
+    classes: usize,
+    first: usize,
+    block: &'a RowBlock,
+}
+
+impl<'a> BlockOfRows<'a> {
+    /// The logit of the reference, and the columns of a row.
+    #[inline(always)]
+    fn logits<S: Vector>(&self, s: S, lane: Lane) -> (S::F, Iter<'a, [f32; 2 * VIRTUAL_LANES]>) {
+        let start = self.first.wrapping_add(lane.number()).wrapping_mul(self.classes);
+        (s.splat(self.block.logit[lane]), twos(self.logits, start, self.classes))
+    }
+}
+
+/// Those of the rows of a block with targets, which are rows `first` and following of the tile.
+#[allow(clippy::too_many_arguments, reason = "the rows, and where they are")]
+#[inline(always)]
+fn sums_of_targets<S: Vector, const ANY: bool>(
+    s: S,
+    tail: &Tail<S>,
+    u: U<'_>,
+    logits: &[f32],
+    classes: usize,
+    first: usize,
+    block: &RowBlock,
+    terms: &mut TermBlock,
+) {
+    let weights = u.weights.unwrap_or(u.rows);
+    sums_of_terms(
+        s,
+        tail,
+        classes,
+        [&mut terms.gaps, &mut terms.others],
+        #[inline(always)]
+        |lane| {
+            let start = first.wrapping_add(lane.number()).wrapping_mul(classes);
+            let of_row = (s.splat(block.logit[lane]), block.class[lane]);
+            let (x, q) = (twos(logits, start, classes), twos(u.rows, start, classes));
+            let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(twos(weights, 0, classes))));
+            core::iter::repeat(of_row).zip(numbered)
+        },
+        #[inline(always)]
+        |((largest, reference), (class, (x, (q, w)))), at| {
+            let u = u.of_two(s, *q, *w, at);
+            let other = without(s, u, reference.wrapping_sub(class.wrapping_add(at)));
+            [weighed::<S, ANY>(s, u, s.sub(*largest, s.load(*x, at))), other]
+        },
+    );
+}
+
+/// Adds to Σ_{k≠r} exp(x_k), Σ u_c·(x_r − x_c), over u if that is even, and Σ_{c≠r} u_c those of a piece of a row in range, of
+/// whole blocks but for the last: the sums are those of a row in one piece.
+pub(crate) struct PieceSums<'a> {
+    pub(crate) u: U<'a>,
+    /// The logits, and the exponentials, that of the reference being 0; after the last `width` more, for two columns.
+    pub(crate) x: &'a [f32],
+    pub(crate) e: &'a [f32],
+    pub(crate) width: usize,
+    /// Where u of the row begins.
+    pub(crate) start: usize,
+    /// x_r, and where the reference is in the piece, if it is.
+    pub(crate) largest: f32,
+    pub(crate) reference: usize,
+    pub(crate) sums: &'a mut [f64; 3],
+}
+
+impl Operation for PieceSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { u, x, e, width, start, largest, reference, sums: [total, gaps, others] } = self;
+        let (tail, largest) = (Tail::new(s, width), s.splat(largest));
+        *total = sum(s, &tail, e, width, *total);
+        let x = twos(x, 0, width);
+        if u.even.is_some() {
+            [*gaps] = totals_of_terms(
+                s,
+                &tail,
+                width,
+                [*gaps],
+                x,
+                #[inline(always)]
+                |x, at| [s.sub(largest, s.load(*x, at))],
+            );
+            return;
+        }
+        let weights = u.weights.unwrap_or(u.rows);
+        let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES);
+        let items = numbered.zip(x.zip(twos(u.rows, u.start(start), width).zip(twos(weights, 0, width))));
+        [*gaps, *others] = totals_of_terms(
+            s,
+            &tail,
+            width,
+            [*gaps, *others],
+            items,
+            #[inline(always)]
+            |(class, (x, (q, w))), at| {
+                let u = u.of_two(s, *q, *w, at);
+                let other = without(s, u, reference.wrapping_sub(class.wrapping_add(at)));
+                [s.mul(u, s.sub(largest, s.load(*x, at))), other]
+            },
+        );
+    }
+}
+
+/// A vector without the element of a lane, if there is such a lane.
+#[inline(always)]
+fn without<S: Vector>(s: S, u: S::F, lane: usize) -> S::F {
+    if lane < S::LANES { s.select(s.equal(s.lanes(), s.splat(lane as f32)), s.splat(0.0), u) } else { u }
 }
 
 #[inline(always)]

@@ -326,13 +326,13 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     classes: usize,
     mut sums: [&mut Lanes<f64>; N],
     mut row: impl FnMut(Lane) -> I,
-    terms: impl Fn(&I::Item, usize) -> [S::F; N],
+    terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
 ) {
     if S::WIDE && classes <= BLOCK {
         for first in (0..ROWS).step_by(S::LANES) {
             let mut of_rows = [[s.splat(0.0); VIRTUAL_LANES]; N];
             for (at, lane) in (0..).step_by(S::OF_EIGHT).zip(Lane::starting_at(first)).take(S::LANES) {
-                let columns = columns_of_terms(s, tail, classes, &mut row(lane), &terms);
+                let columns = columns_of_terms(s, tail, classes, &mut row(lane), terms);
                 for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
                     copy_vectors(part_mut(of_rows, at, S::OF_EIGHT), &columns.folded(s, classes));
                 }
@@ -346,18 +346,31 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
         return;
     }
     for lane in Lane::all() {
-        let (mut twos, mut totals) = (row(lane), [0.0; N]);
-        for first in (0..classes).step_by(BLOCK) {
-            let len = BLOCK.min(classes.wrapping_sub(first));
-            let columns = columns_of_terms(s, tail, len, &mut twos, &terms);
-            for (total, columns) in totals.iter_mut().zip(columns) {
-                *total += columns.total(s, len);
-            }
-        }
+        let totals = totals_of_terms(s, tail, classes, [0.0; N], row(lane), terms);
         for (sums, total) in sums.iter_mut().zip(totals) {
             sums[lane] = total;
         }
     }
+}
+
+/// Adds the terms of a row, or of whole blocks of one, to the `totals` of those before: their sums as [`sums_of_terms`] has them.
+#[inline(always)]
+pub(crate) fn totals_of_terms<S: Vector, I: Iterator, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    classes: usize,
+    mut totals: [f64; N],
+    mut twos: I,
+    terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
+) -> [f64; N] {
+    for first in (0..classes).step_by(BLOCK) {
+        let len = BLOCK.min(classes.wrapping_sub(first));
+        let columns = columns_of_terms(s, tail, len, &mut twos, terms);
+        for (total, columns) in totals.iter_mut().zip(columns) {
+            *total += columns.total(s, len);
+        }
+    }
+    totals
 }
 
 /// The columns of the next `len` terms, at most [`BLOCK`].
@@ -367,7 +380,7 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     tail: &Tail<S>,
     len: usize,
     twos: &mut I,
-    terms: &impl Fn(&I::Item, usize) -> [S::F; N],
+    terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
 ) -> [Columns<S>; N] {
     let mut columns = [Columns::new(s); N];
     for two in twos.by_ref().take(len / (2 * VIRTUAL_LANES)) {

@@ -21,15 +21,15 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
 use super::row_scalars::Losses;
 use super::spread::{FillWeights, Spread, SpreadSums, U};
+use super::term_gradient::TermGradient;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks_mut, copy, part, part_mut, rows_of_mut, terms_general, whole};
+use super::{chunks_mut, copy, long_terms, part, part_mut, rows_of_mut, terms_general};
 use crate::backend::Backend;
-use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
-use core::slice::ChunksExact;
 
 /// The loss of every row, with its gradient where there is room for one. Everything but the labels has been validated.
 pub(crate) struct TermRows<'a, 'b, const GRADIENT: bool> {
@@ -68,11 +68,13 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let spread = Spread::new(&self.terms, rows).with_whole(&self.terms, rows.classes());
         let spread = self.terms.has_spread().then_some(spread);
         let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
-        if !S::WIDE && rows.classes() > SMALLEST {
+        if !S::WIDE && rows.classes() > SMALLEST || self.are_in_pieces::<S>() && rows.classes() > long_terms::PIECE {
             // As where there is no more room: one lane has the same bits on every machine.
             fitting = 0;
         }
-        self.fill(s, &mut tile, spread);
+        if fitting > 0 {
+            self.fill(s, &mut tile, spread);
+        }
         let mut first = 0;
         while first < rows.count() {
             let mut count = fitting.min(rows.left_in_chunk(first));
@@ -90,9 +92,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
                 s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
             }
             if fitting == 0 {
-                for block in &mut *blocks {
-                    block.general = u32::MAX;
-                }
+                self.compute_long(s, &mut tile, &mut terms, spread, first, count);
             } else {
                 self.compute(s, &mut tile, &mut terms, spread, first, count);
             }
@@ -198,6 +198,31 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         U::of_targets(spread, same, targets)
     }
 
+    /// Whether long rows are computed in pieces.
+    fn are_in_pieces<S: Vector>(&self) -> bool {
+        S::WIDE && self.terms.costs.is_none()
+    }
+
+    /// Losses and gradients of rows that do not fit the tile; those that are marked are left to the general way.
+    fn compute_long<S: Vector>(
+        &mut self,
+        s: S,
+        tile: &mut Tile<'_>,
+        terms: &mut [TermBlock],
+        spread: Option<Spread<'_>>,
+        first: usize,
+        count: usize,
+    ) {
+        let spread = spread.filter(|_| self.are_in_pieces::<S>());
+        if let (Some(spread), Some(terms)) = (spread, terms.first_mut()) {
+            let (batch, options) = (&mut self.batch, &self.terms);
+            return long_terms::compute::<S, GRADIENT>(s, batch, options, spread, tile, terms, (first, count));
+        }
+        for block in part_mut(tile.blocks, 0, count.div_ceil(ROWS)) {
+            block.general = u32::MAX;
+        }
+    }
+
     /// Losses and gradients of rows that fit the tile; those that are marked are left to the general way.
     fn compute<S: Vector>(
         &mut self,
@@ -260,191 +285,5 @@ impl Place {
     /// Where rows of all classes begin, and as many elements as are in them and in two columns more.
     fn with_reach(self) -> (usize, usize) {
         (self.first.wrapping_mul(self.width), self.rows.wrapping_mul(self.width).wrapping_add(TWO))
-    }
-}
-
-/// Writes the gradient of the rows that are not marked.
-struct TermGradient<'a> {
-    exponentials: &'a [f32],
-    /// u, where there is a spread, and fp·e/(1 − p), where there are costs.
-    u: Option<U<'a>>,
-    odds: Option<&'a [f32]>,
-    to: &'a mut [f32],
-    classes: usize,
-    blocks: &'a [RowBlock],
-    terms: &'a [TermBlock],
-}
-
-impl Operation for TermGradient<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, u, odds, to, classes, blocks, terms } = self;
-        // Vectors reach over the end of a row into the next, which follows.
-        let overlap = blocks.iter().all(|block| block.general == 0);
-        let (mut start, reach, end) = (0, classes.next_multiple_of(S::LANES), to.len());
-        for (block, terms) in blocks.iter().zip(terms) {
-            for lane in Lane::all() {
-                if start >= end {
-                    break;
-                }
-                let first = start;
-                start = start.wrapping_add(classes);
-                if block.is_marked(lane) {
-                    continue;
-                }
-                let is_inside = overlap && first.saturating_add(reach) <= end;
-                let to = part_mut(to, first, if is_inside { reach } else { classes });
-                Elements {
-                    scale: s.splat(block.scale[lane]),
-                    factor: s.splat(-terms.factor[lane]),
-                    of_odds: s.splat(terms.weighed_probability[lane]),
-                }
-                .write(s, to, vectors(s, exponentials, first, reach), u, odds, first);
-            }
-        }
-        // The elements that are not made of their exponentials.
-        let mut start = 0;
-        for (block, terms) in blocks.iter().zip(terms) {
-            for lane in Lane::all() {
-                let row = part_mut(to, start, classes);
-                start = start.wrapping_add(classes);
-                if block.is_marked(lane) {
-                    continue;
-                }
-                if let Some(element) = row.get_mut(terms.label[lane]) {
-                    *element = terms.at_label[lane];
-                }
-                if let Some(element) = row.get_mut(block.class[lane]) {
-                    *element = block.at_reference[lane];
-                }
-            }
-        }
-    }
-}
-
-/// What the exponentials of a row, u and the odds are multiplied by.
-struct Elements<S: Vector> {
-    scale: S::F,
-    factor: S::F,
-    of_odds: S::F,
-}
-
-impl<S: Vector> Elements<S> {
-    /// The part of the elements that is proportional to the exponentials; with that of u, and with that of the odds.
-    #[inline(always)]
-    fn of(&self, s: S, e: &[f32]) -> S::F {
-        s.mul(s.load(e, 0), self.scale)
-    }
-
-    #[inline(always)]
-    fn with_u(&self, s: S, e: &[f32], u: S::F) -> S::F {
-        s.mul_add(u, self.factor, self.of(s, e))
-    }
-
-    #[inline(always)]
-    fn with_odds(&self, s: S, element: S::F, odds: &[f32]) -> S::F {
-        s.mul_add(s.load(odds, 0), self.of_odds, element)
-    }
-
-    /// Writes the row that begins at `start`, whose exponentials these are: a loop for each of the ways to u.
-    #[inline(always)]
-    fn write(
-        &self,
-        s: S,
-        to: &mut [f32],
-        e: ChunksExact<'_, f32>,
-        u: Option<U<'_>>,
-        odds: Option<&[f32]>,
-        start: usize,
-    ) {
-        let reach = to.len().next_multiple_of(S::LANES);
-        let row = |numbers, start| vectors(s, numbers, start, reach);
-        match (u, odds) {
-            (None, None) => write_vectors(
-                s,
-                to,
-                e,
-                #[inline(always)]
-                |e| self.of(s, e),
-            ),
-            (None, Some(odds)) => {
-                let items = e.zip(row(odds, start));
-                write_vectors(
-                    s,
-                    to,
-                    items,
-                    #[inline(always)]
-                    |(e, odds)| self.with_odds(s, self.of(s, e), odds),
-                );
-            }
-            (Some(u), Some(odds)) => {
-                // Targets do not go with costs.
-                let items = e.zip(row(u.rows, 0)).zip(row(odds, start));
-                write_vectors(
-                    s,
-                    to,
-                    items,
-                    #[inline(always)]
-                    |((e, u), odds)| self.with_odds(s, self.with_u(s, e, s.load(u, 0)), odds),
-                );
-            }
-            (Some(u), None) if u.even().is_some() => {
-                let u = s.splat(u.even().unwrap_or(0.0));
-                write_vectors(
-                    s,
-                    to,
-                    e,
-                    #[inline(always)]
-                    |e| self.with_u(s, e, u),
-                );
-            }
-            (Some(u), None) => {
-                let items = e.zip(row(u.rows, u.start(start)));
-                if let Some(weights) = u.weights {
-                    write_vectors(
-                        s,
-                        to,
-                        items.zip(row(weights, 0)),
-                        #[inline(always)]
-                        |((e, q), w)| self.with_u(s, e, s.mul(u.unweighted(s, s.load(q, 0)), s.load(w, 0))),
-                    );
-                } else {
-                    write_vectors(
-                        s,
-                        to,
-                        items,
-                        #[inline(always)]
-                        |(e, q)| self.with_u(s, e, u.unweighted(s, s.load(q, 0))),
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// Vectors of so many elements from `start` on.
-#[inline(always)]
-fn vectors<S: Vector>(_: S, numbers: &[f32], start: usize, len: usize) -> ChunksExact<'_, f32> {
-    part(numbers, start, len).chunks_exact(S::LANES)
-}
-
-/// Writes as many elements as there is room for, the last of them from the last item.
-#[inline(always)]
-fn write_vectors<S: Vector, T>(
-    s: S,
-    to: &mut [f32],
-    mut items: impl DoubleEndedIterator<Item = T> + Clone,
-    vector: impl Fn(T) -> S::F,
-) {
-    let (columns, rest) = to.split_at_mut_checked(whole(to.len(), S::LANES)).unwrap_or_default();
-    for (to, item) in columns.chunks_exact_mut(S::LANES).zip(items.clone()) {
-        s.store(vector(item), to, 0);
-    }
-    if !rest.is_empty()
-        && let Some(item) = items.next_back()
-    {
-        s.store_some(vector(item), rest);
     }
 }

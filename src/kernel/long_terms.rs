@@ -1,0 +1,318 @@
+//! Rows of target probabilities or with label smoothing that are longer than a tile: piece by piece, with the phases of
+//! [`super::terms`]. What is not in range is left to the general way.
+
+use super::exp::Exponentials;
+use super::general::is_in_range;
+use super::lanes::{Lane, Lanes};
+use super::limits::{BLOCK, ROWS};
+use super::references::largest;
+use super::row_scalars::Finish;
+use super::spread::{PieceSums, Spread, U};
+use super::term_gradient::Elements;
+use super::term_scalars::{FinishTerms, TermBlock, Terms};
+use super::tile::{Batch, Place, RowBlock, Tile};
+use super::{copy, from_row, part, part_mut, row_of, row_of_mut, steps, whole};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+
+/// The most classes that are computed at once: so many of three or four arrays fit a first cache, and rows of more, which fit the
+/// tile, would not.
+pub(crate) const PIECE: usize = 2048;
+
+/// Computes the rows of a block, from row `first` of the call on, with their gradients where there is room for one.
+pub(crate) fn compute<S: Vector, const GRADIENT: bool>(
+    s: S,
+    batch: &mut Batch<'_>,
+    options: &Terms<'_>,
+    spread: Spread<'_>,
+    tile: &mut Tile<'_>,
+    terms: &mut TermBlock,
+    (first, count): (usize, usize),
+) {
+    // The logits of a class that stand side by side are read at once.
+    let at_once = if batch.rows.positions() > 1 { ROWS } else { 1 };
+    let (width, room) =
+        (whole(tile.room().checked_div(at_once).unwrap_or(0).min(PIECE), BLOCK), tile.numbers.len().max(1));
+    let mut spare = tile.spare.chunks_exact_mut(room);
+    let [logits, targets, weights] = [(); 3].map(|()| spare.next().unwrap_or_default());
+    let Some(block) = tile.blocks.first_mut() else { return };
+    let mut piece = Room { e: &mut *tile.numbers, logits, targets, weights };
+    let rows = LongRows { options, spread, width };
+    block.without_references();
+    block.general = 0;
+    let groups = || {
+        steps(count, at_once).map(|start| Rows {
+            first: first.wrapping_add(start),
+            count: at_once.min(count.wrapping_sub(start)),
+            lane: start,
+        })
+    };
+    for group in groups() {
+        rows.add_up(s, batch, &mut piece, block, terms, group);
+    }
+    let gradient = GRADIENT && batch.gradient.is_some();
+    let (blocks, terms_of_blocks) = (core::slice::from_mut(&mut *block), core::slice::from_mut(&mut *terms));
+    s.run(Finish::<true, false> { blocks: &mut *blocks });
+    let largest_weight = spread.largest_weight;
+    s.run(FinishTerms::<GRADIENT> { options, gradient, largest_weight, blocks, terms: terms_of_blocks });
+    if gradient {
+        groups().for_each(|group| rows.write_gradient(s, batch, &mut piece, block, terms, group));
+    }
+}
+
+/// Rows of a call that are computed together, and the lane of the first.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: usize,
+    count: usize,
+    lane: usize,
+}
+
+impl Rows {
+    /// Where they stand among themselves, and their lanes.
+    fn lanes(self) -> impl Iterator<Item = (usize, Lane)> {
+        (0..self.count).zip(Lane::starting_at(self.lane))
+    }
+
+    fn pieces(self, classes: usize, width: usize) -> impl Iterator<Item = Place> {
+        Place { first: self.first, rows: self.count, start: 0, width: classes }.pieces(width)
+    }
+}
+
+/// Room for a piece of some rows, and as much more as vectors reach beyond it: exponentials, and logits, targets and weights where
+/// they cannot be read where they stand.
+struct Room<'t> {
+    e: &'t mut [f32],
+    logits: &'t mut [f32],
+    targets: &'t mut [f32],
+    weights: &'t mut [f32],
+}
+
+struct LongRows<'a> {
+    options: &'a Terms<'a>,
+    spread: Spread<'a>,
+    /// The classes of a piece.
+    width: usize,
+}
+
+impl LongRows<'_> {
+    /// What makes u of a piece: of the weights of its classes, which are the same for all rows, and of the targets of the rows.
+    fn u<'p, 'b: 'p, S: Vector>(
+        &self,
+        s: S,
+        batch: &Batch<'b>,
+        place: Place,
+        (to_targets, to_weights): (&'p mut [f32], &'p mut [f32]),
+    ) -> U<'p>
+    where
+        Self: 'p,
+    {
+        let Place { first, start, width, .. } = place;
+        let mut weights = batch.rows.class_weights().map(|weights| part(weights, start, width));
+        if let Some(of_piece) = weights.filter(|_| !ends_with_vectors(place)) {
+            copy(to_weights, of_piece);
+            weights = Some(to_weights);
+        }
+        let Some(soft) = self.options.soft else { return U::of_classes(self.spread, weights) };
+        let mut targets = part(soft, batch.rows.element(first, start), width);
+        if !batch.rows.are_dense() || !ends_with_vectors(place) {
+            batch.bring_targets(s, soft, place, to_targets);
+            targets = to_targets;
+        }
+        U::of_targets(self.spread, weights.unwrap_or(&[]), targets)
+    }
+
+    /// Fills the references and the sums of some rows, and marks those that are not in range.
+    fn add_up<S: Vector>(
+        &self,
+        s: S,
+        batch: &Batch<'_>,
+        piece: &mut Room<'_>,
+        block: &mut RowBlock,
+        terms: &mut TermBlock,
+        rows: Rows,
+    ) {
+        let classes = batch.rows.classes();
+        self.find_references(s, batch, piece, block, rows);
+        let mut sums = Lanes::splat([0.0; 3]);
+        for place in rows.pieces(classes, self.width) {
+            let Place { start, width, .. } = place;
+            let x = logits(s, batch, place, piece.logits);
+            let len = width.wrapping_mul(rows.count);
+            if !s.run(Exponentials { logits: Some(part(x, 0, len)), to: &mut *piece.e, count: len }) {
+                for (row, lane) in rows.lanes() {
+                    block.general |= if s.run(InRange { row: row_of(x, row, width) }) { 0 } else { lane.bit() };
+                }
+                if rows.lanes().all(|(_, lane)| block.is_marked(lane)) {
+                    return;
+                }
+            }
+            let u = self.u(s, batch, place, (&mut *piece.targets, &mut *piece.weights));
+            for (row, lane) in rows.lanes() {
+                let reference = block.class[lane].wrapping_sub(start);
+                if let Some(e) = row_of_mut(piece.e, row, width).get_mut(reference) {
+                    *e = 0.0;
+                }
+                let (x, e, start) = (from_row(x, row, width), from_row(piece.e, row, width), row.wrapping_mul(width));
+                let (largest, sums) = (block.logit[lane], &mut sums[lane]);
+                s.run(PieceSums { u, x, e, width, start, largest, reference, sums });
+            }
+        }
+        for (row, lane) in rows.lanes() {
+            let (row, [sum, gaps, others]) = (rows.first.wrapping_add(row), sums[lane]);
+            let u = |class: usize| {
+                let target = self.options.soft.and_then(|soft| soft.get(batch.rows.element(row, class)));
+                self.spread.of_class_at(target.map(core::slice::from_ref), 0, class)
+            };
+            let of_reference = u(block.class[lane]);
+            (block.sum[lane], terms.u_reference[lane]) = (sum, of_reference);
+            let even = self.spread.even().filter(|_| self.options.soft.is_none());
+            terms.gaps[lane] = even.map_or(gaps, |u| gaps * f64::from(u));
+            terms.others[lane] = if self.options.soft.is_some() { others } else { self.spread.whole - of_reference };
+            if terms.label[lane] < classes {
+                terms.u_label[lane] = u(terms.label[lane]);
+                terms.label_logit[lane] = batch.logit(row, terms.label[lane]);
+            }
+        }
+    }
+
+    /// Fills the class of the reference of each row, unless that is the label, and its logit.
+    fn find_references<S: Vector>(
+        &self,
+        s: S,
+        batch: &Batch<'_>,
+        piece: &mut Room<'_>,
+        block: &mut RowBlock,
+        rows: Rows,
+    ) {
+        if self.spread.is_by_label(self.options) {
+            for (row, lane) in rows.lanes() {
+                block.logit[lane] = batch.logit(rows.first.wrapping_add(row), block.class[lane]);
+            }
+            return;
+        }
+        for (_, lane) in rows.lanes() {
+            (block.logit[lane], block.class[lane]) = (f32::NEG_INFINITY, 0);
+        }
+        for place in rows.pieces(batch.rows.classes(), self.width) {
+            let x = logits(s, batch, place, piece.logits);
+            for (row, lane) in rows.lanes() {
+                let (x, class) = s.run(Largest { row: row_of(x, row, place.width) });
+                if x > block.logit[lane] {
+                    (block.logit[lane], block.class[lane]) = (x, place.start.wrapping_add(class));
+                }
+            }
+        }
+    }
+
+    /// Writes the gradients of the rows that are not marked, whose exponentials are computed again.
+    fn write_gradient<S: Vector>(
+        &self,
+        s: S,
+        batch: &mut Batch<'_>,
+        piece: &mut Room<'_>,
+        block: &RowBlock,
+        terms: &TermBlock,
+        rows: Rows,
+    ) {
+        if rows.lanes().all(|(_, lane)| block.is_marked(lane)) {
+            return;
+        }
+        for place in rows.pieces(batch.rows.classes(), self.width) {
+            let Place { start, width, .. } = place;
+            let len = width.wrapping_mul(rows.count);
+            let x = logits(s, batch, place, piece.logits);
+            s.run(Exponentials { logits: Some(part(x, 0, len)), to: &mut *piece.e, count: len });
+            let u = self.u(s, batch, place, (&mut *piece.targets, &mut *piece.weights));
+            let is_side_by_side = batch.rows.positions() == 1;
+            for (row, lane) in rows.lanes().filter(|&(_, lane)| !block.is_marked(lane)) {
+                // The logits are done with: elsewhere the gradient takes their place and is sent.
+                let at = batch.rows.element(place.first, start);
+                let to = match batch.gradient.as_deref_mut() {
+                    Some(gradient) if is_side_by_side => part_mut(gradient, at, width),
+                    _ => row_of_mut(piece.logits, row, width),
+                };
+                let from = row.wrapping_mul(width);
+                s.run(RowGradient { block, terms, lane, exponentials: piece.e, u, start: from, to: &mut *to });
+                for (class, element) in
+                    [(terms.label[lane], terms.at_label[lane]), (block.class[lane], block.at_reference[lane])]
+                {
+                    if let Some(to) = to.get_mut(class.wrapping_sub(start)) {
+                        *to = element;
+                    }
+                }
+            }
+            if is_side_by_side {
+                continue;
+            } else if rows.lanes().any(|(_, lane)| block.is_marked(lane)) {
+                for (row, _) in rows.lanes().filter(|&(_, lane)| !block.is_marked(lane)) {
+                    batch.send(s, place.row(row), row_of(piece.logits, row, width));
+                }
+            } else {
+                batch.send(s, place, piece.logits);
+            }
+        }
+    }
+}
+
+/// The logits of a piece, where they stand if vectors end with it.
+fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, brought: &'p mut [f32]) -> &'p [f32] {
+    let dense = batch.as_tile().filter(|_| ends_with_vectors(place));
+    if let Some(logits) = dense {
+        return part(logits, batch.rows.element(place.first, place.start), place.width);
+    }
+    batch.bring(s, place, brought);
+    brought
+}
+
+/// Whether no vector of a piece, nor two columns, reach beyond it.
+fn ends_with_vectors(place: Place) -> bool {
+    place.width.is_multiple_of(2 * VIRTUAL_LANES)
+}
+
+/// Writes classes of one row of a gradient, all as if they were neither the label's nor the reference's.
+struct RowGradient<'a> {
+    block: &'a RowBlock,
+    terms: &'a TermBlock,
+    lane: Lane,
+    exponentials: &'a [f32],
+    u: U<'a>,
+    /// Where the exponentials of the row begin.
+    start: usize,
+    to: &'a mut [f32],
+}
+
+impl Operation for RowGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { block, terms, lane, exponentials, u, start, to } = self;
+        Elements::new(s, block, terms, lane).write(s, to, exponentials, Some(u), None, start);
+    }
+}
+
+struct InRange<'a> {
+    row: &'a [f32],
+}
+
+impl Operation for InRange<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> bool {
+        is_in_range(s, self.row)
+    }
+}
+
+struct Largest<'a> {
+    row: &'a [f32],
+}
+
+impl Operation for Largest<'_> {
+    type Output = (f32, usize);
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> (f32, usize) {
+        largest(s, self.row)
+    }
+}
