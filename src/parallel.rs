@@ -46,13 +46,17 @@ impl CrossEntropy<'_> {
     /// be the first.
     pub(crate) fn in_chunks(
         &self,
+        rows: &Rows<'_>,
         call: Call<'_>,
-        compute: impl Fn(&CrossEntropy<'_>, Call<'_>) -> Result<Total, Error> + Sync,
+        compute: impl Fn(&CrossEntropy<'_>, &Rows<'_>, Call<'_>) -> Result<Total, Error> + Sync,
     ) -> Option<Total> {
         let mut one = *self;
         one.is_parallel = false;
-        let totals: Result<Vec<_>, Error> =
-            chunks(call).into_par_iter().with_max_len(1).map(|call| compute(&one, call)).collect();
+        let totals: Result<Vec<_>, Error> = chunks(*rows, call)
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|(rows, call)| compute(&one, &rows, call))
+            .collect();
         let mut total = Total::default();
         for of_chunk in totals.ok()? {
             total.merge(&of_chunk);
@@ -62,37 +66,30 @@ impl CrossEntropy<'_> {
 }
 
 /// The chunks of a call.
-fn chunks(mut call: Call<'_>) -> Vec<Call<'_>> {
-    let chunk = call.rows.chunk();
-    let mut chunks = Vec::with_capacity(call.rows.count().div_ceil(chunk.get()));
-    while call.rows.count() > chunk.get() {
-        let (first, rest) = call.split_at(chunk.get());
-        chunks.push(first);
-        call = rest;
+fn chunks<'a>(mut rows: Rows<'a>, mut call: Call<'a>) -> Vec<(Rows<'a>, Call<'a>)> {
+    let chunk = rows.chunk();
+    let mut chunks = Vec::with_capacity(rows.count().div_ceil(chunk.get()));
+    while rows.count() > chunk.get() {
+        let (first, rest) = call.split_at(chunk.get(), rows.start(chunk.get()));
+        let (first_rows, other_rows) = rows.split_at(chunk.get());
+        chunks.push((first_rows, first));
+        (rows, call) = (other_rows, rest);
     }
-    chunks.push(call);
+    chunks.push((rows, call));
     chunks
 }
 
-impl<'a> Call<'a> {
-    /// The first rows, of whole samples, and the others.
-    fn split_at(self, count: usize) -> (Self, Self) {
-        let Self { rows, logits, gradient, row_losses, scale } = self;
-        let elements = rows.start(count);
-        let (rows, other_rows) = rows.split_at(count);
+impl Call<'_> {
+    /// That of so many first rows, which have so many elements, and that of the others.
+    fn split_at(self, rows: usize, elements: usize) -> (Self, Self) {
+        let Self { logits, gradient, row_losses, scale } = self;
         let (logits, other_logits) = both(logits.map(|logits| logits.split_at(elements)));
         let (gradient, other_gradient) = both(gradient.map(|gradient| split_mut(gradient, elements)));
-        let (row_losses, other_row_losses) = both(row_losses.map(|row_losses| split_mut(row_losses, count)));
-        let (scale, other_scale) = scale.split_at(count);
+        let (row_losses, other_row_losses) = both(row_losses.map(|row_losses| split_mut(row_losses, rows)));
+        let (scale, other_scale) = scale.split_at(rows);
         (
-            Self { rows, logits, gradient, row_losses, scale },
-            Self {
-                rows: other_rows,
-                logits: other_logits,
-                gradient: other_gradient,
-                row_losses: other_row_losses,
-                scale: other_scale,
-            },
+            Self { logits, gradient, row_losses, scale },
+            Self { logits: other_logits, gradient: other_gradient, row_losses: other_row_losses, scale: other_scale },
         )
     }
 }
@@ -126,16 +123,16 @@ mod tests {
         let (logits, factors) = (vec![0.0; 5 * stride], [5.0, 6.0, 7.0, 8.0, 9.0]);
         let (mut gradient, mut row_losses) = (vec![0.0; 5 * stride], [7.0; 5]);
         let call = Call {
-            rows: rows.unwrap(),
             logits: Some(Logits::F32(&logits)),
             gradient: Some(&mut gradient),
             row_losses: Some(&mut row_losses),
             scale: GradientScale::Rows(&factors),
         };
         thread::scope(|threads| {
-            for (call, (first, count)) in chunks(call).into_iter().zip([(0, 2), (2, 2), (4, 1)]) {
+            for ((rows, call), (first, count)) in chunks(rows.unwrap(), call).into_iter().zip([(0, 2), (2, 2), (4, 1)])
+            {
                 threads.spawn(move || {
-                    assert_eq!(call.rows.count(), count);
+                    assert_eq!(rows.count(), count);
                     assert_eq!(call.logits.unwrap().len(), count * stride);
                     let GradientScale::Rows(factors) = call.scale else { panic!("of rows") };
                     assert_eq!((factors[0], factors.len()), (first as f32 + 5.0, count));
@@ -160,13 +157,13 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         let total = pool.install(|| {
             assert!(loss.splits(&rows));
-            let call = Call { rows, logits: None, gradient: None, row_losses: None, scale: GradientScale::Same(0.0) };
-            loss.in_chunks(call, |one, call| {
-                assert!(!one.splits(&call.rows));
+            let call = Call { logits: None, gradient: None, row_losses: None, scale: GradientScale::Same(0.0) };
+            loss.in_chunks(&rows, call, |one, rows, _| {
+                assert!(!one.splits(rows));
                 threads.lock().unwrap().insert(format!("{:?}", thread::current().id()));
-                counts.lock().unwrap().push(call.rows.count());
+                counts.lock().unwrap().push(rows.count());
                 thread::sleep(Duration::from_millis(2));
-                Ok(Total { rows: call.rows.count() as u64, ..Total::default() })
+                Ok(Total { rows: rows.count() as u64, ..Total::default() })
             })
         });
         assert_eq!(total.unwrap().rows, 100_000);
