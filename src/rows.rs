@@ -46,7 +46,7 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Checks the shape against the length of the logits (or probabilities, as `argument` says), and the weights.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn new(shape: Shape<'a>, argument: Argument, len: usize, targets: Targets<'a>) -> Result<Self, Error> {
         let Shape { classes, positions, row_stride, class_weights, sample_weights, .. } = shape;
         if classes == 0 {

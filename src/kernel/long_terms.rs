@@ -184,7 +184,7 @@ impl LongRows<'_> {
         block: &mut RowBlock,
         rows: Rows,
     ) {
-        if self.spread.is_by_label(self.options) {
+        if self.spread.by_label {
             for (row, lane) in rows.lanes() {
                 block.logit[lane] = batch.logit(rows.first.wrapping_add(row), block.class[lane]);
             }

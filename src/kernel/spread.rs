@@ -22,9 +22,8 @@ pub(crate) struct Spread<'a> {
     pub(crate) whole: f64,
     /// The largest |w|.
     pub(crate) largest_weight: f64,
-    /// Σ|u| without targets, and the smallest |w|.
-    whole_size: f64,
-    smallest_weight: f64,
+    /// Whether the label is the reference of rows in range.
+    pub(crate) by_label: bool,
 }
 
 impl<'a> Spread<'a> {
@@ -35,43 +34,51 @@ impl<'a> Spread<'a> {
             evenly: options.evenly(rows.classes()),
             whole: 0.0,
             largest_weight: 1.0,
-            whole_size: 0.0,
-            smallest_weight: 1.0,
+            by_label: false,
         }
     }
 
-    /// With what is the same for all rows: the largest and smallest weight, and the sums over so many classes if those are.
+    /// With what is the same for all rows: the largest weight, and the sum over so many classes if that is.
     pub(crate) fn with_whole(mut self, options: &Terms<'_>, classes: usize) -> Self {
-        let (mut sum, mut size) = (classes as f64, classes as f64);
+        let mut sum = classes as f64;
         if let Some(weights) = self.weights {
-            let (mut sums, mut sizes) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
-            let (mut largest, mut smallest) = (0.0, f32::INFINITY);
-            for weights in chunks(weights, VIRTUAL_LANES) {
-                for (&weight, (sum, size)) in weights.iter().zip(sums.iter_mut().zip(&mut sizes)) {
-                    let of_weight = weight.abs();
+            // Some at once, and no more: small memories have no room for them.
+            let (mut sums, mut largest) = ([0.0; 4], 0.0);
+            for weights in chunks(weights, sums.len()) {
+                for (sum, &weight) in sums.iter_mut().zip(weights) {
                     *sum += f64::from(weight);
-                    *size += f64::from(of_weight);
-                    largest = if of_weight > largest { of_weight } else { largest };
-                    smallest = if of_weight < smallest { of_weight } else { smallest };
+                    largest = if weight.abs() > largest { weight.abs() } else { largest };
                 }
             }
-            (sum, size) = (halved(sums), halved(sizes));
-            (self.largest_weight, self.smallest_weight) = (f64::from(largest), f64::from(smallest));
+            (sum, self.largest_weight) = (sums.iter().sum(), f64::from(largest));
         }
         if options.soft.is_none() {
-            (self.whole, self.whole_size) = (sum * self.evenly, size * self.evenly);
+            self.whole = sum * self.evenly;
         }
         self
     }
 
-    /// Whether the label may be the reference, as it is of the weighted loss: then nothing has to be found. With it
+    /// With the label for reference, where it may be, as it is of the weighted loss: then nothing has to be found. With it
     ///
     /// a·(−log p_y) + Σ u_c·(−log p_c) = (a + U)·log(1 + E) + Σ u_c·(x_y − x_c),
     ///
     /// whose terms may be negative, but together are no larger than twice those of the loss where Σ|u| ≤ |a|.
-    pub(crate) fn is_by_label(&self, options: &Terms<'_>) -> bool {
-        let is_small = self.whole_size <= (self.kept * self.smallest_weight).abs();
-        options.soft.is_none() && options.costs.is_none() && is_small
+    pub(crate) fn by_label_if_held(mut self, options: &Terms<'_>, classes: usize) -> Self {
+        let (mut sum, mut smallest) = (classes as f64, 1.0);
+        if let Some(weights) = self.weights {
+            let (mut sums, mut least) = ([0.0; VIRTUAL_LANES], [f64::INFINITY; VIRTUAL_LANES]);
+            for weights in chunks(weights, VIRTUAL_LANES) {
+                for (&weight, (sum, least)) in weights.iter().zip(sums.iter_mut().zip(&mut least)) {
+                    let size = f64::from(weight).abs();
+                    *sum += size;
+                    *least = if size < *least { size } else { *least };
+                }
+            }
+            (sum, smallest) = (halved(sums), least.into_iter().fold(f64::INFINITY, f64::min));
+        }
+        let is_held = sum * self.evenly <= self.kept * smallest;
+        self.by_label = options.soft.is_none() && options.costs.is_none() && is_held;
+        self
     }
 
     /// u of label smoothing, if it is one number for all classes.
@@ -239,7 +246,7 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
                 continue;
             }
             let rows = BlockOfRows { logits, classes, first, block };
-            if let Some(u) = u.even {
+            if let Some(u) = u.even.filter(|_| S::WIDE) {
                 sums_of_terms(
                     s,
                     &tail,

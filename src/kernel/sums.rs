@@ -383,7 +383,9 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
 ) -> [Columns<S>; N] {
     let mut columns = [Columns::new(s); N];
-    for two in twos.by_ref().take(len / (2 * VIRTUAL_LANES)) {
+    // Loops of one lane are one loop, where memory is small.
+    let whole = if S::WIDE { whole(len, 2 * VIRTUAL_LANES) } else { 0 };
+    for two in twos.by_ref().take(whole / (2 * VIRTUAL_LANES)) {
         for (vector, at) in (0..S::OF_TWO).zip((0..).step_by(S::LANES)) {
             for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
                 let Some(sum) = columns.0.get_mut(vector) else { break };
@@ -391,10 +393,8 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
             }
         }
     }
-    let left = len % (2 * VIRTUAL_LANES);
-    if left > 0
-        && let Some(two) = twos.next()
-    {
+    for first in (whole..len).step_by(2 * VIRTUAL_LANES) {
+        let (Some(two), left) = (twos.next(), len.wrapping_sub(first)) else { break };
         for (vector, at) in (0..S::OF_TWO).zip((0..left).step_by(S::LANES)) {
             for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
                 let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };

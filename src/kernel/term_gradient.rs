@@ -5,8 +5,7 @@ use super::spread::U;
 use super::term_scalars::TermBlock;
 use super::tile::RowBlock;
 use super::{part, part_mut, whole};
-use crate::backend::vector::{Operation, Vector};
-use core::slice::ChunksExact;
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Writes the gradient of the rows that are not marked.
 pub(crate) struct TermGradient<'a> {
@@ -84,18 +83,18 @@ impl<S: Vector> Elements<S> {
 
     /// The part of the elements that is proportional to the exponentials; with that of u, and with that of the odds.
     #[inline(always)]
-    fn of(&self, s: S, e: &[f32]) -> S::F {
-        s.mul(s.load(e, 0), self.scale)
+    fn of(&self, s: S, e: S::F) -> S::F {
+        s.mul(e, self.scale)
     }
 
     #[inline(always)]
-    fn with_u(&self, s: S, e: &[f32], u: S::F) -> S::F {
+    fn with_u(&self, s: S, e: S::F, u: S::F) -> S::F {
         s.mul_add(u, self.factor, self.of(s, e))
     }
 
     #[inline(always)]
-    fn with_odds(&self, s: S, element: S::F, odds: &[f32]) -> S::F {
-        s.mul_add(s.load(odds, 0), self.of_odds, element)
+    fn with_odds(&self, s: S, element: S::F, odds: S::F) -> S::F {
+        s.mul_add(odds, self.of_odds, element)
     }
 
     /// Writes the row that begins at `start`: a loop for each of the ways to u.
@@ -110,95 +109,103 @@ impl<S: Vector> Elements<S> {
         start: usize,
     ) {
         let reach = to.len().next_multiple_of(S::LANES);
-        let row = |numbers, start| vectors(s, numbers, start, reach);
-        let e = row(exponentials, start);
-        match (u, odds) {
+        let e = part(exponentials, start, reach);
+        match (u, odds.map(|odds| part(odds, start, reach))) {
             (None, None) => write_vectors(
                 s,
                 to,
-                e,
+                [e],
                 #[inline(always)]
-                |e| self.of(s, e),
+                |[e]| self.of(s, e),
             ),
-            (None, Some(odds)) => {
-                let items = e.zip(row(odds, start));
-                write_vectors(
-                    s,
-                    to,
-                    items,
-                    #[inline(always)]
-                    |(e, odds)| self.with_odds(s, self.of(s, e), odds),
-                );
-            }
-            (Some(u), Some(odds)) => {
-                // Targets do not go with costs.
-                let items = e.zip(row(u.rows, 0)).zip(row(odds, start));
-                write_vectors(
-                    s,
-                    to,
-                    items,
-                    #[inline(always)]
-                    |((e, u), odds)| self.with_odds(s, self.with_u(s, e, s.load(u, 0)), odds),
-                );
-            }
+            (None, Some(odds)) => write_vectors(
+                s,
+                to,
+                [e, odds],
+                #[inline(always)]
+                |[e, odds]| self.with_odds(s, self.of(s, e), odds),
+            ),
+            // Targets do not go with costs.
+            (Some(u), Some(odds)) => write_vectors(
+                s,
+                to,
+                [e, part(u.rows, 0, reach), odds],
+                #[inline(always)]
+                |[e, u, odds]| self.with_odds(s, self.with_u(s, e, u), odds),
+            ),
             (Some(u), None) => self.write_with_u(s, to, e, u, start),
         }
     }
 
     #[inline(always)]
-    fn write_with_u(&self, s: S, to: &mut [f32], e: ChunksExact<'_, f32>, u: U<'_>, start: usize) {
-        if let Some(u) = u.even {
+    fn write_with_u(&self, s: S, to: &mut [f32], e: &[f32], u: U<'_>, start: usize) {
+        if let Some(u) = u.even.filter(|_| S::WIDE) {
             let u = s.splat(u);
             return write_vectors(
                 s,
                 to,
-                e,
+                [e],
                 #[inline(always)]
-                |e| self.with_u(s, e, u),
+                |[e]| self.with_u(s, e, u),
             );
         }
-        let reach = to.len().next_multiple_of(S::LANES);
-        let items = e.zip(vectors(s, u.rows, u.start(start), reach));
-        if let Some(weights) = u.weights {
+        let targets = part(u.rows, u.start(start), e.len());
+        let Some(weights) = u.weights else {
             return write_vectors(
                 s,
                 to,
-                items.zip(vectors(s, weights, 0, reach)),
+                [e, targets],
                 #[inline(always)]
-                |((e, q), w)| self.with_u(s, e, s.mul(u.unweighted(s, s.load(q, 0)), s.load(w, 0))),
+                |[e, q]| self.with_u(s, e, u.unweighted(s, q)),
             );
-        }
+        };
         write_vectors(
             s,
             to,
-            items,
+            [e, targets, part(weights, 0, e.len())],
             #[inline(always)]
-            |(e, q)| self.with_u(s, e, u.unweighted(s, s.load(q, 0))),
+            |[e, q, w]| self.with_u(s, e, s.mul(u.unweighted(s, q), w)),
         );
     }
 }
 
-/// Vectors of so many elements from `start` on.
+/// Writes as many elements as there is room for, from vectors of what they are made of; of that there is a whole vector more.
 #[inline(always)]
-fn vectors<S: Vector>(_: S, numbers: &[f32], start: usize, len: usize) -> ChunksExact<'_, f32> {
-    part(numbers, start, len).chunks_exact(S::LANES)
-}
-
-/// Writes as many elements as there is room for, the last of them from the last item.
-#[inline(always)]
-fn write_vectors<S: Vector, T>(
+fn write_vectors<S: Vector, const N: usize>(
     s: S,
     to: &mut [f32],
-    mut items: impl DoubleEndedIterator<Item = T> + Clone,
-    vector: impl Fn(T) -> S::F,
+    from: [&[f32]; N],
+    vector: impl Fn([S::F; N]) -> S::F,
 ) {
-    let (columns, rest) = to.split_at_mut_checked(whole(to.len(), S::LANES)).unwrap_or_default();
-    for (to, item) in columns.chunks_exact_mut(S::LANES).zip(items.clone()) {
-        s.store(vector(item), to, 0);
+    let of = |at: usize| {
+        from.map(
+            #[inline(always)]
+            |from| s.load(from, at),
+        )
+    };
+    // One lane is one loop, where memory is small.
+    let whole = if S::WIDE { whole(to.len(), 2 * VIRTUAL_LANES) } else { 0 };
+    let (twos, rest) = to.split_at_mut_checked(whole).unwrap_or_default();
+    let twos = twos.as_chunks_mut::<{ 2 * VIRTUAL_LANES }>().0;
+    let mut columns = from.map(|from| from.as_chunks::<{ 2 * VIRTUAL_LANES }>().0.iter());
+    let mut at = whole;
+    for to in twos {
+        let of_two = columns.each_mut().map(|columns| columns.next().unwrap_or(&[0.0; 2 * VIRTUAL_LANES]));
+        for at in (0..2 * VIRTUAL_LANES).step_by(S::LANES) {
+            let of = of_two.map(
+                #[inline(always)]
+                |from| s.load(from, at),
+            );
+            s.store(vector(of), to, at);
+        }
     }
-    if !rest.is_empty()
-        && let Some(item) = items.next_back()
-    {
-        s.store_some(vector(item), rest);
+    let mut vectors = rest.chunks_exact_mut(S::LANES);
+    for to in vectors.by_ref() {
+        s.store(vector(of(at)), to, 0);
+        at = at.wrapping_add(S::LANES);
+    }
+    let rest = vectors.into_remainder();
+    if !rest.is_empty() {
+        s.store_some(vector(of(at)), rest);
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! The reference class m is the one with the largest logit: −log p_c = (x_m − x_c) + log(1 + E), where E = Σ_{k≠m}
 //! exp(x_k − x_m), adds nothing but numbers that are not negative. 1 − p_m = E/(1 + E), every other p is at most ½.
-//! Label smoothing alone takes the label for the reference where it may: see [`Spread::is_by_label`].
+//! Label smoothing alone takes the label for the reference where it may: see [`Spread::by_label_if_held`].
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
@@ -65,7 +65,11 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
         let rows = self.batch.rows;
         let mut terms = [TermBlock::EMPTY; BLOCKS];
-        let spread = Spread::new(&self.terms, rows).with_whole(&self.terms, rows.classes());
+        let mut spread = Spread::new(&self.terms, rows).with_whole(&self.terms, rows.classes());
+        if S::WIDE {
+            // One lane finds the largest: its memories have no room for the code of both.
+            spread = spread.by_label_if_held(&self.terms, rows.classes());
+        }
         let spread = self.terms.has_spread().then_some(spread);
         let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
         if !S::WIDE && rows.classes() > SMALLEST || self.are_in_pieces::<S>() && rows.classes() > long_terms::PIECE {
@@ -244,7 +248,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         let logits = self.logits(s, place, brought);
         let exponentials = &mut *tile.numbers;
-        let by_label = spread.is_some_and(|spread| spread.is_by_label(options));
+        let by_label = spread.is_some_and(|spread| spread.by_label);
         let rows = TermSums { logits, classes, count, matrix: options.costs, by_label };
         let in_range = rows.finish(s, exponentials, blocks, terms);
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
