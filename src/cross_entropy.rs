@@ -647,7 +647,8 @@ type Sums<'a> = (&'a mut Tally, Option<&'a mut Weights>);
 type Losses = fn(Backend, Batch<'_>, Terms<'_>, Option<&mut [f32]>, Sums<'_>) -> Result<(), Error>;
 type Gradients = fn(Backend, Batch<'_>, Terms<'_>, Sums<'_>) -> Result<(), Error>;
 
-/// Losses with terms have no code of their own where memory is small: it is that of the gradients, and none is asked for.
+/// Losses with a focal factor or z-loss have no code of their own where memory is small: it is that of the gradients, and none is
+/// asked for.
 const GRADIENT_OF_LOSSES: bool = Backend::ONLY_SCALAR;
 
 /// The kernel of the losses with terms, as functions that are called where an option asks for them.
@@ -675,7 +676,7 @@ impl TermKernel {
             return weighted::<_, GRADIENT_OF_LOSSES>(backend, batch, terms, row_losses, sums);
         }
         let (tally, weights) = sums;
-        backend.drive(TermRows::<GRADIENT_OF_LOSSES> { batch, terms, row_losses, tally, weights })
+        backend.drive(TermRows { batch, terms, row_losses, tally, weights })
     }
 
     #[inline(never)]
@@ -684,7 +685,7 @@ impl TermKernel {
             return weighted::<_, true>(backend, batch, terms, None, sums);
         }
         let (tally, weights) = sums;
-        backend.drive(TermRows::<true> { batch, terms, row_losses: None, tally, weights })
+        backend.drive(TermRows { batch, terms, row_losses: None, tally, weights })
     }
 
     #[inline(never)]

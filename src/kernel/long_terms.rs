@@ -19,7 +19,7 @@ use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 pub(crate) const PIECE: usize = 2048;
 
 /// Computes the rows of a block, from row `first` of the call on, with their gradients where there is room for one.
-pub(crate) fn compute<S: Vector, const GRADIENT: bool>(
+pub(crate) fn compute<S: Vector>(
     s: S,
     batch: &mut Batch<'_>,
     options: &Terms<'_>,
@@ -49,11 +49,11 @@ pub(crate) fn compute<S: Vector, const GRADIENT: bool>(
     for group in groups() {
         rows.add_up(s, batch, &mut piece, block, terms, group);
     }
-    let gradient = GRADIENT && batch.gradient.is_some();
+    let gradient = batch.gradient.is_some();
     let (blocks, terms_of_blocks) = (core::slice::from_mut(&mut *block), core::slice::from_mut(&mut *terms));
     s.run(Finish::<true, false> { blocks: &mut *blocks });
     let largest_weight = spread.largest_weight;
-    s.run(FinishTerms::<GRADIENT> { options, gradient, largest_weight, blocks, terms: terms_of_blocks });
+    s.run(FinishTerms { options, gradient, largest_weight, blocks, terms: terms_of_blocks });
     if gradient {
         groups().for_each(|group| rows.write_gradient(s, batch, &mut piece, block, terms, group));
     }
@@ -165,8 +165,7 @@ impl LongRows<'_> {
             };
             let of_reference = u(block.class[lane]);
             (block.sum[lane], terms.u_reference[lane]) = (sum, of_reference);
-            let even = self.spread.even().filter(|_| self.options.soft.is_none());
-            terms.gaps[lane] = even.map_or(gaps, |u| gaps * f64::from(u));
+            terms.gaps[lane] = gaps;
             terms.others[lane] = if self.options.soft.is_some() { others } else { self.spread.whole - of_reference };
             if terms.label[lane] < classes {
                 terms.u_label[lane] = u(terms.label[lane]);

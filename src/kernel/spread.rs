@@ -198,7 +198,6 @@ impl<'a> U<'a> {
 
     /// u of label smoothing, for classes of these weights.
     pub(crate) fn of_classes(spread: Spread<'_>, weights: Option<&'a [f32]>) -> Self {
-        // Targets that are multiplied by 0 are any numbers.
         let rows = weights.unwrap_or(&[]);
         Self { kept: 0.0, evenly: spread.evenly as f32, weights, rows, is_same: true, even: spread.even() }
     }
@@ -223,8 +222,8 @@ impl<'a> U<'a> {
     }
 }
 
-/// Fills Σ u_c·(x_m − x_c) of each row and, with targets, Σ u_c of the classes but the reference. With `ANY` logits 0·∞ = 0.
-pub(crate) struct SpreadSums<'a, const ANY: bool> {
+/// Fills Σ u_c·(x_m − x_c) of each row and, with targets, Σ u_c of the classes but the reference; 0·∞ = 0.
+pub(crate) struct SpreadSums<'a> {
     pub(crate) u: U<'a>,
     /// Rows of so many classes, and as many elements more as a sum reaches beyond a row.
     pub(crate) logits: &'a [f32],
@@ -233,7 +232,7 @@ pub(crate) struct SpreadSums<'a, const ANY: bool> {
     pub(crate) terms: &'a mut [TermBlock],
 }
 
-impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
+impl Operation for SpreadSums<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -242,27 +241,10 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
         let tail = Tail::new(s, classes);
         for ((first, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
             if !u.is_same {
-                sums_of_targets::<S, ANY>(s, &tail, u, logits, classes, first, block, terms);
+                sums_of_targets(s, &tail, u, logits, classes, first, block, terms);
                 continue;
             }
             let rows = BlockOfRows { logits, classes, first, block };
-            if let Some(u) = u.even.filter(|_| S::WIDE) {
-                sums_of_terms(
-                    s,
-                    &tail,
-                    classes,
-                    [&mut terms.gaps],
-                    #[inline(always)]
-                    |lane| {
-                        let (largest, x) = rows.logits(s, lane);
-                        core::iter::repeat(largest).zip(x)
-                    },
-                    #[inline(always)]
-                    |(largest, x), at| [s.sub(*largest, s.load(*x, at))],
-                );
-                terms.gaps = terms.gaps.map(|gap| gap * f64::from(u));
-                continue;
-            }
             sums_of_terms(
                 s,
                 &tail,
@@ -274,7 +256,7 @@ impl<const ANY: bool> Operation for SpreadSums<'_, ANY> {
                     core::iter::repeat(largest).zip(x.zip(twos(u.rows, 0, classes)))
                 },
                 #[inline(always)]
-                |(largest, (x, u)), at| [weighed::<S, ANY>(s, s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
+                |(largest, (x, u)), at| [weighed(s, s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
             );
         }
     }
@@ -300,7 +282,7 @@ impl<'a> BlockOfRows<'a> {
 /// Those of the rows of a block with targets, which are rows `first` and following of the tile.
 #[allow(clippy::too_many_arguments, reason = "the rows, and where they are")]
 #[inline(always)]
-fn sums_of_targets<S: Vector, const ANY: bool>(
+fn sums_of_targets<S: Vector>(
     s: S,
     tail: &Tail<S>,
     u: U<'_>,
@@ -328,13 +310,13 @@ fn sums_of_targets<S: Vector, const ANY: bool>(
         |((largest, reference), (class, (x, (q, w)))), at| {
             let u = u.of_two(s, *q, *w, at);
             let other = without(s, u, reference.wrapping_sub(class.wrapping_add(at)));
-            [weighed::<S, ANY>(s, u, s.sub(*largest, s.load(*x, at))), other]
+            [weighed(s, u, s.sub(*largest, s.load(*x, at))), other]
         },
     );
 }
 
-/// Adds to Σ_{k≠r} exp(x_k), Σ u_c·(x_r − x_c), over u if that is even, and Σ_{c≠r} u_c those of a piece of a row in range, of
-/// whole blocks but for the last: the sums are those of a row in one piece.
+/// Adds to Σ_{k≠r} exp(x_k), Σ u_c·(x_r − x_c) and Σ_{c≠r} u_c those of a piece of a row in range, of whole blocks but for the
+/// last: the sums are those of a row in one piece.
 pub(crate) struct PieceSums<'a> {
     pub(crate) u: U<'a>,
     /// The logits, and the exponentials, that of the reference being 0; after the last `width` more, for two columns.
@@ -358,21 +340,11 @@ impl Operation for PieceSums<'_> {
         let (tail, largest) = (Tail::new(s, width), s.splat(largest));
         *total = sum(s, &tail, e, width, *total);
         let x = twos(x, 0, width);
-        if u.even.is_some() {
-            [*gaps] = totals_of_terms(
-                s,
-                &tail,
-                width,
-                [*gaps],
-                x,
-                #[inline(always)]
-                |x, at| [s.sub(largest, s.load(*x, at))],
-            );
-            return;
-        }
-        let weights = u.weights.unwrap_or(u.rows);
+        // Targets that are multiplied by 0 are any numbers, and so are logits in range.
+        let targets = if u.even.is_some() { x.clone() } else { twos(u.rows, u.start(start), width) };
+        let weights = u.weights.map_or(targets.clone(), |weights| twos(weights, 0, width));
         let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES);
-        let items = numbered.zip(x.zip(twos(u.rows, u.start(start), width).zip(twos(weights, 0, width))));
+        let items = numbered.zip(x.zip(targets.zip(weights)));
         [*gaps, *others] = totals_of_terms(
             s,
             &tail,
@@ -396,9 +368,9 @@ fn without<S: Vector>(s: S, u: S::F, lane: usize) -> S::F {
 }
 
 #[inline(always)]
-fn weighed<S: Vector, const ANY: bool>(s: S, u: S::F, gap: S::F) -> S::F {
-    let (product, zero) = (s.mul(u, gap), s.splat(0.0));
-    if ANY { s.select(s.equal(u, zero), zero, product) } else { product }
+fn weighed<S: Vector>(s: S, u: S::F, gap: S::F) -> S::F {
+    let zero = s.splat(0.0);
+    s.select(s.equal(u, zero), zero, s.mul(u, gap))
 }
 
 /// What rows of target probabilities weigh: Σ_c w\[c\]·q_c of each times the weight of its sample, and the latter, which are

@@ -114,9 +114,9 @@ impl TermBlock {
 }
 
 /// Fills the losses (as `log`) and, for gradients, what its elements are made of. Rows for which f32 is too small are marked.
-pub(crate) struct FinishTerms<'a, const GRADIENT: bool> {
+pub(crate) struct FinishTerms<'a> {
     pub(crate) options: &'a Terms<'a>,
-    /// Whether there is one, if there may be.
+    /// Whether there is room for one.
     pub(crate) gradient: bool,
     /// That of a class where there is a spread.
     pub(crate) largest_weight: f64,
@@ -124,7 +124,7 @@ pub(crate) struct FinishTerms<'a, const GRADIENT: bool> {
     pub(crate) terms: &'a mut [TermBlock],
 }
 
-impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
+impl Operation for FinishTerms<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -132,7 +132,7 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
         let Terms { focal, z_loss, costs: matrix, .. } = *self.options;
         for (block, terms) in one_by_one(self.blocks).zip(self.terms) {
             let (own, logit, log) = (terms.own, block.logit, block.log);
-            let (of_label, p, q) = labels(block, terms, GRADIENT || focal != 0.0);
+            let (of_label, p, q) = labels(block, terms, self.gradient || focal != 0.0);
             let (mut loss_factor, mut slope) = (own, own);
             if focal != 0.0 {
                 let (mut of_loss, mut of_gradient) = (Lanes::splat(0.0), Lanes::splat(0.0));
@@ -167,7 +167,7 @@ impl<const GRADIENT: bool> Operation for FinishTerms<'_, GRADIENT> {
                 }
             }
             block.log = losses;
-            if GRADIENT && self.gradient {
+            if self.gradient {
                 let mut of_z = Lanes::splat(0.0);
                 for i in Lane::all() {
                     let factor = 2.0 * z_loss * whole[i];

@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::reduction::Tally;
 
 /// The loss of every row, with its gradient where there is room for one. Everything but the labels has been validated.
-pub(crate) struct TermRows<'a, 'b, const GRADIENT: bool> {
+pub(crate) struct TermRows<'a, 'b> {
     pub(crate) batch: Batch<'a>,
     pub(crate) terms: Terms<'a>,
     pub(crate) row_losses: Option<&'b mut [f32]>,
@@ -40,7 +40,7 @@ pub(crate) struct TermRows<'a, 'b, const GRADIENT: bool> {
     pub(crate) weights: Option<&'b mut Weights>,
 }
 
-impl<const GRADIENT: bool> Driver for TermRows<'_, '_, GRADIENT> {
+impl Driver for TermRows<'_, '_> {
     type Output = Result<(), Error>;
 
     fn drive<S: Vector>(mut self, s: S) -> Self::Output {
@@ -60,7 +60,7 @@ const TWO: usize = 2 * VIRTUAL_LANES;
 /// may be small.
 const BLOCKS: usize = if Backend::ONLY_SCALAR { 1 } else { 4 };
 
-impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
+impl<'a> TermRows<'a, '_> {
     #[inline(never)]
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
         let rows = self.batch.rows;
@@ -91,7 +91,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights: self.weights.as_deref_mut() })?;
             self.read(first, count, blocks, &mut terms);
-            if GRADIENT && self.batch.gradient.is_some() {
+            if self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
             }
@@ -220,7 +220,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let spread = spread.filter(|_| self.are_in_pieces::<S>());
         if let (Some(spread), Some(terms)) = (spread, terms.first_mut()) {
             let (batch, options) = (&mut self.batch, &self.terms);
-            return long_terms::compute::<S, GRADIENT>(s, batch, options, spread, tile, terms, (first, count));
+            return long_terms::compute(s, batch, options, spread, tile, terms, (first, count));
         }
         for block in part_mut(tile.blocks, 0, count.div_ceil(ROWS)) {
             block.general = u32::MAX;
@@ -240,7 +240,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let (batch, options, classes) = (&self.batch, &self.terms, self.batch.rows.classes());
         let place = Place { first, rows: count, start: 0, width: classes };
         let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count.wrapping_mul(classes));
-        let gradient = GRADIENT && batch.gradient.is_some();
+        let gradient = batch.gradient.is_some();
         let room = tile.numbers.len();
         let mut parts = tile.spare.chunks_exact_mut(room.max(1));
         let [brought, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
@@ -253,11 +253,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
         let in_range = rows.finish(s, exponentials, blocks, terms);
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {
-            if in_range {
-                s.run(SpreadSums::<false> { u, logits, classes, blocks, terms: &mut *terms });
-            } else {
-                s.run(SpreadSums::<true> { u, logits, classes, blocks, terms: &mut *terms });
-            }
+            s.run(SpreadSums { u, logits, classes, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
             // Vectors would reach beyond the matrix; the logits are done with.
@@ -267,7 +263,7 @@ impl<'a, const GRADIENT: bool> TermRows<'a, '_, GRADIENT> {
             s.run(CostSums { matrix, end, exponentials, odds, classes, rows: count, blocks, terms });
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
-        s.run(FinishTerms::<GRADIENT> { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
+        s.run(FinishTerms { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
         if gradient {
             let odds = options.costs.is_some().then_some(&*odds);
             let dense = match self.batch.gradient.as_deref_mut() {

@@ -65,7 +65,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         }
         let (options, gradient) = (self.options, batch.gradient.is_some());
         let (blocks, terms_found) = (core::slice::from_mut(&mut found), core::slice::from_mut(&mut known));
-        s.run(FinishTerms::<true> { options, gradient, largest_weight: 0.0, blocks, terms: terms_found });
+        s.run(FinishTerms { options, gradient, largest_weight: 0.0, blocks, terms: terms_found });
         let mut undefined = 0;
         for (row, lane) in group.marked() {
             // NaN where a logit that is summed is NaN or +∞.
