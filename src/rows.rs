@@ -46,7 +46,8 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Checks the shape against the length of the logits (or probabilities, as `argument` says), and the weights.
-    #[inline]
+    /// Inlined where memories are large: what it returns is large as well.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub(crate) fn new(shape: Shape<'a>, argument: Argument, len: usize, targets: Targets<'a>) -> Result<Self, Error> {
         let Shape { classes, positions, row_stride, class_weights, sample_weights, .. } = shape;
         if classes == 0 {

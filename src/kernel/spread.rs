@@ -40,44 +40,45 @@ impl<'a> Spread<'a> {
 
     /// With what is the same for all rows: the largest weight, and the sum over so many classes if that is.
     pub(crate) fn with_whole(mut self, options: &Terms<'_>, classes: usize) -> Self {
-        let mut sum = classes as f64;
         if let Some(weights) = self.weights {
-            // Some at once, and no more: small memories have no room for them.
-            let (mut sums, mut largest) = ([0.0; 4], 0.0);
-            for weights in chunks(weights, sums.len()) {
-                for (sum, &weight) in sums.iter_mut().zip(weights) {
-                    *sum += f64::from(weight);
-                    largest = if weight.abs() > largest { weight.abs() } else { largest };
-                }
-            }
-            (sum, self.largest_weight) = (sums.iter().sum(), f64::from(largest));
+            let largest = |most: f32, weight: &f32| if weight.abs() > most { weight.abs() } else { most };
+            self.largest_weight = f64::from(weights.iter().fold(0.0, largest));
         }
         if options.soft.is_none() {
-            self.whole = sum * self.evenly;
+            self.whole = (0..classes).map(|class| self.of_class_at(None, class, 0)).sum();
         }
         self
     }
 
-    /// With the label for reference, where it may be, as it is of the weighted loss: then nothing has to be found. With it
+    /// The same, and with the label for reference where it may be, as it is of the weighted loss: then nothing has to be found.
+    /// With it
     ///
     /// a·(−log p_y) + Σ u_c·(−log p_c) = (a + U)·log(1 + E) + Σ u_c·(x_y − x_c),
     ///
     /// whose terms may be negative, but together are no larger than twice those of the loss where Σ|u| ≤ |a|.
-    pub(crate) fn by_label_if_held(mut self, options: &Terms<'_>, classes: usize) -> Self {
-        let (mut sum, mut smallest) = (classes as f64, 1.0);
+    pub(crate) fn with_whole_and_reference(mut self, options: &Terms<'_>, classes: usize) -> Self {
+        let (mut sum, mut size, mut smallest) = (classes as f64, classes as f64, 1.0);
         if let Some(weights) = self.weights {
-            let (mut sums, mut least) = ([0.0; VIRTUAL_LANES], [f64::INFINITY; VIRTUAL_LANES]);
+            let (mut sums, mut sizes) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
+            let (mut least, mut most) = ([f64::INFINITY; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
             for weights in chunks(weights, VIRTUAL_LANES) {
-                for (&weight, (sum, least)) in weights.iter().zip(sums.iter_mut().zip(&mut least)) {
-                    let size = f64::from(weight).abs();
-                    *sum += size;
+                let lanes = sums.iter_mut().zip(&mut sizes).zip(least.iter_mut().zip(&mut most));
+                for (&weight, ((sum, of_lane), (least, most))) in weights.iter().zip(lanes) {
+                    let (weight, size) = (f64::from(weight), f64::from(weight).abs());
+                    *sum += weight;
+                    *of_lane += size;
                     *least = if size < *least { size } else { *least };
+                    *most = if size > *most { size } else { *most };
                 }
             }
-            (sum, smallest) = (halved(sums), least.into_iter().fold(f64::INFINITY, f64::min));
+            (sum, size) = (halved(sums), halved(sizes));
+            smallest = least.into_iter().fold(f64::INFINITY, f64::min);
+            self.largest_weight = most.into_iter().fold(0.0, f64::max);
         }
-        let is_held = sum * self.evenly <= self.kept * smallest;
-        self.by_label = options.soft.is_none() && options.costs.is_none() && is_held;
+        if options.soft.is_none() {
+            self.whole = sum * self.evenly;
+            self.by_label = options.costs.is_none() && size * self.evenly <= self.kept * smallest;
+        }
         self
     }
 

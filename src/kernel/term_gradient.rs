@@ -108,6 +108,9 @@ impl<S: Vector> Elements<S> {
         odds: Option<&[f32]>,
         start: usize,
     ) {
+        if !S::WIDE {
+            return self.write_one_by_one(s, to, exponentials, u, odds, start);
+        }
         let reach = to.len().next_multiple_of(S::LANES);
         let e = part(exponentials, start, reach);
         match (u, odds.map(|odds| part(odds, start, reach))) {
@@ -137,9 +140,36 @@ impl<S: Vector> Elements<S> {
         }
     }
 
+    /// In one loop, where memory is small.
+    #[inline(always)]
+    fn write_one_by_one(
+        &self,
+        s: S,
+        to: &mut [f32],
+        exponentials: &[f32],
+        u: Option<U<'_>>,
+        odds: Option<&[f32]>,
+        start: usize,
+    ) {
+        for (class, to) in to.chunks_exact_mut(S::LANES).enumerate() {
+            let at = start.wrapping_add(class);
+            let mut element = self.of(s, s.load(exponentials, at));
+            if let Some(u) = u {
+                let q = s.load(u.rows, u.start(start).wrapping_add(class));
+                let of_class = u.unweighted(s, q);
+                let of_class = u.weights.map_or(of_class, |weights| s.mul(of_class, s.load(weights, class)));
+                element = self.with_u(s, s.load(exponentials, at), of_class);
+            }
+            if let Some(odds) = odds {
+                element = self.with_odds(s, element, s.load(odds, at));
+            }
+            s.store(element, to, 0);
+        }
+    }
+
     #[inline(always)]
     fn write_with_u(&self, s: S, to: &mut [f32], e: &[f32], u: U<'_>, start: usize) {
-        if let Some(u) = u.even.filter(|_| S::WIDE) {
+        if let Some(u) = u.even {
             let u = s.splat(u);
             return write_vectors(
                 s,
@@ -183,12 +213,9 @@ fn write_vectors<S: Vector, const N: usize>(
             |from| s.load(from, at),
         )
     };
-    // One lane is one loop, where memory is small.
-    let whole = if S::WIDE { whole(to.len(), 2 * VIRTUAL_LANES) } else { 0 };
-    let (twos, rest) = to.split_at_mut_checked(whole).unwrap_or_default();
-    let twos = twos.as_chunks_mut::<{ 2 * VIRTUAL_LANES }>().0;
+    let mut at = whole(to.len(), 2 * VIRTUAL_LANES);
+    let (twos, rest) = to.as_chunks_mut::<{ 2 * VIRTUAL_LANES }>();
     let mut columns = from.map(|from| from.as_chunks::<{ 2 * VIRTUAL_LANES }>().0.iter());
-    let mut at = whole;
     for to in twos {
         let of_two = columns.each_mut().map(|columns| columns.next().unwrap_or(&[0.0; 2 * VIRTUAL_LANES]));
         for at in (0..2 * VIRTUAL_LANES).step_by(S::LANES) {

@@ -13,7 +13,7 @@
 //!
 //! The reference class m is the one with the largest logit: −log p_c = (x_m − x_c) + log(1 + E), where E = Σ_{k≠m}
 //! exp(x_k − x_m), adds nothing but numbers that are not negative. 1 − p_m = E/(1 + E), every other p is at most ½.
-//! Label smoothing alone takes the label for the reference where it may: see [`Spread::by_label_if_held`].
+//! Label smoothing alone takes the label for the reference where it may: see [`Spread::with_whole_and_reference`].
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
@@ -65,11 +65,13 @@ impl<'a> TermRows<'a, '_> {
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
         let rows = self.batch.rows;
         let mut terms = [TermBlock::EMPTY; BLOCKS];
-        let mut spread = Spread::new(&self.terms, rows).with_whole(&self.terms, rows.classes());
-        if S::WIDE {
+        let spread = Spread::new(&self.terms, rows);
+        let spread = if S::WIDE {
+            spread.with_whole_and_reference(&self.terms, rows.classes())
+        } else {
             // One lane finds the largest: its memories have no room for the code of both.
-            spread = spread.by_label_if_held(&self.terms, rows.classes());
-        }
+            spread.with_whole(&self.terms, rows.classes())
+        };
         let spread = self.terms.has_spread().then_some(spread);
         let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
         if !S::WIDE && rows.classes() > SMALLEST || self.are_in_pieces::<S>() && rows.classes() > long_terms::PIECE {
@@ -248,7 +250,7 @@ impl<'a> TermRows<'a, '_> {
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         let logits = self.logits(s, place, brought);
         let exponentials = &mut *tile.numbers;
-        let by_label = spread.is_some_and(|spread| spread.by_label);
+        let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
         let rows = TermSums { logits, classes, count, matrix: options.costs, by_label };
         let in_range = rows.finish(s, exponentials, blocks, terms);
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
