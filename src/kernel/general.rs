@@ -171,8 +171,9 @@ pub(crate) fn find_largest<S: Vector>(
     }
 }
 
-struct LargestOf<'a> {
-    row: &'a [f32],
+/// The largest logit of a row and its class, as [`largest`] has them.
+pub(crate) struct LargestOf<'a> {
+    pub(crate) row: &'a [f32],
 }
 
 impl Operation for LargestOf<'_> {
@@ -597,6 +598,20 @@ pub(crate) fn is_in_range<S: Vector>(s: S, logits: &[f32]) -> bool {
         union = s.or_bits(union, exp_in_range(s, s.load(x, 0)).1);
     }
     all_in_range(s, union)
+}
+
+/// Whether the fast way takes all logits of a row.
+pub(crate) struct InRange<'a> {
+    pub(crate) row: &'a [f32],
+}
+
+impl Operation for InRange<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> bool {
+        is_in_range(s, self.row)
+    }
 }
 
 /// Marks the blocks that have a logit out of range, or all where that cannot be told any more: the general way returns the

@@ -2,7 +2,7 @@
 //! by side wait for their factor where the gradient is to be.
 
 use super::exp::Exponentials;
-use super::general::{self, AddSums, Group, is_in_range};
+use super::general::{self, AddSums, Group, InRange};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::BLOCK;
@@ -126,20 +126,6 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     }
     s.run(AddSums { numbers: to, width, group: Group::of_rows(place, width), found: block });
     in_range
-}
-
-/// Whether the fast way takes all logits of a row.
-struct InRange<'a> {
-    row: &'a [f32],
-}
-
-impl Operation for InRange<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> bool {
-        is_in_range(s, self.row)
-    }
 }
 
 /// Multiplies a row by a number.

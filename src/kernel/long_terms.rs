@@ -2,10 +2,9 @@
 //! [`super::terms`]. What is not in range is left to the general way.
 
 use super::exp::Exponentials;
-use super::general::is_in_range;
+use super::general::{InRange, LargestOf};
 use super::lanes::{Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
-use super::references::largest;
 use super::row_scalars::Finish;
 use super::spread::{PieceSums, Spread, U};
 use super::term_gradient::Elements;
@@ -195,7 +194,7 @@ impl LongRows<'_> {
         for place in rows.pieces(batch.rows.classes(), self.width) {
             let x = logits(s, batch, place, piece.logits);
             for (row, lane) in rows.lanes() {
-                let (x, class) = s.run(Largest { row: row_of(x, row, place.width) });
+                let (x, class) = s.run(LargestOf { row: row_of(x, row, place.width) });
                 if x > block.logit[lane] {
                     (block.logit[lane], block.class[lane]) = (x, place.start.wrapping_add(class));
                 }
@@ -287,31 +286,5 @@ impl Operation for RowGradient<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { block, terms, lane, exponentials, u, start, to } = self;
         Elements::new(s, block, terms, lane).write(s, to, exponentials, Some(u), None, start);
-    }
-}
-
-struct InRange<'a> {
-    row: &'a [f32],
-}
-
-impl Operation for InRange<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> bool {
-        is_in_range(s, self.row)
-    }
-}
-
-struct Largest<'a> {
-    row: &'a [f32],
-}
-
-impl Operation for Largest<'_> {
-    type Output = (f32, usize);
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> (f32, usize) {
-        largest(s, self.row)
     }
 }

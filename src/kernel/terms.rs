@@ -250,6 +250,7 @@ impl<'a> TermRows<'a, '_> {
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         let logits = self.logits(s, place, brought);
         let exponentials = &mut *tile.numbers;
+        // That one lane does not is known when it is compiled.
         let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
         let rows = TermSums { logits, classes, count, matrix: options.costs, by_label };
         let in_range = rows.finish(s, exponentials, blocks, terms);
