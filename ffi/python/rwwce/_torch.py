@@ -6,11 +6,13 @@ more than the loss of a small batch.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Optional
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
 from . import _numpy
@@ -18,6 +20,7 @@ from ._call import GRADIENT, LABEL_TYPES, LOGIT_TYPES, Array, Call, Options, Req
 from ._textbook import loss as textbook
 
 _CPU = torch.device("cpu")
+_FLOAT32, _INT64 = torch.float32, torch.int64
 _LOGIT_TYPES = {getattr(torch, name): number for name, number in LOGIT_TYPES.items()}
 _LABEL_TYPES = {getattr(torch, name): LABEL_TYPES[name] for name in LABEL_TYPES if hasattr(torch, name)}
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -97,18 +100,20 @@ def _is_dense(tensor: Tensor) -> bool:
 
 def _call_of_rows(options: Options, input: Tensor, target: Tensor, weight: Optional[Tensor]) -> Optional[Call]:
     """What `_call` returns for the usual (N, C) and (N), in a third of the time; None where it is to look closer."""
-    if input.dtype is not torch.float32 or target.dtype is not torch.int64 or options.scale is not None:
+    if options.kind != "labels" or options.scale is not None or options.zero_point != 0:
+        return None
+    if input.dtype is not _FLOAT32 or target.dtype is not _INT64:
         return None
     shape, rows = input.shape, target.shape
-    if len(shape) != 2 or len(rows) != 1 or rows[0] != shape[0] or options.zero_point != 0:
+    if len(shape) != 2 or len(rows) != 1 or rows[0] != shape[0]:
         return None
     if not (_is_dense(input) and _is_dense(target)):
         return None
     place = None
     if weight is not None:
-        if weight.dtype is not torch.float32 or weight.dim() != 1 or not _is_dense(weight):
+        if weight.dtype is not _FLOAT32 or weight.dim() != 1 or not _is_dense(weight):
             return None
-        place = weight.data_ptr(), weight.shape[0]
+        place = weight.data_ptr(), weight.numel()
     # Held until the call is over.
     arrays = (input, target, weight)
     return Call.of_rows(options, shape, arrays, (input.data_ptr(), target.data_ptr(), place))
@@ -117,7 +122,7 @@ def _call_of_rows(options: Options, input: Tensor, target: Tensor, weight: Optio
 def _call(options: Options, input: Tensor, target: Optional[Tensor], *weights: Optional[Tensor]) -> Call:
     weight, samples, costs, bias = weights
     has_one = samples is None and costs is None and bias is None
-    if has_one and target is not None and options.kind == "labels":
+    if has_one and target is not None:
         usual = _call_of_rows(options, input, target, weight)
         if usual is not None:
             return usual
@@ -161,7 +166,7 @@ def _loss(options: Options, *tensors: Optional[Tensor]) -> Tensor:
         found = empty(call.rows)
         call.losses(_place(found))
     else:
-        found = torch.empty_like(_ONE)
+        found = empty(())
         call.losses(None, found.data_ptr())
     return found if input.dtype is torch.float32 else found.to(_result_type(options, input))
 
@@ -171,7 +176,7 @@ def _loss_and_gradient(options: Options, *tensors: Optional[Tensor]) -> tuple[Te
     input = tensors[0]
     assert input is not None
     call = _call(options, input, *tensors[1:])
-    found, gradient = torch.empty_like(_ONE), empty(call.shape)
+    found, gradient = empty(()), empty(call.shape)
     call.derivative(GRADIENT, 1.0, _place(gradient), found.data_ptr())
     return (found if input.dtype is torch.float32 else found.to(_result_type(options, input))), gradient
 
@@ -375,7 +380,7 @@ def _any_gradient(of: str, options: Options, factor: Tensor, *tensors: Any) -> T
     found: Tensor
     if not _is_plain(factor) or not _is_plain(tensors[0]):
         found = _gradient_operator(of, factor, *tensors, *options)
-    elif torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+    elif torch.is_grad_enabled() or _is_transformed():
         # It may be differentiated itself.
         found = _Gradient.apply(options, of, factor, *tensors)
     else:
@@ -459,6 +464,27 @@ for _each in (_loss_operator, _loss_and_gradient_operator, _gradient_operator):
 # ---- The shorter way, and that of `torch.func`, which operators do not have
 
 
+def _tangent(function: Any, arguments: tuple[Any, ...], tangents: tuple[Any, ...], like: Tensor) -> Tensor:
+    """The derivative of `function` along tangents of its arguments, None for those that stay, in the type of `like`.
+
+    The derivative along a tangent is that of the gradient by its factor, which unlike forward mode may stand in forward mode.
+    """
+    moved = [i for i, tangent in enumerate(tangents) if tangent is not None]
+
+    def of_moved(*values: Any) -> Any:
+        replaced = list(arguments)
+        for i, value in zip(moved, values):
+            replaced[i] = value
+        return function(*replaced)
+
+    def gradients(factor: Tensor) -> Any:
+        return torch.func.vjp(of_moved, *(arguments[i] for i in moved))[1](factor)
+
+    found = torch.zeros_like(like, dtype=torch.float64)
+    along: Tensor = torch.func.vjp(gradients, found)[1](tuple(tangents[i].to(arguments[i].dtype) for i in moved))[0]
+    return along.to(like.dtype)
+
+
 class _Loss(torch.autograd.Function):
     """A loss of ordinary tensors; with `is_wanted` its gradient beside it."""
 
@@ -476,6 +502,12 @@ class _Loss(torch.autograd.Function):
             ctx.set_materialize_grads(False)
         # Saved, so that autograd notices when they have been changed before the backward pass.
         ctx.save_for_backward(*tensors, known)
+        ctx.save_for_forward(*tensors, output[0] if isinstance(output, tuple) else output)
+
+    @staticmethod
+    def jvp(ctx: Any, _options: None, _is_wanted: None, *tangents: Optional[Tensor]) -> Tensor:
+        *tensors, found = ctx.saved_tensors
+        return _tangent(functools.partial(textbook, ctx.options), tuple(tensors), tangents, found)
 
     @staticmethod
     def backward(ctx: Any, factor: Optional[Tensor], _of_gradient: Optional[Tensor] = None) -> Any:
@@ -511,10 +543,32 @@ class _Eager(torch.autograd.Function):
         return None, None, None, *_gradients(needed, ctx.options, tuple(tensors), factor, known, is_last)[:2]
 
 
+_keeps_graph: Any = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+
+
 def _is_last_backward() -> bool:
     """Whether what has been saved is let go after this backward pass."""
-    keeps: Any = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
-    return keeps is not None and not keeps()
+    return not _keeps_graph()
+
+
+class _OfRows(torch.autograd.Function):
+    """`_Eager` for the usual (N, C) and (N) and a reduced loss: of small batches what stands about the call takes the time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, call: Call, options: Options, input: Tensor, target: Tensor, weight: Optional[Tensor]
+    ) -> Tensor:
+        ctx.options, found, known = options, empty(()), empty(call.shape)
+        call.derivative(GRADIENT, 1.0, _place(known), found.data_ptr())
+        ctx.save_for_backward(input, target, weight, known)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, factor: Tensor) -> Any:
+        input, target, weight, known = ctx.saved_tensors
+        tensors = input, target, weight, None, None, None
+        gradients = _gradients((True, False), ctx.options, tensors, factor, known, _is_last_backward())
+        return None, None, gradients[0], None, None
 
 
 class _Gradient(torch.autograd.Function):
@@ -528,6 +582,16 @@ class _Gradient(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.options, ctx.of, *tensors = inputs
         ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors, output)
+
+    @staticmethod
+    def jvp(ctx: Any, _options: None, _of: None, *tangents: Optional[Tensor]) -> Tensor:
+        *tensors, found = ctx.saved_tensors
+
+        def gradient(factor: Tensor, *arguments: Optional[Tensor]) -> Tensor:
+            return _textbook_gradient(ctx.options, ctx.of, factor, arguments)
+
+        return _tangent(gradient, tuple(tensors), tangents, found)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Any:
@@ -541,6 +605,13 @@ class _Gradient(torch.autograd.Function):
 
 
 _ORDINARY = (Tensor, torch.nn.Parameter)
+
+
+def _is_transformed() -> bool:
+    """Whether there are derivatives to be carried forward, or tensors of `torch.func`."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
 _dispatch_modes, _tracing_state = torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
 
 
@@ -579,11 +650,12 @@ def _needs_gradient(input: Tensor, target: Optional[Tensor]) -> bool:
 def _run(options: Options, *tensors: Any) -> Tensor:
     """The loss, by the way that the tensors ask for."""
     input, needed = tensors[0], _needs_gradient(tensors[0], tensors[1])
-    is_wanted = needed and input.requires_grad and _has_one_sweep(options)
+    # In forward mode the gradient has a derivative of its own.
+    is_wanted = needed and input.requires_grad and _has_one_sweep(options) and forward_ad._current_level < 0
     found: Any
     if not _is_plain(input):
         found = (_loss_and_gradient_operator if is_wanted else _loss_operator)(*tensors, *options)
-    elif torch._C._are_functorch_transforms_active():
+    elif _is_transformed():
         found = _Loss.apply(options, is_wanted, *tensors)
     else:
         if not needed:
@@ -594,8 +666,29 @@ def _run(options: Options, *tensors: Any) -> Tensor:
     return loss
 
 
+def _usual(options: Options, input: Tensor, target: Any, weight: Any) -> Optional[Tensor]:
+    """The reduced loss of ordinary tensors in the usual types and shapes; None where it is to be looked at closer."""
+    if not _is_plain(input) or type(target) is not Tensor or _is_transformed():
+        return None
+    if weight is not None and (type(weight) is not Tensor or weight.requires_grad) or options.reduction == "none":
+        return None
+    call = _call_of_rows(options, input, target, weight)
+    if call is None:
+        return None
+    if input.requires_grad and torch.is_grad_enabled():
+        found: Tensor = _OfRows.apply(call, options, input, target, weight)
+        return found
+    found = empty(())
+    call.losses(None, found.data_ptr())
+    return found
+
+
 def evaluate(request: Request) -> Tensor:
     options, input, target, weight, samples, costs, bias = request
+    if samples is None and costs is None and bias is None:
+        usual = _usual(options, input, target, weight)
+        if usual is not None:
+            return usual
     if options.scale is not None:
         _weights("scale", options.scale)
         options = options._replace(scale=float(options.scale))

@@ -11,6 +11,7 @@ import numpy
 import rwwce
 import torch
 import torch.nn.functional as F
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 BIG = 2e-6
@@ -138,12 +139,43 @@ class Derivatives(Close):
                     mine, of_other = (none if each is None else each for each in (mine, of_other))
                     self.close(mine, of_other.expand(mine.shape) if of_other.dim() == 0 else of_other, 1e-5)
 
+    def test_forward_derivatives_of_every_loss(self):
+        for name, ours, theirs, arguments in cases():
+            with self.subTest(name):
+                tangents = tuple(torch.randn(tensor.shape) for tensor in arguments)
+                wide = tuple(tensor.double() for tensor in arguments)
+                of_wide = tuple(tangent.double() for tangent in tangents)
+                value, along = torch.func.jvp(ours, arguments, tangents)
+                expected, of_expected = torch.func.jvp(theirs, wide, of_wide)
+                self.close(value, expected)
+                self.close(along, of_expected)
+                with forward_ad.dual_level():
+                    duals = map(forward_ad.make_dual, arguments, tangents)
+                    self.close(forward_ad.unpack_dual(ours(*duals)).tangent, of_expected)
+                    # Whether autograd looks on as well or not.
+                    duals = [forward_ad.make_dual(x.clone().requires_grad_(), t) for x, t in zip(arguments, tangents)]
+                    self.close(forward_ad.unpack_dual(ours(*duals)).tangent, of_expected)
+                places = tuple(range(len(arguments)))
+                for mine, of_other in zip(
+                    torch.func.jacfwd(ours, places)(*arguments), torch.func.jacfwd(theirs, places)(*wide)
+                ):
+                    self.close(mine, of_other)
+                # Forward over reverse, with respect to the input and to probabilities.
+                mine, of_other = (
+                    torch.func.hessian(lambda *a, of=of: of(*a).sum(), places)(*given)
+                    for of, given in ((ours, arguments), (theirs, wide))
+                )
+                for i in places:
+                    for j in places:
+                        self.close(mine[i][j], of_other[i][j], 1e-5)
+
     def test_hessian(self):
         z, y = torch.tensor([1.0, 0.0, -1.0]), torch.tensor(0)
         found = torch.autograd.functional.hessian(lambda t: rwwce.cross_entropy(t, y), z)
         p = z.softmax(0)
         self.close(found, torch.diag(p) - p.outer(p))
-        self.close(torch.func.jacrev(torch.func.grad(lambda t: rwwce.cross_entropy(t, y)))(z), found)
+        for outer in (torch.func.jacrev, torch.func.jacfwd):
+            self.close(outer(torch.func.grad(lambda t: rwwce.cross_entropy(t, y)))(z), found)
 
     def test_third_derivatives(self):
         z, y = torch.tensor([1.0, 0.0, -1.0], requires_grad=True), torch.tensor(0)
@@ -171,8 +203,8 @@ class Derivatives(Close):
         # Steps are as large as float32 asks for.
         warnings.filterwarnings("ignore", "Input #. requires gradient and is not a double")
         for function in (lambda x: rwwce.cross_entropy(x, y), lambda x: rwwce.log_softmax(x)):
-            self.assertTrue(torch.autograd.gradcheck(function, x, nondet_tol=0.0, **checks))
-            self.assertTrue(torch.autograd.gradgradcheck(function, x, **checks))
+            self.assertTrue(torch.autograd.gradcheck(function, x, nondet_tol=0.0, check_forward_ad=True, **checks))
+            self.assertTrue(torch.autograd.gradgradcheck(function, x, check_fwd_over_rev=True, **checks))
 
 
 class Memory(Close):
