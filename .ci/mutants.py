@@ -4,7 +4,7 @@ cargo-mutants lists the changes (mutants). To compile each by itself takes hours
 program, each behind a question whether it is the one that the environment names. Those for which that is not possible
 (in constants, which the compiler computes, and some patterns) are compiled one by one.
 
-What does not compile is left out. What the quick tests miss, on two backends and without optimisation, is compiled once
+What does not compile is left out. What the quick tests miss, on two backends and hardly optimised, is compiled once
 more as the tests otherwise have it, and every test runs on every backend.
 """
 
@@ -33,7 +33,7 @@ LEFT_OUT = r"Pair::(new|from|from_iter)\b"
 
 # AVX2 and one lane run every kernel in both classes. Except in src/backend, that is enough for a first look.
 TWO_BACKENDS = {"RWWCE_TEST_BACKENDS": "avx2 scalar"}
-# Tests that take seconds without optimisation, or compare backends of a class, of which two have one each.
+# Tests that take seconds where little is optimised, or compare backends of a class, of which two have one each.
 SLOW = """every_reduction_follows_the_model every_entry_point_returns upstream_factors_of_rows_are_not
 the_sum_of_many_rows_is every_scheme_follows_its_formula the_median_of_many_classes has_the_bits_of_the_function
 backends_of_a_class_agree""".split()
@@ -95,10 +95,32 @@ def copy_tree(to):
             shutil.copy2(ROOT / name, to / name)
 
 
+def functions_of_constants():
+    """`const` functions that a constant of the library calls, or that another such function does: they stay so."""
+    calls, found = collections.defaultdict(set), set()
+
+    def walk(node, function, constant):
+        if node.type == "function_item":
+            function = node.child_by_field_name("name").text.decode()
+        constant = constant or node.type in ("const_item", "static_item", "const_block", "array_type")
+        if node.type == "call_expression":
+            name = re.split(r"::|\.", node.child_by_field_name("function").text.decode())[-1]
+            (found if constant else calls[function]).add(name)
+        for child in node.children:
+            walk(child, function, constant)
+
+    for path in (ROOT / "src").rglob("*.rs"):
+        walk(PARSER.parse(path.read_bytes()).root_node, None, False)
+    while more := set().union(*(calls[name] for name in found)) - found:
+        found |= more
+    return found
+
+
 class File:
     """A source file with all of its mutants in it."""
 
-    def __init__(self, path, mutants):
+    def __init__(self, path, mutants, constants):
+        self.constants = constants
         self.source = (ROOT / path).read_bytes()
         lines = self.source.split(b"\n")
         starts = [0]
@@ -110,9 +132,7 @@ class File:
             offset = starts[line] + len(lines[line].decode()[:column].encode())
             self.at[mutant.genre, offset].append(mutant)
         self.placed = set()
-        self.called_in_constants = set()
         root = PARSER.parse(self.source).root_node
-        self.constants = self.functions_of_constants(root)
         self.text = self.source[: root.start_byte].decode() + self.rewritten(root)
 
     def take(self, genre, node):
@@ -126,25 +146,6 @@ class File:
     @staticmethod
     def is_const(function):
         return any(c.type == "function_modifiers" and b"const" in c.text for c in function.children)
-
-    def functions_of_constants(self, root):
-        """`const` functions that a constant of this file calls, or that another such function does: they stay so."""
-        calls, found = collections.defaultdict(set), set()
-
-        def walk(node, function, constant):
-            if node.type == "function_item":
-                function = self.raw(node.child_by_field_name("name"))
-            constant = constant or node.type in ("const_item", "static_item", "const_block", "array_type")
-            if node.type == "call_expression":
-                name = re.split(r"::|\.", self.raw(node.child_by_field_name("function")))[-1]
-                (found if constant else calls[function]).add(name)
-            for child in node.children:
-                walk(child, function, constant)
-
-        walk(root, None, False)
-        while more := set().union(*(calls[name] for name in found)) - found:
-            found |= more
-        return found
 
     def is_constant(self, node):
         """Whether the compiler evaluates this: it cannot ask the environment."""
@@ -306,17 +307,17 @@ class Program:
         """Puts in what compiles. Returns the mutants that cannot be put in, and those that do not compile."""
         copy_tree(self.tree)
         library = self.tree / "src" / "lib.rs"
-        switch = library.read_text().replace("#[cfg(test)]\nextern crate std;", "extern crate std;") + SWITCH
-        unviable = set()
+        switch = library.read_text().replace("#[cfg(any(test, feature = \"rayon\"))]\nextern crate std;", "extern crate std;") + SWITCH
+        constants, unviable = functions_of_constants(), set()
         while True:
             placed = set()
             for path in sorted({m.file for m in self.mutants}):
                 chosen = [m for m in self.mutants if m.file == path and m.number not in unviable]
-                file = File(path, chosen)
+                file = File(path, chosen, constants)
                 placed |= {m.number for m in file.placed}
                 (self.tree / path).write_text(file.text)
             library.write_text(switch)
-            done = self.cargo("check", "--lib", "--features", "half", "--message-format=json")
+            done = self.cargo("check", "--lib", "--all-features", "--message-format=json")
             if done.returncode == 0:
                 return {m.number for m in self.mutants} - placed - unviable, unviable
             found = set()
@@ -430,7 +431,7 @@ def outcome_apart(program, mutant):
     """The mutant is patched into a tree of its own and compiled by itself; all tests if the quick ones miss it."""
     copy_tree(program.tree)
     subprocess.run(["patch", "--silent", "-p0", mutant.file], input=mutant.diff, text=True, check=True, cwd=program.tree)
-    if program.cargo("check", "--lib", "--features", "half").returncode != 0:
+    if program.cargo("check", "--lib", "--all-features").returncode != 0:
         return "does not compile"
     programs = program.build()
     if programs is None:
@@ -477,7 +478,7 @@ def main():
         whole.of = {name: outcome for name, outcome in whole.of.items() if outcome != "missed"}
 
     print("=== all in one", flush=True)
-    together = Program("together", mutants, {"CARGO_PROFILE_DEV_OPT_LEVEL": "0"})
+    together = Program("together", mutants, {"CARGO_PROFILE_DEV_OPT_LEVEL": "1"})
     apart, unviable = together.place_all()
     placed = [m for m in mutants if m.number not in apart | unviable]
     if any(m.name not in quick.of for m in placed):
