@@ -13,7 +13,7 @@ most_size=4096 most_stack=512 most_ram=8 least_ratio=1.5
 # Of a gradient with every option, and of all functions: a part of the flash, and of the 16 KiB of RAM, of a small board.
 most_gradient_size=65536 most_gradient_stack=6656 most_everything=136192
 
-.ci/cross-setup target/cross thumbv7em-none-eabihf > /dev/null
+rustup -q target add thumbv7em-none-eabihf
 .ci/qemu-arm-setup target/qemu-arm > /dev/null
 out=$PWD/target/footprint
 rm -rf "$out"
@@ -26,7 +26,7 @@ fail() {
 }
 
 # As .ci/microcontrollers has it.
-RWWCE_PROVE_NO_PANIC=1 RUSTC=$PWD/target/cross/bin/rustc CARGO_TARGET_DIR=$PWD/target/cross-build CARGO_PROFILE_RELEASE_OPT_LEVEL=$level \
+RWWCE_PROVE_NO_PANIC=1 CARGO_TARGET_DIR=$PWD/target/cross-build CARGO_PROFILE_RELEASE_OPT_LEVEL=$level \
   CARGO_TARGET_THUMBV7EM_NONE_EABIHF_RUSTFLAGS='-Ctarget-feature=+vfp2,-fp64 --cfg=rwwce_vfma="sreg"' \
   cargo build -q --release --locked -p rwwce-capi --target=thumbv7em-none-eabihf 2> "$out/cargo.log" ||
   fail "$(< "$out/cargo.log")"

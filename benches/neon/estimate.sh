@@ -14,20 +14,21 @@ cpus=("$@")
 [ ${#cpus[@]} -gt 0 ] || cpus=(neoverse-n1 'neoverse-n1 -dispatch=8' cortex-a76)
 clock=2.5 # GHz
 
-.ci/cross-setup target/cross > /dev/null
-export RUSTC=$PWD/target/cross/bin/rustc CARGO_TARGET_DIR=target/cross-build
+rustup -q target add aarch64-unknown-linux-gnu
+export CARGO_TARGET_DIR=target/cross-build
 # As in a program that does not ask for more.
 export CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_PANIC=unwind
 
-llvm=$("$RUSTC" -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 tools=target/llvm/usr/lib/llvm-$llvm/bin
 if [ ! -x "$tools/llvm-mca" ]; then
   rm -rf target/llvm
   mkdir -p target/llvm
-  (cd target/llvm && apt-get -qq -o APT::Sandbox::User=root download "llvm-$llvm" && dpkg -x llvm-*.deb .)
+  (cd target/llvm && apt-get -qq -o APT::Sandbox::User=root download "llvm-$llvm" "libllvm$llvm" &&
+    for deb in *.deb; do dpkg -x "$deb" .; done)
 fi
 run_tool() {
-  LD_LIBRARY_PATH=target/cross/root/usr/lib/x86_64-linux-gnu "$tools/$1" "${@:2}"
+  LD_LIBRARY_PATH=target/llvm/usr/lib/x86_64-linux-gnu "$tools/$1" "${@:2}"
 }
 
 work=target/neon
@@ -36,7 +37,7 @@ target=aarch64-unknown-linux-gnu
 cargo build -q --release --lib --target $target
 out=$CARGO_TARGET_DIR/$target/release
 # At fixed addresses, so that those of the trace are those of the file.
-"$RUSTC" --edition 2024 -O --target $target -C linker=aarch64-linux-gnu-gcc -C target-feature=+crt-static \
+rustc --edition 2024 -O --target $target -C linker=aarch64-linux-gnu-gcc -C target-feature=+crt-static \
   -C relocation-model=static --extern rwwce="$out/librwwce.rlib" -L dependency="$out/deps" \
   -L dependency="$CARGO_TARGET_DIR/release/deps" benches/neon/calls.rs -o $work/calls
 
