@@ -42,6 +42,8 @@ FILES = {path.stem for path in (ROOT / "tests").glob("*.rs")}
 # Files of which the other tests are quick.
 QUICK = """binary class_weights errors from_log_probabilities golden nan_table options partials real_world reductions
 same_bits vectors weighted_row_losses""".split()
+# Where the tests of a source file are, unless they are among those.
+OWN = {"curvature": "curvature", "decide": "decisions", "logits": "narrow_logits", "slices": "parallel", "spread": "losses"}
 
 # What the mutants ask. The variable is read before `main`.
 SWITCH = """
@@ -392,13 +394,14 @@ def first_look(program, programs):
     """The quick tests."""
 
     def outcome(mutant):
-        in_backend = mutant.file.startswith("src/backend/")
+        in_backend, own = mutant.file.startswith("src/backend/"), OWN.get(pathlib.Path(mutant.file).stem)
         # Which backends there are does not depend on the tests' choice, and each backend has code of its own.
         environment = {**program.environment, "RWWCE_MUTANT": str(mutant.number), **({} if in_backend else TWO_BACKENDS)}
         everywhere = {k: v for k, v in environment.items() if k not in TWO_BACKENDS}
         return (
             run(harness(programs["all"], ["findings"]), environment, 6)
             or run(harness(programs["all"], QUICK, SLOW), environment, 30)
+            or (own and run(harness(programs["all"], [own]), environment, 90))
             or run(harness(programs["all"], ["cpu_features"]), everywhere, 10)
             or (in_backend and run(harness(programs["rwwce"]), everywhere, 60))
             or "missed"
