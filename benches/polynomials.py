@@ -8,7 +8,8 @@ Every function is divided by what it is near 0, so that each approximation is a 
 log(1 + f)/f, t is f; for log(1 + f)/z with z = f/(2 + f), t is z². Minimised is the largest relative error on the range,
 by Remez' exchange with fifty digits. Coefficients left of the bar are given, and exact; the others are rounded one by
 one, from the lowest, and after each the rest is fitted again. With each degree stands what one less would reach. Errors
-are those of the polynomial alone: what is rounded while it is evaluated comes on top.
+are those of the polynomial alone: what is rounded while it is evaluated comes on top. Of exp that decides, so that its
+coefficients are from a search (exp_coefficients.rs), and these are where it began.
 """
 
 import re
@@ -39,7 +40,7 @@ class Approximation:
     first: list
     rounded_to: str
     degrees: list
-    # File and function of the constants in use.
+    # File and items of the constants in use.
     source: tuple = None
 
 
@@ -58,13 +59,13 @@ Z2_OF_OCTAVE = ZERO, ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * HAIR
 Z2_ABOVE_ONE = ZERO, ONE / 9 * HAIR
 EXP, LOG, LOSS, Z = "exp(f)", "log(1+f)/f", "-log(1-p)/p", "log(1+f)/z in z^2, z = f/(2+f)"
 OCTAVE, ABOVE_ONE = "1+f in [sqrt 1/2, sqrt 2]", "f in [0, 1]"
-IN_EXP, IN_LOG = ("exp.rs", "exp_tail"), ("log1p.rs", "log_of_split")
+IN_EXP, IN_LOG = ("exp.rs", ["fn exp_rest"]), ("log1p.rs", ["const HIGH", "const LOW"])
 
 APPROXIMATIONS = [
     Approximation(EXP, "|f| <= 0.3469", exp, mpf("-0.3469"), mpf("0.3469"), [ONE, ONE], "f32", [6], IN_EXP),
     Approximation(EXP, "|f| <= 0.34658", exp, mpf("-0.34658"), mpf("0.34658"), [ONE, ONE], "f64", [7, 8]),
-    Approximation(LOG, OCTAVE, log_ratio, *F_OF_OCTAVE, [ONE, -HALF], "f32", [10], IN_LOG),
-    Approximation(LOG, ABOVE_ONE, log_ratio, ZERO, HAIR, [ONE, -HALF], "f32", [10]),
+    Approximation(LOG, OCTAVE, log_ratio, *F_OF_OCTAVE, [ONE, -HALF], "f32", [10]),
+    Approximation(LOG, ABOVE_ONE, log_ratio, ZERO, HAIR, [ONE, -HALF], "f32", [10], IN_LOG),
     Approximation(LOSS, "p in [0, 1/2]", lambda p: log_ratio(-p), ZERO, HALF * HAIR, [ONE], "f32", [8, 9]),
     Approximation(Z, ABOVE_ONE, atanh_ratio, *Z2_ABOVE_ONE, [TWO], "f32", [4]),
     Approximation(Z, ABOVE_ONE, atanh_ratio, *Z2_ABOVE_ONE, [TWO], "f64", [5, 6]),
@@ -161,9 +162,13 @@ def rounded_minimax(a, degree):
 
 def in_use(a):
     """The coefficients in the source, where Horner's rule begins with the highest."""
-    file, function = a.source
-    body = re.search(rf"\nfn {function}<.*?\n}}", (KERNEL / file).read_text(), re.DOTALL).group()
-    found = [int(digits.replace("_", ""), 16) for digits in re.findall(r"from_bits\(0x([0-9a-f_]+)\)", body)]
+    file, items = a.source
+    text = (KERNEL / file).read_text()
+    ends = ["\n}" if item.startswith("fn") else ";\n" for item in items]
+    bodies = [text.split(item, 1)[1].split(end, 1)[0] for item, end in zip(items, ends)]
+    found = [int(digits.replace("_", ""), 16) for digits in re.findall(r"\b0x([0-9a-f_]{9})\b", " ".join(bodies))]
+    if len(found) != a.degrees[0] + 1 - len(a.first):
+        sys.exit(f"polynomials.py: {len(found)} coefficients of {a.name} in {file}")
     return a.first + [mpf(struct.unpack("<f", struct.pack("<I", bits))[0]) for bits in reversed(found)]
 
 
@@ -188,7 +193,7 @@ def main():
             print(f"  degree {degree}: {exact}, rounded {after}; degree {degree - 1} has {less}")
             show(coefficients, a)
         if a.source:
-            print(f"  {' '.join(a.source)}: {power_of_two(largest_error(in_use(a), sample(a, 1000)))}")
+            print(f"  in use, {a.source[0]}: {power_of_two(largest_error(in_use(a), sample(a, 1000)))}")
             show(in_use(a), a)
 
 
