@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{REGIMES, Rng, backends, bits, pattern, raw_bits};
-use rwwce::{Backend, CrossEntropy, Denominator, Reduction};
+use common::{GRADIENT_ULPS, LOSS_ULPS, REGIMES, Rng, backends, bits, error_in_ulps, pattern, raw_bits};
+use rwwce::{Backend, CrossEntropy, Denominator, Error, Logits, Reduction};
 
 /// Longer than a vector and its alignment together.
 const GUARD: usize = 40;
@@ -306,5 +306,50 @@ fn log_sum_exp_reads_exactly_its_row_wherever_it_lies() {
                 assert_eq!(call(place), first, "{backend}, {len} elements, place {place}");
             }
         }
+    }
+}
+
+/// More elements than 32 bits count. Logits that are all 0 are memory that is never written, and so takes none.
+#[cfg(target_pointer_width = "64")]
+const MANY: usize = (1 << 31) + 21;
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+#[ignore = "reads 2³¹ numbers with each backend, and writes 9 GB"]
+fn more_elements_than_32_bits_count() {
+    let (zeros, bytes, label) = (vec![0f32; MANY], vec![0u8; 2 * MANY], [MANY as u32 - 1]);
+    let integers = Logits::U8 { values: &bytes, scale: 0.5, zero_point: 3 };
+    let labels = &bytes[..MANY];
+    for backend in backends() {
+        let of = |classes| CrossEntropy::new(classes).backend(backend);
+        let near = |found: f32, expected: f64| {
+            let error = error_in_ulps(found, expected);
+            assert!(error <= LOSS_ULPS, "{backend}: {found} instead of {expected}: {error} ulp");
+        };
+        let row = of(MANY);
+        near(row.loss(&zeros[..], &label).unwrap().loss, (MANY as f64).ln());
+        near(
+            row.loss(Logits::U8 { values: labels, scale: 0.5, zero_point: 3 }, &label).unwrap().loss,
+            (MANY as f64).ln(),
+        );
+        near(row.label_smoothing(0.5).loss(&zeros[..], &label).unwrap().loss, (MANY as f64).ln());
+        // As many rows of two classes, and as many positions.
+        for loss in [of(2), of(2).positions(MANY)] {
+            let found = loss.loss(integers, labels).unwrap();
+            near(found.loss, std::f64::consts::LN_2);
+            assert_eq!((found.rows, found.denominator), (MANY, MANY as f64), "{backend}");
+        }
+        let wrong = row.loss(&zeros[..], &[MANY as i64]).unwrap_err();
+        assert!(matches!(wrong, Error::LabelOutOfRange { row: 0, .. }), "{wrong}");
+    }
+    // Over the logits, where they become as large as they are said to be.
+    let mut gradient = zeros;
+    let loss = CrossEntropy::new(MANY);
+    loss.gradient_in_place(&mut gradient, &label, 1.0).unwrap();
+    let (last, others) = gradient.split_last().unwrap();
+    assert_eq!(*last, -1.0);
+    for (class, &element) in others.iter().enumerate() {
+        let error = error_in_ulps(element, 1.0 / MANY as f64);
+        assert!(error <= GRADIENT_ULPS, "class {class}: {element}");
     }
 }
