@@ -127,7 +127,7 @@
 //! | the other losses, relative to the sum of the magnitudes of their terms | 6 ulp; with γ above 2, 2·(γ + 1) ulp | 2.7 ulp; with γ = 5, 6.7 ulp |
 //! | elements of their gradients, likewise | the same | 3.7 ulp |
 //! | log-probability | 3 ulp | 1.4 ulp |
-//! | exp, every f32 whose result is a normal number below 2^127.5 | 1 ulp | 0.89 ulp fused, 0.99 unfused |
+//! | exp, every f32 whose result is a normal number below 2^127.5 | 1 ulp | 0.99 ulp |
 //!
 //! Weights may be any number of f32, and products of several may leave its range on the way; but of several terms those
 //! whose own weights, or the products of their weights, are below 1e-30 may count as 0.
@@ -146,7 +146,8 @@
 //! | one lane, unfused | `scalar`: those without |
 //!
 //! With the feature `scalar` every machine has both backends of one lane, so that a server can reproduce a microcontroller.
-//! Without it a target that has no vectors has the one of its multiply-add, and the others have none of them.
+//! Without it a target that has no vectors has the one of its multiply-add, and the others have none of them. A 32-bit x86 needs
+//! SSE2 (i686): the x87 of older ones has no f32 arithmetic, and the crate does not compile for it.
 //!
 //! # Floating-point modes
 //!
@@ -177,6 +178,9 @@
     )
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(all(target_arch = "x86", not(target_feature = "sse2"), not(target_os = "uefi")))]
+compile_error!("rwwce needs SSE2 on x86: the x87 rounds to f32 when it stores a number, and not when it computes one");
 
 #[cfg(any(test, feature = "rayon"))]
 extern crate std;
