@@ -342,6 +342,9 @@ fn a_target_of_no_weight_may_be_anything() {
         assert_eq!(free.loss(&[0.0, 0.0], &[1.0, NAN]).unwrap().sum, f64::from(core::f32::consts::LN_2));
         let index = 1;
         assert_eq!(loss.loss(&z, &[1.0, NAN, 0.0, 0.0]), Err(Error::TargetOutOfRange { index }));
+        for free in [loss.miss_costs(&[0.0]), loss.false_alarm_costs(&[0.0])] {
+            assert_eq!(free.loss(&z, &[1.0, NAN, 0.0, 0.0]), Err(Error::TargetOutOfRange { index }));
+        }
     }
 }
 

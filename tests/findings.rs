@@ -502,3 +502,25 @@ fn a_lone_class_far_below_zero_has_no_curvature() {
         assert!(found[0].is_nan(), "{backend} {found:?}");
     }
 }
+
+/// A probability of 10⁻⁷⁵ times a weight of 10³⁸ is a normal number, and so is that element of the gradient.
+#[test]
+fn a_class_far_below_keeps_its_element_where_the_weight_is_large() {
+    for backend in backends() {
+        for rows in [1, 3, 20] {
+            for far in [-150.0, -168.0, -170.5, -172.0, -174.0f32] {
+                let weights = [3e38f32, 1.0, 1.0, 1.0];
+                let x: Vec<f32> = [0.0, -1.0, -2.0, far].repeat(rows);
+                let loss = CrossEntropy::new(4).class_weights(&weights).reduction(Reduction::Sum).backend(backend);
+                let (mut gradient, labels) = (vec![7.0; x.len()], vec![0u8; rows]);
+                loss.gradient(&x, &labels, 1.0, &mut gradient).unwrap();
+                let sum: f64 = x[..4].iter().map(|&x| f64::from(x).exp()).sum();
+                let expected = f64::from(weights[0]) * f64::from(far).exp() / sum;
+                for row in gradient.chunks(4) {
+                    let error = error_in_ulps(row[3], expected);
+                    assert!(error <= 5.0, "{backend} {rows} {far}: {:e} for {expected:e}", row[3]);
+                }
+            }
+        }
+    }
+}

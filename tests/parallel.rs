@@ -244,3 +244,22 @@ fn a_denominator_that_is_given_is_divided_by() {
     let policy = loss.denominator(0.0).zero_denominator(ZeroDenominator::Error);
     assert_eq!(policy.loss(&logits, &labels), Err(Error::ZeroDenominator));
 }
+
+/// Rows whose loss is infinite, wherever they are, in the losses of labels and of probabilities.
+#[test]
+fn rows_without_a_loss_are_counted_in_all_chunks() {
+    let (mut rng, pools) = (Rng(407), pools());
+    let mut batch = Batch::new(10, 1, 27_001, 0, &mut rng);
+    for row in [0, 4_321, 13_500, 27_000] {
+        (batch.logits[10 * row + 3], batch.labels[row]) = (f32::NEG_INFINITY, 3);
+    }
+    for (name, loss) in batch.losses() {
+        for pool in &pools {
+            let [found, one] = [loss.parallel(), loss].map(|loss| pool.install(|| outcomes(&loss, &batch)));
+            assert!(found == one, "{name}");
+            assert!(found.iter().all(|(result, _)| result.unwrap().non_finite == 4), "{name} {:?}", found[0].0);
+        }
+    }
+    let soft = soft_outcomes(&CrossEntropy::new(10).parallel(), &batch);
+    assert!(soft.iter().all(|(result, _)| result.unwrap().non_finite == 4), "{:?}", soft[0].0);
+}

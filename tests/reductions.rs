@@ -671,3 +671,40 @@ fn the_defaults_are_those_that_are_documented() {
     assert_eq!(summary.denominator, 7.0);
     assert!(loss.loss(&[0.0; 0], &[0u8; 0]).unwrap().loss.is_nan());
 }
+
+#[test]
+fn what_target_probabilities_weigh_is_what_their_loss_is_divided_by() {
+    let (targets, weights, samples) = ([0.25, 0.75, 1.0, 0.0, 0.5, 0.0], [2.0, 4.0], [1.0, 3.0, 0.5]);
+    for backend in backends() {
+        let loss = CrossEntropy::new(2).class_weights(&weights).sample_weights(&samples).backend(backend);
+        let weighed = loss.weigh_soft(&targets).unwrap();
+        assert_eq!((weighed.rows, weighed.rows_times_classes), (3, 6));
+        assert_eq!((weighed.sample_weight_sum, weighed.weight_sum), (4.5, 3.5 + 3.0 * 2.0 + 0.5));
+        assert_eq!((weighed.sum, weighed.non_finite), (0.0, 0));
+        for how in [Denominator::Rows, Denominator::WeightSum, Denominator::SampleWeightSum] {
+            let found = loss.reduction(Reduction::Mean(how)).soft_loss(&[0.0; 6], &targets).unwrap();
+            assert_eq!(found.denominator, weighed.denominator(Reduction::Mean(how)), "{backend} {how:?}");
+        }
+    }
+}
+
+/// Whole tiles of rows and others, of which some are ignored: each is counted once.
+#[test]
+fn ignored_rows_are_counted_once_whatever_the_number_of_classes() {
+    let mut rng = Rng(61);
+    for backend in backends() {
+        for classes in [2, 3, 10, 17, 100, 129, 200, 300, 700, 1500, 2100] {
+            for rows in [1, 13, 37, 100] {
+                let labels: Vec<i32> = (0..rows).map(|_| [-1, 0, 1][rng.below(3)]).collect();
+                let logits = vec![0.0; classes * rows];
+                let counted = labels.iter().filter(|label| **label != -1).count();
+                let loss = CrossEntropy::new(classes).ignore_index(-1).backend(backend);
+                for loss in [loss, loss.label_smoothing(0.1), loss.focal(1.0)] {
+                    let found = loss.loss(&logits, &labels).unwrap();
+                    let case = format!("{backend} {rows}x{classes} {loss:?}");
+                    assert_eq!((found.rows, found.denominator), (counted, counted as f64), "{case}");
+                }
+            }
+        }
+    }
+}
