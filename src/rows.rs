@@ -175,6 +175,12 @@ impl<'a> Rows<'a> {
         self.shape.ignore_index
     }
 
+    /// Whether the ignored label is that of a class.
+    #[inline(always)]
+    pub(crate) fn ignores_a_class(&self) -> bool {
+        self.ignored().is_some_and(|label| class_of(label, self.classes()).is_some())
+    }
+
     /// The class of a row; nothing where the row does not count or its target is a row of probabilities.
     #[inline(always)]
     pub(crate) fn class(&self, row: usize) -> Option<usize> {

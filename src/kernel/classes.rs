@@ -114,7 +114,8 @@ impl Operation for ReadClasses<'_> {
         let mut counted = count;
         let mut weighted = false;
         // One short loop after the other over all rows, so that many are under way at once.
-        if read_labels(labels, first, rows.classes(), blocks) || rows.ignored().is_some() {
+        // Where every label is a class, and the ignored one is none, all rows count.
+        if read_labels(labels, first, rows.classes(), blocks) || rows.ignores_a_class() {
             counted = counted.saturating_sub(leave_out(rows, first, count, blocks)?);
             weighted = true;
         }
@@ -246,23 +247,34 @@ fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
 /// `count`. The first label that is neither a class nor ignored is an error.
 #[inline(never)]
 fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock]) -> Result<usize, Error> {
-    let (classes, mut ignored) = (rows.classes(), 0_usize);
-    for (block, start) in blocks.iter_mut().zip((0..count).step_by(ROWS)) {
-        for (in_tile, (class, weight)) in (start..).zip(block.class.iter_mut().zip(&mut block.weight)) {
-            let row = first.wrapping_add(in_tile);
-            let Some(label) = rows.labels().and_then(|labels| labels.get(row)) else { break };
-            let is_ignored = Some(label) == rows.ignored();
-            if !is_ignored && (label as u64) >= classes as u64 {
-                return Err(Error::LabelOutOfRange { row, label, classes });
+    let (Some(labels), classes) = (rows.labels(), rows.classes()) else { return Ok(0) };
+    let (ignores, ignored) = rows.ignored().map_or((false, 0), |label| (true, label));
+    let (mut wrong, mut left_out, mut left) = (Lanes::splat(false), Lanes::splat(0_u64), count);
+    labels.read(
+        first,
+        blocks.iter_mut(),
+        #[inline(always)]
+        |block, values| {
+            let (mut class, mut weight) = (Lanes::splat(0), Lanes::splat(0.0));
+            for i in Lane::all() {
+                let value = values[i];
+                let is_ignored = ignores & (value == ignored);
+                class[i] = if is_ignored { 0 } else { value as usize };
+                weight[i] = if is_ignored { 0.0 } else { 1.0 };
+                wrong[i] |= !is_ignored & (value as u64 >= classes as u64);
+                // What stands after the last row is read with the rows that follow.
+                left_out[i] = left_out[i].wrapping_add(u64::from(is_ignored & (i.number() < left)));
             }
-            *weight = if is_ignored { 0.0 } else { 1.0 };
-            if is_ignored {
-                *class = 0;
-                ignored = ignored.saturating_add(usize::from(in_tile < count));
-            }
+            (block.class, block.weight) = (class, weight);
+            left = left.saturating_sub(ROWS);
+        },
+    );
+    if wrong.iter().any(|&wrong| wrong) {
+        for row in first..rows.count() {
+            row_weight(rows, row)?;
         }
     }
-    Ok(ignored)
+    Ok(left_out.iter().fold(0, |all, &of_lane| all.wrapping_add(of_lane as usize)))
 }
 
 /// Fills the factors of the gradient from the weights: 0 where the weight is 0, even if the scale is NaN.
