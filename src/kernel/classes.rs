@@ -93,7 +93,7 @@ impl Driver for WeighRows<'_, '_> {
     }
 }
 
-/// Fills classes and weights of some rows, and adds the weights up where that is wanted.
+/// Fills classes and weights of some rows, and adds the weights up where that is wanted; whether all rows count.
 ///
 /// A row that does not count has class 0 and weight 0. The first label that is neither a class nor ignored is an error.
 pub(crate) struct ReadClasses<'a> {
@@ -105,12 +105,12 @@ pub(crate) struct ReadClasses<'a> {
 }
 
 impl Operation for ReadClasses<'_> {
-    type Output = Result<(), Error>;
+    type Output = Result<bool, Error>;
 
     #[inline(always)]
-    fn run<S: Vector>(self, _: S) -> Result<(), Error> {
+    fn run<S: Vector>(self, _: S) -> Result<bool, Error> {
         let Self { rows, first, count, blocks, mut weights } = self;
-        let Some(labels) = rows.labels() else { return Ok(()) };
+        let Some(labels) = rows.labels() else { return Ok(true) };
         let mut counted = count;
         let mut weighted = false;
         // One short loop after the other over all rows, so that many are under way at once.
@@ -154,7 +154,7 @@ impl Operation for ReadClasses<'_> {
                 weigh(block, of_classes, weighted);
             }
         }
-        Ok(())
+        Ok(counted == count)
     }
 }
 

@@ -91,8 +91,9 @@ impl<'a> TermRows<'a, '_> {
                 }
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights: self.weights.as_deref_mut() })?;
-            self.read(first, count, blocks, &mut terms);
+            let weights = self.weights.as_deref_mut();
+            let all_count = s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights })?;
+            self.read(first, count, all_count, blocks, &mut terms);
             if self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
@@ -131,7 +132,7 @@ impl<'a> TermRows<'a, '_> {
     }
 
     /// Labels and weights of the rows, as the terms have them: `weight` becomes that of the sample.
-    fn read(&self, first: usize, count: usize, blocks: &mut [RowBlock], terms: &mut [TermBlock]) {
+    fn read(&self, first: usize, count: usize, all_count: bool, blocks: &mut [RowBlock], terms: &mut [TermBlock]) {
         let (rows, kept) = (self.batch.rows, self.terms.kept());
         let has_labels = rows.labels().is_some();
         for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
@@ -148,7 +149,7 @@ impl<'a> TermRows<'a, '_> {
                 terms.label = block.class;
                 terms.own = block.class.map(|class| kept * f64::from(rows.weight(class)));
             }
-            for lane in Lane::all().skip(if rows.ignored().is_some() { 0 } else { count.wrapping_sub(start) }) {
+            for lane in Lane::all().skip(if all_count { count.wrapping_sub(start) } else { 0 }) {
                 if lane.number() >= count.wrapping_sub(start) || !rows.counts(row.wrapping_add(lane.number())) {
                     (block.weight[lane], terms.label[lane], terms.own[lane]) = (0.0, NO_LABEL, 0.0);
                 }
