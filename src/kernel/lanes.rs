@@ -62,9 +62,12 @@ impl Iterator for EachLane {
     }
 }
 
-/// One value for each lane of a block.
+/// One value for each lane of a block, where vectors that hold them begin with a cache line.
 #[derive(Clone, Copy)]
-#[repr(transparent)]
+#[cfg_attr(
+    any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "wasm32"),
+    repr(align(64))
+)]
 pub(crate) struct Lanes<T>([T; ROWS]);
 
 impl<T> Lanes<T> {

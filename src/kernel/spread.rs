@@ -5,7 +5,7 @@ use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::sums::{Tail, sum, sums_of_terms, totals_of_terms, twos};
 use super::term_scalars::{TermBlock, Terms};
-use super::tile::RowBlock;
+use super::tile::{RowBlock, one_by_one};
 use super::{chunks, chunks_mut, copy, part, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::halved;
@@ -394,83 +394,118 @@ impl Operation for WeighSoftRows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
+    fn run<S: Vector>(self, _: S) {
         let Self { rows, targets, weights } = self;
-        let (of_classes, classes) = (rows.class_weights(), rows.classes());
+        let last = LastColumn::new(rows);
         weights.counted = rows.count();
-        // Of the classes after the last whole column.
-        let mut last = [0.0; VIRTUAL_LANES];
-        for (to, class) in last.iter_mut().zip(whole(classes, VIRTUAL_LANES)..classes) {
-            *to = f64::from(rows.weight(class));
-        }
-        for row in 0..rows.count() {
-            let mut lanes = [0.0; VIRTUAL_LANES];
-            if rows.positions() == 1 {
-                let q = targets.get(rows.start(row)..).unwrap_or(&[]);
-                lanes = weighed_lanes(s, q, classes, of_classes, &last);
+        let mut first = 0;
+        while first < rows.count() {
+            let count = ROWS.min(rows.left_in_chunk(first));
+            // All rows of a block one step after the other, so that many are under way at once.
+            let mut of_rows = Lanes::splat([0.0; VIRTUAL_LANES]);
+            let places = (first..).take(count);
+            if rows.positions() > 1 {
+                add_positions(rows, targets, places, &mut of_rows);
             } else {
-                for first in (0..classes).step_by(VIRTUAL_LANES) {
-                    for (class, lane) in (first..classes).zip(&mut lanes) {
-                        let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
-                        *lane += f64::from(q) * f64::from(rows.weight(class));
-                    }
+                for (lanes, row) in of_rows.iter_mut().zip(places.clone()) {
+                    add_columns(targets.get(rows.start(row)..).unwrap_or(&[]), rows, lanes);
+                }
+                for (lanes, row) in of_rows.iter_mut().zip(places) {
+                    last.add(targets.get(rows.start(row).wrapping_add(last.start)..).unwrap_or(&[]), lanes);
                 }
             }
-            let of_sample = f64::from(rows.sample_weight(row));
-            weights.weights.add(row, halved(lanes) * of_sample);
-            weights.sample_weights.add(row, of_sample);
+            let (mut totals, mut of_samples) = (Lanes::splat(0.0), Lanes::splat(0.0));
+            for (of_sample, row) in of_samples.iter_mut().zip(first..).take(count) {
+                *of_sample = f64::from(rows.sample_weight(row));
+            }
+            fold::<8>(&mut of_rows);
+            fold::<4>(&mut of_rows);
+            fold::<2>(&mut of_rows);
+            for ((total, [a, b, ..]), of_sample) in totals.iter_mut().zip(of_rows).zip(&of_samples) {
+                *total = (a + b) * of_sample;
+            }
+            weights.weights.add_blocks(first, &mut [totals], |totals| *totals);
+            weights.sample_weights.add_blocks(first, &mut [of_samples], |of_samples| *of_samples);
+            first = first.wrapping_add(count);
         }
     }
 }
 
-/// w[c]·q_c of a row that stands side by side, added up by lanes; `last` are the weights of the classes after the last whole
-/// column.
+/// Adds to the first lanes of each row those from number `WIDTH` on.
 #[inline(always)]
-fn weighed_lanes<S: Vector>(
-    s: S,
-    q: &[f32],
-    classes: usize,
-    of_classes: Option<&[f32]>,
-    last: &[f64; VIRTUAL_LANES],
-) -> [f64; VIRTUAL_LANES] {
-    let (mut lanes, whole, rest) = ([0.0; VIRTUAL_LANES], whole(classes, VIRTUAL_LANES), classes % VIRTUAL_LANES);
-    let columns = part(q, 0, whole).as_chunks::<VIRTUAL_LANES>().0;
-    if let Some(of_classes) = of_classes {
+fn fold<const WIDTH: usize>(of_rows: &mut Lanes<[f64; VIRTUAL_LANES]>) {
+    for lanes in one_by_one(of_rows.as_mut_slice()) {
+        if let [low, high, ..] = lanes.as_chunks_mut::<WIDTH>().0 {
+            for (low, high) in low.iter_mut().zip(high) {
+                *low += *high;
+            }
+        }
+    }
+}
+
+/// The classes after the last whole column: where they begin, their weights, and a mask of the bits of their targets.
+struct LastColumn {
+    start: usize,
+    weights: [f64; VIRTUAL_LANES],
+    mask: [u32; VIRTUAL_LANES],
+}
+
+impl LastColumn {
+    fn new(rows: &Rows<'_>) -> Self {
+        let (classes, mut weights, mut mask) = (rows.classes(), [0.0; VIRTUAL_LANES], [0; VIRTUAL_LANES]);
+        let start = whole(classes, VIRTUAL_LANES);
+        for ((weight, bits), class) in weights.iter_mut().zip(&mut mask).zip(start..classes) {
+            (*weight, *bits) = (f64::from(rows.weight(class)), u32::MAX);
+        }
+        Self { start, weights, mask }
+    }
+
+    /// Adds w\[c\]·q_c of a row, of which these are the last targets.
+    #[inline(always)]
+    fn add(&self, targets: &[f32], lanes: &mut [f64; VIRTUAL_LANES]) {
+        let column = sixteen(targets, 0);
+        for (((lane, q), mask), w) in lanes.iter_mut().zip(column).zip(self.mask).zip(self.weights) {
+            *lane += f64::from(f32::from_bits(q.to_bits() & mask)) * w;
+        }
+    }
+}
+
+/// Adds w\[c\]·q_c of the whole columns of a row.
+#[inline(always)]
+fn add_columns(targets: &[f32], rows: &Rows<'_>, lanes: &mut [f64; VIRTUAL_LANES]) {
+    let columns = part(targets, 0, rows.classes()).as_chunks::<VIRTUAL_LANES>().0;
+    // A copy, which stays in registers.
+    let mut sums = *lanes;
+    if let Some(of_classes) = rows.class_weights() {
         for (q, w) in columns.iter().zip(of_classes.as_chunks::<VIRTUAL_LANES>().0) {
-            let mut products = [0.0; VIRTUAL_LANES];
-            for (product, &q) in products.iter_mut().zip(q) {
-                *product = f64::from(q);
-            }
-            for (product, &w) in products.iter_mut().zip(w) {
-                *product *= f64::from(w);
-            }
-            for (lane, product) in lanes.iter_mut().zip(&products) {
-                *lane += product;
+            for ((sum, &q), &w) in sums.iter_mut().zip(q).zip(w) {
+                *sum += f64::from(q) * f64::from(w);
             }
         }
     } else {
         for q in columns {
-            let mut targets = [0.0; VIRTUAL_LANES];
-            for (target, &q) in targets.iter_mut().zip(q) {
-                *target = f64::from(q);
-            }
-            for (lane, target) in lanes.iter_mut().zip(&targets) {
-                *lane += target;
+            for (sum, &q) in sums.iter_mut().zip(q) {
+                *sum += f64::from(q);
             }
         }
     }
-    let q = q.get(whole..).unwrap_or(&[]);
-    let mut end = [0.0; VIRTUAL_LANES];
-    if let Some(column) = q.first_chunk::<VIRTUAL_LANES>() {
-        for at in (0..VIRTUAL_LANES).step_by(S::LANES) {
-            let inside = s.first_lanes(rest.saturating_sub(at));
-            s.store(s.select(inside, s.load(column, at), s.splat(0.0)), &mut end, at);
+    *lanes = sums;
+}
+
+/// Adds w\[c\]·q_c of rows whose targets do not stand side by side.
+#[inline(never)]
+fn add_positions(
+    rows: &Rows<'_>,
+    targets: &[f32],
+    places: impl Iterator<Item = usize>,
+    of_rows: &mut Lanes<[f64; VIRTUAL_LANES]>,
+) {
+    for (lanes, row) in of_rows.iter_mut().zip(places) {
+        for first in (0..rows.classes()).step_by(VIRTUAL_LANES) {
+            for (class, lane) in (first..rows.classes()).zip(&mut *lanes) {
+                let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
+                *lane += f64::from(q) * f64::from(rows.weight(class));
+            }
         }
-    } else {
-        copy(&mut end, part(q, 0, rest));
     }
-    for (lane, (&q, w)) in lanes.iter_mut().zip(end.iter().zip(last)) {
-        *lane += f64::from(q) * w;
-    }
-    lanes
 }
