@@ -1,7 +1,7 @@
 //! AVX-512, AVX2 and NEON: pulp's tokens, each a proof that the processor has the instructions.
 
 #[cfg(target_arch = "x86_64")]
-use core::arch::x86_64::{__m256, __m256d};
+use core::arch::x86_64::{__m256, __m256d, __m512, __m512d, _MM_HINT_T1, _mm_prefetch};
 #[cfg(target_arch = "aarch64")]
 use core::slice::from_ref;
 
@@ -68,12 +68,27 @@ fn four_sums(avx: Avx, [a, b, c, d]: [__m256; 4]) -> [f64; 4] {
     cast(avx._mm256_add_pd(avx._mm256_unpacklo_pd(even, odd), avx._mm256_unpackhi_pd(even, odd)))
 }
 
-/// Lanes j and j + 8 of sixteen, added.
+/// Lanes j and j + 8 of both, added in f32: those of the first, then those of the second.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn added(s: pulp::x86::V4, sixteen: pulp::f32x16) -> __m256 {
-    let low = s.avx512f._mm512_castps512_ps256(cast(sixteen));
-    s.avx._mm256_add_ps(low, cast(s.avx512f._mm512_extractf64x4_pd::<1>(cast(sixteen))))
+fn eighths(s: pulp::x86::V4, a: pulp::f32x16, b: pulp::f32x16) -> __m512 {
+    let low = s.avx512f._mm512_shuffle_f32x4::<0x44>(cast(a), cast(b));
+    s.avx512f._mm512_add_ps(low, s.avx512f._mm512_shuffle_f32x4::<0xee>(cast(a), cast(b)))
+}
+
+/// Lanes j and j + 4 of the first eight of four of them, added in f64, then j and j + 2: two numbers of each.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn pairs(s: pulp::x86::V4, [a, b, c, d]: [pulp::f32x16; 4]) -> __m512d {
+    let (first, second) = (eighths(s, a, b), eighths(s, c, d));
+    let low = s.avx512f._mm512_shuffle_f32x4::<0x88>(first, second);
+    let high = s.avx512f._mm512_shuffle_f32x4::<0xdd>(first, second);
+    let start = |x| s.avx512f._mm512_cvtps_pd(s.avx512f._mm512_castps512_ps256(x));
+    let end = |x| s.avx512f._mm512_cvtps_pd(cast(s.avx512f._mm512_extractf64x4_pd::<1>(cast(x))));
+    let (first, second) =
+        (s.avx512f._mm512_add_pd(start(low), start(high)), s.avx512f._mm512_add_pd(end(low), end(high)));
+    let low = s.avx512f._mm512_shuffle_f64x2::<0x88>(first, second);
+    s.avx512f._mm512_add_pd(low, s.avx512f._mm512_shuffle_f64x2::<0xdd>(first, second))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -103,9 +118,12 @@ impl Token for pulp::x86::V4 {
     #[inline(always)]
     fn sums(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
-        for (sums, of) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks::<4>().0) {
-            let &[a, b, c, d] = of;
-            *sums = four_sums(self.avx, [added(self, a), added(self, b), added(self, c), added(self, d)]);
+        for (sums, of) in sums.as_chunks_mut::<8>().0.iter_mut().zip(of.as_chunks::<8>().0) {
+            let &[a, b, c, d, e, f, g, h] = of;
+            let (even, odd) = (pairs(self, [a, c, e, g]), pairs(self, [b, d, f, h]));
+            let (first, second) =
+                (self.avx512f._mm512_unpacklo_pd(even, odd), self.avx512f._mm512_unpackhi_pd(even, odd));
+            *sums = cast(self.avx512f._mm512_add_pd(first, second));
         }
         sums
     }
@@ -233,6 +251,12 @@ impl<S: Token> Vector for Pulp<S> {
         if let Some(vector) = vectors.first_mut() {
             *vector = values;
         }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn prefetch(self, from: &[f32], at: usize) {
+        // SAFETY: it only hints at an address, which may be any.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(at).cast()) };
     }
     #[inline(always)]
     fn add(self, a: S::f32s, b: S::f32s) -> S::f32s {

@@ -129,6 +129,11 @@ pub(crate) trait Vector: Copy {
     /// a >> N, zeros coming in
     fn shift_right<const N: u32>(self, a: Self::U) -> Self::U;
 
+    /// Has the element `at` of `from`, which need not be there, brought closer while others are computed, where the processor has
+    /// an instruction for it.
+    #[inline(always)]
+    fn prefetch(self, _from: &[f32], _at: usize) {}
+
     /// Bit i: whether lane i of a mask is set.
     #[inline(always)]
     fn bits_of_mask(self, mask: Self::M) -> u32 {

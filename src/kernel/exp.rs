@@ -5,7 +5,7 @@
 //! whatever its reference is.
 
 use super::copy;
-use super::limits::{FAR, FAST_BIAS};
+use super::limits::{AHEAD, FAR, FAST_BIAS};
 use crate::backend::vector::{OneLane, Operation, Vector};
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
@@ -116,7 +116,10 @@ impl Operation for Exponentials<'_> {
                 s,
                 from.by_ref().zip(pairs.by_ref()),
                 #[inline(always)]
-                |(from, _), at| s.load(from, at),
+                |(from, _), at| {
+                    s.prefetch(from, at.wrapping_add(AHEAD));
+                    s.load(from, at)
+                },
                 #[inline(always)]
                 |(_, to), at, e| s.store(e, to, at),
             );

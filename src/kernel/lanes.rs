@@ -62,13 +62,18 @@ impl Iterator for EachLane {
     }
 }
 
-/// One value for each lane of a block, where vectors that hold them begin with a cache line.
+/// What begins with a cache line where there are vectors, whose types need not, so that none is in two of them.
 #[derive(Clone, Copy)]
 #[cfg_attr(
     any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "wasm32"),
     repr(align(64))
 )]
-pub(crate) struct Lanes<T>([T; ROWS]);
+pub(crate) struct Aligned<T>(pub(crate) T);
+
+/// One value for each lane of a block.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Lanes<T>(Aligned<[T; ROWS]>);
 
 impl<T> Lanes<T> {
     /// `value` in every lane.
@@ -77,33 +82,33 @@ impl<T> Lanes<T> {
     where
         T: Copy,
     {
-        Self([value; ROWS])
+        Self(Aligned([value; ROWS]))
     }
 
     /// What `of` makes of the value of each lane.
     #[inline(always)]
     pub(crate) fn map<U>(self, of: impl FnMut(T) -> U) -> Lanes<U> {
-        Lanes(self.0.map(of))
+        Lanes(Aligned(self.0.0.map(of)))
     }
 
     #[inline(always)]
     pub(crate) fn as_slice(&self) -> &[T] {
-        &self.0
+        &self.0.0
     }
 
     #[inline(always)]
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
-        &mut self.0
+        &mut self.0.0
     }
 
     #[inline(always)]
     pub(crate) fn iter(&self) -> Iter<'_, T> {
-        self.0.iter()
+        self.0.0.iter()
     }
 
     #[inline(always)]
     pub(crate) fn iter_mut(&mut self) -> IterMut<'_, T> {
-        self.0.iter_mut()
+        self.0.0.iter_mut()
     }
 }
 
@@ -113,7 +118,7 @@ impl<T> Index<Lane> for Lanes<T> {
     #[inline(always)]
     fn index(&self, lane: Lane) -> &T {
         // SAFETY: a lane is less than the number of values.
-        unsafe { self.0.get_unchecked(lane.0) }
+        unsafe { self.0.0.get_unchecked(lane.0) }
     }
 }
 
@@ -121,7 +126,7 @@ impl<T> IndexMut<Lane> for Lanes<T> {
     #[inline(always)]
     fn index_mut(&mut self, lane: Lane) -> &mut T {
         // SAFETY: a lane is less than the number of values.
-        unsafe { self.0.get_unchecked_mut(lane.0) }
+        unsafe { self.0.0.get_unchecked_mut(lane.0) }
     }
 }
 
@@ -131,7 +136,7 @@ impl<T> IntoIterator for Lanes<T> {
 
     #[inline(always)]
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.0.0.into_iter()
     }
 }
 
@@ -141,7 +146,7 @@ impl<'a, T> IntoIterator for &'a Lanes<T> {
 
     #[inline(always)]
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.0.0.iter()
     }
 }
 
@@ -151,7 +156,7 @@ impl<'a, T> IntoIterator for &'a mut Lanes<T> {
 
     #[inline(always)]
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter_mut()
+        self.0.0.iter_mut()
     }
 }
 

@@ -17,6 +17,10 @@ pub(crate) const CHUNK: usize = 1 << 15;
 /// Vectors reach at most this far beyond a row: two columns. One lane does not.
 pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { 2 * VIRTUAL_LANES };
 
+/// How far ahead logits are asked for: they come from memory while sums are added up, for which a processor that fetches ahead
+/// by itself sees nothing to do. As long a piece of a row as is computed at once.
+pub(crate) const AHEAD: usize = 2048;
+
 /// The logits of the only tile of small memories.
 pub(crate) const SMALLEST: usize = 128;
 

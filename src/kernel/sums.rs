@@ -4,7 +4,7 @@
 //! the odd columns of 16 are added in f32, one after the other, and then to each other; lanes j and j + 8 follow in f32, lanes
 //! j and j + 4, j and j + 2, then 0 and 1 in f64, and so do the blocks. A missing element at the end counts as 0.
 
-use super::lanes::{Lane, Lanes};
+use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{part, part_mut, whole};
@@ -105,21 +105,40 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
     let (mut total, mut row, mut left) = (total, row, len);
     while left > 0 {
         // As many blocks at once as there are lanes.
-        let (mut of_blocks, mut blocks) = ([s.splat(0.0); VIRTUAL_LANES], 0_usize);
-        for of_block in of_blocks.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
+        let (mut of_blocks, mut blocks) = (Aligned([s.splat(0.0); VIRTUAL_LANES]), 0_usize);
+        for of_block in of_blocks.0.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
             let count = left.min(BLOCK);
             if count == 0 {
                 break;
             }
-            copy_vectors(of_block, &columns(s, tail, row, count).folded(s, count));
+            let columns = match row.first_chunk() {
+                Some(block) if count == BLOCK => columns_of_block(s, block),
+                _ => columns(s, tail, row, count),
+            };
+            copy_vectors(of_block, &columns.folded(s, count));
             row = row.get(count..).unwrap_or(&[]);
             (left, blocks) = (left.wrapping_sub(count), blocks.wrapping_add(1));
         }
-        for of_block in s.sums(&of_blocks).iter().take(blocks) {
+        for of_block in s.sums(&of_blocks.0).iter().take(blocks) {
             total += of_block;
         }
     }
     total
+}
+
+/// The columns of a whole block, as [`columns`] has them.
+#[inline(always)]
+fn columns_of_block<S: Vector>(s: S, block: &[f32; BLOCK]) -> Columns<S> {
+    let mut columns = Columns::new(s);
+    for pair in block.as_chunks::<{ 2 * VIRTUAL_LANES }>().0 {
+        columns.add(
+            s,
+            2 * VIRTUAL_LANES,
+            #[inline(always)]
+            |at| s.load(pair, at),
+        );
+    }
+    columns
 }
 
 /// The columns of at most [`BLOCK`] elements, which may be followed by others.
@@ -289,11 +308,11 @@ fn short_rows<S: Vector, const VECTORS: usize>(
 #[inline(always)]
 fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut() -> [S::F; VIRTUAL_LANES]) {
     for sums in sums.as_mut_slice().chunks_exact_mut(S::LANES) {
-        let mut of_rows = [s.splat(0.0); VIRTUAL_LANES];
-        for of_row in of_rows.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
+        let mut of_rows = Aligned([s.splat(0.0); VIRTUAL_LANES]);
+        for of_row in of_rows.0.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
             copy_vectors(of_row, &vectors());
         }
-        for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows)) {
+        for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows.0)) {
             *to = sum;
         }
     }
@@ -330,14 +349,14 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
 ) {
     if S::WIDE && classes <= BLOCK {
         for first in (0..ROWS).step_by(S::LANES) {
-            let mut of_rows = [[s.splat(0.0); VIRTUAL_LANES]; N];
+            let mut of_rows = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
             for (at, lane) in (0..).step_by(S::OF_EIGHT).zip(Lane::starting_at(first)).take(S::LANES) {
                 let columns = columns_of_terms(s, tail, classes, &mut row(lane), terms);
-                for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
+                for (of_rows, columns) in of_rows.0.iter_mut().zip(columns) {
                     copy_vectors(part_mut(of_rows, at, S::OF_EIGHT), &columns.folded(s, classes));
                 }
             }
-            for (sums, of_rows) in sums.iter_mut().zip(&of_rows) {
+            for (sums, of_rows) in sums.iter_mut().zip(&of_rows.0) {
                 for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.sums(of_rows)) {
                     *to = sum;
                 }

@@ -13,10 +13,6 @@ use crate::rows::Rows;
 /// What is known of some rows, one a lane, the same number for all.
 #[derive(Clone)]
 #[repr(C)]
-#[cfg_attr(
-    any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "wasm32"),
-    repr(align(64))
-)]
 pub(crate) struct RowBlock {
     /// The class r of the reference.
     pub(crate) class: Lanes<usize>,
