@@ -359,6 +359,40 @@ fn losses_and_gradients_are_within_the_bound_in_every_regime() {
     }
 }
 
+/// Two classes whose logits differ by next to nothing, by as much as f32 holds the exponential of, and by any more, with targets
+/// that are certain and that are not.
+#[test]
+fn two_classes_of_any_gap_are_within_the_bound() {
+    let gaps = [0.0, 1e-30, 0.3, 5.0, 44.0, 85.9, 86.1, 95.0, 104.0, 150.0, 800.0, 1e8, 3.4e38];
+    let (mut logits, mut labels, mut soft) = (Vec::new(), Vec::new(), Vec::new());
+    for gap in gaps {
+        for target in [[1.0, 0.0], [0.0, 1.0], [0.25, 0.5]] {
+            for pair in [[0.0, gap], [gap, 0.0], [-gap, gap], [gap, -gap]] {
+                logits.extend(pair);
+                labels.push(i32::from(target[1] == 1.0));
+                soft.extend(target);
+            }
+        }
+    }
+    let (rows, mut compared) = (labels.len(), 0);
+    let mut batch = Batch { classes: 2, positions: 1, logits, labels, soft };
+    for across in [false, true] {
+        if across {
+            let turned = |of: &[f32]| (0..2).flat_map(|class| of.iter().skip(class).step_by(2).copied()).collect();
+            (batch.logits, batch.soft, batch.positions) = (turned(&batch.logits), turned(&batch.soft), rows);
+        }
+        // Others make infinity of the largest.
+        for options in all_options(2, rows, &mut Rng(8)).iter().filter(|options| options.temperature >= 1.0) {
+            for class in same_bits_classes(backends()) {
+                let (losses, gradient) = batch.evaluate(options, class[0]);
+                batch.errors(options, &losses, &gradient, class[0]);
+                compared += rows;
+            }
+        }
+    }
+    assert!(compared > 10_000, "{compared}");
+}
+
 /// The error in ulps of the size, 0 where all is below the normal numbers.
 fn error_of(found: f32, expected: Sum, factor: f64) -> f64 {
     let Sum { value, size } = Sum { value: expected.value * factor, size: expected.size * factor };

@@ -20,7 +20,7 @@
 //! | entry point | file |
 //! |---|---|
 //! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `columns` for 3 and 4, `positions` for `[N, C, D]`, `few_rows` for some rows, `long_rows` where a row does not fit a tile |
-//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `term_sums`, `term_scalars` and `term_gradient`; `long_terms` where a row does not fit a tile; its marked rows `terms_general` |
+//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `term_sums`, `term_scalars` and `term_gradient`; `two_class_terms` for C = 2, `long_terms` where a row does not fit a tile; marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
 //! | the diagonal of the Hessian, and a bound of it | `curvature` |
 //! | decisions of least expected cost | `decide` |
@@ -63,6 +63,7 @@ pub(crate) mod term_sums;
 pub(crate) mod terms;
 pub(crate) mod terms_general;
 pub(crate) mod tile;
+pub(crate) mod two_class_terms;
 pub(crate) mod two_classes;
 pub(crate) mod weighted;
 

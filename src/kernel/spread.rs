@@ -87,6 +87,15 @@ impl<'a> Spread<'a> {
         self.weights.is_none().then_some(self.evenly as f32)
     }
 
+    /// The weights of two classes, 1 − ε, and ε/C.
+    pub(crate) fn of_two(&self) -> ([f64; 2], f64, f64) {
+        let weights = match self.weights {
+            Some(&[first, second]) => [f64::from(first), f64::from(second)],
+            _ => [1.0; 2],
+        };
+        (weights, self.kept, self.evenly)
+    }
+
     /// u of class `first + index`, whose target is the one at `index`.
     #[inline(always)]
     pub(crate) fn of_class_at(&self, targets: Option<&[f32]>, index: usize, first: usize) -> f64 {

@@ -402,6 +402,18 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
 ) -> [Columns<S>; N] {
     let mut columns = [Columns::new(s); N];
+    if S::WIDE && len <= VIRTUAL_LANES {
+        let Some(two) = twos.next() else { return columns };
+        for (vector, at) in (0..S::GROUPS).zip((0..).step_by(S::LANES)) {
+            if at < len {
+                for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
+                    let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };
+                    *sum = s.select(mask, term, s.splat(0.0));
+                }
+            }
+        }
+        return columns;
+    }
     // Loops of one lane are one loop, where memory is small.
     let whole = if S::WIDE { whole(len, 2 * VIRTUAL_LANES) } else { 0 };
     for two in twos.by_ref().take(whole / (2 * VIRTUAL_LANES)) {

@@ -212,9 +212,10 @@ fn is_reference(block: &RowBlock, terms: &TermBlock) -> Lanes<bool> {
 
 /// Marks rows whose loss or whose sums f32 could not hold.
 #[inline(always)]
-fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
-    for lane in Lane::all() {
-        if losses[lane].is_nan() || losses[lane].abs() > LARGEST_TERM_LOSS {
+pub(crate) fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
+    let is_beyond = |loss: f64| loss.is_nan() | (loss.abs() > LARGEST_TERM_LOSS);
+    if losses.iter().fold(false, |any, loss| any | is_beyond(*loss)) {
+        for lane in Lane::all().filter(|&lane| is_beyond(losses[lane])) {
             block.general |= lane.bit();
         }
     }

@@ -3,8 +3,8 @@
 use super::exp;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_GAP, ROWS};
-use super::tile::RowBlock;
-use super::{copy, double, log1p};
+use super::tile::{Batch, Place, RowBlock, Tile};
+use super::{copy, double, log1p, part, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
 
 /// Fills log(1 + e^gap) of each row and, for gradients, 1 − p_y; rows whose gap is not a number of ordinary size are
@@ -113,19 +113,21 @@ impl Operation for FarLeads<'_> {
     }
 }
 
-/// log(1 + e^gap)
+/// log(1 + e^gap), and as the sum log(1 + e^−|gap|).
 #[inline(always)]
 fn logs<S: Vector>(s: S, block: &mut RowBlock) {
-    let (mut over, mut rests, mut log) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
+    let (mut over, mut rests) = (Lanes::splat(0.0), Lanes::splat(0.0));
+    let (mut near, mut log) = (Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
         s.store(s.at_least(s.load(block.logit.as_slice(), at), s.splat(0.0)), over.as_mut_slice(), at);
         s.store(log1p::but_first(s, s.load(block.scale.as_slice(), at)), rests.as_mut_slice(), at);
     }
     let e = block.scale;
     for i in Lane::all() {
-        log[i] = f64::from(over[i]) + (f64::from(e[i]) + f64::from(rests[i]));
+        near[i] = f64::from(e[i]) + f64::from(rests[i]);
+        log[i] = f64::from(over[i]) + near[i];
     }
-    block.log = log;
+    (block.sum, block.log) = (near, log);
 }
 
 /// 1 − p_y
@@ -199,10 +201,30 @@ fn gap<S: Vector>(s: S, first: S::F, second: S::F, sign: S::F) -> (S::F, S::F, S
     (s.mul(difference, sign), s.select(is_near, size, floor), s.select(is_near, turned(low), zero))
 }
 
-/// Writes the gradient of rows of two classes: that of the label, and its opposite. Marked rows are left out.
-pub(crate) struct TwoClassGradient<'a> {
-    pub(crate) blocks: &'a [RowBlock],
-    pub(crate) to: &'a mut [f32],
+/// Writes the gradient of the rows that are not marked.
+pub(crate) fn write_two_classes<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    tile: &mut Tile<'_>,
+    first: usize,
+    count: usize,
+) {
+    let (rows, blocks) = (batch.rows, part(tile.blocks, 0, count.div_ceil(ROWS)));
+    match batch.gradient.as_deref_mut() {
+        Some(gradient) if rows.are_dense() => {
+            s.run(TwoClassGradient { blocks, to: rows_of_mut(gradient, first, count, 2) });
+        }
+        _ => {
+            s.run(TwoClassGradient { blocks, to: rows_of_mut(tile.numbers, 0, count, 2) });
+            batch.send_unmarked(s, Place { first, rows: count, start: 0, width: 2 }, tile.numbers, blocks);
+        }
+    }
+}
+
+/// The gradient of rows of two classes: that of the label, and its opposite. Marked rows are left out.
+struct TwoClassGradient<'a> {
+    blocks: &'a [RowBlock],
+    to: &'a mut [f32],
 }
 
 impl Operation for TwoClassGradient<'_> {

@@ -14,7 +14,7 @@ use super::references::ReferenceLogits;
 use super::row_scalars::{AddLosses, Losses, Scales};
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::two_classes::{FarLeads, TwoClassGradient, TwoClasses};
+use super::two_classes::{FarLeads, TwoClasses, write_two_classes};
 use super::{
     chunks_mut, columns, copy, from_row, from_row_mut, long_rows, one_lane, part, part_mut, positions, rows_of,
     rows_of_mut,
@@ -231,24 +231,21 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
 
     /// Writes the gradient of the rows that are not marked.
     fn write_gradient<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
-        let (rows, classes, are_gaps) = (self.batch.rows, self.batch.rows.classes(), self.are_gaps::<S>());
+        if self.are_gaps::<S>() {
+            return write_two_classes(s, &mut self.batch, tile, first, count);
+        }
+        let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
         let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
-        let len = count.wrapping_mul(classes);
         let dense = match self.batch.gradient.as_deref_mut() {
             Some(gradient) if rows.are_dense() => Some(rows_of_mut(gradient, first, count, classes)),
             _ => None,
         };
         let is_dense = dense.is_some();
-        if are_gaps {
-            s.run(TwoClassGradient { blocks, to: dense.unwrap_or(part_mut(tile.numbers, 0, len)) });
-        } else {
-            s.run(ScaledRows { exponentials: tile.numbers, to: dense, classes, blocks });
+        s.run(ScaledRows { exponentials: tile.numbers, to: dense, classes, blocks });
+        if !is_dense {
+            let place = Place { first, rows: count, start: 0, width: classes };
+            self.batch.send_unmarked(s, place, tile.numbers, blocks);
         }
-        if is_dense {
-            return;
-        }
-        let place = Place { first, rows: count, start: 0, width: classes };
-        self.batch.send_unmarked(s, place, tile.numbers, blocks);
     }
 }
 

@@ -1,0 +1,192 @@
+//! Target probabilities, label smoothing and mislabel costs of two classes. With the class r of the label (0 where there is none),
+//! the other class o and the gap g = x_o − x_r, every −log p is softplus(g) or softplus(−g):
+//!
+//! loss = α·softplus(g) + β·softplus(−g), and its gradient α·σ(g) − β·σ(−g) at o and the opposite at r,
+//!
+//! where α = a + u_r + fp[r,o], since 1 − p_o is p_r, and β = u_o. softplus(±g) = max(±g, 0) + log(1 + e^−|g|).
+
+use super::lanes::{Lane, Lanes};
+use super::limits::{LEAST_GAP, ROWS};
+use super::spread::Spread;
+use super::term_scalars::{TermBlock, Terms, mark};
+use super::tile::{Batch, Place, RowBlock, Tile};
+use super::two_classes::{TwoClasses, write_two_classes};
+use super::{double, part_mut, rows_of};
+use crate::backend::vector::{Operation, Vector};
+
+/// Whether these terms are made of nothing but the gap.
+pub(crate) fn are_of_gap(options: &Terms<'_>) -> bool {
+    options.focal == 0.0 && options.z_loss == 0.0
+}
+
+/// Losses and gradients of rows that fit the tile; those that are marked are left to the general way.
+pub(crate) fn compute<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    options: &Terms<'_>,
+    spread: Option<Spread<'_>>,
+    tile: &mut Tile<'_>,
+    terms: &mut [TermBlock],
+    (first, count): (usize, usize),
+) {
+    let (blocks, place) =
+        (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), Place { first, rows: count, start: 0, width: 2 });
+    let gradient = batch.gradient.is_some();
+    let (brought, numbers) = (&mut *tile.spare, &mut *tile.numbers);
+    let targets = match options.soft {
+        Some(soft) if batch.rows.are_dense() => rows_of(soft, first, count, 2),
+        Some(soft) => {
+            batch.bring_targets(s, soft, place, brought);
+            &*brought
+        }
+        None => &[],
+    };
+    let logits = match batch.as_tile() {
+        Some(logits) => rows_of(logits, first, count, 2),
+        None => {
+            batch.bring(s, place, numbers);
+            rows_of(numbers, 0, count, 2)
+        }
+    };
+    s.run(TwoClasses::<false, false> { logits, blocks: &mut *blocks });
+    let alpha_beta = AlphaBeta::new(options, spread);
+    s.run(GapTerms { alpha_beta, targets, logits, gradient, blocks, terms });
+    if gradient {
+        write_two_classes(s, batch, tile, first, count);
+    }
+}
+
+/// What α and β are made of.
+struct AlphaBeta {
+    /// The weights of the classes, and what is left of a target and added to it.
+    weights: [f64; 2],
+    kept: f64,
+    evenly: f64,
+    is_soft: bool,
+    /// fp[0,1] and fp[1,0].
+    costs: [f64; 2],
+}
+
+impl AlphaBeta {
+    fn new(options: &Terms<'_>, spread: Option<Spread<'_>>) -> Self {
+        let costs = match options.costs {
+            Some(&[_, first, second, _]) => [f64::from(first), f64::from(second)],
+            _ => [0.0; 2],
+        };
+        let (weights, kept, evenly) = spread.map_or(([0.0; 2], 0.0, 0.0), |spread| spread.of_two());
+        Self { weights, kept, evenly, is_soft: options.soft.is_some(), costs }
+    }
+
+    /// α and β of the rows of a block.
+    #[inline(always)]
+    fn of(&self, targets: &[f32], terms: &TermBlock) -> (Lanes<f64>, Lanes<f64>) {
+        let (mut alpha, mut beta) = (Lanes::splat(0.0), Lanes::splat(0.0));
+        let [first, second] = self.weights;
+        if self.is_soft {
+            let pairs = targets.as_chunks::<2>().0;
+            for ((alpha, beta), [q, other]) in alpha.iter_mut().zip(beta.iter_mut()).zip(pairs) {
+                *alpha = first * (self.kept * f64::from(*q) + self.evenly);
+                *beta = second * (self.kept * f64::from(*other) + self.evenly);
+            }
+        } else {
+            let (own, label) = (terms.own, terms.label);
+            let [of_first, of_second] = [first * self.evenly, second * self.evenly];
+            for i in Lane::all() {
+                let is_second = label[i] == 1;
+                let (u, other, cost) =
+                    if is_second { (of_second, of_first, self.costs[1]) } else { (of_first, of_second, self.costs[0]) };
+                alpha[i] = own[i] + u + cost;
+                beta[i] = other;
+            }
+        }
+        (alpha, beta)
+    }
+}
+
+/// Fills the losses (as `log`) and, for gradients, what its elements are but for the factor (as `miss`).
+struct GapTerms<'a> {
+    alpha_beta: AlphaBeta,
+    /// Rows of two, if there are any.
+    targets: &'a [f32],
+    logits: &'a [f32],
+    gradient: bool,
+    /// With gaps, and what [`TwoClasses`] makes of them.
+    blocks: &'a mut [RowBlock],
+    terms: &'a [TermBlock],
+}
+
+impl Operation for GapTerms<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { alpha_beta, targets, logits, gradient, blocks, terms } = self;
+        for (number, (block, terms)) in blocks.iter_mut().zip(terms).enumerate() {
+            let start = number.wrapping_mul(2 * ROWS);
+            let (alpha, beta) = alpha_beta.of(targets.get(start..).unwrap_or(&[]), terms);
+            let mut gaps = Gaps::new(block);
+            if !gaps.g.iter().fold(true, |all, g| all & is_near(*g)) {
+                gaps.read_far(block, logits.get(start..).unwrap_or(&[]));
+            }
+            let Gaps { g, e, log } = gaps;
+            let mut losses = Lanes::splat(0.0);
+            for i in Lane::all() {
+                let (over, under) = if g[i] > 0.0 { (g[i], 0.0) } else { (0.0, -g[i]) };
+                losses[i] = alpha[i] * (over + log[i]) + beta[i] * (under + log[i]);
+            }
+            if gradient {
+                let mut elements = Lanes::splat(0.0);
+                for i in Lane::all() {
+                    let larger = 1.0 / (1.0 + e[i]);
+                    let smaller = e[i] * larger;
+                    let (of_gap, of_opposite) = if g[i] > 0.0 { (larger, smaller) } else { (smaller, larger) };
+                    elements[i] = alpha[i] * of_gap - beta[i] * of_opposite;
+                }
+                block.miss = elements;
+            }
+            block.log = losses;
+            mark(block, &losses);
+        }
+    }
+}
+
+/// Gaps of the rows of a block, e^−|g| and log(1 + e^−|g|).
+struct Gaps {
+    g: Lanes<f64>,
+    e: Lanes<f64>,
+    log: Lanes<f64>,
+}
+
+impl Gaps {
+    #[inline(always)]
+    fn new(block: &RowBlock) -> Self {
+        let (gap, exponential) = (block.logit, block.scale);
+        let (mut g, mut e) = (Lanes::splat(0.0), Lanes::splat(0.0));
+        for i in Lane::all() {
+            (g[i], e[i]) = (f64::from(gap[i]), f64::from(exponential[i]));
+        }
+        Self { g, e, log: block.sum }
+    }
+
+    /// Those that are too large for f32 to hold their exponentials, from the logits. Rows whose gap is a number are marked no
+    /// longer.
+    #[cold]
+    #[inline(never)]
+    fn read_far(&mut self, block: &mut RowBlock, logits: &[f32]) {
+        for (lane, [first, second]) in Lane::all().zip(logits.as_chunks::<2>().0) {
+            let difference = f64::from(*second) - f64::from(*first);
+            if !is_near(self.g[lane]) && difference.is_finite() {
+                let e = double::exp(-difference.abs());
+                self.g[lane] = if block.class[lane] == 0 { difference } else { -difference };
+                (self.e[lane], self.log[lane]) = (e, e);
+                block.general &= !lane.bit();
+            }
+        }
+    }
+}
+
+/// Whether f32 holds e^−|g|. NaN is not near.
+#[inline(always)]
+fn is_near(g: f64) -> bool {
+    g.abs() <= f64::from(-LEAST_GAP)
+}
