@@ -38,6 +38,8 @@ pub(super) trait Token: pulp::Simd {
     fn unzip(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
     /// [`Vector::any_bit`]
     fn any_bit(self, a: Self::u32s) -> bool;
+    /// [`Vector::load_some`] of fewer than a vector, zeros after them.
+    fn load_part(self, from: &[f32]) -> Self::f32s;
     /// [`Vector::bits_of_mask`]
     fn bits_of_mask(self, mask: Self::m32s) -> u32;
     /// [`Vector::sums`]
@@ -112,6 +114,12 @@ impl Token for pulp::x86::V4 {
         self.avx512f._mm512_test_epi32_mask(cast(a), cast(a)) != 0
     }
     #[inline(always)]
+    fn load_part(self, from: &[f32]) -> pulp::f32x16 {
+        let mask = (1_u32 << from.len().min(16)).wrapping_sub(1) as u16;
+        // SAFETY: only elements that there are are read.
+        cast(unsafe { self.avx512f._mm512_maskz_loadu_ps(mask, from.as_ptr()) })
+    }
+    #[inline(always)]
     fn bits_of_mask(self, mask: pulp::b16) -> u32 {
         u32::from(mask.0)
     }
@@ -153,6 +161,13 @@ impl Token for pulp::x86::V3 {
         self.avx._mm256_testz_si256(cast(a), cast(a)) == 0
     }
     #[inline(always)]
+    fn load_part(self, from: &[f32]) -> pulp::f32x8 {
+        let len = self.avx._mm256_set1_epi32(from.len().min(8) as i32);
+        let mask = self.avx2._mm256_cmpgt_epi32(len, self.avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        // SAFETY: only elements that there are are read.
+        cast(unsafe { self.avx._mm256_maskload_ps(from.as_ptr(), mask) })
+    }
+    #[inline(always)]
     fn bits_of_mask(self, mask: pulp::m32x8) -> u32 {
         self.avx._mm256_movemask_ps(cast(mask)) as u32
     }
@@ -188,6 +203,14 @@ impl Token for pulp::aarch64::Neon {
     #[inline(always)]
     fn any_bit(self, a: pulp::u32x4) -> bool {
         self.neon.vmaxvq_u32(cast(a)) != 0
+    }
+    #[inline(always)]
+    fn load_part(self, from: &[f32]) -> pulp::f32x4 {
+        let mut lanes = [0.0; 4];
+        for (lane, &element) in lanes.iter_mut().zip(from) {
+            *lane = element;
+        }
+        cast(lanes)
     }
     #[inline(always)]
     fn bits_of_mask(self, mask: pulp::m32x4) -> u32 {
@@ -244,6 +267,14 @@ impl<S: Token> Vector for Pulp<S> {
     fn load_inside(self, from: &[f32], at: usize) -> Option<S::f32s> {
         let (vectors, _) = S::as_simd_f32s(from.get(at..)?);
         vectors.first().copied()
+    }
+    #[inline(always)]
+    fn load_some(self, from: &[f32], fill: f32) -> S::f32s {
+        if let Some(vector) = self.load_inside(from, 0) {
+            return vector;
+        }
+        let part = self.0.load_part(from);
+        if fill == 0.0 { part } else { self.select(self.first_lanes(from.len()), part, self.splat(fill)) }
     }
     #[inline(always)]
     fn store(self, values: S::f32s, to: &mut [f32], at: usize) {

@@ -249,7 +249,7 @@ fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
 fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock]) -> Result<usize, Error> {
     let (Some(labels), classes) = (rows.labels(), rows.classes()) else { return Ok(0) };
     let (ignores, ignored) = rows.ignored().map_or((false, 0), |label| (true, label));
-    let (mut wrong, mut left_out, mut left) = (Lanes::splat(false), Lanes::splat(0_u64), count);
+    let mut wrong = Lanes::splat(false);
     labels.read(
         first,
         blocks.iter_mut(),
@@ -262,11 +262,8 @@ fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock
                 class[i] = if is_ignored { 0 } else { value as usize };
                 weight[i] = if is_ignored { 0.0 } else { 1.0 };
                 wrong[i] |= !is_ignored & (value as u64 >= classes as u64);
-                // What stands after the last row is read with the rows that follow.
-                left_out[i] = left_out[i].wrapping_add(u64::from(is_ignored & (i.number() < left)));
             }
             (block.class, block.weight) = (class, weight);
-            left = left.saturating_sub(ROWS);
         },
     );
     if wrong.iter().any(|&wrong| wrong) {
@@ -274,7 +271,9 @@ fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock
             row_weight(rows, row)?;
         }
     }
-    Ok(left_out.iter().fold(0, |all, &of_lane| all.wrapping_add(of_lane as usize)))
+    // What stands after the last row has been read with the rows that follow.
+    let weights = blocks.iter().flat_map(|block| &block.weight).take(count);
+    Ok(weights.filter(|&&weight| weight == 0.0).count())
 }
 
 /// Fills the factors of the gradient from the weights: 0 where the weight is 0, even if the scale is NaN.

@@ -3,7 +3,7 @@
 
 use super::classes::{Weights, row_weight};
 use super::exp::{ExpInParts, all_in_range, exp_in_range};
-use super::limits::{FEW, SHORT};
+use super::limits::FEW;
 use super::sums::sum_of;
 use super::{log1p, part};
 use crate::backend::vector::{Operation, Vector};
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::reduction::Tally;
 use crate::rows::Rows;
 
-/// Losses and weights of [`FEW`] rows at most, each within [`SHORT`] and not of two classes. `false`, and nothing is
+/// Losses and weights of [`FEW`] rows at most, of more than two classes. `false`, and nothing is
 /// written, where a logit is out of range.
 pub(crate) struct FewRows<'a, 'b> {
     pub(crate) rows: &'a Rows<'a>,
@@ -55,17 +55,13 @@ impl Operation for FewRows<'_, '_> {
 /// −log p of a class; nothing where a logit is out of range.
 #[inline(always)]
 fn minus_log_p<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
-    let mut row = [0.0; SHORT];
-    for (i, x) in row.iter_mut().enumerate() {
-        *x = logits.get(i).copied().unwrap_or(0.0);
-    }
     let (mut union, len) = (exp_in_range(s, s.splat(0.0)).1, s.splat(logits.len() as f32));
     let sum = sum_of(
         s,
         logits.len(),
         #[inline(always)]
         |at| {
-            let (e, bits) = exp_in_range(s, s.load(&row, at));
+            let (e, bits) = exp_in_range(s, s.load_some(logits.get(at..).unwrap_or(&[]), 0.0));
             union = s.or_bits(union, bits);
             let index = s.add(s.lanes(), s.splat(at as f32));
             let e = s.select(s.less(index, len), e, s.splat(0.0));

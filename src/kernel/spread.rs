@@ -413,8 +413,8 @@ impl Operation for WeighSoftRows<'_> {
             // All rows of a block one step after the other, so that many are under way at once.
             let mut of_rows = Lanes::splat([0.0; VIRTUAL_LANES]);
             let places = (first..).take(count);
-            if rows.positions() > 1 {
-                add_positions(rows, targets, places, &mut of_rows);
+            if !S::WIDE || rows.positions() > 1 {
+                add_one_by_one(rows, targets, places, &mut of_rows);
             } else {
                 for (lanes, row) in of_rows.iter_mut().zip(places.clone()) {
                     add_columns(targets.get(rows.start(row)..).unwrap_or(&[]), rows, lanes);
@@ -427,27 +427,14 @@ impl Operation for WeighSoftRows<'_> {
             for (of_sample, row) in of_samples.iter_mut().zip(first..).take(count) {
                 *of_sample = f64::from(rows.sample_weight(row));
             }
-            fold::<8>(&mut of_rows);
-            fold::<4>(&mut of_rows);
-            fold::<2>(&mut of_rows);
-            for ((total, [a, b, ..]), of_sample) in totals.iter_mut().zip(of_rows).zip(&of_samples) {
-                *total = (a + b) * of_sample;
+            for ((total, lanes), of_sample) in
+                totals.iter_mut().zip(one_by_one(of_rows.as_mut_slice())).zip(&of_samples)
+            {
+                *total = halved(*lanes) * of_sample;
             }
             weights.weights.add_blocks(first, &mut [totals], |totals| *totals);
             weights.sample_weights.add_blocks(first, &mut [of_samples], |of_samples| *of_samples);
             first = first.wrapping_add(count);
-        }
-    }
-}
-
-/// Adds to the first lanes of each row those from number `WIDTH` on.
-#[inline(always)]
-fn fold<const WIDTH: usize>(of_rows: &mut Lanes<[f64; VIRTUAL_LANES]>) {
-    for lanes in one_by_one(of_rows.as_mut_slice()) {
-        if let [low, high, ..] = lanes.as_chunks_mut::<WIDTH>().0 {
-            for (low, high) in low.iter_mut().zip(high) {
-                *low += *high;
-            }
         }
     }
 }
@@ -483,27 +470,21 @@ impl LastColumn {
 #[inline(always)]
 fn add_columns(targets: &[f32], rows: &Rows<'_>, lanes: &mut [f64; VIRTUAL_LANES]) {
     let columns = part(targets, 0, rows.classes()).as_chunks::<VIRTUAL_LANES>().0;
+    let mut weights = rows.class_weights().unwrap_or(&[]).as_chunks::<VIRTUAL_LANES>().0.iter();
     // A copy, which stays in registers.
     let mut sums = *lanes;
-    if let Some(of_classes) = rows.class_weights() {
-        for (q, w) in columns.iter().zip(of_classes.as_chunks::<VIRTUAL_LANES>().0) {
-            for ((sum, &q), &w) in sums.iter_mut().zip(q).zip(w) {
-                *sum += f64::from(q) * f64::from(w);
-            }
-        }
-    } else {
-        for q in columns {
-            for (sum, &q) in sums.iter_mut().zip(q) {
-                *sum += f64::from(q);
-            }
+    for q in columns {
+        let of_column = weights.next().unwrap_or(&[1.0; VIRTUAL_LANES]);
+        for ((sum, &q), &w) in sums.iter_mut().zip(q).zip(of_column) {
+            *sum += f64::from(q) * f64::from(w);
         }
     }
     *lanes = sums;
 }
 
-/// Adds w\[c\]·q_c of rows whose targets do not stand side by side.
+/// The same of rows whose targets need not stand side by side.
 #[inline(never)]
-fn add_positions(
+fn add_one_by_one(
     rows: &Rows<'_>,
     targets: &[f32],
     places: impl Iterator<Item = usize>,

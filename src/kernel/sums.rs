@@ -112,7 +112,7 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
                 break;
             }
             let columns = match row.first_chunk() {
-                Some(block) if count == BLOCK => columns_of_block(s, block),
+                Some(block) if is_long::<S>() && count == BLOCK => columns_of_block(s, block),
                 _ => columns(s, tail, row, count),
             };
             copy_vectors(of_block, &columns.folded(s, count));
@@ -124,6 +124,11 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
         }
     }
     total
+}
+
+/// Whether loops for rows of one column and for whole blocks are worth their size: shorter vectors make longer code of them.
+const fn is_long<S: Vector>() -> bool {
+    S::LANES > 4
 }
 
 /// The columns of a whole block, as [`columns`] has them.
@@ -251,7 +256,8 @@ fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blo
 #[inline(always)]
 fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize, blocks: &mut [RowBlock]) {
     match classes.div_ceil(S::LANES) {
-        1 => short_rows::<S, 1>(s, tail, numbers, classes, blocks),
+        // Rows that short have a way of their own but for those with terms.
+        1 if S::GROUPS < 4 => short_rows::<S, 1>(s, tail, numbers, classes, blocks),
         2 if S::GROUPS >= 2 => short_rows::<S, 2>(s, tail, numbers, classes, blocks),
         3 if S::GROUPS >= 4 => short_rows::<S, 3>(s, tail, numbers, classes, blocks),
         4 if S::GROUPS >= 4 => short_rows::<S, 4>(s, tail, numbers, classes, blocks),
@@ -402,7 +408,7 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
 ) -> [Columns<S>; N] {
     let mut columns = [Columns::new(s); N];
-    if S::WIDE && len <= VIRTUAL_LANES {
+    if is_long::<S>() && len <= VIRTUAL_LANES {
         let Some(two) = twos.next() else { return columns };
         for (vector, at) in (0..S::GROUPS).zip((0..).step_by(S::LANES)) {
             if at < len {

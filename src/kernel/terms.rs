@@ -27,10 +27,9 @@ use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks_mut, copy, long_terms, part, part_mut, rows_of_mut, terms_general, two_class_terms};
 use crate::backend::Backend;
-use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
-use crate::rows::Rows;
 
 /// The loss of every row, with its gradient where there is room for one. Everything but the labels has been validated.
 pub(crate) struct TermRows<'a, 'b> {
@@ -94,8 +93,7 @@ impl<'a> TermRows<'a, '_> {
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             let weights = self.weights.as_deref_mut();
             let all_count = s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights })?;
-            let kept = self.terms.kept();
-            s.run(ReadTerms { rows, kept, first, count, all_count, blocks, terms: &mut terms });
+            self.read(first, count, all_count, blocks, &mut terms);
             if self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
@@ -133,6 +131,35 @@ impl<'a> TermRows<'a, '_> {
             copy(same, self.batch.rows.class_weights().unwrap_or(&[]));
         } else if let Some(spread) = spread {
             s.run(FillWeights { spread, to: same });
+        }
+    }
+
+    /// Labels and weights of the rows, as the terms have them: `weight` becomes that of the sample.
+    #[inline(never)]
+    fn read(&self, first: usize, count: usize, all_count: bool, blocks: &mut [RowBlock], terms: &mut [TermBlock]) {
+        let (rows, kept) = (self.batch.rows, self.terms.kept());
+        let has_labels = rows.labels().is_some();
+        for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
+            (block.general, terms.u_label, terms.label_logit) = (0, Lanes::splat(0.0), Lanes::splat(0.0));
+            terms.loss_is_known = 0;
+            (block.weight, terms.label, terms.own) = (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
+            let row = first.wrapping_add(start);
+            if let Some(samples) = rows.sample_weights() {
+                for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
+                    *weight = f64::from(sample);
+                }
+            }
+            if has_labels {
+                terms.label = block.class;
+                for (own, class) in terms.own.iter_mut().zip(block.class) {
+                    *own = kept * f64::from(rows.weight(class));
+                }
+            }
+            for lane in Lane::all().skip(if all_count { count.wrapping_sub(start) } else { 0 }) {
+                if lane.number() >= count.wrapping_sub(start) || !rows.counts(row.wrapping_add(lane.number())) {
+                    (block.weight[lane], terms.label[lane], terms.own[lane]) = (0.0, NO_LABEL, 0.0);
+                }
+            }
         }
     }
 
@@ -261,50 +288,6 @@ impl<'a> TermRows<'a, '_> {
             }
         }
         blocks.iter_mut().filter(|_| !in_range).for_each(RowBlock::without_references);
-    }
-}
-
-/// Labels and weights of the rows, as the terms have them: `weight` becomes that of the sample.
-struct ReadTerms<'a> {
-    rows: &'a Rows<'a>,
-    /// 1 − ε
-    kept: f64,
-    first: usize,
-    count: usize,
-    all_count: bool,
-    blocks: &'a mut [RowBlock],
-    terms: &'a mut [TermBlock],
-}
-
-impl Operation for ReadTerms<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { rows, kept, first, count, all_count, blocks, terms } = self;
-        let has_labels = rows.labels().is_some();
-        for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
-            (block.general, terms.u_label, terms.label_logit) = (0, Lanes::splat(0.0), Lanes::splat(0.0));
-            terms.loss_is_known = 0;
-            (block.weight, terms.label, terms.own) = (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
-            let row = first.wrapping_add(start);
-            if let Some(samples) = rows.sample_weights() {
-                for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
-                    *weight = f64::from(sample);
-                }
-            }
-            if has_labels {
-                terms.label = block.class;
-                for (own, class) in terms.own.iter_mut().zip(block.class) {
-                    *own = kept * f64::from(rows.weight(class));
-                }
-            }
-            for lane in Lane::all().skip(if all_count { count.wrapping_sub(start) } else { 0 }) {
-                if lane.number() >= count.wrapping_sub(start) || !rows.counts(row.wrapping_add(lane.number())) {
-                    (block.weight[lane], terms.label[lane], terms.own[lane]) = (0.0, NO_LABEL, 0.0);
-                }
-            }
-        }
     }
 }
 
