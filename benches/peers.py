@@ -370,6 +370,21 @@ def print_tables(measured):
         print(f"\n{ONNX} cannot be held to AVX2 and does not count as the fastest.")
 
 
+def print_overview(measured):
+    """Both passes with one thread in one table, that of the README."""
+    columns = [(name, library) for name in PASSES for library in (EAGER, COMPILED, JAX, ONNX, OURS, PYTHON)
+               if library in PASSES[name]]
+    of = {(r["rows"], r["classes"], r["pass"], r["library"]): statistics.median(r["ns_per_logit"])
+          for r in measured["results"] if r["threads"] == 1}
+    if not of:
+        return
+    heads = [library if (name, library) != (name, EAGER) else f"{name}: {EAGER}" for name, library in columns]
+    print(f"\nBoth, 1 thread, ns a logit:\n\n| N×C | {' | '.join(heads)} |\n" + "|---" * (len(heads) + 1) + "|")
+    for rows, classes in dict.fromkeys(key[:2] for key in of):
+        cells = [f"{of[rows, classes, *column]:.2f}" for column in columns]
+        print(f"| {rows}×{classes} | {' | '.join(cells)} |")
+
+
 def draw(measured, path):
     import matplotlib
 
@@ -436,6 +451,7 @@ def main():
     if arguments.json:
         arguments.json.write_text(json.dumps(measured, indent=1) + "\n")
     print_tables(measured)
+    print_overview(measured)
     if arguments.chart:
         draw(measured, arguments.chart)
 
