@@ -273,7 +273,8 @@ impl<S: Token> Vector for Pulp<S> {
         if let Some(vector) = self.load_inside(from, 0) {
             return vector;
         }
-        let part = self.0.load_part(from);
+        // Of nothing the address may be any, at which processors take hundreds of cycles to find that nothing is read.
+        let part = if from.is_empty() { self.splat(0.0) } else { self.0.load_part(from) };
         if fill == 0.0 { part } else { self.select(self.first_lanes(from.len()), part, self.splat(fill)) }
     }
     #[inline(always)]
