@@ -1,7 +1,7 @@
 //! AVX-512, AVX2 and NEON: pulp's tokens, each a proof that the processor has the instructions.
 
 #[cfg(target_arch = "x86_64")]
-use core::arch::x86_64::{__m256, __m256d, __m512, __m512d, _MM_HINT_T1, _mm_prefetch};
+use core::arch::x86_64::{__m256, __m256d, __m256i, __m512, __m512d, _MM_HINT_T1, _mm_prefetch};
 #[cfg(target_arch = "aarch64")]
 use core::slice::from_ref;
 
@@ -40,6 +40,8 @@ pub(super) trait Token: pulp::Simd {
     fn any_bit(self, a: Self::u32s) -> bool;
     /// [`Vector::load_some`] of fewer than a vector, zeros after them.
     fn load_part(self, from: &[f32]) -> Self::f32s;
+    /// [`Vector::store_some`] to fewer than a vector.
+    fn store_part(self, values: Self::f32s, to: &mut [f32]);
     /// [`Vector::bits_of_mask`]
     fn bits_of_mask(self, mask: Self::m32s) -> u32;
     /// [`Vector::sums`]
@@ -93,6 +95,21 @@ fn pairs(s: pulp::x86::V4, [a, b, c, d]: [pulp::f32x16; 4]) -> __m512d {
     s.avx512f._mm512_add_pd(low, s.avx512f._mm512_shuffle_f64x2::<0xdd>(first, second))
 }
 
+/// The mask of the first `len` lanes of sixteen.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn first_sixteen(len: usize) -> u16 {
+    (1_u32 << len.min(16)).wrapping_sub(1) as u16
+}
+
+/// The mask of the first `len` lanes of eight.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn first_eight(s: pulp::x86::V3, len: usize) -> __m256i {
+    let lanes = s.avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    s.avx2._mm256_cmpgt_epi32(s.avx._mm256_set1_epi32(len.min(8) as i32), lanes)
+}
+
 #[cfg(target_arch = "x86_64")]
 impl Token for pulp::x86::V4 {
     #[inline(always)]
@@ -115,9 +132,13 @@ impl Token for pulp::x86::V4 {
     }
     #[inline(always)]
     fn load_part(self, from: &[f32]) -> pulp::f32x16 {
-        let mask = (1_u32 << from.len().min(16)).wrapping_sub(1) as u16;
         // SAFETY: only elements that there are are read.
-        cast(unsafe { self.avx512f._mm512_maskz_loadu_ps(mask, from.as_ptr()) })
+        cast(unsafe { self.avx512f._mm512_maskz_loadu_ps(first_sixteen(from.len()), from.as_ptr()) })
+    }
+    #[inline(always)]
+    fn store_part(self, values: pulp::f32x16, to: &mut [f32]) {
+        // SAFETY: only elements that there are are written.
+        unsafe { self.avx512f._mm512_mask_storeu_ps(to.as_mut_ptr(), first_sixteen(to.len()), cast(values)) };
     }
     #[inline(always)]
     fn bits_of_mask(self, mask: pulp::b16) -> u32 {
@@ -162,10 +183,13 @@ impl Token for pulp::x86::V3 {
     }
     #[inline(always)]
     fn load_part(self, from: &[f32]) -> pulp::f32x8 {
-        let len = self.avx._mm256_set1_epi32(from.len().min(8) as i32);
-        let mask = self.avx2._mm256_cmpgt_epi32(len, self.avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
         // SAFETY: only elements that there are are read.
-        cast(unsafe { self.avx._mm256_maskload_ps(from.as_ptr(), mask) })
+        cast(unsafe { self.avx._mm256_maskload_ps(from.as_ptr(), first_eight(self, from.len())) })
+    }
+    #[inline(always)]
+    fn store_part(self, values: pulp::f32x8, to: &mut [f32]) {
+        // SAFETY: only elements that there are are written.
+        unsafe { self.avx._mm256_maskstore_ps(to.as_mut_ptr(), first_eight(self, to.len()), cast(values)) };
     }
     #[inline(always)]
     fn bits_of_mask(self, mask: pulp::m32x8) -> u32 {
@@ -211,6 +235,13 @@ impl Token for pulp::aarch64::Neon {
             *lane = element;
         }
         cast(lanes)
+    }
+    #[inline(always)]
+    fn store_part(self, values: pulp::f32x4, to: &mut [f32]) {
+        let lanes: [f32; 4] = cast(values);
+        for (element, lane) in to.iter_mut().zip(lanes) {
+            *element = lane;
+        }
     }
     #[inline(always)]
     fn bits_of_mask(self, mask: pulp::m32x4) -> u32 {
@@ -282,6 +313,14 @@ impl<S: Token> Vector for Pulp<S> {
         let (vectors, _) = S::as_mut_simd_f32s(to.get_mut(at..).unwrap_or(&mut []));
         if let Some(vector) = vectors.first_mut() {
             *vector = values;
+        }
+    }
+    #[inline(always)]
+    fn store_some(self, values: S::f32s, to: &mut [f32]) {
+        if to.len() >= S::F32_LANES {
+            self.store(values, to, 0);
+        } else if !to.is_empty() {
+            self.0.store_part(values, to);
         }
     }
     #[cfg(target_arch = "x86_64")]

@@ -459,7 +459,7 @@ fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, 
     // Nothing is written beyond the row, whose next may be read at once.
     let Some(last) = len.checked_sub(S::LANES) else {
         let e = of(s.load(from.unwrap_or(to), 0));
-        return s.store(s.select(s.first_lanes(len), e, s.load(to, 0)), to, 0);
+        return s.store_some(e, part_mut(to, 0, len));
     };
     // The last vector overlaps with the one before: it is read before that is written.
     let at_end = s.load(from.unwrap_or(to), last);
@@ -503,24 +503,13 @@ impl Operation for MarkedGradients<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
+    fn run<S: Vector>(self, _: S) {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
-            let (scale, row) = (scale(found, lane), from_row_mut(numbers, row, width));
-            write_row(
-                s,
-                None,
-                row,
-                width,
-                #[inline(always)]
-                |e| {
-                    let mut lanes = s.to_array(e);
-                    for lane in lanes.iter_mut().take(S::LANES) {
-                        *lane = (f64::from(*lane) * scale) as f32;
-                    }
-                    s.load(&lanes, 0)
-                },
-            );
+            let scale = scale(found, lane);
+            for e in row_of_mut(numbers, row, width) {
+                *e = (f64::from(*e) * scale) as f32;
+            }
         }
     }
 }
