@@ -170,18 +170,23 @@ impl Gaps {
 
     /// Those that are too large for f32 to hold their exponentials, from the logits. Rows whose gap is a number are marked no
     /// longer.
-    #[cold]
-    #[inline(never)]
+    #[inline(always)]
     fn read_far(&mut self, block: &mut RowBlock, logits: &[f32]) {
-        for (lane, [first, second]) in Lane::all().zip(logits.as_chunks::<2>().0) {
-            let difference = f64::from(*second) - f64::from(*first);
-            if !is_near(self.g[lane]) && difference.is_finite() {
-                let e = double::exp(-difference.abs());
-                self.g[lane] = if block.class[lane] == 0 { difference } else { -difference };
-                (self.e[lane], self.log[lane]) = (e, e);
-                block.general &= !lane.bit();
-            }
+        let (mut differences, mut is_far, classes) = (Lanes::splat(0.0), Lanes::splat(0), block.class);
+        for (difference, [first, second]) in differences.iter_mut().zip(logits.as_chunks::<2>().0) {
+            *difference = f64::from(*second) - f64::from(*first);
         }
+        for i in Lane::all() {
+            let difference: f64 = differences[i];
+            let e = double::exp(-difference.abs());
+            let far = !is_near(self.g[i]) & difference.is_finite();
+            let gap = if classes[i] == 0 { difference } else { -difference };
+            self.g[i] = if far { gap } else { self.g[i] };
+            self.e[i] = if far { e } else { self.e[i] };
+            self.log[i] = if far { e } else { self.log[i] };
+            is_far[i] = u32::from(far);
+        }
+        block.general &= !is_far.iter().rev().fold(0, |bits, far| bits << 1 | far);
     }
 }
 
