@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::reduction::Tally;
 use crate::rows::Rows;
 
-/// Losses and weights of [`FEW`] rows at most, of more than two classes. `false`, and nothing is
-/// written, where a logit is out of range.
+/// Losses and weights of [`FEW`] rows at most, of any number of classes but two. `false`, and nothing is written, where a logit is
+/// out of range.
 pub(crate) struct FewRows<'a, 'b> {
     pub(crate) rows: &'a Rows<'a>,
     pub(crate) logits: &'a [f32],

@@ -88,7 +88,7 @@ impl<'a> Spread<'a> {
     }
 
     /// The weights of two classes, 1 − ε, and ε/C.
-    pub(crate) fn of_two(&self) -> ([f64; 2], f64, f64) {
+    pub(crate) fn of_two_classes(&self) -> ([f64; 2], f64, f64) {
         let weights = match self.weights {
             Some(&[first, second]) => [f64::from(first), f64::from(second)],
             _ => [1.0; 2],
@@ -482,7 +482,7 @@ fn add_columns(targets: &[f32], rows: &Rows<'_>, lanes: &mut [f64; VIRTUAL_LANES
     *lanes = sums;
 }
 
-/// The same of rows whose targets need not stand side by side.
+/// Adds w\[c\]·q_c of all classes of rows whose targets need not stand side by side.
 #[inline(never)]
 fn add_one_by_one(
     rows: &Rows<'_>,

@@ -73,7 +73,7 @@ impl AlphaBeta {
             Some(&[_, first, second, _]) => [f64::from(first), f64::from(second)],
             _ => [0.0; 2],
         };
-        let (weights, kept, evenly) = spread.map_or(([0.0; 2], 0.0, 0.0), |spread| spread.of_two());
+        let (weights, kept, evenly) = spread.map_or(([0.0; 2], 0.0, 0.0), |spread| spread.of_two_classes());
         Self { weights, kept, evenly, is_soft: options.soft.is_some(), costs }
     }
 
