@@ -1,18 +1,18 @@
-//! What the processor *and* the operating system support, asked with `core` alone.
+//! Detection of the instruction sets that the processor *and* the operating system support, with `core` alone.
 //!
-//! The processor may have AVX while the operating system does not save its registers on a task switch; then the first
-//! such instruction ends the program. Intel's manual (volume 1, sections 14.3 and 15.2) gives the order of the
-//! questions: CPUID says that `xgetbv` works, `xgetbv` says which registers are saved, and only then do the
-//! bits of the instruction sets count.
+//! The processor may have AVX while the operating system does not save the registers of AVX on a task switch; then the
+//! first AVX instruction ends the program. Intel's manual (volume 1, sections 14.3 and 15.2) gives the order of checks:
+//! CPUID (OSXSAVE) says that `xgetbv` works, `xgetbv` says which registers are saved, and only then do the feature bits
+//! of the instruction sets count.
 
 use core::arch::x86_64::{__cpuid_count, _xgetbv, CpuidResult};
 
 /// XCR0: the operating system saves the xmm and ymm registers.
 const YMM_SAVED: u64 = 0b110;
-/// XCR0: it saves the mask registers and the zmm registers as well.
+/// XCR0: the operating system saves the mask and zmm registers as well.
 const ZMM_SAVED: u64 = 0b1110_0110;
 
-/// The vector instruction sets that may be used, as the names of the x86-64 levels have them.
+/// The x86-64 microarchitecture level whose instructions may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     /// SSE2: every x86-64.
@@ -52,8 +52,8 @@ pub(super) fn detect() -> Level {
     if cfg!(miri) { Level::V1 } else { level(cpuid, saved_registers) }
 }
 
-/// The decision, of what the processor answers: `cpuid` is asked for leaves that it says it has, `saved_registers` only
-/// where the instruction behind it works.
+/// The level by CPUID and XCR0. `cpuid` is called only for leaves that the processor reports, `saved_registers` (XCR0)
+/// only where OSXSAVE is reported.
 fn level(cpuid: impl Fn(u32) -> CpuidResult, saved_registers: impl FnOnce() -> u64) -> Level {
     if cpuid(0).eax < 7 || cpuid(0x8000_0000).eax < 0x8000_0001 {
         return Level::V1;
@@ -77,7 +77,7 @@ fn level(cpuid: impl Fn(u32) -> CpuidResult, saved_registers: impl FnOnce() -> u
     }
 }
 
-/// What CPUID returns for a leaf, and for the first of its parts where it has several.
+/// CPUID of a leaf, of its sub-leaf 0 where it has several.
 // Safe from Rust 1.94 on: there the unsafe block is needless.
 #[allow(unused_unsafe)]
 fn cpuid(leaf: u32) -> CpuidResult {
@@ -103,7 +103,7 @@ mod tests {
     use std::vec::Vec;
     use std::{is_x86_feature_detected, println};
 
-    /// Where a feature is reported.
+    /// The register that reports a feature.
     #[derive(Clone, Copy, PartialEq)]
     enum Register {
         Leaf1Ecx,
@@ -114,7 +114,7 @@ mod tests {
     }
     use Register::*;
 
-    /// What AVX2 needs, by the tables of Intel's manual (volume 2, CPUID; volume 1, section 13.3).
+    /// Features that AVX2 needs, by the tables of Intel's manual (volume 2, CPUID; volume 1, section 13.3).
     const OF_V3: [(&str, Register, u32); 17] = [
         ("SSE3", Leaf1Ecx, 0),
         ("SSSE3", Leaf1Ecx, 9),
@@ -134,7 +134,7 @@ mod tests {
         ("xmm saved", Xcr0, 1),
         ("ymm saved", Xcr0, 2),
     ];
-    /// What AVX-512 needs as well.
+    /// Features that AVX-512 needs beside them.
     const OF_V4: [(&str, Register, u32); 8] = [
         ("AVX512F", Leaf7Ebx, 16),
         ("AVX512DQ", Leaf7Ebx, 17),
@@ -149,10 +149,10 @@ mod tests {
     const ALL_OF_V3: u32 = (1 << OF_V3.len()) - 1;
     const ALL: u32 = (1 << (OF_V3.len() + OF_V4.len())) - 1;
 
-    /// One for each [`Register`].
+    /// The value of each [`Register`].
     type Registers = [u64; 5];
 
-    /// The bits of a set of features, which are numbered as the lists have them.
+    /// The registers for a set of features; bit i is feature i of the concatenated lists.
     fn registers(set: u32) -> Registers {
         let mut registers = [0; 5];
         for (index, &(_, register, bit)) in OF_V3.iter().chain(&OF_V4).enumerate() {
@@ -161,7 +161,7 @@ mod tests {
         registers
     }
 
-    /// A processor that may never have been built.
+    /// A simulated processor.
     #[derive(Clone, Copy)]
     struct Processor {
         /// The last leaf, and the last extended one.
@@ -170,7 +170,7 @@ mod tests {
     }
 
     impl Processor {
-        /// The level that is chosen. Fails where something is asked to which this processor has no answer.
+        /// The level that is chosen. Panics at a leaf that this processor lacks, or at `xgetbv` without OSXSAVE.
         fn level(&self) -> Level {
             let [leaf_1_ecx, leaf_1_edx, leaf_7_ebx, extended_1_ecx, xcr0] = self.registers;
             let [last, last_extended] = self.leaves;
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// The model: a level needs everything on its lists.
+    /// The model: a level needs all features of its lists.
     fn expected(set: u32) -> Level {
         match (set & ALL_OF_V3 == ALL_OF_V3, set == ALL) {
             (true, true) => Level::V4,
@@ -217,7 +217,7 @@ mod tests {
         for upper in (0..=ALL).step_by(of_v3.len()) {
             let of_v4 = registers(upper);
             for (lower, of_v3) in (0..).zip(&of_v3) {
-                // What the other bits say must not matter.
+                // Bits of other features, all clear or all set, must not matter.
                 let others = if (upper >> 17 ^ lower).count_ones() % 2 == 0 { 0 } else { u64::MAX };
                 let registers = core::array::from_fn(|i| of_v3[i] | of_v4[i] | others & !known[i]);
                 let (found, expected) = (Processor { leaves: LEAVES, registers }.level(), expected(upper | lower));
@@ -242,7 +242,7 @@ mod tests {
             println!("all but {name}: {level:?}");
             assert_eq!(level, if index < OF_V3.len() { Level::V1 } else { Level::V3 }, "{name}");
         }
-        // A processor that does not know the leaves repeats others, or answers at random.
+        // For leaves that it lacks a processor returns those of others, or anything.
         for (leaves, level) in [
             (LEAVES, Level::V4),
             ([6, 0x8000_0001], Level::V1),

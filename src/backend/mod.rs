@@ -1,8 +1,8 @@
-//! Which instructions compute: the one place that chooses.
+//! Backends, and the one place that chooses between them.
 //!
-//! Kernels, boot loaders and enclaves are compiled for x86-64 and AArch64 without vector registers. The compiler cannot make
-//! vectors there at all, so that the features of the target count everywhere, and not its architecture alone; `Cargo.toml`
-//! asks for the crates of the vectors in the same way.
+//! Kernels, boot loaders and enclaves are compiled for x86-64 and AArch64 without vector registers, where the compiler
+//! cannot use vectors at all. So every `cfg` tests target features, not the architecture alone, and `Cargo.toml`
+//! depends on the SIMD crates by the same conditions.
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod cpu;
@@ -28,11 +28,10 @@ use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 use vector::Driver;
 
-/// The instructions that a loss is computed with.
+/// The instruction set that a loss is computed with.
 ///
-/// A value can only be had for a backend that this processor and its operating system support, so holding one is the
-/// proof that it may run. The best one is found once and remembered ([`Backend::active`]); every loss can be asked to
-/// use another.
+/// A value exists only for a backend that this processor and its operating system support: holding one proves that it
+/// may run. The best backend is detected once and cached ([`Backend::active`]); every loss can be told to use another.
 ///
 /// Backends of the same class ([`Backend::has_same_bits_as`]) return the same bits for the same input.
 ///
@@ -61,9 +60,9 @@ enum Kind {
     Sixteen,
 }
 
-/// The kinds that are compiled, from the fastest to the slowest. Where there are always vectors, one lane is compiled only
-/// where the feature `scalar` asks for it; where there are none, its other multiply-add: a microcontroller has no room for
-/// everything twice.
+/// The kinds that are compiled, from the fastest to the slowest. The feature `scalar` adds both scalar kinds where the
+/// target has vectors. Where it has none, one of them is always there, and the feature adds the one with the other
+/// multiply-add: a microcontroller has no room for both.
 ///
 /// For development one kind can be compiled alone: `--cfg rwwce_only --cfg 'rwwce_only="avx2"'`.
 const KINDS: &[Kind] = &[
@@ -108,11 +107,12 @@ impl Kind {
     }
 }
 
-/// The position in `KINDS` of the best backend plus 1; 0 while it is not known.
+/// 1 + the index in `KINDS` of the best backend; 0 before detection.
 static BEST: AtomicU8 = AtomicU8::new(0);
 
 impl Backend {
-    /// Whether this is a target for which this crate has no vectors: a microcontroller, or something like it.
+    /// Whether the target is treated as a microcontroller, without vectors and with little memory: all but x86, wasm32,
+    /// x86-64 with SSE2 and AArch64 with NEON.
     pub(crate) const ONLY_SCALAR: bool = cfg!(not(any(
         all(target_arch = "x86_64", target_feature = "sse2"),
         all(target_arch = "aarch64", target_feature = "neon"),
@@ -120,13 +120,13 @@ impl Backend {
         target_arch = "wasm32"
     )));
 
-    /// The best backend of this processor: what computes unless a loss is told otherwise.
+    /// The best backend of this processor, which computes every loss that is not told otherwise.
     ///
-    /// The processor is asked once; after that the answer costs one load.
+    /// The processor is asked once; every later call costs one load.
     #[must_use]
     #[inline]
     pub fn active() -> Self {
-        // Where the compilation target decides, programs carry no other backend than those that they name.
+        // Where the compilation target decides, the choice is a constant, and no backend is linked that is not named.
         if !cfg!(all(target_arch = "x86_64", target_feature = "sse2"))
             && let Some(&kind) = KINDS.iter().find(|kind| kind.is_supported())
         {
@@ -136,19 +136,19 @@ impl Backend {
         if let Some(&kind) = known.checked_sub(1).and_then(|position| KINDS.get(position)) {
             return Self(kind);
         }
-        // Several threads may come here at once; they find the same.
+        // A race is harmless: every thread finds the same backend.
         let Some(position) = KINDS.iter().position(|kind| kind.is_supported()) else { return Self(Kind::Baseline) };
         BEST.store((position as u8).wrapping_add(1), Ordering::Relaxed);
         KINDS.get(position).map_or(Self(Kind::Baseline), |&kind| Self(kind))
     }
 
-    /// Every backend that this processor supports, the fastest first.
+    /// Every backend that this processor supports, from the fastest to the slowest.
     pub fn available() -> impl Iterator<Item = Self> {
         KINDS.iter().copied().filter(|kind| kind.is_supported()).map(Self)
     }
 
     /// The backend of this name, if this processor supports it: `avx512`, `avx2`, `neon`, `sse2`, `simd128`, `scalar`
-    /// (two roundings in a multiply-add) or `scalar-fma` (one).
+    /// (a multiply-add rounds twice) or `scalar-fma` (once).
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         Self::available().find(|backend| backend.name() == name)
@@ -183,8 +183,8 @@ impl Backend {
     /// Whether two backends return the same bits for the same input: both compute with vectors, or neither does, and a
     /// multiply-add [rounds once](Self::is_fused) on both, or on neither.
     ///
-    /// One lane is a class of its own, since it computes the weighted loss without f64, which microcontrollers do not have
-    /// in hardware. Every machine can compute as they do, with the feature `scalar`.
+    /// One lane is a class of its own, since it computes the weighted loss without f64, which microcontrollers do not
+    /// have in hardware. Every machine can compute as they do, with the feature `scalar`.
     #[must_use]
     pub const fn has_same_bits_as(self, other: Self) -> bool {
         self.is_fused() == other.is_fused() && self.is_scalar() == other.is_scalar()
@@ -194,7 +194,7 @@ impl Backend {
         matches!(self.0, Kind::ScalarFused | Kind::Scalar)
     }
 
-    /// Drives a computation with the vectors of this backend.
+    /// Runs a driver with the vectors of this backend.
     #[inline]
     pub(crate) fn drive<D: Driver>(self, driver: D) -> D::Output {
         match self.0 {
@@ -214,7 +214,7 @@ impl Backend {
             Kind::ScalarFused => driver.drive(scalar::Scalar(scalar::Fused)),
             #[cfg(any(all(feature = "scalar", not(rwwce_only)), rwwce_only = "scalar"))]
             Kind::Scalar => driver.drive(scalar::Scalar(scalar::Unfused)),
-            // What the compilation target always has.
+            // The backend that the compilation target always has.
             #[cfg(all(target_arch = "aarch64", target_feature = "neon", any(not(rwwce_only), rwwce_only = "neon")))]
             _ => {
                 // SAFETY: the compilation target includes NEON.

@@ -25,7 +25,7 @@ impl<T: Token, O: Operation> pulp::WithSimd for WithToken<T, O> {
     type Output = O::Output;
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) -> O::Output {
-        // Also a token of pulp's, of the same type, but of which more is known.
+        // `self.0`, since the parameter is the same token, but typed as `pulp::Simd` without [`Token`].
         self.1.run(Pulp(self.0))
     }
 }
@@ -38,9 +38,9 @@ pub(super) trait Token: pulp::Simd {
     fn unzip(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
     /// [`Vector::any_bit`]
     fn any_bit(self, a: Self::u32s) -> bool;
-    /// [`Vector::load_some`] of fewer than a vector, zeros after them.
+    /// [`Vector::load_some`] of fewer elements than a vector has, zero-filled.
     fn load_part(self, from: &[f32]) -> Self::f32s;
-    /// [`Vector::store_some`] to fewer than a vector.
+    /// [`Vector::store_some`] to fewer elements than a vector has.
     fn store_part(self, values: Self::f32s, to: &mut [f32]);
     /// [`Vector::bits_of_mask`]
     fn bits_of_mask(self, mask: Self::m32s) -> u32;
@@ -56,7 +56,7 @@ fn halves(avx: Avx, eight: __m256) -> __m256d {
     avx._mm256_add_pd(low, avx._mm256_cvtps_pd(avx._mm256_extractf128_ps::<1>(eight)))
 }
 
-/// Lanes j and j + 2 of both, added.
+/// Lanes j and j + 2 of each, added: two sums of `a`, then two of `b`.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn quarters(avx: Avx, a: __m256d, b: __m256d) -> __m256d {
@@ -64,7 +64,7 @@ fn quarters(avx: Avx, a: __m256d, b: __m256d) -> __m256d {
     avx._mm256_add_pd(halves, avx._mm256_permute2f128_pd::<0x21>(a, b))
 }
 
-/// The sums of the lanes of four vectors.
+/// Horizontal sums of four vectors.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn four_sums(avx: Avx, [a, b, c, d]: [__m256; 4]) -> [f64; 4] {
@@ -72,7 +72,7 @@ fn four_sums(avx: Avx, [a, b, c, d]: [__m256; 4]) -> [f64; 4] {
     cast(avx._mm256_add_pd(avx._mm256_unpacklo_pd(even, odd), avx._mm256_unpackhi_pd(even, odd)))
 }
 
-/// Lanes j and j + 8 of both, added in f32: those of the first, then those of the second.
+/// Lanes j and j + 8 of each, added in f32: eight sums of `a`, then eight of `b`.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn eighths(s: pulp::x86::V4, a: pulp::f32x16, b: pulp::f32x16) -> __m512 {
@@ -80,7 +80,7 @@ fn eighths(s: pulp::x86::V4, a: pulp::f32x16, b: pulp::f32x16) -> __m512 {
     s.avx512f._mm512_add_ps(low, s.avx512f._mm512_shuffle_f32x4::<0xee>(cast(a), cast(b)))
 }
 
-/// Lanes j and j + 4 of the first eight of four of them, added in f64, then j and j + 2: two numbers of each.
+/// Two partial sums of each vector: lanes j and j + 8 are added in f32, then j and j + 4, j and j + 2 in f64.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn pairs(s: pulp::x86::V4, [a, b, c, d]: [pulp::f32x16; 4]) -> __m512d {
@@ -132,12 +132,12 @@ impl Token for pulp::x86::V4 {
     }
     #[inline(always)]
     fn load_part(self, from: &[f32]) -> pulp::f32x16 {
-        // SAFETY: only elements that there are are read.
+        // SAFETY: the mask lets only elements of the slice be read.
         cast(unsafe { self.avx512f._mm512_maskz_loadu_ps(first_sixteen(from.len()), from.as_ptr()) })
     }
     #[inline(always)]
     fn store_part(self, values: pulp::f32x16, to: &mut [f32]) {
-        // SAFETY: only elements that there are are written.
+        // SAFETY: the mask lets only elements of the slice be written.
         unsafe { self.avx512f._mm512_mask_storeu_ps(to.as_mut_ptr(), first_sixteen(to.len()), cast(values)) };
     }
     #[inline(always)]
@@ -162,7 +162,7 @@ impl Token for pulp::x86::V4 {
 impl Token for pulp::x86::V3 {
     #[inline(always)]
     fn zip(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
-        // Each half of a register by itself.
+        // Interleaves within 128-bit halves, then reorders the halves.
         let low = self.avx._mm256_unpacklo_ps(cast(a), cast(b));
         let high = self.avx._mm256_unpackhi_ps(cast(a), cast(b));
         let first = self.avx._mm256_permute2f128_ps::<0x20>(low, high);
@@ -170,7 +170,7 @@ impl Token for pulp::x86::V3 {
     }
     #[inline(always)]
     fn unzip(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
-        // Halves of registers together, then each half by itself.
+        // Reorders 128-bit halves, then deinterleaves within them.
         let low = self.avx._mm256_permute2f128_ps::<0x20>(cast(a), cast(b));
         let high = self.avx._mm256_permute2f128_ps::<0x31>(cast(a), cast(b));
         let first = self.avx._mm256_shuffle_ps::<0x88>(low, high);
@@ -183,12 +183,12 @@ impl Token for pulp::x86::V3 {
     }
     #[inline(always)]
     fn load_part(self, from: &[f32]) -> pulp::f32x8 {
-        // SAFETY: only elements that there are are read.
+        // SAFETY: the mask lets only elements of the slice be read.
         cast(unsafe { self.avx._mm256_maskload_ps(from.as_ptr(), first_eight(self, from.len())) })
     }
     #[inline(always)]
     fn store_part(self, values: pulp::f32x8, to: &mut [f32]) {
-        // SAFETY: only elements that there are are written.
+        // SAFETY: the mask lets only elements of the slice be written.
         unsafe { self.avx._mm256_maskstore_ps(to.as_mut_ptr(), first_eight(self, to.len()), cast(values)) };
     }
     #[inline(always)]
@@ -247,7 +247,7 @@ impl Token for pulp::aarch64::Neon {
     fn bits_of_mask(self, mask: pulp::m32x4) -> u32 {
         cast_slice::<_, u32>(from_ref(&mask)).iter().rev().fold(0, |bits, lane| bits << 1 | lane & 1)
     }
-    // Vectors of f64: of single numbers a compiler makes vectors across the rows, with as many shuffles as additions.
+    // Explicit f64 vectors: scalar code would be vectorised across the rows, with as many shuffles as additions.
     #[inline(always)]
     fn sums(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
@@ -275,7 +275,7 @@ impl<S: Token> Vector for Pulp<S> {
     fn lane(self) -> Self::Lane {
         Scalar(Fused)
     }
-    // Compiled once, not in each part of the crate that calls it.
+    // Outlined: compiled once, not in each codegen unit that calls it.
     #[inline(never)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
         self.0.vectorize(WithToken(self.0, operation))
@@ -288,7 +288,7 @@ impl<S: Token> Vector for Pulp<S> {
     fn splat_bits(self, value: u32) -> S::u32s {
         self.0.splat_u32s(value)
     }
-    // Two selects and no branch, which the compiler schedules better.
+    // Two selects and no branch, which compilers schedule better.
     #[inline(always)]
     fn load(self, from: &[f32], at: usize) -> S::f32s {
         let (vectors, _) = S::as_simd_f32s(from.get(at..).unwrap_or(&[]));
@@ -304,7 +304,7 @@ impl<S: Token> Vector for Pulp<S> {
         if let Some(vector) = self.load_inside(from, 0) {
             return vector;
         }
-        // Of nothing the address may be any, at which processors take hundreds of cycles to find that nothing is read.
+        // An empty slice may have an invalid address, from which a masked load of no lanes takes hundreds of cycles.
         let part = if from.is_empty() { self.splat(0.0) } else { self.0.load_part(from) };
         if fill == 0.0 { part } else { self.select(self.first_lanes(from.len()), part, self.splat(fill)) }
     }
@@ -326,7 +326,7 @@ impl<S: Token> Vector for Pulp<S> {
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn prefetch(self, from: &[f32], at: usize) {
-        // SAFETY: it only hints at an address, which may be any.
+        // SAFETY: a prefetch is a hint, and its address may be any.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(at).cast()) };
     }
     #[inline(always)]

@@ -1,17 +1,17 @@
-//! One lane: any processor, and rows too few for a vector.
+//! One lane: any processor, in plain Rust.
 
 use super::vector::{Operation, VIRTUAL_LANES, Vector};
 
-/// How a lane multiplies and adds.
+/// The multiply-add of one lane: fused or not.
 pub(super) trait MulAdd: Copy {
-    /// Whether it rounds once.
+    /// Whether a multiply-add rounds once.
     const FUSED: bool;
 
     /// a · b + c
     fn mul_add(self, a: f32, b: f32, c: f32) -> f32;
 
-    /// Runs `operation` with the instructions that this needs.
-    // As with the other backends, what is run is a function of its own.
+    /// Runs `operation` with this multiply-add.
+    // Outlined, as in the other backends.
     #[inline(never)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
         operation.run(Scalar(self))
@@ -42,10 +42,10 @@ impl MulAdd for Fused {
     }
 }
 
-/// Whether [`Fused`] has an instruction: who builds for a Cortex-M with FPU says so, since no stable `cfg` does.
+/// Whether [`Fused`] is one instruction, as set with `--cfg rwwce_vfma` for a Cortex-M with FPU: no stable `cfg` tells.
 pub(super) const HARDWARE_FMA: bool = cfg!(any(rwwce_vfma, rwwce_vfma = "sreg"));
 
-/// The faster of both.
+/// The faster multiply-add of the target.
 #[cfg(any(rwwce_vfma, rwwce_vfma = "sreg"))]
 #[allow(dead_code, reason = "for targets without vectors")]
 pub(super) const OF_TARGET: Fused = Fused;
@@ -53,13 +53,12 @@ pub(super) const OF_TARGET: Fused = Fused;
 #[allow(dead_code, reason = "for targets without vectors")]
 pub(super) const OF_TARGET: Unfused = Unfused;
 
-/// `core` has no function for the instruction. A stable compiler lets registers of the FPU be named as operands only where it has
-/// been told of an unstable feature of the target, and without it they can only be overwritten: numbers come and go by the
-/// registers of the core.
+/// Inline assembly, since `core` has no function for the instruction. Stable compilers take FPU registers as operands
+/// only with an unstable target feature, and as clobbers without: values pass through core registers.
 #[cfg(all(rwwce_vfma, not(rwwce_vfma = "sreg")))]
 #[inline(always)]
 fn fused(a: f32, b: f32, mut c: f32) -> f32 {
-    // SAFETY: the instructions only read and write these registers, and who builds says that the target has them.
+    // SAFETY: the instructions only read and write these registers, and `rwwce_vfma` says that the target has them.
     unsafe {
         core::arch::asm!("vmov s0, s1, {a}, {b}", "vmov s2, {c}", "vfma.f32 s2, s0, s1", "vmov {c}, s2",
             a = in(reg) a, b = in(reg) b, c = inout(reg) c, out("s0") _, out("s1") _, out("s2") _,
@@ -68,11 +67,11 @@ fn fused(a: f32, b: f32, mut c: f32) -> f32 {
     c
 }
 
-/// With `-Ctarget-feature=+vfp2,-fp64` they can be named, and every crate is compiled with a warning.
+/// With `-Ctarget-feature=+vfp2,-fp64` FPU registers can be operands, at the price of a warning for every crate.
 #[cfg(rwwce_vfma = "sreg")]
 #[inline(always)]
 fn fused(a: f32, b: f32, mut c: f32) -> f32 {
-    // SAFETY: the instruction only reads and writes these registers, and who builds says that the target has it.
+    // SAFETY: the instruction only reads and writes these registers, and `rwwce_vfma` says that the target has it.
     unsafe {
         core::arch::asm!("vfma.f32 {}, {}, {}", inout(sreg) c, in(sreg) a, in(sreg) b,
             options(pure, nomem, nostack, preserves_flags));
@@ -80,7 +79,7 @@ fn fused(a: f32, b: f32, mut c: f32) -> f32 {
     c
 }
 
-/// In software, and too long to be inlined a dozen times an exponential.
+/// FMA in software, outlined: too long to be inlined a dozen times per exponential.
 #[cfg(not(any(rwwce_vfma, rwwce_vfma = "sreg")))]
 #[inline(never)]
 fn fused(a: f32, b: f32, c: f32) -> f32 {

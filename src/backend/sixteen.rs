@@ -1,11 +1,10 @@
-//! Sixteen lanes in software, for tests: the width of AVX-512, and so what is written over vectors of it, on processors that
-//! have none.
+//! Sixteen lanes in software, for tests: runs the code paths of the width of AVX-512 on processors without AVX-512.
 
 use super::scalar::{Fused, Scalar};
 use super::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::array::from_fn;
 
-/// Arrays, lane by lane.
+/// Vectors are arrays, computed lane by lane.
 #[derive(Clone, Copy)]
 pub(super) struct Sixteen;
 

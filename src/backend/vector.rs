@@ -1,25 +1,25 @@
-//! What a backend must offer: a vector of f32, its masks, and some thirty operations on them.
+//! The interface of a backend: a vector of f32, its masks, and some thirty operations on them.
 
-/// The number of partial sums of a row, the same on every backend.
+/// Number of lanes of partial sums of a row, the same on every backend.
 pub(crate) const VIRTUAL_LANES: usize = 16;
 
 /// A computation that is written once, over any [`Vector`].
 ///
-/// Its body must be `#[inline(always)]`, with everything that it calls on a vector: only what is inlined into
-/// [`Vector::run`] is compiled with the instructions of the backend.
+/// Its body and every function on vectors that it calls must be `#[inline(always)]`: only code inlined into
+/// [`Vector::run`] is compiled with the target features of the backend.
 pub(crate) trait Operation {
-    /// What it computes.
+    /// The result.
     type Output;
-    /// Computes it with the vectors of `s`.
+    /// Computes the result with the vectors of `s`.
     fn run<S: Vector>(self, s: S) -> Self::Output;
 }
 
-/// A computation in several operations. What stands between them, and what is rare, is compiled without the instructions
-/// of the backend, and is for the compiler to inline or not.
+/// A computation in several operations. Code between them, and code that rarely runs, is compiled without the target
+/// features of the backend, and the compiler may inline it or not.
 pub(crate) trait Driver {
-    /// What it computes.
+    /// The result.
     type Output;
-    /// Computes it, each operation by [`Vector::run`].
+    /// Computes the result, each operation by [`Vector::run`].
     fn drive<S: Vector>(self, s: S) -> Self::Output;
 }
 
@@ -28,25 +28,25 @@ pub(crate) trait OneLane: Vector<F = f32, U = u32, M = bool> {}
 
 impl<S: Vector<F = f32, U = u32, M = bool>> OneLane for S {}
 
-/// The instructions of one backend. A value is a proof that the processor has them.
+/// The vector instructions of one backend. A value is a proof that the processor has them.
 ///
-/// Everything here is exact or correctly rounded, so that two backends with the same [`Vector::FUSED`] return the same
-/// bits. Lanes meet in [`Vector::zip`] and [`Vector::unzip`], which only move numbers, and in [`Vector::sums`],
-/// whose order is fixed.
+/// Every operation is exact or correctly rounded, so that two backends with the same [`Vector::FUSED`] return the same
+/// bits. Lanes interact only in the shuffles [`Vector::zip`] and [`Vector::unzip`], and in the horizontal
+/// [`Vector::sums`], whose order is fixed.
 pub(crate) trait Vector: Copy {
-    /// Number of f32 in a vector: a divisor of [`VIRTUAL_LANES`].
+    /// Lanes of a vector: a divisor of [`VIRTUAL_LANES`].
     const LANES: usize;
-    /// Whether there are several.
+    /// Whether a vector has several lanes.
     const WIDE: bool = Self::LANES > 1;
-    /// Number of f32 in two.
+    /// Lanes of two vectors.
     const TWICE: usize = 2 * Self::LANES;
-    /// Number of vectors that hold one number for each virtual lane.
+    /// Number of vectors in a column, one element for each virtual lane.
     const GROUPS: usize = VIRTUAL_LANES / Self::LANES;
-    /// Number of vectors in two columns, each of one number for each virtual lane.
+    /// Number of vectors in two columns.
     const OF_TWO: usize = 2 * Self::GROUPS;
-    /// Number of vectors that hold eight lanes.
+    /// Number of vectors in a column that hold virtual lanes 0 to 7.
     const OF_EIGHT: usize = 8_usize.div_ceil(Self::LANES);
-    /// Number of vectors that hold the other eight; 0 where they are in the same.
+    /// Number of vectors in a column that hold only virtual lanes 8 to 15; 0 where one vector holds all.
     const BEYOND_EIGHT: usize = Self::GROUPS - Self::OF_EIGHT;
     /// Whether [`Vector::mul_add`] rounds once.
     const FUSED: bool;
@@ -56,13 +56,13 @@ pub(crate) trait Vector: Copy {
     type U: Copy;
     /// A mask: the result of a comparison, lane by lane.
     type M: Copy;
-    /// One lane, whose multiply-add rounds as often.
+    /// One lane, with the same rounding of a multiply-add.
     type Lane: OneLane;
 
     /// One lane.
     fn lane(self) -> Self::Lane;
 
-    /// Runs `operation` with the instructions of this backend enabled.
+    /// Runs `operation` with the target features of this backend enabled.
     fn run<O: Operation>(self, operation: O) -> O::Output;
 
     /// `value` in every lane.
@@ -71,7 +71,7 @@ pub(crate) trait Vector: Copy {
     fn splat_bits(self, value: u32) -> Self::U;
     /// `from[at..at + LANES]`; zeros where that is out of bounds, which no caller asks for.
     fn load(self, from: &[f32], at: usize) -> Self::F;
-    /// `from[at..at + LANES]`, unless that is out of bounds.
+    /// `from[at..at + LANES]`; `None` where that is out of bounds.
     fn load_inside(self, from: &[f32], at: usize) -> Option<Self::F>;
     /// Writes the lanes to `to[at..at + LANES]`; nothing where that is out of bounds, which no caller asks for.
     fn store(self, values: Self::F, to: &mut [f32], at: usize);
@@ -98,14 +98,13 @@ pub(crate) trait Vector: Copy {
     /// `yes` where `mask` is set, else `no`
     fn select(self, mask: Self::M, yes: Self::F, no: Self::F) -> Self::F;
 
-    /// The lanes of both in turn, a first: those of the lower halves, and those of the upper halves; of one lane each,
-    /// the two as they are.
+    /// Interleaves a and b, a first: their lower halves, and their upper halves. One lane: a and b.
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
-    /// The inverse of [`Vector::zip`]: the even lanes of a and then of b, and the odd ones.
+    /// Deinterleaves, the inverse of [`Vector::zip`]: the even lanes of a and then of b, and the odd lanes.
     fn unzip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
-    /// The sums of `LANES` rows, of each of which there are eight lanes, or sixteen, in [`Vector::OF_EIGHT`] vectors: lanes j
-    /// and j + 8 in f32, lanes j and j + 4, j and j + 2, then 0 and 1 in f64.
+    /// Horizontal sums of `LANES` rows, each of 8 or 16 virtual lanes in [`Vector::OF_EIGHT`] vectors: lanes j and
+    /// j + 8 are added in f32, then lanes j and j + 4, j and j + 2, 0 and 1 in f64.
     fn sums(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
 
     /// The bits of each lane.
@@ -126,15 +125,14 @@ pub(crate) trait Vector: Copy {
     fn any_bit(self, a: Self::U) -> bool;
     /// a << N
     fn shift_left<const N: u32>(self, a: Self::U) -> Self::U;
-    /// a >> N, zeros coming in
+    /// a >> N, filled with zeros
     fn shift_right<const N: u32>(self, a: Self::U) -> Self::U;
 
-    /// Has the element `at` of `from`, which need not be there, brought closer while others are computed, where the processor has
-    /// an instruction for it.
+    /// Prefetches the cache line of `from[at]`, which may be out of bounds; by default does nothing.
     #[inline(always)]
     fn prefetch(self, _from: &[f32], _at: usize) {}
 
-    /// Bit i: whether lane i of a mask is set.
+    /// A bit mask: bit i is lane i of `mask`.
     #[inline(always)]
     fn bits_of_mask(self, mask: Self::M) -> u32 {
         let lanes = self.to_array(self.select(mask, self.splat(1.0), self.splat(0.0)));
@@ -147,13 +145,13 @@ pub(crate) trait Vector: Copy {
         self.less(self.lanes(), self.splat(count.min(VIRTUAL_LANES) as f32))
     }
 
-    /// The number of each lane.
+    /// The index of each lane.
     #[inline(always)]
     fn lanes(self) -> Self::F {
         self.load(&INDICES, 0)
     }
 
-    /// The first `LANES` elements of `from`; `fill` in lanes for which there is none.
+    /// The first `LANES` elements of `from`; `fill` in the lanes beyond its end.
     #[inline(always)]
     fn load_some(self, from: &[f32], fill: f32) -> Self::F {
         self.load_inside(from, 0).unwrap_or_else(|| {
@@ -165,7 +163,7 @@ pub(crate) trait Vector: Copy {
         })
     }
 
-    /// Writes as many lanes as `to` has room for.
+    /// Stores the first lanes, as many as `to` has elements.
     #[inline(always)]
     fn store_some(self, values: Self::F, to: &mut [f32]) {
         if to.len() >= Self::LANES {
@@ -176,7 +174,7 @@ pub(crate) trait Vector: Copy {
         }
     }
 
-    /// The lanes, and zeros.
+    /// The lanes, zero-filled.
     #[inline(always)]
     fn to_array(self, values: Self::F) -> [f32; VIRTUAL_LANES] {
         let mut lanes = [0.0; VIRTUAL_LANES];
@@ -185,5 +183,5 @@ pub(crate) trait Vector: Copy {
     }
 }
 
-/// The numbers of the lanes.
+/// Lane indices.
 const INDICES: [f32; VIRTUAL_LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];

@@ -1,11 +1,11 @@
-//! What a backend promises, operation by operation, against plain numbers; of one lane with its instructions as well.
+//! The contract of [`Vector`], operation by operation, against f32 arithmetic.
 
 use super::Backend;
 use super::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use std::println;
 use std::vec::Vec;
 
-/// Numbers that comparisons, extremes and rounding tell apart.
+/// Values that comparisons, minimum, maximum and rounding tell apart.
 const NUMBERS: [f32; 12] = [
     0.0,
     -0.0,
@@ -22,12 +22,12 @@ const NUMBERS: [f32; 12] = [
 ];
 const BITS: [u32; 8] = [0, 1, 0x8000_0000, 0xffff_ffff, 0x7f80_0000, 0x1234_5678, 12, 0x0000_ff00];
 
-/// The same bits, or NaN both.
+/// The same bits, or both NaN.
 fn same(found: f32, expected: f32) -> bool {
     found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan()
 }
 
-/// Checks everything for the vectors that it runs with, and returns how many lanes they have.
+/// Checks all operations of the vectors of a backend, and returns their number of lanes.
 struct Contract;
 
 impl Driver for Contract {
@@ -43,7 +43,7 @@ impl Operation for Contract {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> usize {
-        // What reads and writes no memory is not interpreted.
+        // Under Miri only operations on memory.
         if !cfg!(miri) {
             arithmetic(s);
             comparisons(s);
@@ -98,7 +98,7 @@ fn comparisons<S: Vector>(s: S) {
             each(&lanes(s, s.select(s.less(x, y), one, two)), |lane| if a[lane] < limit { 1.0 } else { 2.0 });
             let (least, most) = (lanes(s, s.at_least(x, y)), lanes(s, s.at_most(x, y)));
             for (lane, &a) in a.iter().enumerate() {
-                // Which of two zeros it is nobody asks.
+                // The sign of a zero is unspecified.
                 let equals = |found: f32, expected: f32| {
                     found == expected || found.is_nan() && (expected.is_nan() || limit.is_nan())
                 };
@@ -158,7 +158,7 @@ fn memory<S: Vector>(s: S) {
     }
     let (a, b) = (s.load(&numbers, 0), s.load(&numbers, S::LANES));
     let (low, high) = s.zip(a, b);
-    // The lanes of both in turn. Of one lane each there is nothing to mix.
+    // Interleaved; with one lane, unchanged.
     let in_turn = |i: usize| numbers[i / 2 + i % 2 * S::LANES];
     each(&lanes(s, low), in_turn);
     each(&lanes(s, high), |lane| in_turn(S::LANES + lane));
@@ -185,7 +185,7 @@ fn masks_and_sums<S: Vector>(s: S) {
         assert_eq!(s.bits_of_mask(mask), if count < S::LANES { 1 << count } else { 0 });
         assert_eq!(s.bits_of_mask(s.first_lanes(count)), (1 << count.min(S::LANES)) - 1);
     }
-    // Sums that tell the order of addition.
+    // Values whose sum depends on the order of addition.
     let (x, a) = vector(s, &[1.0, 3e7, -3e7, 0.1, 1e-3, 7e7, 0.3, 5.0, -1.1, 2e7, 3.3, -2e7], 3);
     let mut rows = [x; VIRTUAL_LANES];
     for (number, vector) in rows.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! SSE2 and wasm simd128: `wide`, chosen when the crate is compiled. No fused multiply-add.
+//! SSE2 and wasm simd128 by the crate `wide`, which chooses at compile time. No fused multiply-add.
 
 use super::scalar::{Scalar, Unfused};
 use super::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -21,7 +21,7 @@ impl Vector for Baseline {
         Scalar(Unfused)
     }
 
-    // As with the other backends, what is run is a function of its own.
+    // Outlined, as in the other backends.
     #[inline(never)]
     fn run<O: Operation>(self, operation: O) -> O::Output {
         operation.run(self)
@@ -65,7 +65,7 @@ impl Vector for Baseline {
     fn div(self, a: f32x4, b: f32x4) -> f32x4 {
         a / b
     }
-    // Two roundings even where the compilation target has FMA: the class of this backend is fixed.
+    // Rounds twice even where the compilation target has FMA, as the class of this backend does.
     #[inline(always)]
     fn mul_add(self, a: f32x4, b: f32x4, c: f32x4) -> f32x4 {
         a * b + c
@@ -105,7 +105,7 @@ impl Vector for Baseline {
         let (low, high) = self.zip(a, b);
         self.zip(low, high)
     }
-    // Vectors of f64: of single numbers a compiler makes vectors across the rows, with more shuffles.
+    // Explicit f64 vectors: scalar code would be vectorised across the rows, with more shuffles.
     #[inline(always)]
     fn sums(self, of: &[f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];

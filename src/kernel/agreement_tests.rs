@@ -1,5 +1,5 @@
-//! What must not change the bits of a row: the way it is computed, its neighbours, its place, the backend of a class; and
-//! the one order of addition.
+//! Invariance of the bits of a row: under its neighbours, its place, backends of a class and, for the weighted loss,
+//! the fast or the general way. One order of addition for all sums.
 
 use super::elementary_tests::Run;
 use super::exp::GENERAL_WAY_ONLY;
@@ -14,8 +14,8 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-/// Calls `work` with every row of every loss made to go the general way; rows of two classes that are weighted choose by
-/// themselves.
+/// Calls `work` with all rows on the general way, except those of the weighted loss of two classes, which decide
+/// without [`GENERAL_WAY_ONLY`].
 fn by_the_general_way<R>(work: impl FnOnce() -> R) -> R {
     GENERAL_WAY_ONLY.set(true);
     let result = work();
@@ -23,12 +23,12 @@ fn by_the_general_way<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// How many of the shapes of a test are enough: an emulated processor takes minutes for each.
+/// Step through the shapes of a test: an emulated processor, which takes minutes for each, tries one in four.
 fn every() -> usize {
     if std::env::var_os("RWWCE_EMULATED").is_some() { 4 } else { 1 }
 }
 
-/// Numbers that look random.
+/// xorshift64
 struct Random(u64);
 
 impl Random {
@@ -61,7 +61,7 @@ enum Loss {
     Costs,
     Focal,
     ZTerm,
-    /// Everything that goes together.
+    /// Smoothing, mislabel costs, focal factor and z-loss together.
     All,
     LogProbabilities,
 }
@@ -80,13 +80,13 @@ const LOSSES: [Loss; 8] = [
 #[derive(Clone, Copy, Debug)]
 enum Layout {
     Dense,
-    /// Rows that are so much further apart than they are long.
+    /// Rows with so many elements of padding.
     Strided(usize),
-    /// `[N, C, D]`, one sample of so many positions after the other.
+    /// `[N, C, D]` with so many positions D.
     Positions(usize),
 }
 
-/// Rows with everything that belongs to them.
+/// The inputs of each row.
 #[derive(Clone, Default)]
 struct Batch {
     logits: Vec<Vec<f32>>,
@@ -96,7 +96,7 @@ struct Batch {
     targets: Vec<Vec<f32>>,
 }
 
-/// What belongs to all rows.
+/// The inputs shared by all rows.
 struct Options {
     classes: usize,
     weights: Vec<f32>,
@@ -105,7 +105,7 @@ struct Options {
     bias: Option<Vec<f32>>,
 }
 
-/// A loss and a gradient of each row.
+/// Loss and gradient of each row.
 #[derive(Debug)]
 struct Results {
     losses: Vec<f32>,
@@ -121,7 +121,7 @@ impl Options {
         Self { classes, weights, costs, temperature: 1.0, bias: None }
     }
 
-    /// Whether a loss means something here.
+    /// Whether a loss can be computed: mislabel costs are left out for many classes.
     fn allow(&self, loss: Loss) -> bool {
         !(self.costs.is_empty() && matches!(loss, Loss::Costs | Loss::All))
     }
@@ -151,8 +151,8 @@ impl Batch {
         self.labels.len()
     }
 
-    /// The sums of the magnitudes of the terms of each element of the gradients; of log-probabilities the gap to the largest
-    /// logit and log Σ exp beyond it.
+    /// Sums of the magnitudes of the terms of each element of the gradients; of each log p_c, with the largest logit
+    /// x_m, (x_m − x_c) + log Σ_k exp(x_k − x_m).
     fn sizes(&self, options: &Options, loss: Loss) -> Vec<Vec<f64>> {
         let bias = |class: usize| options.bias.as_ref().map_or(0.0, |bias| f64::from(bias[class]));
         let number = |x: &f32| f64::from(*x);
@@ -203,7 +203,7 @@ impl Batch {
         (0..self.len()).map(sizes_of).collect()
     }
 
-    /// Computes the loss both ways that there are to write a gradient, and holds them to the same bits.
+    /// Losses and gradients, the latter checked to have the same bits when computed in place.
     fn compute(&self, backend: Backend, options: &Options, loss: Loss, layout: Layout) -> Results {
         let Options { classes, weights, costs, temperature, bias } = options;
         let stride = if let Layout::Strided(more) = layout { classes + more } else { *classes };
@@ -277,7 +277,7 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan())
 }
 
-/// Logits of a row that the fast way takes, of many kinds.
+/// Logits of a row in range of the fast way, of various kinds.
 fn row_in_range(classes: usize, kind: usize, random: &mut Random) -> Vec<f32> {
     let mut row: Vec<f32> = match kind % 6 {
         0 => (0..classes).map(|_| random.between(-3.0, 3.0)).collect(),
@@ -290,7 +290,7 @@ fn row_in_range(classes: usize, kind: usize, random: &mut Random) -> Vec<f32> {
         4 => (0..classes).map(|_| random.between(-43.0, -38.0)).collect(),
         _ => (0..classes).map(|_| random.between(-2.0, 2.0)).collect(),
     };
-    // One class that leads by much or little.
+    // One class leads by much or little.
     if kind % 2 == 1 {
         let leader = random.below(classes);
         row[leader] = random.between(row[leader], 42.0);
@@ -300,14 +300,14 @@ fn row_in_range(classes: usize, kind: usize, random: &mut Random) -> Vec<f32> {
 
 const CLASSES: [usize; 20] = [1, 2, 3, 4, 5, 8, 10, 16, 17, 31, 32, 33, 100, 128, 129, 300, 1500, 2048, 2049, 5000];
 
-/// What differs between the two ways, of one loss.
+/// Differences between the fast and the general way for one loss.
 #[derive(Default, Clone)]
 struct Difference {
     losses: u64,
     elements: u64,
     of_elements: u64,
     of_losses: u64,
-    /// In ulp of the loss, and of the sum of the magnitudes of the terms of an element.
+    /// The largest, in ulp of the loss, and of the sum of the magnitudes of the terms of an element.
     loss_ulps: f64,
     element_ulps: f64,
 }
@@ -349,7 +349,7 @@ fn the_fast_and_the_general_way_agree() {
             let logits = row_in_range(classes, row, &mut random);
             batch.push(logits, &mut random);
         }
-        // The factors of some rows make their gradients the smallest numbers.
+        // Upstream gradients of some rows make elements tiny, down to subnormals.
         batch.upstream.iter_mut().skip(1).step_by(5).for_each(|factor| *factor *= 1e-30);
         for (upstream, sample) in batch.upstream.iter_mut().zip(&mut batch.samples).skip(2).step_by(7) {
             (*upstream, *sample) = (*upstream * 1e-30, *sample * 1e-12);
@@ -400,13 +400,13 @@ fn the_fast_and_the_general_way_agree() {
         );
     }
     for (loss, difference) in LOSSES.into_iter().zip(&differences) {
-        // Where the fast way adds up terms in f32, the general way does so in f64.
+        // With terms, the fast way adds in f32 what the general way adds in f64.
         let bound = if matches!(loss, Loss::Smoothing | Loss::Soft | Loss::Costs | Loss::All) { 3.0 } else { 0.0 };
         assert!(difference.loss_ulps <= bound && difference.element_ulps <= 6.0, "{loss:?}");
     }
 }
 
-/// Rows in and out of range, whose bits are to be the same in any company.
+/// Rows in and out of range, whose bits must not depend on their neighbours.
 fn probes(classes: usize, random: &mut Random) -> Batch {
     let mut batch = Batch::default();
     let middle = classes / 2;
@@ -423,7 +423,7 @@ fn probes(classes: usize, random: &mut Random) -> Batch {
         }
         batch.push(row, random);
     }
-    // Factors of which f32 does not hold what they make of the exponentials.
+    // Factors whose product with that of the exponentials overflows or underflows f32.
     for (row, sample, upstream) in [(0, 1e20, 1e15), (1, 1e-12, 1e-30)] {
         batch.samples[row] *= sample;
         batch.upstream[row] *= upstream;
@@ -431,7 +431,7 @@ fn probes(classes: usize, random: &mut Random) -> Batch {
     batch
 }
 
-/// A row of a kind of company.
+/// Logits of a neighbour, of the kind that `company` selects.
 fn neighbour(classes: usize, company: usize, row: usize, random: &mut Random) -> Vec<f32> {
     let mut logits = row_in_range(classes, row, random);
     let kind = if company == 4 { row % 4 } else { company };
@@ -472,7 +472,7 @@ fn neighbours_change_no_bit_of_a_row() {
                 for size in sizes.into_iter().skip(loss as usize % every()).step_by(every()) {
                     for company in 0..5 {
                         let mut batch = Batch::default();
-                        // Where the probes stand moves with the size.
+                        // The places of the probes vary with the size.
                         let mut known = Vec::new();
                         for row in 0..size {
                             if (row + size + company).is_multiple_of(3) {
@@ -548,17 +548,17 @@ fn backends_of_a_class_agree_by_both_ways() {
     }
 }
 
-/// The sum of a row by each of the functions that there are for it.
+/// Sums of one row by every function that adds up rows.
 struct Sums<'a> {
-    /// [`REACH`] elements more than there are, which do not count.
+    /// `len` elements and [`REACH`] of padding.
     row: &'a [f32],
     len: usize,
-    /// The class that is left out.
+    /// The excluded class.
     left_out: usize,
 }
 
 impl Operation for Sums<'_> {
-    /// All elements by `sum`, `sum_of` and in pieces; all but one by `sum`, and as the first and the third of three rows.
+    /// All elements by `sum`, `sum_of` and in pieces; all but one by `sum`, and as first and third of three rows.
     type Output = [f64; 6];
 
     #[inline(always)]
@@ -587,7 +587,7 @@ impl Operation for Sums<'_> {
 #[test]
 fn sums_are_one_sum() {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    // 7 roundings to f32 at most: three of columns, one of their even and odd ones, two of lanes, and one to spare.
+    // 5 roundings to f32, and two to spare: three of columns, one of even and odd ones, one of lanes j and j + 8.
     let bound = 7.0 * 2f64.powi(-24);
     let mut worst = 0f64;
     for len in 1..=600 {
@@ -599,7 +599,7 @@ fn sums_are_one_sum() {
                 _ => random.between(-1.0, 1.0),
             };
             let mut row: Vec<f32> = (0..len).map(|_| number(&mut random)).collect();
-            // What stands after a row must not matter.
+            // Padding must not matter.
             row.extend([f32::NAN; REACH]);
             let left_out = random.below(len);
             let exact: f64 = row[..len].iter().map(|&x| f64::from(x)).sum();
@@ -619,7 +619,7 @@ fn sums_are_one_sum() {
                 assert!((without - rest).abs() <= bound * size, "{place}: {without:e} instead of {rest:e}");
                 worst = worst.max(error);
             }
-            // Sums have no fused multiply-add: they are the same on all.
+            // Sums have no multiply-add: they have the same bits on all backends.
             let bits = |sums: &[f64; 6]| sums.map(f64::to_bits);
             assert!(sums.iter().all(|(_, other)| bits(other) == bits(&sums[0].1)), "{len} elements of kind {kind}");
         }

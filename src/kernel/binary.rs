@@ -1,7 +1,7 @@
 //! The binary loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)) and its gradient, logit by logit, in f64.
 //!
 //! With e = exp(−|z|) the smaller of σ(z) and 1 − σ(z) is e/(1 + e), the larger 1/(1 + e), and −log σ(z) =
-//! max(−z, 0) + log(1 + e): nothing is subtracted.
+//! max(−z, 0) + log(1 + e): no cancellation.
 
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
@@ -14,7 +14,7 @@ use crate::logits::Logits;
 use crate::reduction::{GradientScale, Tally};
 use crate::rows::chunk_of;
 
-/// What mistakes cost.
+/// Costs and sample weights of the binary loss, all ones where `None`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BinaryCosts<'a> {
     /// `[L]`
@@ -26,7 +26,7 @@ pub(crate) struct BinaryCosts<'a> {
 }
 
 impl BinaryCosts<'_> {
-    /// The cost of a miss and of a false alarm.
+    /// fn and fp of a label.
     #[inline(always)]
     pub(crate) fn of_label(&self, label: usize) -> (f32, f32) {
         let of = |costs: Option<&[f32]>| costs.map_or(1.0, |costs| costs.get(label).copied().unwrap_or(0.0));
@@ -38,7 +38,7 @@ impl BinaryCosts<'_> {
         self.samples.map_or(1.0, |samples| samples.get(index).copied().unwrap_or(0.0))
     }
 
-    /// s·fn·t and s·fp·(1 − t). The target of what weighs nothing does not matter.
+    /// s·fn·t and s·fp·(1 − t); 0 for a weight s·fn or s·fp of 0, whatever the target.
     #[inline(always)]
     pub(crate) fn weights(&self, index: usize, label: usize, target: f32) -> (f64, f64) {
         let (miss, false_alarm) = self.of_label(label);
@@ -51,15 +51,15 @@ impl BinaryCosts<'_> {
     }
 }
 
-/// The loss of every logit, and its gradient where there is room for one. Everything has been validated.
+/// The loss of every logit, and its gradient if `gradient` is there. Everything has been validated.
 pub(crate) struct BinaryElements<'a> {
     pub(crate) labels: NonZero<usize>,
     pub(crate) costs: &'a BinaryCosts<'a>,
-    /// The logits, unless the gradient is written over them.
+    /// `None`: in place, the logits are in `gradient`.
     pub(crate) logits: Option<Logits<'a>>,
     pub(crate) targets: &'a [f32],
     pub(crate) gradient: Option<&'a mut [f32]>,
-    /// Whether the second derivative is written there, and not the first.
+    /// Whether `gradient` gets the second derivative instead of the first.
     pub(crate) curvature: bool,
     pub(crate) row_losses: Option<&'a mut [f32]>,
     pub(crate) scale: GradientScale<'a>,
@@ -98,7 +98,7 @@ impl Operation for BinaryElements<'_> {
             for i in Lane::all() {
                 let (z, log) = (f64::from(logits[i]), double::log1p_to_one(exponentials[i]));
                 let (below, above) = (if z > 0.0 { 0.0 } else { -z }, if z > 0.0 { z } else { 0.0 });
-                // 0·∞ = 0
+                // A zero weight: the loss is 0 even where the logit is ±∞ or NaN.
                 let of_miss = if misses[i] == 0.0 { 0.0 } else { misses[i] * (below + log) };
                 let of_alarm = if false_alarms[i] == 0.0 { 0.0 } else { false_alarms[i] * (above + log) };
                 losses[i] = (of_miss + of_alarm) as f32;

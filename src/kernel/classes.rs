@@ -1,4 +1,4 @@
-//! Classes and weights of a tile of rows: labels of every type are read here, checked and added up in one reading.
+//! Classes and weights of a tile of rows: labels of every type are read, checked and weighed in one pass.
 
 use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, ROWS};
@@ -10,7 +10,7 @@ use crate::label::Labels;
 use crate::reduction::{GradientScale, RowSum, Total};
 use crate::rows::{Rows, class_of};
 
-/// What rows weigh, as far as they have been read.
+/// Totals over the rows read so far.
 pub(crate) struct Weights {
     pub(crate) counted: usize,
     pub(crate) weights: RowSum,
@@ -18,7 +18,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// What the rows that count add up to, without their losses.
+    /// Batch totals (rows, weight sums), without the loss.
     pub(crate) fn total(&self, rows: &Rows<'_>) -> Total {
         let counted = self.counted as f64;
         let sample_weight_sum = if rows.sample_weights().is_some() { self.sample_weights.total() } else { counted };
@@ -33,14 +33,14 @@ impl Weights {
         self.sample_weights.add(row, of_row.of_sample);
     }
 
-    /// Of none of these rows yet.
+    /// Totals of no rows.
     pub(crate) fn new(rows: &Rows<'_>) -> Self {
         let chunk = rows.chunk();
         Self { counted: 0, weights: RowSum::new(chunk), sample_weights: RowSum::new(chunk) }
     }
 }
 
-/// The class of a row that counts, its weight and that of its sample.
+/// Class, weight w\[y\]·s and sample weight s of a row that counts.
 #[derive(Clone, Copy)]
 pub(crate) struct RowWeight {
     pub(crate) class: usize,
@@ -48,7 +48,7 @@ pub(crate) struct RowWeight {
     pub(crate) of_sample: f64,
 }
 
-/// What a row weighs; nothing where it does not count.
+/// Class and weights of a row; `None` if it does not count.
 #[inline(always)]
 pub(crate) fn row_weight(rows: &Rows<'_>, row: usize) -> Result<Option<RowWeight>, Error> {
     let (classes, label) = (rows.classes(), rows.labels().and_then(|labels| labels.get(row)).unwrap_or(0));
@@ -60,7 +60,7 @@ pub(crate) fn row_weight(rows: &Rows<'_>, row: usize) -> Result<Option<RowWeight
     Ok(Some(RowWeight { class, weight: f64::from(rows.weight(class)) * of_sample, of_sample }))
 }
 
-/// Reads all labels for what the rows weigh together.
+/// Checks all labels and adds up the weights of the rows.
 pub(crate) struct WeighRows<'a, 'b> {
     pub(crate) rows: &'a Rows<'a>,
     pub(crate) weights: &'b mut Weights,
@@ -93,7 +93,7 @@ impl Driver for WeighRows<'_, '_> {
     }
 }
 
-/// Fills classes and weights of some rows, and adds the weights up where that is wanted; whether all rows count.
+/// Fills classes and weights of some rows, and adds them to `weights`, if given. Returns whether all rows count.
 ///
 /// A row that does not count has class 0 and weight 0. The first label that is neither a class nor ignored is an error.
 pub(crate) struct ReadClasses<'a> {
@@ -113,8 +113,8 @@ impl Operation for ReadClasses<'_> {
         let Some(labels) = rows.labels() else { return Ok(true) };
         let mut counted = count;
         let mut weighted = false;
-        // One short loop after the other over all rows, so that many are under way at once.
-        // Where every label is a class, and the ignored one is none, all rows count.
+        // Short loops over all rows, one after the other, so that the processor overlaps rows. If every label is a
+        // class, and the ignored label is none, all rows count.
         if read_labels(labels, first, rows.classes(), blocks) || rows.ignores_a_class() {
             counted = counted.saturating_sub(leave_out(rows, first, count, blocks)?);
             weighted = true;
@@ -158,7 +158,7 @@ impl Operation for ReadClasses<'_> {
     }
 }
 
-/// Fills the classes; whether a label is none.
+/// Fills the classes; returns whether any label is out of range.
 #[inline(always)]
 fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [RowBlock]) -> bool {
     let largest = (classes as u64).wrapping_sub(1);
@@ -172,7 +172,7 @@ fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [R
             for i in Lane::all() {
                 let value = values[i] as u64;
                 class[i] = value as usize;
-                // The top bit, if the value is negative or above the largest.
+                // The top bit is set if the value is negative or above the largest class.
                 outside[i] |= value | largest.wrapping_sub(value);
             }
             block.class = class;
@@ -181,8 +181,8 @@ fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [R
     outside.iter().fold(0, |all, value| all | value) >> 63 != 0
 }
 
-/// Fills the weights of the rows from those of their classes, which `log` has if there are not two, and from what they have of
-/// their own if they are `weighted`.
+/// Fills and returns the weights of the rows: the class weight, gathered in `log` unless C = 2, times the weight filled
+/// in before if `weighted`.
 #[inline(always)]
 fn weigh(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> Lanes<f64> {
     let mut of_rows = Lanes::splat(1.0);
@@ -201,7 +201,7 @@ fn weigh(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> La
     of_rows
 }
 
-/// Looks up the weight of the class of each row, for which `log` has room.
+/// Gathers the class weights of the rows into `log`, unused so far.
 #[inline(always)]
 fn look_up(of_classes: &[f32], blocks: &mut [RowBlock]) {
     for block in blocks {
@@ -211,7 +211,7 @@ fn look_up(of_classes: &[f32], blocks: &mut [RowBlock]) {
     }
 }
 
-/// Gives weight 0 to what stands after the last row; `weighted` tells whether the rows have weights yet.
+/// Sets weight 0 in lanes after the last row; `weighted` is whether `weight` has been filled in.
 #[inline(always)]
 fn end_weights(count: usize, blocks: &mut [RowBlock], weighted: bool) {
     if !weighted {
@@ -226,7 +226,7 @@ fn end_weights(count: usize, blocks: &mut [RowBlock], weighted: bool) {
     }
 }
 
-/// Multiplies the weights of rows by those of the samples.
+/// Fills the weights with the sample weights, times the weights filled in before if `weighted`.
 #[inline(always)]
 fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
     for (block, samples) in blocks.iter_mut().zip(samples.chunks(ROWS)) {
@@ -243,7 +243,7 @@ fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
     }
 }
 
-/// Gives weight 1 to the rows that count, and class 0 and weight 0 to the others; the number of the latter among the first
+/// Sets weight 1 for rows that count, else class 0 and weight 0. Returns the number of the latter among the first
 /// `count`. The first label that is neither a class nor ignored is an error.
 #[inline(never)]
 fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock]) -> Result<usize, Error> {
@@ -271,12 +271,12 @@ fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock
             row_weight(rows, row)?;
         }
     }
-    // What stands after the last row has been read with the rows that follow.
+    // Lanes after the last row have read labels of the rows that follow.
     let weights = blocks.iter().flat_map(|block| &block.weight).take(count);
     Ok(weights.filter(|&&weight| weight == 0.0).count())
 }
 
-/// Fills the factors of the gradient from the weights: 0 where the weight is 0, even if the scale is NaN.
+/// Fills the factors of the gradient: 0 where the weight is 0, even if the scale is NaN.
 pub(crate) struct Factors<'a> {
     pub(crate) first: usize,
     pub(crate) blocks: &'a mut [RowBlock],

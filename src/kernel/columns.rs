@@ -1,5 +1,5 @@
-//! Rows of three and four classes, turned into columns: a vector holds one class of several rows, so that what is a store for
-//! each row where rows are long, the exponential of the label and its element of the gradient, is a mask.
+//! Rows of three and four classes, transposed: a vector holds one class of several rows, so that leaving out the
+//! label's exponential and writing its gradient element are blends, not a store for each row.
 
 use super::exp::Exponentials;
 use super::general::mark;
@@ -9,11 +9,12 @@ use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, from_row_mut, part, part_mut, rows_of, rows_of_mut, whole};
 use crate::backend::vector::{Operation, Vector};
 
-/// The elements of a row before it is turned; where there are three classes, the last is of no row.
+/// The row stride before the transpose; with three classes the last element is padding.
 const FOUR: usize = 4;
 
-/// Fills the logits of the labels and the sums without them of rows that fit the tile, and leaves exponentials for
-/// [`write_gradient`] there; whether all logits were in range. Other rows are marked.
+/// Fills the logits of the labels and the sums without their exponentials, for rows that fit the tile, and leaves the
+/// exponentials there for [`write_gradient`]. Blocks with a logit out of range are marked; returns whether there is
+/// none.
 pub(crate) fn sums<S: Vector, const C: usize>(
     s: S,
     batch: &Batch<'_>,
@@ -34,7 +35,7 @@ pub(crate) fn sums<S: Vector, const C: usize>(
         logits
     } else {
         let spare = rows_of_mut(spare, 0, blocks.len(), ROWS * FOUR);
-        // Elements of no row are in range.
+        // Padding must be in range.
         from_row_mut(spare, whole, FOUR).fill(0.0);
         match dense {
             Some(logits) => s.run(Spaced::<C> { rows: logits, to: spare }),
@@ -55,7 +56,7 @@ pub(crate) fn sums<S: Vector, const C: usize>(
     all
 }
 
-/// Sets rows of C apart, so that they start at every fourth element.
+/// Copies rows of C elements to a stride of four.
 struct Spaced<'a, const C: usize> {
     rows: &'a [f32],
     to: &'a mut [f32],
@@ -68,7 +69,7 @@ impl<const C: usize> Operation for Spaced<'_, C> {
     fn run<S: Vector>(self, _: S) {
         let (mut rows, (to, _)) = (self.rows, self.to.as_chunks_mut::<FOUR>());
         for to in to {
-            // A row and the element after it.
+            // The row and one element of padding.
             if let Some(row) = rows.first_chunk() {
                 *to = *row;
             } else {
@@ -79,21 +80,21 @@ impl<const C: usize> Operation for Spaced<'_, C> {
     }
 }
 
-/// Where a vector of elements stands among rows of four, one of those from row `at` on.
+/// The index of vector `number` of the rows from `at` on, at a stride of four.
 #[inline(always)]
 fn in_fours<S: Vector>(at: usize, number: usize) -> usize {
     at.wrapping_mul(FOUR).wrapping_add(number.wrapping_mul(S::LANES))
 }
 
-/// The classes of the rows of a block, as numbers that a vector compares.
+/// The classes of the rows of a block as f32, to be compared by vectors.
 #[inline(always)]
 fn labels(block: &RowBlock) -> Lanes<f32> {
     block.class.map(|class| class as i32 as f32)
 }
 
-/// Writes the columns of each block of rows, and the logits of the labels.
+/// Transposes each block of rows to columns, and fills the logits of the labels.
 struct Turn<'a, const C: usize> {
-    /// At every fourth element, in whole blocks.
+    /// Whole blocks, at a stride of four.
     rows: &'a [f32],
     to: &'a mut [f32],
     blocks: &'a mut [RowBlock],
@@ -124,7 +125,7 @@ impl<const C: usize> Operation for Turn<'_, C> {
     }
 }
 
-/// Adds up the exponentials but those of the labels, in the order of [`super::sums`].
+/// Adds the exponentials but that of the label of each row, in the order of [`super::sums`].
 struct ColumnSums<'a, const C: usize> {
     exponentials: &'a [f32],
     blocks: &'a mut [RowBlock],
@@ -180,7 +181,7 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
     }
 }
 
-/// Writes whole blocks of the gradient, rows side by side.
+/// Writes whole blocks of the gradient, transposed back to contiguous rows.
 struct ColumnGradient<'a, const C: usize> {
     exponentials: &'a [f32],
     blocks: &'a [RowBlock],
@@ -217,7 +218,7 @@ impl<const C: usize> Operation for ColumnGradient<'_, C> {
                 }
             }
             if C != FOUR {
-                // What follows a row is written again with the next.
+                // The element after a row is overwritten by the next row.
                 let mut left = to;
                 for row in rows.as_chunks::<FOUR>().0 {
                     if let Some(to) = left.first_chunk_mut() {

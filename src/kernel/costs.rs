@@ -1,7 +1,7 @@
-//! Σ_{j≠y} fp[y,j]·(−log(1 − p_j)): the costs of mistakes of Ho & Wookey.
+//! Σ_{j≠y} fp[y,j]·(−log(1 − p_j)): the mislabel costs of Ho & Wookey.
 //!
-//! For every class but the reference p ≤ ½, so that −log(1 − p) = p·g(p) with a polynomial. What p is made of, the
-//! exponential and what makes it a probability, is multiplied last, in f64: no product leaves its range before.
+//! Every class but the reference has p ≤ ½, so that −log(1 − p) = p·g(p) with g from a polynomial. With p = e·share the
+//! sum is that of fp·e·g, times the share in f64 at the end: no product in f32 overflows or underflows before.
 
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
@@ -11,7 +11,7 @@ use super::tile::{RowBlock, rows_of_blocks};
 use super::{double, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
-/// Coefficients of −log(1 − p)/z in z², where z = p/(2 − p): 2^−27.7 for p in [0, ½].
+/// Coefficients of −log(1 − p)/z in z², where z = p/(2 − p): relative error 2^−27.7 for p in [0, ½].
 const W: [u32; 5] = [0x4000_0000, 0x3f2a_aa81, 0x3ecc_e8e6, 0x3e8f_6020, 0x3e8f_650c];
 
 /// −log(1 − p)/p for p in [0, ½].
@@ -28,27 +28,27 @@ pub(super) fn log_over_p<S: Vector>(s: S, p: S::F) -> S::F {
     s.mul(s.mul_add(w, z2, coefficient(a)), inverse)
 }
 
-/// Where those rows of a matrix begin whose sums would read beyond it. From here on they read no more than 128 elements, or of
-/// more classes than that two columns more than there are classes.
+/// Start of the matrix's last rows, whose sums would load past its end. From there they load at most 128 elements or,
+/// of more than 128 classes, the classes and two columns.
 fn start_of_end(matrix: &[f32], classes: usize) -> usize {
     let rows = reach_of_row(classes).saturating_sub(1).checked_div(classes).unwrap_or(0);
     matrix.len().saturating_sub(rows.saturating_mul(classes))
 }
 
-/// Those rows, for [`CostSums`].
+/// The matrix's last rows, whose sums would load past its end, for [`CostSums`].
 pub(crate) fn end_of(matrix: &[f32], classes: usize) -> &[f32] {
     matrix.get(start_of_end(matrix, classes)..).unwrap_or(&[])
 }
 
-/// Fills the sums of fp[y,j]·(−log(1 − p_j)) and, where there is room for their terms, of fp[y,j]·p_j/(1 − p_j) over the
-/// classes but the reference, and the costs of the references.
+/// Fills Σ_{j≠m} fp\[y,j\]·(−log(1 − p_j)), fp\[y,m\], log E and, with `odds`, Σ_{j≠m} fp\[y,j\]·p_j/(1 − p_j) of
+/// each row.
 pub(crate) struct CostSums<'a> {
     pub(crate) matrix: &'a [f32],
-    /// Its end, as [`end_of`] has it, and as many elements more as a sum reaches beyond a row.
+    /// A copy of its last rows, from [`end_of`], followed by as many elements as a sum loads past the end of a row.
     pub(crate) end: &'a [f32],
-    /// Rows of so many classes, those of the references 0, and more elements, as many as a sum reaches beyond a row.
+    /// Contiguous rows, 0 at the references, followed by as many elements as a sum loads past the end of a row.
     pub(crate) exponentials: &'a [f32],
-    /// Rows of fp[y,j]·e_j/(1 − p_j), where e_j is what makes p_j with the share of the row.
+    /// Output: rows of fp[y,j]·e_j/(1 − p_j), where p_j = e_j·share.
     pub(crate) odds: Option<&'a mut [f32]>,
     pub(crate) classes: usize,
     pub(crate) rows: usize,
@@ -64,7 +64,7 @@ impl Operation for CostSums<'_> {
         let Self { matrix, end, exponentials, mut odds, classes, rows, blocks, terms } = self;
         let (tail, end_start) = (Tail::new(s, classes), start_of_end(matrix, classes));
         let costs = |label: usize| {
-            // What a row without a label pays does not matter, if it is the same wherever the row stands.
+            // The costs of a row without a label do not matter, as long as they do not depend on its position.
             let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
             start.checked_sub(end_start).map_or(matrix.get(start..), |start| end.get(start..)).unwrap_or(&[])
         };
@@ -100,7 +100,7 @@ impl Operation for CostSums<'_> {
             let Some(odds) = odds.as_deref_mut() else { continue };
             for lane in Lane::all().take(rows) {
                 let start = start_of(lane);
-                // What is written beyond the end of a row is written again with the next.
+                // Stores past the end of a row are overwritten by the next row.
                 let to = part_mut(odds, start, reach_of_row(classes));
                 let row = twos(exponentials, start, classes).zip(twos(costs(labels[lane]), 0, classes));
                 write_odds(s, block.share[lane], row, to);
@@ -140,7 +140,7 @@ fn write_odds<'a, S: Vector>(
     }
 }
 
-/// log E, where E = (1 − p_m)/p_m.
+/// Fills log E, where E = (1 − p_m)/p_m.
 #[inline(always)]
 fn log_excluded(block: &RowBlock, terms: &mut TermBlock) {
     for (to, miss) in terms.log_excluded.iter_mut().zip(block.miss) {

@@ -1,17 +1,17 @@
-//! The diagonal of the Hessian of a row's loss with respect to its logits, and a bound of the whole Hessian, in f64.
+//! The diagonal of the Hessian of a row's loss with respect to its logits, and a diagonal bound of the Hessian, in f64.
 //!
-//! With W = a + Σ u, the weight of all −log p_c, and mislabel costs c_j, s_j = c_j·p_j/(1 − p_j) and t_j = s_j/(1 − p_j) the
-//! diagonal is
+//! With W = a + Σ u, the weight of all −log p_c, mislabel costs c_j, s_j = c_j·p_j/(1 − p_j) and t_j = s_j/(1 − p_j),
+//! the diagonal is
 //!
 //! W·p_i·(1 − p_i) + c_i·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} t_j.
 //!
-//! Of the class m with the largest logit, s and t may be beyond f64. With r_i = p_i/(1 − p_m), the probability of class i among
-//! the others, what they add to it is c_m·p_m·r_i·(r_i − (1 − p_i)), and to that of m itself c_m·p_m·(1 − p_m). The largest
-//! logit of the others is what is taken from theirs, so that r is exact however far m leads.
+//! s and t of the argmax m may overflow in f64. With r_i = p_i/(1 − p_m), the probability of class i among the others,
+//! c_m adds c_m·p_m·r_i·(r_i − (1 − p_i)) to the element of i ≠ m, and c_m·p_m·(1 − p_m) to that of m. The exponentials
+//! of r are relative to the largest logit of the others, so that r is accurate however far m leads.
 //!
-//! The bound is a sum of bounds. Each is of a multiple of v·vᵀ, which lies below the diagonal of |v_i|·Σ|v|. W·(diag p − p·pᵀ)
-//! lies below its sums of magnitudes, 2·W·p_i·(1 − p_i). −log(1 − p_j) is log(1 + exp u), u = x_j − log Σ_{i≠j} exp x_i; since u is
-//! concave, its Hessian lies below p_j·(1 − p_j)·∇u·∇uᵀ, and that below 2·p_j·(1 − p_j) for class j, 2·p_j·p_i for another.
+//! The bound is the sum of diagonal bounds (A ≼ B: B − A is positive semidefinite). W·(diag p − p·pᵀ) ≼ its absolute
+//! row sums, 2·|W|·p_i·(1 − p_i). −log(1 − p_j) = softplus(u) with a concave u = x_j − log Σ_{i≠j} exp x_i: its Hessian
+//! ≼ p_j·(1 − p_j)·∇u·∇uᵀ and, by v·vᵀ ≼ diag(|v_i|·Σ|v|), ≼ 2·p_j·(1 − p_j) at j and 2·p_j·p_i at i ≠ j.
 
 use super::references::largest;
 use super::spread::Spread;
@@ -21,11 +21,11 @@ use super::{double, part, part_mut, row_of, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::halved;
 
-/// Writes curvatures where the batch has its gradient. Everything has been validated.
+/// Writes curvatures to the gradient of the batch. All inputs have been validated.
 pub(crate) struct CurvatureRows<'a> {
     pub(crate) batch: Batch<'a>,
     pub(crate) terms: Terms<'a>,
-    /// Whether the bound is written.
+    /// Whether the bound is written instead of the diagonal.
     pub(crate) bound: bool,
 }
 
@@ -35,7 +35,7 @@ impl Driver for CurvatureRows<'_> {
     fn drive<S: Vector>(mut self, s: S) {
         let rows = self.batch.rows;
         if rows.count() == 0 {
-            // There may be more classes than can be gone through.
+            // Without rows C is unbounded: loops over classes might not end.
             return;
         }
         let spread = self.terms.has_spread().then(|| {
@@ -50,24 +50,24 @@ impl Driver for CurvatureRows<'_> {
     }
 }
 
-/// What is known of a row.
+/// The scalars of a row.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     /// W and c.
     weight: f64,
     costs: &'a [f32],
-    /// What everything is multiplied by.
+    /// Sample weight times the gradient's scale, over the temperature squared.
     factor: f64,
-    /// m and its cost.
+    /// m and c_m.
     class: usize,
     cost: f64,
-    /// The largest logit of the others, and 1/Σ exp(x_i − that) over them.
+    /// The largest logit of the other classes, and 1/Σ_{i≠m} exp(x_i − second).
     second: f64,
     inverse: f64,
     /// p_m and 1 − p_m
     hit: f64,
     miss: f64,
-    /// Σ s and Σ t over the classes but m; for the bound Σ c·p over them.
+    /// Σ_{j≠m} s_j and Σ_{j≠m} t_j; for the bound Σ_{j≠m} c_j·p_j.
     odds: f64,
     steep_odds: f64,
     mistakes: f64,
@@ -97,7 +97,7 @@ impl<'a> CurvatureRows<'a> {
             second = if logit > second || logit.is_nan() { logit } else { second };
         }
         of_row.cost = f64::from(of_row.costs.get(of_row.class).copied().unwrap_or(0.0));
-        // Where no other class has a probability, any number leaves none.
+        // All other logits are −∞: any finite value gives exponentials of 0.
         of_row.second = if second == f32::NEG_INFINITY { 0.0 } else { f64::from(second) };
         let mut lanes = [0.0; VIRTUAL_LANES];
         for place in pieces() {
@@ -109,7 +109,7 @@ impl<'a> CurvatureRows<'a> {
             return self.fill(s, numbers, pieces(), f32::NAN);
         }
         of_row.inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-        // 0·∞ where there is no other class and the largest logit is far below 0.
+        // Not 0·∞, where no other logit is above −∞ and the largest is far below 0.
         let excluded = if sum == 0.0 { 0.0 } else { sum * double::exp(of_row.second - f64::from(first)) };
         (of_row.hit, of_row.miss) = (1.0 / (1.0 + excluded), excluded / (1.0 + excluded));
         if !of_row.costs.is_empty() {
@@ -127,7 +127,7 @@ impl<'a> CurvatureRows<'a> {
         }
     }
 
-    /// What the costs of the classes but m add up to.
+    /// Fills the sums over the costs of the classes other than m.
     fn add_costs<S: Vector>(
         &self,
         s: S,
@@ -149,7 +149,7 @@ impl<'a> CurvatureRows<'a> {
         [of_row.mistakes, of_row.odds, of_row.steep_odds] = lanes.map(halved);
     }
 
-    /// What a row weighs, and what it costs.
+    /// The row with weight, costs and factor; its other scalars are 0.
     fn weigh<S: Vector>(
         &self,
         s: S,
@@ -185,7 +185,7 @@ impl<'a> CurvatureRows<'a> {
         Row { weight, costs, factor, class, cost, second, inverse, hit, miss, odds, steep_odds, mistakes }
     }
 
-    /// Brings logits, −∞ where the largest is. Those of a row in one piece have been brought to find it.
+    /// Loads logits, with −∞ at m. Those of a row in one piece are in `numbers` since m was found.
     fn bring_others<S: Vector>(&self, s: S, place: Place, class: usize, numbers: &mut [f32]) {
         if place.width < self.batch.rows.classes() {
             self.batch.bring(s, place, numbers);
@@ -213,7 +213,7 @@ impl Row<'_> {
         (weight + cost - odds) * (hit * miss) + hit * hit * steep_odds
     }
 
-    /// r of 16 logits.
+    /// r_i of 16 logits at most.
     #[inline(always)]
     fn shares(&self, logits: &[f32]) -> [f64; VIRTUAL_LANES] {
         exponentials(logits, self.second).map(
@@ -222,7 +222,7 @@ impl Row<'_> {
         )
     }
 
-    /// c of the classes from `class` on.
+    /// c_j of 16 classes from `class` on, padded with zeros.
     #[inline(always)]
     fn costs_from(&self, class: usize) -> [f64; VIRTUAL_LANES] {
         let mut costs = [0.0; VIRTUAL_LANES];
@@ -233,7 +233,7 @@ impl Row<'_> {
     }
 }
 
-/// exp(x − largest) of 16 logits at most; zeros after the last.
+/// exp(x − largest) of 16 logits at most, padded with zeros.
 #[inline(always)]
 fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
     let mut gaps = [f64::NEG_INFINITY; VIRTUAL_LANES];
@@ -247,7 +247,7 @@ fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
     of_gaps
 }
 
-/// The largest logit and its class.
+/// Maximum and argmax of the logits.
 struct Largest<'a> {
     logits: &'a [f32],
 }
@@ -261,7 +261,7 @@ impl Operation for Largest<'_> {
     }
 }
 
-/// Adds exp(x − second) of the classes but m.
+/// Adds exp(x − second) of a piece, 0 at m, to partial sums.
 struct AddOthers<'a> {
     logits: &'a [f32],
     second: f64,
@@ -282,7 +282,7 @@ impl Operation for AddOthers<'_> {
     }
 }
 
-/// Adds c·p of the classes but m, the first of which is `start`.
+/// Adds c_j·p_j of a piece from class `start` on, 0 at m, to partial sums.
 struct AddMistakes<'a> {
     logits: &'a [f32],
     start: usize,
@@ -305,7 +305,7 @@ impl Operation for AddMistakes<'_> {
     }
 }
 
-/// Adds s and t of the classes but m, the first of which is `start`.
+/// Adds s_j and t_j of a piece from class `start` on, 0 at m, to partial sums.
 struct AddOdds<'a> {
     logits: &'a [f32],
     start: usize,
@@ -331,7 +331,7 @@ impl Operation for AddOdds<'_> {
     }
 }
 
-/// Writes the elements of the classes but m over their logits.
+/// Writes the elements of a piece over its logits; the caller sets that of m.
 struct WriteOthers<'a> {
     numbers: &'a mut [f32],
     start: usize,
@@ -357,7 +357,7 @@ impl Operation for WriteOthers<'_> {
                 let of_costs = cost * p - p * q * row.odds + p * p * (row.steep_odds - steep);
                 let of_largest = largest_cost * (r * (r - q));
                 let element = row.factor * (row.weight * (p * q) + of_costs + of_largest);
-                // Not the largest, so that p is at most ½: Σ c·p − c_i·p_i + c_i·(1 − p_i) without a difference.
+                // i ≠ m, so that p ≤ ½: Σ c·p − c_i·p_i + c_i·(1 − p_i) without cancellation.
                 let of_bound = 2.0 * p * (row.weight.abs() * q + (mistakes + cost * (q - p)));
                 *to = if bound { row.factor.abs() * of_bound } else { element } as f32;
             }

@@ -1,5 +1,5 @@
-//! The class of least expected cost Σ_y p_y·cost[y,j] of each row: sums of numbers that are not negative, class after class in
-//! f64 and in plain code, so that every backend returns the same bits.
+//! The class j of least expected cost Σ_y p_y·cost[y,j] of each row: sums of non-negative terms in class order, in f64
+//! and without [`Vector`] operations, so that every backend returns the same bits.
 
 use super::limits::{DECIDED_AT_ONCE, FEW_DECIDED};
 use super::tile::{Batch, Place};
@@ -8,16 +8,16 @@ use crate::backend::Backend;
 use crate::backend::vector::{Driver, Operation, Vector};
 use core::ops::Range;
 
-/// What [`CrossEntropy::decide`](crate::CrossEntropy::decide) writes in place of a class for a row that has no decision.
+/// Written by [`CrossEntropy::decide`](crate::CrossEntropy::decide) for a row without a decision.
 pub const NO_DECISION: u32 = u32::MAX;
 
-/// Rows that are computed together, one a lane. Those that are left are computed one by one, as all are in small memories.
+/// Rows that are computed together, one per lane; the remainder, and all rows on targets without vectors, one by one.
 const LANES: usize = 8;
 
 /// Everything has been validated.
 pub(crate) struct DecisionRows<'a> {
     pub(crate) batch: Batch<'a>,
-    /// Whether what stands for the logits are probabilities.
+    /// Whether the logits of the batch are in fact probabilities.
     pub(crate) given: bool,
     /// fp, `[C, C]`
     pub(crate) costs: Option<&'a [f32]>,
@@ -26,7 +26,7 @@ pub(crate) struct DecisionRows<'a> {
 }
 
 impl Driver for DecisionRows<'_> {
-    /// The number of rows that have no decision.
+    /// The number of rows without a decision.
     type Output = usize;
 
     fn drive<S: Vector>(mut self, s: S) -> usize {
@@ -58,7 +58,7 @@ impl DecisionRows<'_> {
         s.run(Groups::<L> { of: self, rows, e: &mut e, sums: &mut sums, numbers })
     }
 
-    /// Writes what has been found of some rows; how many of them have no decision.
+    /// Writes decisions and expected costs of L rows; returns how many have no decision.
     #[inline(always)]
     fn write<const L: usize>(&mut self, first: usize, found: &Found<L>) -> usize {
         let (mut undecided, mut costs) = (0_usize, [f32::NAN; L]);
@@ -82,15 +82,15 @@ impl DecisionRows<'_> {
     }
 }
 
-/// Some rows, L at a time, with room for some of their classes.
+/// Decides `rows`, L at a time, with buffers for a piece of their classes.
 struct Groups<'a, 'b, const L: usize> {
     of: &'a mut DecisionRows<'b>,
     rows: Range<usize>,
-    /// The logits, then what the probabilities are in proportion to.
+    /// Logits, then unnormalised probabilities, class by class, one row per lane.
     e: &'a mut [[f64; L]],
-    /// What it costs to name each class.
+    /// Unnormalised expected cost of deciding for each class, one row per lane.
     sums: &'a mut [[f64; L]],
-    /// Logits that have to be brought.
+    /// Logits that are not dense f32, row by row.
     numbers: &'a mut [f32],
 }
 
@@ -136,14 +136,14 @@ impl<const L: usize> Groups<'_, '_, L> {
                 found.find_least(named.start, part_mut(self.sums, 0, named.width));
             }
         }
-        // Logits may differ where their exponentials do not.
+        // Distinct logits may have equal exponentials.
         if costs.is_none() && weights.is_none() {
             found.class = argmax;
         }
         found
     }
 
-    /// Brings some logits, each row into a lane.
+    /// Transposes the logits of `place` into `e`, each row into a lane.
     #[inline(never)]
     fn bring<S: Vector>(&mut self, s: S, place: Place) {
         let (batch, Place { first, start, width, .. }) = (&self.of.batch, place);
@@ -155,7 +155,7 @@ impl<const L: usize> Groups<'_, '_, L> {
         spread(dense.unwrap_or(self.numbers).get(at..).unwrap_or(&[]), stride, width, self.e);
     }
 
-    /// Adds what it costs to name some classes where those of a place are true.
+    /// Adds e_y·(fn\[y\] + fp\[y,j\]) for y in `place` to the sums of the classes j ≠ y in `named`.
     #[inline(always)]
     fn add_costs(&mut self, costs: &[f32], named: Place, place: Place) {
         let rows = self.of.batch.rows;
@@ -176,7 +176,7 @@ impl<const L: usize> Groups<'_, '_, L> {
     }
 }
 
-/// So many numbers of each row into its lane.
+/// Transposes the first `width` elements of L rows, `stride` apart, into lanes.
 #[inline(never)]
 fn spread<const L: usize>(numbers: &[f32], stride: usize, width: usize, to: &mut [[f64; L]]) {
     for lane in 0..L {
@@ -188,22 +188,22 @@ fn spread<const L: usize>(numbers: &[f32], stride: usize, width: usize, to: &mut
     }
 }
 
-/// Each class by itself: as [`one_by_one`](super::tile::one_by_one), but that of one row several classes make a vector.
+/// Class by class, vectorised across rows as by [`one_by_one`](super::tile::one_by_one); one row across its classes.
 #[inline(always)]
 fn lanes<const L: usize>(classes: &mut [[f64; L]]) -> impl Iterator<Item = &mut [f64; L]> {
     classes.iter_mut().map(|class| if L > 1 { core::hint::black_box(class) } else { class })
 }
 
-/// What is known of some rows.
+/// Running maxima and sums over the classes of L rows.
 struct Found<const L: usize> {
     largest: [f64; L],
-    /// As f64, so that vectors hold as many of them as of what they are chosen by.
+    /// The decision, as f64, so that a vector blends as many indices as it compares values.
     class: [f64; L],
-    /// What the probabilities add up to.
+    /// The sum of the unnormalised probabilities.
     total: [f64; L],
-    /// The least expected cost.
+    /// The least unnormalised expected cost.
     least: [f64; L],
-    /// What the class that has it would cost where it is true.
+    /// The largest weight\[y\]·e_y, that of the decision: the term that its expected cost lacks.
     most: [f64; L],
 }
 
@@ -214,7 +214,7 @@ impl<const L: usize> Found<L> {
         Self { largest: [f64::NEG_INFINITY; L], class: zeros, total: zeros, least: [least; L], most: zeros }
     }
 
-    /// The first of the largest logits.
+    /// Row-wise maximum and argmax, the first of equals.
     #[inline(always)]
     fn find_largest(&mut self, start: usize, logits: &mut [[f64; L]]) {
         for (class, x) in (start..).zip(lanes(logits)) {
@@ -226,13 +226,13 @@ impl<const L: usize> Found<L> {
         }
     }
 
-    /// Logits become exponentials, unless they are probabilities, and are added up.
+    /// Replaces logits by exp(x − largest), given values that are no probabilities by NaN; adds them to the total.
     #[inline(always)]
     fn add_up(&mut self, numbers: &mut [[f64; L]], given: bool) {
         for x in lanes(numbers) {
             for (x, &largest) in x.iter_mut().zip(&self.largest) {
                 let is_probability = (0.0..=f64::from(f32::MAX)).contains(&*x);
-                // ∞ − ∞ = 0
+                // Equal logits first: ∞ − ∞ would be NaN.
                 let below = if *x == largest { 0.0 } else { *x - largest };
                 *x = if !given {
                     below
@@ -255,7 +255,7 @@ impl<const L: usize> Found<L> {
         }
     }
 
-    /// Where all mistakes with a class cost the same, the least is the sum of all costs but the largest.
+    /// Without mislabel costs Σ_{y≠j} weight\[y\]·e_y is least for the largest term: adds up all others.
     #[inline(always)]
     fn find_most(&mut self, start: usize, e: &mut [[f64; L]], weights: Option<&[f32]>) {
         for (class, e) in (start..).zip(lanes(e)) {
@@ -270,7 +270,7 @@ impl<const L: usize> Found<L> {
         }
     }
 
-    /// The first of the classes that cost least.
+    /// The first class of the least sum.
     #[inline(always)]
     fn find_least(&mut self, start: usize, sums: &mut [[f64; L]]) {
         for (class, sum) in (start..).zip(lanes(sums)) {

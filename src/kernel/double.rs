@@ -1,19 +1,18 @@
-//! exp and log in f64 for what belongs to a row, in plain code that compilers turn into vectors: no branch, no call, no
-//! fused multiply-add, so that every backend computes the same bits.
+//! exp and log in f64 for row scalars, in code that compilers vectorise: without branches or calls, and without fused
+//! multiply-add, so that every backend computes the same bits.
 //!
-//! An error of 2⁻³⁴ is nothing beside the rounding to f32 at the end. The coefficients are those of
-//! `benches/polynomials.py`.
+//! A relative error of 2⁻³⁴ is negligible beside the final rounding to f32. Coefficients: `benches/polynomials.py`.
 
 use crate::backend::Backend;
 use core::f64::consts::{LN_2, LOG2_E};
 
-/// 1.5 · 2⁵²: adding it rounds to an integer, which then stands in the low bits.
+/// 1.5 · 2⁵²: adding it rounds to an integer, left in the low bits of the mantissa.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 const ONE_BITS: u64 = 0x3ff0_0000_0000_0000;
 const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
 
-/// A function of one number: part of the loop that calls it where that may become vectors, a function of its own where f64
-/// is software, which is many calls and no loop gets faster by having it inside.
+/// Inlines a function where a loop over it may be vectorised; outlines it where f64 is software: there it is many
+/// library calls, and inlining makes no loop faster.
 #[inline(always)]
 fn function<T>(of: impl Fn(f64) -> T, x: f64) -> T {
     #[inline(never)]
@@ -28,7 +27,7 @@ fn function<T>(of: impl Fn(f64) -> T, x: f64) -> T {
 pub(crate) fn exp_in_parts(x: f64) -> (f64, f64) {
     let exponent = (x * LOG2_E + ROUND) - ROUND;
     let f = x - exponent * LN_2;
-    // Pairs of terms, then pairs of pairs: a short chain, so that many rows are under way at once.
+    // Estrin's scheme: a shorter dependency chain than Horner's, so that many rows are in flight at once.
     let f2 = f * f;
     let low = (1.0 + f) + (0.500_000_006_765_116_7 + 0.166_666_658_693_763_13 * f) * f2;
     let high = 0.041_666_295_065_556_47 + 0.008_333_497_012_088_123 * f;
@@ -59,7 +58,7 @@ pub(crate) fn exp(x: f64) -> f64 {
 #[inline(always)]
 pub(crate) fn log1p(e: f64) -> f64 {
     let (k, f) = split(1.0 + e);
-    // Where nothing was scaled 1 + e has lost bits that e still has.
+    // For k = 0, f = e without the rounding of 1 + e.
     log_of_split(k, if k == 0.0 { e } else { f })
 }
 
@@ -92,7 +91,7 @@ pub(crate) fn log(u: f64) -> f64 {
 #[inline(always)]
 fn split(u: f64) -> (f64, f64) {
     let bits = u.to_bits().wrapping_add(ONE_BITS - SQRT_HALF_BITS);
-    // An integer in the low bits of 2⁵² is that much more than 2⁵².
+    // Integer to f64: OR-ed into the bits of 2⁵², an integer n gives 2⁵² + n.
     let k = f64::from_bits((bits >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
     let mantissa = (bits & 0x000f_ffff_ffff_ffff).wrapping_add(SQRT_HALF_BITS);
     (k, f64::from_bits(mantissa) - 1.0)

@@ -1,4 +1,4 @@
-//! exp and the logarithms against f64, number by number, on every backend.
+//! exp and logarithms against f64 references, value by value, on every backend.
 
 use super::costs::log_over_p;
 use super::double;
@@ -25,9 +25,9 @@ impl<O: Operation> Driver for Run<O> {
 
 #[derive(Clone, Copy, Debug)]
 enum Function {
-    /// The exponential of a logit in range.
+    /// The exponential of the fast way.
     InRange,
-    /// Any exponential, with what is taken from the logit before.
+    /// [`Exp`] with a reference.
     With(Reference),
     /// e^(x + x·share)
     OfPair { share: f32 },
@@ -35,31 +35,31 @@ enum Function {
     LogOverP,
 }
 
-/// What a function must return for a number.
+/// The expected result of a function.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
     /// This, with an error of at most [`Function::bound`].
     Near(f64),
-    /// The same, or the limit to which numbers go that are too large or too small.
+    /// The same, or the limit at which the function overflows (∞) or underflows (0).
     NearOr(f64, f32),
-    /// This in its bits; any NaN for NaN.
+    /// Exactly these bits; any NaN for NaN.
     Exactly(f32),
-    /// Nothing: the callers never have such a number, or replace what comes of it.
+    /// Unspecified: callers never pass such a value, or replace its result.
     Unstated,
 }
 
-/// Where |x·log2 e| is below the first the fast way takes x, from the second on it refuses it; what it does between is a
-/// matter of rounding.
+/// The fast way takes x for |x·log2 e| below `IN_RANGE` and refuses it from `OUT_OF_RANGE` on; between, it depends on
+/// rounding.
 const IN_RANGE: f64 = 63.4;
 const OUT_OF_RANGE: f64 = 64.6;
 
 impl Function {
-    /// The bound of the contract, in ulps. That of −log(1 − p)/p is one of a loss that may be off by 6.
+    /// Error bound in ulp: 1 by the contract, more for −log(1 − p)/p, a term of losses whose bound is 6 ulp.
     fn bound(self) -> f64 {
         if let Self::LogOverP = self { 2.25 } else { 1.0 }
     }
 
-    /// Of every bit pattern there is what is said of it.
+    /// The expected result for any bit pattern.
     fn expected(self, x: f32) -> Expected {
         use Expected::{Exactly, Near, NearOr, Unstated};
         let wide = f64::from(x);
@@ -91,8 +91,8 @@ impl Function {
 }
 
 impl Expected {
-    /// The error in ulps where there is one to be measured, or what is wrong. Below the normal range the ulp is that of
-    /// the smallest normal number.
+    /// The error in ulp, if one is measured; `Err` for a wrong result. Below the normal range the ulp is that of the
+    /// smallest normal f32.
     fn error_of(self, found: f32, bound: f64) -> Result<Option<f64>, String> {
         let (value, limit) = match self {
             Self::Unstated => return Ok(None),
@@ -118,7 +118,7 @@ fn ulp(x: f64) -> f64 {
     power_of_two(exponent - 23)
 }
 
-/// 2^exponent, a normal number.
+/// 2^exponent, a normal f64.
 fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((exponent + 1023) as u64) << 52)
 }
@@ -164,11 +164,11 @@ impl Operation for Map<'_> {
     }
 }
 
-/// What a scan has seen of one backend.
+/// Results of a scan for one backend.
 struct Seen<T> {
     backend: Backend,
     outputs: Vec<T>,
-    /// The largest error, and where it is.
+    /// The largest error, and its argument.
     worst: (f64, T),
     measured: u64,
 }
@@ -180,8 +180,7 @@ where
     Backend::available().map(|backend| Seen { backend, outputs: Vec::new(), worst: (0.0, zero), measured: 0 }).collect()
 }
 
-/// Where functions change what they say, zeros and the ends of the numbers: these and their neighbours are always
-/// tried.
+/// Thresholds of the functions, zeros and extreme values: these and their neighbours are always tried.
 const EDGES: [f32; 30] = [
     0.0,
     -0.0,
@@ -219,7 +218,7 @@ const EDGES: [f32; 30] = [
 const ALL: core::ops::Range<u64> = 0..1 << 32;
 const BLOCK: u64 = 4096;
 
-/// Every `step`th of some bit patterns, in blocks: those near the edges first. The last of them may come several times.
+/// f32 values near [`EDGES`], then of every `step`th bit pattern, in blocks. The last may come several times.
 fn numbers(patterns: core::ops::Range<u64>, step: u64) -> impl Iterator<Item = Vec<f32>> {
     let edges = EDGES.iter().flat_map(|x| (0..16).map(|i| f32::from_bits(x.to_bits().wrapping_add(i).wrapping_sub(8))));
     let starts = patterns.step_by((BLOCK * step) as usize);
@@ -230,7 +229,7 @@ fn numbers(patterns: core::ops::Range<u64>, step: u64) -> impl Iterator<Item = V
     )
 }
 
-/// Holds the backends to what is stated, and those of a class to one another in bits.
+/// Checks every backend against the expected results, and backends of a class for the same bits.
 fn scan(function: Function, patterns: core::ops::Range<u64>, step: u64) {
     let mut all = all_backends(0f32);
     let mut count = 0u64;
@@ -279,7 +278,7 @@ fn scan(function: Function, patterns: core::ops::Range<u64>, step: u64) {
     }
 }
 
-/// References as rows have them: the largest logit anywhere, raised and not.
+/// References of rows with largest logits of every size, raised and not.
 fn references() -> Vec<Reference> {
     let near = f32::from_bits(FAR.to_bits() - 1);
     let largest = [0.0, 1.0, -1.0, 43.0, -80.0, 300.0, -300.0, near, -near, FAR, -FAR, 1e8, -3e38, f32::NEG_INFINITY];
@@ -302,7 +301,7 @@ fn exp_in_range_is_within_one_ulp() {
 fn exp_with_any_reference_is_within_one_ulp() {
     for reference in references() {
         scan(Function::With(reference), ALL, 499_979);
-        // Around the reference, where the exponentials are that are neither 0 nor infinite.
+        // Around the reference, where exponentials neither underflow nor overflow.
         let middle = if reference.shift == 0.0 { (1.0 - reference.power) * LN_2 as f32 } else { reference.shift };
         let step = ulp(f64::from(middle)).max(2f64.powi(-20)) as f32;
         let around = |low: f32| (0..1 << 14).map(move |i| middle + low + 0.013 * i as f32 + step * (i % 7) as f32);
@@ -359,11 +358,11 @@ fn every_number_of_exp_of_pair() {
 #[test]
 #[ignore = "takes minutes"]
 fn every_number_of_log_over_p() {
-    // From 2^−31 on: of smaller numbers it is 1.
+    // From p = 2^−31 on: below, the result is 1.
     scan(Function::LogOverP, 0x3000_0000..0x3f00_0001, 1);
 }
 
-/// Whether each number alone, among ordinary ones, is in range.
+/// Whether the fast way takes each value among others that are in range.
 struct AreInRange<'a> {
     numbers: &'a [f32],
     answers: &'a mut Vec<bool>,
@@ -384,7 +383,8 @@ impl Operation for AreInRange<'_> {
     }
 }
 
-/// The range of the fast way, for every `step`th bit pattern; numbers between the limits are right where they are taken.
+/// Checks the range of the fast way for every `step`th bit pattern; where rounding decides, it may take only values
+/// whose result is within 1 ulp.
 fn scan_range(patterns: core::ops::Range<u64>, step: u64) {
     for inputs in numbers(patterns, step) {
         for backend in Backend::available() {
@@ -409,7 +409,7 @@ fn scan_range(patterns: core::ops::Range<u64>, step: u64) {
 #[test]
 fn range_of_the_fast_way() {
     scan_range(ALL, 49_999);
-    // Large negative logits, whose rounded multiples of log2 e go through all bits.
+    // Large negative logits, for which the bits of x·log2 e + ROUND go through all patterns.
     scan_range(0xca00_0000..0xcb20_0000, 61);
     let out_of_range = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 45.0, -45.0, 1e8, -1e8, -2_907_300.0];
     for backend in Backend::available() {
@@ -425,7 +425,7 @@ fn every_number_of_the_range_of_the_fast_way() {
     scan_range(ALL, 1);
 }
 
-/// The exponentials of logits that stand elsewhere, of any number of them, are those of logits that are written over.
+/// Exponentials out of place equal those in place, for any number of logits.
 #[test]
 fn exponentials_beside_and_over_the_logits() {
     let logits: Vec<f32> = (0..100u16).map(|i| f32::from(i) * 0.87 - 43.0).collect();
@@ -440,7 +440,7 @@ fn exponentials_beside_and_over_the_logits() {
                 over[count..] == logits[count..] && beside[count..].iter().all(|&x| x == 9.0),
                 "{backend}, {count}"
             );
-            // One that is out of range is found wherever it stands.
+            // A logit out of range is found at any index.
             for at in 0..count {
                 let mut other = logits.clone();
                 other[at] = 50.0;
@@ -467,7 +467,7 @@ fn nan_and_infinity_pass_through_exp() {
     }
 }
 
-/// What a row of this largest logit has near 1: its exponential, within a factor of 2.
+/// The exponential of the largest logit of a row is in [1, 4]; checked with a margin.
 #[test]
 fn references_bring_the_largest_logit_near_one() {
     for largest in [0.0, -0.0, 1.0, -1.0, 87.3, 383.99, -383.99, 384.0, 1e8, -1e38, f32::MAX, f32::MIN] {
@@ -484,7 +484,7 @@ fn references_bring_the_largest_logit_near_one() {
 /// The functions of f64.
 #[derive(Clone, Copy, Debug)]
 enum Double {
-    /// Mantissa and exponent put together again, divided by 2^(4·[`quarter`]).
+    /// mantissa·2^exponent, divided by 2^(4·[`quarter`]) to stay in range.
     ExpInParts,
     Exp,
     Log1p,
@@ -497,7 +497,7 @@ const DOUBLES: [Double; 5] = [Double::ExpInParts, Double::Exp, Double::Log1p, Do
 /// The bound of the relative error.
 const DOUBLE_BOUND: f64 = 1.0 / (1u64 << 33) as f64;
 
-/// A quarter of the exponent of eˣ, so that the fourth root is a number of ordinary size.
+/// A quarter of log2 eˣ, rounded: e^(x/4)·2^−quarter is near 1.
 fn quarter(x: f64) -> f64 {
     (x * LOG2_E / 4.0).round()
 }
@@ -553,7 +553,7 @@ impl Operation for DoubleMap<'_> {
     }
 }
 
-/// Holds a function of f64 to its bound, all backends to the same bits; the largest error goes to the one before.
+/// Checks a function of f64 against its bound, and all backends for the same bits; updates their largest errors.
 fn try_double(function: Double, inputs: &[f64], all: &mut [Seen<f64>]) {
     let inputs: Vec<f64> = inputs.iter().copied().filter(|&x| function.is_stated(x)).collect();
     let expected: Vec<f64> = inputs.iter().map(|&x| function.reference(x)).collect();
@@ -584,7 +584,7 @@ fn scan_double(function: Double, patterns: core::ops::Range<u64>, step: u64) {
         let inputs: Vec<f64> = inputs.iter().map(|&x| f64::from(x)).collect();
         try_double(function, &inputs, &mut all);
     }
-    // Numbers of all 64 bits: of all sizes, and of those that are not far from 1.
+    // Random f64 bit patterns of any exponent, and of 2^−28 to 2^12.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     for _ in 0..50 {
         let inputs: Vec<f64> = (0..BLOCK)
@@ -630,7 +630,7 @@ fn ends_of_the_functions_of_f64() {
     for exponent in -1022..=1023 {
         assert_eq!(double::power_of_two(f64::from(exponent)), 2f64.powi(exponent));
     }
-    // Mantissas of the range that is stated, exponents that are integers.
+    // Mantissas in the stated range, integer exponents.
     for i in -200_000..=200_000 {
         let (mantissa, exponent) = double::exp_in_parts(f64::from(i) * 5_000.3);
         assert!((0.707..=1.414_3).contains(&mantissa) && exponent == exponent.round(), "{i}");

@@ -1,8 +1,8 @@
 //! exp of logits, in f32.
 //!
-//! x = k·ln 2 + f with |f| ≤ ln 2 / 2 (a hair more after rounding), so eˣ = 2ᵏ·eᶠ. What is subtracted from the logits of
-//! a row to keep them in range joins the integers k, and so changes no digit of the result: a row has the same mantissas
-//! whatever its reference is.
+//! x = k·ln 2 + f with |f| ≤ ln 2 / 2 (a hair more after rounding), so eˣ = 2ᵏ·eᶠ. A reference, which keeps the
+//! exponentials of a row in range, is an integer added to k: it changes exponents alone, and a row has the same
+//! mantissas with any. Only from [`FAR`] on is it subtracted from the logits.
 
 use super::copy;
 use super::limits::{AHEAD, FAR, FAST_BIAS};
@@ -13,19 +13,20 @@ const LOG2_E: f32 = core::f32::consts::LOG2_E;
 pub(crate) const LN2_HI: f32 = 0.693_115_25;
 /// ln 2 − `LN2_HI`
 pub(crate) const LN2_LO: f32 = 3.194_618_5e-5;
-/// 1.5 · 2²³: adding it rounds to an integer, which then stands in the low bits.
+/// 1.5 · 2²³: adding it rounds to an integer, left in the low bits of the mantissa.
 pub(crate) const ROUND: f32 = 12_582_912.0;
-/// Its bits, less the bias of what the fast way takes.
+/// Subtracted from the bits of k + [`ROUND`], leaves the integer k + [`FAST_BIAS`].
 const BIASED_ROUND: u32 = ROUND.to_bits() - FAST_BIAS;
 /// The exponent bias of f32.
 const EXPONENT_BIAS: f32 = 127.0;
 
-/// Clamp limits a quarter inside the last representable exponents, −127 (the power 0) and 128 (∞), so that directed
-/// rounding cannot step past them.
+/// Clamp limits a quarter inside the last values of k that fit the exponent field, −127 (2ᵏ reads as 0) and 128 (as ∞),
+/// so that directed rounding cannot step past them.
 const LOWEST: f32 = -126.75;
 const HIGHEST: f32 = 127.75;
 
-/// (eᶠ − 1 − f)/f². The coefficients make the largest error of exp least when all is rounded, 0.99 ulp (`benches/exp_coefficients.rs`).
+/// (eᶠ − 1 − f)/f². Its coefficients minimise the largest error of exp with all rounding, 0.99 ulp
+/// (`benches/exp_coefficients.rs`).
 #[inline(always)]
 pub(crate) fn exp_rest<S: Vector>(s: S, f: S::F) -> S::F {
     let c = |bits| s.splat(f32::from_bits(bits));
@@ -36,26 +37,26 @@ pub(crate) fn exp_rest<S: Vector>(s: S, f: S::F) -> S::F {
     s.mul_add(p, f, c(0x3f00_0000))
 }
 
-/// eᶠ for |f| ≤ 0.3469. The 1 is added last, so that what is rounded before is small.
+/// eᶠ for |f| ≤ 0.3469. The 1 is added last, so that all earlier rounding is of small values.
 #[inline(always)]
 fn exp_reduced<S: Vector>(s: S, f: S::F) -> S::F {
     s.add(s.mul_add(s.mul(f, f), exp_rest(s, f), f), s.splat(1.0))
 }
 
-/// x − k·ln 2
+/// f = x − k·ln 2
 #[inline(always)]
 fn reduced<S: Vector>(s: S, x: S::F, k: S::F) -> S::F {
     s.mul_add(k, s.splat(-LN2_LO), s.mul_add(k, s.splat(-LN2_HI), x))
 }
 
-/// The exponential of a logit in range, and k + [`FAST_BIAS`] in bits, of which only the low seven are set if it was.
+/// eˣ of a logit in range, and the bits of k + [`FAST_BIAS`]: any from bit 7 up is set exactly where x is out of range.
 #[inline(always)]
 pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     let begun = begin(s, x);
     (end(s, begun), s.sub_bits(begun.1, s.splat_bits(BIASED_ROUND)))
 }
 
-/// f, and k in bits, of a logit in range.
+/// Range reduction: f, and the bits of k + [`ROUND`].
 #[inline(always)]
 fn begin<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     let round = s.splat(ROUND);
@@ -63,7 +64,7 @@ fn begin<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     (reduced(s, x, s.sub(t, round)), s.to_bits(t))
 }
 
-/// 2ᵏ·eᶠ
+/// 2ᵏ·eᶠ from what [`begin`] returns.
 #[inline(always)]
 fn end<S: Vector>(s: S, (f, bits): (S::F, S::U)) -> S::F {
     s.of_bits(s.add_bits(s.to_bits(exp_reduced(s, f)), s.shift_left::<23>(bits)))
@@ -71,11 +72,11 @@ fn end<S: Vector>(s: S, (f, bits): (S::F, S::U)) -> S::F {
 
 #[cfg(test)]
 std::thread_local! {
-    /// Nothing is in range, so that all rows go the general way.
+    /// Makes [`all_in_range`] false, so that all rows go the general way.
     pub(crate) static GENERAL_WAY_ONLY: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
 }
 
-/// Whether all logits whose bits are in this union were in range.
+/// Whether all logits were in range: no bit from 7 up is set in `union`, the OR of their bits of [`exp_in_range`].
 #[inline(always)]
 pub(crate) fn all_in_range<S: Vector>(s: S, union: S::U) -> bool {
     #[cfg(test)]
@@ -85,11 +86,11 @@ pub(crate) fn all_in_range<S: Vector>(s: S, union: S::U) -> bool {
     !s.any_bit(s.shift_right::<7>(union))
 }
 
-/// The exponentials of logits side by side, whatever rows they belong to; whether all were in range.
+/// Exponentials of contiguous logits, across the ends of rows; returns whether all logits were in range.
 pub(crate) struct Exponentials<'a> {
-    /// `None`: they stand where the exponentials go.
+    /// `None`: in place, the logits are in `to`.
     pub(crate) logits: Option<&'a [f32]>,
-    /// As many, at least.
+    /// At least `count` elements.
     pub(crate) to: &'a mut [f32],
     pub(crate) count: usize,
 }
@@ -149,7 +150,7 @@ impl Operation for Exponentials<'_> {
     }
 }
 
-/// The exponentials of pairs of vectors; the union of their bits.
+/// Exponentials of pairs of vectors; returns the OR of their bits, as [`all_in_range`] takes it.
 #[inline(always)]
 fn exp_of_pairs<S: Vector, P>(
     s: S,
@@ -192,9 +193,9 @@ fn exp_of_pairs<S: Vector, P>(
     union
 }
 
-/// Whether two vectors are begun while the two before are ended: the chains of operations are half as long, and a processor
-/// has twice as many under way. NEON is bound by its two pipes, which would copy what has been begun, a twelfth of all they do;
-/// its registers hold four vectors at once instead.
+/// Whether to pipeline: range reduction of two vectors beside the polynomials of the two before, for dependency chains
+/// half as long, twice as many in flight. On NEON, bound by its two pipes, copying registers from one iteration to the
+/// next would be a twelfth of all operations; its registers hold four vectors at once instead.
 const fn begins_ahead<S: Vector>() -> bool {
     S::LANES > 4 || !S::FUSED
 }
@@ -206,7 +207,7 @@ fn end_both<S: Vector>(s: S, [a, b]: [(S::F, S::U); 2], union: &mut S::U) -> [S:
     [end(s, a), end(s, b)]
 }
 
-/// e^(x + low) for x in [−87, 0] and a low part of it.
+/// e^(x + low) for a double-float with x in [−87, 0].
 #[inline(always)]
 pub(crate) fn exp_of_pair<S: Vector>(s: S, x: S::F, low: S::F) -> S::F {
     let round = s.splat(ROUND);
@@ -216,12 +217,12 @@ pub(crate) fn exp_of_pair<S: Vector>(s: S, x: S::F, low: S::F) -> S::F {
     s.of_bits(s.add_bits(s.to_bits(exp_reduced(s, f)), s.shift_left::<23>(s.to_bits(t))))
 }
 
-/// e^(x + low) = 2ᵏ·(1 + f + rest), for those who add the parts in f64.
+/// e^(x + low) = 2ᵏ·(1 + f + rest), for callers that add the parts in f64.
 pub(crate) struct ExpInParts<F> {
     pub(crate) f: F,
     pub(crate) rest: F,
     pub(crate) k: F,
-    /// 2ᵏ, if that is a normal number.
+    /// 2ᵏ, if that is a normal f32.
     pub(crate) power: F,
 }
 
@@ -239,16 +240,16 @@ impl<F: Copy> ExpInParts<F> {
     }
 }
 
-/// What is taken from the logits of a row before exp: exp(x − shift)·2^power.
+/// The reference of the exponentials of a row: exp(x − shift)·2^power.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reference {
     pub(crate) shift: f32,
-    /// An odd integer, so that halves are rounded to the same side with any: |power| ≤ 800.
+    /// An integer, |power| ≤ 855; an odd one rounds ties of x·log2 e as the fast way does, to the same mantissas.
     pub(crate) power: f32,
 }
 
 impl Reference {
-    /// That of a row whose largest logit this is: it becomes a number near 1.
+    /// Brings the exponential of the largest logit of a row into [1, 4].
     pub(crate) fn new(largest: f32) -> Self {
         if largest.abs() < FAR {
             let half = (largest * (0.5 * LOG2_E) + ROUND) - ROUND;
@@ -260,7 +261,7 @@ impl Reference {
 
 /// exp(x − shift)·2^power for one [`Reference`].
 ///
-/// Results below about 2⁻¹²⁶ become 0, those above 2^127.5 become +∞; −∞ gives 0, NaN gives NaN. Otherwise within 1 ulp.
+/// Results below about 2⁻¹²⁶ become 0, above 2^127.5 they become +∞; −∞ gives 0, NaN gives NaN. Otherwise within 1 ulp.
 #[derive(Clone, Copy)]
 pub(crate) struct Exp<F> {
     shift: F,
@@ -272,7 +273,7 @@ pub(crate) struct Exp<F> {
 impl<F: Copy> Exp<F> {
     #[inline(always)]
     pub(crate) fn new<S: Vector<F = F>>(s: S, of: Reference) -> Self {
-        // At the floor the exponent field of 2ᵏ is 0, at the ceiling all ones: the powers 0 and ∞.
+        // At the floor the exponent field of 2ᵏ is all zeros, at the ceiling all ones: 2ᵏ reads as 0 and as ∞.
         let limit = |exponent: f32| s.splat((exponent - of.power) * core::f32::consts::LN_2);
         let round = s.splat((of.power + EXPONENT_BIAS) + ROUND);
         Self { shift: s.splat(of.shift), round, floor: limit(LOWEST), ceiling: limit(HIGHEST) }
@@ -306,7 +307,7 @@ impl<F: Copy> Exp<F> {
 }
 
 impl Exp<f32> {
-    /// exp(x − shift)·2^power as mantissa and power of two, where that is below 2¹²⁷; nothing where it is 0.
+    /// exp(x − shift)·2^power below 2¹²⁷ as mantissa and power of two; `None` where it underflows to 0.
     #[inline(always)]
     pub(crate) fn term<S: OneLane>(&self, s: S, x: f32) -> Option<(f32, f32)> {
         let x = x - self.shift;

@@ -1,5 +1,4 @@
-//! The loss of a few short rows: the functions of the tile, one row after the other in registers. A tile would take longer
-//! to be set to zero than these take to be computed.
+//! The loss of a few short rows, one by one in registers: zeroing a tile would take longer than computing them.
 
 use super::classes::{Weights, row_weight};
 use super::exp::{ExpInParts, all_in_range, exp_in_range};
@@ -11,8 +10,8 @@ use crate::error::Error;
 use crate::reduction::Tally;
 use crate::rows::Rows;
 
-/// Losses and weights of [`FEW`] rows at most, of any number of classes but two. `false`, and nothing is written, where a logit is
-/// out of range.
+/// Losses and weights of at most [`FEW`] rows, of any number of classes but two. Returns `false`, with nothing written,
+/// if a logit is out of range.
 pub(crate) struct FewRows<'a, 'b> {
     pub(crate) rows: &'a Rows<'a>,
     pub(crate) logits: &'a [f32],
@@ -35,7 +34,7 @@ impl Operation for FewRows<'_, '_> {
             *of_row = row_weight(rows, row)?;
             let (class, weight) = of_row.as_ref().map_or((0, 0.0), |of_row| (of_row.class, of_row.weight));
             let Some(log) = minus_log_p(s, logits, class) else { return Ok(false) };
-            // 0·∞ = 0
+            // Weight 0 gives 0, even if the logarithm is infinite.
             *loss = if weight == 0.0 { 0.0 } else { (log * weight) as f32 };
         }
         let found = part(&found, 0, rows.count());
@@ -52,7 +51,7 @@ impl Operation for FewRows<'_, '_> {
     }
 }
 
-/// −log p of a class; nothing where a logit is out of range.
+/// −log p of `class`; `None` if a logit is out of range.
 #[inline(always)]
 fn minus_log_p<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
     let (mut union, len) = (exp_in_range(s, s.splat(0.0)).1, s.splat(logits.len() as f32));

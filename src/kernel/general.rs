@@ -1,6 +1,6 @@
-//! The general way: any row at all, for what the fast way refuses. The reference of the exponentials is the largest of the
-//! logits that are summed, so that no sum leaves its range; what belongs to a row is f64; and where a logit is infinite or
-//! NaN, the table of the contract decides.
+//! The general way: recomputes marked rows, whatever their logits and weights. Exponentials are relative to the largest
+//! logit other than the reference's, so that Σexp neither overflows nor underflows; row scalars are f64; rows with
+//! infinite or NaN logits follow the contract's table.
 
 use super::double::{self, power_of_two};
 use super::exp::{Exp, Reference, all_in_range, exp_in_range};
@@ -16,21 +16,21 @@ use crate::backend::vector::{Operation, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
 
-/// Rows of one block that are computed together, and which of them.
+/// Consecutive rows of a block, computed together, and the block's marks.
 #[derive(Clone, Copy)]
 pub(crate) struct Group {
-    /// The first row, and its lane.
+    /// First row, counted in the call, and its lane.
     pub(crate) first: usize,
     lane: usize,
     rows: usize,
     marked: u32,
     pub(crate) classes: usize,
-    /// The number of classes that are in the tile at once.
+    /// Classes per piece; all of them if whole rows fit the tile.
     width: usize,
 }
 
 impl Group {
-    /// The first rows of a block, all of them marked.
+    /// The rows of `place`, the first in lane 0, all of them marked.
     pub(crate) fn of_rows(place: Place, classes: usize) -> Self {
         let Place { first, rows, width, .. } = place;
         Self { first, lane: 0, rows, marked: u32::MAX, classes, width }
@@ -41,18 +41,18 @@ impl Group {
         Place { first, rows, start: 0, width: classes }.pieces(width)
     }
 
-    /// The marked rows whose lanes are such.
+    /// The group with marks in only those lanes that satisfy `is_such`.
     pub(crate) fn marked_where(self, is_such: impl Fn(Lane) -> bool) -> Self {
         let such = self.marked().filter(|&(_, lane)| is_such(lane)).fold(0, |bits, (_, lane)| bits | lane.bit());
         Self { marked: such, ..self }
     }
 
-    /// The row of the call that is this one of the group.
+    /// Index in the call of row `row` of the group.
     pub(crate) fn row(self, row: usize) -> usize {
         self.first.wrapping_add(row)
     }
 
-    /// Whether all classes of all rows of a block are in the tile.
+    /// Whether several rows, from lane 0 on, are in the tile with all their classes.
     #[inline(always)]
     fn is_block(self) -> bool {
         self.lane == 0 && self.rows > 1 && self.width == self.classes
@@ -77,7 +77,7 @@ impl Group {
         Self { marked: self.marked & !other.marked, ..self }
     }
 
-    /// The marked rows: where they stand among the rows of the group, and their lanes.
+    /// (index in the group, lane) of each marked row.
     #[inline(always)]
     pub(crate) fn marked(self) -> impl Iterator<Item = (usize, Lane)> {
         let rows = u32::MAX.wrapping_shr(32_usize.wrapping_sub(self.rows.clamp(1, ROWS)) as u32);
@@ -90,7 +90,8 @@ impl Group {
     }
 }
 
-/// Calls `work` with the blocks of a tile that have marked rows, and groups of them that the tile has room for.
+/// Clears the marks of the blocks and calls `work` for each group with marked rows: of a whole block if its rows fit
+/// the tile, else of one row or, with positions > 1, of as many as fit with 128 classes each.
 pub(crate) fn for_each_group(
     rows: &Rows<'_>,
     room: usize,
@@ -123,7 +124,7 @@ pub(crate) fn for_each_group(
     }
 }
 
-/// Computes the rows that are marked in the blocks of a tile, with their gradients.
+/// Recomputes the marked rows of a tile: losses (as `log`) and gradients.
 #[cold]
 #[inline(never)]
 pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
@@ -141,7 +142,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     });
 }
 
-/// Makes the first of the largest logits the reference of each marked row.
+/// Makes the argmax of each marked row, the first on ties, its reference class.
 pub(crate) fn find_largest<S: Vector>(
     s: S,
     batch: &Batch<'_>,
@@ -171,7 +172,7 @@ pub(crate) fn find_largest<S: Vector>(
     }
 }
 
-/// The largest logit of a row and its class, as [`largest`] has them.
+/// Maximum and argmax of a row, by [`largest`].
 pub(crate) struct LargestOf<'a> {
     pub(crate) row: &'a [f32],
 }
@@ -185,8 +186,8 @@ impl Operation for LargestOf<'_> {
     }
 }
 
-/// Fills the sum of each marked row over the classes that are not its reference, and what follows from it. A row that is in
-/// the tile as a whole leaves its exponentials there.
+/// Fills Σexp of each marked row over the classes other than its reference, and the scalars of [`Finish`]. Leaves the
+/// exponentials in the tile if it holds all classes of a row.
 pub(crate) fn finish_excluded<S: Vector>(
     s: S,
     batch: &Batch<'_>,
@@ -221,7 +222,7 @@ pub(crate) fn finish_excluded<S: Vector>(
         }
     }
     for (_, lane) in group.marked() {
-        // Nothing is summed. Where a host program has the processor round up, an exponential of −∞ is not 0.
+        // All other logits are −∞: Σexp is 0, though exp(−∞) is not where a host program rounds toward +∞.
         if largest[lane] == f32::NEG_INFINITY && !found.sum[lane].is_nan() {
             found.sum[lane] = 0.0;
         }
@@ -241,7 +242,7 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     finish_excluded(s, batch, numbers, block, group);
     terms.apply(s, core::slice::from_mut(block));
     for (row, lane) in group.marked() {
-        // NaN where a logit that is summed is NaN or +∞.
+        // Σexp is NaN if a logit other than the label's is NaN or +∞.
         if block.sum[lane].is_nan() || block.sum[lane] == 0.0 && block.logit[lane] == f32::NEG_INFINITY {
             let (loss, class) = loss_without_sum(batch, group.row(row), block.class[lane], terms.of_tied());
             (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.at_certain())));
@@ -251,14 +252,14 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     if GRADIENT && batch.gradient.is_some() {
         write_gradient(s, batch, numbers, block, &certain, group);
     }
-    // What is known of the other rows.
+    // `Finish` and the terms overwrite `log` in all lanes: restore it for the other rows.
     for lane in Lane::all().filter(|&lane| !group.has(lane)) {
         block.log[lane] = log[lane];
     }
     block.without_references();
 }
 
-/// Brings some classes of the rows of a group, the logits of the references becoming −∞.
+/// Loads a piece of the group's rows, and sets the reference logits of the marked ones to −∞.
 pub(crate) fn bring<S: Vector>(
     s: S,
     batch: &Batch<'_>,
@@ -271,7 +272,7 @@ pub(crate) fn bring<S: Vector>(
     exclude(numbers, &block.class, group, place, |_, _| ());
 }
 
-/// The logits of the references, as far as they are here, become −∞; `found` is told what they were.
+/// Sets the reference logits that lie in this piece to −∞, and passes their values to `found`.
 fn exclude(numbers: &mut [f32], class: &Lanes<usize>, group: Group, place: Place, mut found: impl FnMut(Lane, f32)) {
     for (row, lane) in group.marked() {
         let row = row_of_mut(numbers, row, place.width);
@@ -282,8 +283,8 @@ fn exclude(numbers: &mut [f32], class: &Lanes<usize>, group: Group, place: Place
     }
 }
 
-/// The loss of a row some of whose other logits are NaN or +∞, or all of whose logits are −∞, where it is `of_tied` if the
-/// label is not alone in being +∞; and the class that is certain, if one is.
+/// Loss of a row with NaN or +∞ at a class other than the label, or with only −∞ logits: NaN if undefined, `of_tied` if
+/// the label is +∞ too, else +∞. Also the class of probability 1: that of the only +∞, if no logit is NaN.
 fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, of_tied: f64) -> (f64, Option<usize>) {
     let (mut certain, mut infinite, mut any_nan) = (None, 0_usize, false);
     for class in 0..batch.rows.classes() {
@@ -323,7 +324,7 @@ fn write_gradient<S: Vector>(
             if factor == 0.0 {
                 elements.fill(0.0);
             } else if certain[lane].is_none() && (factor * found.share[lane]).is_nan() {
-                // One NaN for all, whatever a processor makes of one that is multiplied.
+                // The constant NaN: sign and payload of a computed one depend on the processor.
                 elements.fill(f32::NAN);
             } else {
                 if is_far(factor * found.share[lane]) {
@@ -347,7 +348,7 @@ fn write_gradient<S: Vector>(
     }
 }
 
-/// Computes those elements again whose exponentials are 0 in f32, and are not where they are multiplied by so much.
+/// Recomputes in f64 elements whose exponential underflowed in f32, for factors so large that the product need not.
 #[cold]
 fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: Lane, place: Place) {
     for (class, element) in (place.start..).zip(elements) {
@@ -358,8 +359,7 @@ fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: Lane
     }
 }
 
-/// What makes an exponential an element of the gradient: rounded where the fast way takes the row, which does so without a
-/// power.
+/// Factor of a row's exponentials in the gradient, rounded to f32 without 2^power as in the fast way, if normal there.
 #[inline(always)]
 fn scale(found: &RowBlock, lane: Lane) -> f64 {
     let (scale, unit) = (found.factor[lane] * found.share[lane], power_of_two(f64::from(found.power[lane])));
@@ -367,14 +367,14 @@ fn scale(found: &RowBlock, lane: Lane) -> f64 {
     if is_held(without) { f64::from(without as f32) / unit } else { scale }
 }
 
-/// Sets the element of a class, if it is one of those that are here.
+/// Sets the element of a class, if the class is in this piece.
 fn set(elements: &mut [f32], place: Place, class: usize, value: f64) {
     if let Some(element) = class.checked_sub(place.start).and_then(|index| elements.get_mut(index)) {
         *element = value as f32;
     }
 }
 
-/// The largest logit of each marked row. A NaN may get lost here, but not in the sum.
+/// Row-wise maximum of the marked rows. May miss a NaN, which then still reaches Σexp.
 struct Largest<'a> {
     numbers: &'a [f32],
     width: usize,
@@ -410,7 +410,7 @@ impl Operation for Largest<'_> {
     }
 }
 
-/// The exponentials of the marked rows, over their logits.
+/// Exponentials of the marked rows, in place.
 pub(crate) struct MarkedExponentials<'a> {
     pub(crate) numbers: &'a mut [f32],
     pub(crate) width: usize,
@@ -431,8 +431,8 @@ impl Operation for MarkedExponentials<'_> {
     }
 }
 
-/// The exponentials of a row of so many logits; `None`: they stand where the exponentials go. Both are followed by
-/// [`REACH`](super::limits::REACH) more at least.
+/// Exponentials of the first `len` logits of a row, to `to`; in place if `logits` is `None`. Both slices go on for at
+/// least [`REACH`](super::limits::REACH) elements.
 #[inline(always)]
 pub(crate) fn exponentials_of_row<S: Vector>(
     s: S,
@@ -452,16 +452,16 @@ pub(crate) fn exponentials_of_row<S: Vector>(
     );
 }
 
-/// Writes a function of the first `len` elements of one row to those of another, or of the same: `None`. Both are followed by
-/// [`REACH`](super::limits::REACH) more at least.
+/// Maps the first `len` elements of `from` to `to`; in place if `from` is `None`. Both slices go on for at least
+/// [`REACH`](super::limits::REACH) elements.
 #[inline(always)]
 fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, of: impl Fn(S::F) -> S::F) {
-    // Nothing is written beyond the row, whose next may be read at once.
+    // Shorter than a vector: no store past the row, as the next row's elements may still be needed.
     let Some(last) = len.checked_sub(S::LANES) else {
         let e = of(s.load(from.unwrap_or(to), 0));
         return s.store_some(e, part_mut(to, 0, len));
     };
-    // The last vector overlaps with the one before: it is read before that is written.
+    // The last vector overlaps the one before: loaded before that is stored in place.
     let at_end = s.load(from.unwrap_or(to), last);
     for (at, to) in (0..).step_by(S::LANES).zip(part_mut(to, 0, len).chunks_exact_mut(S::LANES)) {
         let x = from.map_or_else(|| s.load(to, 0), |from| s.load(from, at));
@@ -470,7 +470,7 @@ fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, 
     s.store(of(at_end), to, last);
 }
 
-/// Adds the exponentials of the marked rows to their sums.
+/// Adds a piece's exponentials of the marked rows to Σexp.
 pub(crate) struct AddSums<'a> {
     pub(crate) numbers: &'a [f32],
     pub(crate) width: usize,
@@ -491,7 +491,7 @@ impl Operation for AddSums<'_> {
     }
 }
 
-/// The gradients of the marked rows, over their exponentials, but for the elements of the references.
+/// Gradients of the marked rows, over their exponentials; the caller sets those of the references.
 struct MarkedGradients<'a> {
     numbers: &'a mut [f32],
     width: usize,
@@ -514,26 +514,26 @@ impl Operation for MarkedGradients<'_> {
     }
 }
 
-/// Whether exponentials that are 0 in f32 matter where they are multiplied by this.
+/// Whether `scale` times an exponential that underflowed to 0 in f32 may be a nonzero f32.
 pub(crate) fn is_far(scale: f64) -> bool {
     scale.abs() > FAR_SCALE
 }
 
 impl RowBlock {
-    /// The reference of the exponentials of a row.
+    /// Shift and power of the exponentials of a row.
     #[inline(always)]
     pub(crate) fn reference(&self, lane: Lane) -> Reference {
         Reference { shift: self.shift[lane], power: self.power[lane] }
     }
 
-    /// As the fast way needs it.
+    /// Shift and power 0, as the fast way expects.
     pub(crate) fn without_references(&mut self) {
         (self.shift, self.power) = (Lanes::splat(0.0), Lanes::splat(0.0));
     }
 }
 
 impl Reference {
-    /// Its exponentials are 2^`by` times those of this: of smaller ones there is something left in f32.
+    /// Scales the exponentials by 2^`by`, so that smaller ones do not underflow in f32.
     #[inline(always)]
     pub(crate) fn raised(self, by: f32) -> Self {
         Self { power: self.power + by, ..self }
@@ -546,7 +546,7 @@ impl Reference {
     }
 }
 
-/// Marks the rows that have a logit which the fast way refuses.
+/// Marks the rows that have a logit out of range of the fast way.
 pub(crate) struct MarkRows<'a> {
     pub(crate) logits: &'a [f32],
     pub(crate) classes: usize,
@@ -569,13 +569,13 @@ impl Operation for MarkRows<'_> {
     }
 }
 
-/// Whether the fast way takes these logits.
+/// Whether all logits are in range of the fast way: x·log2 e rounds to an integer in [−64, 63].
 #[inline(always)]
 pub(crate) fn is_in_range<S: Vector>(s: S, logits: &[f32]) -> bool {
     let mut union = exp_in_range(s, s.splat(0.0)).1;
     let vectors = logits.chunks_exact(S::LANES);
     if !vectors.remainder().is_empty() {
-        // As a whole vector, where there is one: some logits are looked at twice.
+        // The tail as a full vector that overlaps the one before, if there is one.
         let last = logits.len().checked_sub(S::LANES).and_then(|at| s.load_inside(logits, at));
         let last = last.unwrap_or_else(
             #[inline(always)]
@@ -589,7 +589,7 @@ pub(crate) fn is_in_range<S: Vector>(s: S, logits: &[f32]) -> bool {
     all_in_range(s, union)
 }
 
-/// Whether the fast way takes all logits of a row.
+/// [`is_in_range`] of a row, as an operation.
 pub(crate) struct InRange<'a> {
     pub(crate) row: &'a [f32],
 }
@@ -603,8 +603,8 @@ impl Operation for InRange<'_> {
     }
 }
 
-/// Marks the blocks that have a logit out of range, or all where that cannot be told any more: the general way returns the
-/// same bits.
+/// Marks all rows of each block that has a logit out of range; of all blocks if the logits are overwritten (`None`).
+/// The general way returns the same bits for rows in range.
 #[cold]
 #[inline(never)]
 pub(crate) fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) {
@@ -614,7 +614,7 @@ pub(crate) fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, bloc
     }
 }
 
-/// Marks them; whether that leaves none.
+/// Calls [`mark`]; whether every block is marked.
 pub(crate) fn marks_all<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) -> bool {
     mark(s, logits, classes, blocks);
     blocks.iter().all(|block| block.general != 0)

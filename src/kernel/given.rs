@@ -1,4 +1,4 @@
-//! The loss of a row whose probabilities are given: −w[y]·log(p_y + eps) − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps), in f64.
+//! The loss of a row from probabilities: −w[y]·log(p_y + eps) − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps), in f64.
 
 use super::row_of;
 use crate::reduction::Tally;
@@ -32,7 +32,7 @@ impl ProbabilityRows<'_> {
         let Some(label) = self.rows.class(row).filter(|_| sample != 0.0) else { return 0.0 };
         let p = |class| f64::from(self.probabilities.get(self.rows.element(row, class)).copied().unwrap_or(f32::NAN));
         let weight = f64::from(self.rows.weight(label));
-        // 0·∞ = 0
+        // A zero weight: 0 even where the logarithm is infinite or NaN.
         let mut loss = if weight == 0.0 { 0.0 } else { 0.0 - weight * libm::log(p(label) + eps) };
         let costs = self.costs.map_or(&[][..], |costs| row_of(costs, label, self.rows.classes()));
         for (class, &cost) in costs.iter().enumerate().filter(|(_, cost)| **cost != 0.0) {

@@ -1,8 +1,8 @@
-//! Terms of the label and of the row as a whole: the focal factor and z-loss.
+//! Focal factor and z-loss.
 //!
-//! Of the weighted loss w·L with L = −log p_y they make w·((1 − p_y)^γ·L + λ·lse²). As its gradient is w·(p_i − [i = y]),
-//! theirs is w·((f + z)·p_i − f·[i = y]) with f = (1 − p_y)^γ + γ·(1 − p_y)^(γ−1)·p_y·L and z = 2λ·lse: nothing changes but
-//! what belongs to a row.
+//! They turn the weighted loss w·L with L = −log p_y into w·((1 − p_y)^γ·L + λ·lse²), lse being log-sum-exp, and its
+//! gradient w·(p_i − [i = y]) into w·((f + z)·p_i − f·[i = y]) with f = (1 − p_y)^γ + γ·(1 − p_y)^(γ−1)·p_y·L and
+//! z = 2λ·lse: only row scalars change.
 
 use super::double;
 use super::lanes::{Lane, Lanes};
@@ -11,17 +11,17 @@ use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
 use core::f64::consts::LN_2;
 
-/// What is done to the row scalars of the weighted loss before losses and gradients are made of them.
+/// A change of the weighted loss's row scalars, before losses and gradients are computed from them.
 pub(crate) trait LabelTerms: Copy {
-    /// Whether it is nothing.
+    /// Whether `apply` changes nothing.
     const NONE: bool;
-    /// Whether the gradient of two classes is still a number and its opposite, and nothing is needed but their gap.
+    /// Whether two classes are computed from the gap of their logits alone, with opposite gradient elements.
     fn are_of_gap(self) -> bool;
-    /// Changes logarithms, shares and misses.
+    /// Updates `log`, `share` and `miss`.
     fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]);
-    /// The gradient, over its factor, at a class other than the label whose logit alone is +∞.
+    /// Gradient, without the row's factor, at a class other than the label that has the only +∞ logit.
     fn at_certain(self) -> f64;
-    /// The loss, over its weight, where the label is not the only class that is +∞, and so has no probability.
+    /// Loss, without the row's weight, if the label and another logit are +∞, so that p_y is undefined.
     fn of_tied(self) -> f64;
 }
 
@@ -90,7 +90,7 @@ impl Operation for Apply<'_> {
         let (gamma, lambda) = (f64::from(self.terms.focal), f64::from(self.terms.z_loss));
         for block in one_by_one(self.blocks) {
             let (log, miss) = (block.log, block.miss);
-            // Not 1 − (1 − p), of which little is left where p is small.
+            // Not 1 − (1 − p), a catastrophic cancellation where p is small.
             let mut p = Lanes::splat(0.0);
             for i in Lane::all() {
                 p[i] = double::exp(-log[i]);
@@ -135,7 +135,7 @@ pub(crate) fn focal_factors(
     // (1 − p)^γ and (1 − p)^(γ−1)
     let (mut powers, mut lower) = (Lanes::splat(0.0), Lanes::splat(0.0));
     if gamma == 2.0 {
-        // The exponent of its authors, without logarithm, exponential and quotient.
+        // The γ of the focal loss's authors, without log, exp and division.
         lower = *miss;
         for i in Lane::all() {
             powers[i] = miss[i] * miss[i];
@@ -145,27 +145,27 @@ pub(crate) fn focal_factors(
             let held = if miss[i] < 1e-300 { 1e-300 } else { miss[i] };
             let power = double::exp(gamma * double::log(held));
             let power = if miss[i] == 0.0 { 0.0 } else { power };
-            // The logarithm of a NaN is a number.
+            // `double::log` of a NaN is finite.
             powers[i] = if miss[i].is_nan() { f64::NAN } else { power };
             lower[i] = powers[i] / held;
         }
     }
     for i in Lane::all() {
-        // Where p is 0 its logarithm may be infinite.
+        // Where p is 0 log may be infinite: 0·∞ = 0.
         let slope = if miss[i] == 0.0 || p[i] == 0.0 { 0.0 } else { gamma * lower[i] * p[i] * log[i] };
         of_loss[i] = powers[i];
         of_gradient[i] = powers[i] + slope;
     }
 }
 
-/// log Σ exp, from the sum over the others where they are more than the label, which may be far below.
+/// Log-sum-exp: x_y − log p_y or, where p_y < ½ and the two may cancel, from Σexp over the other classes.
 #[inline(always)]
 fn log_sum_exp(logit: f32, shift: f32, power: f32, sum: f64, miss: f64, log: f64) -> f64 {
     let of_others = double::log(sum / miss) + (f64::from(shift) - f64::from(power) * LN_2);
     if miss > 0.5 { of_others } else { f64::from(logit) + log }
 }
 
-/// What belongs to rows whose sums are known.
+/// Row scalars of rows whose Σexp is known.
 #[inline(always)]
 pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(s: S, terms: L, blocks: &mut [RowBlock]) {
     if L::NONE {

@@ -1,23 +1,23 @@
-//! The rows of a block as indices that cannot be wrong, and arrays that are indexed by them alone.
+//! The row index of a block as a type that cannot be out of bounds, and arrays indexed by it alone.
 
 use super::limits::ROWS;
 use core::ops::{Index, IndexMut};
 use core::slice::{Iter, IterMut};
 
-/// A lane of a block, which is less than [`ROWS`].
+/// The index of a row in its block, less than [`ROWS`].
 #[derive(Clone, Copy)]
 pub(crate) struct Lane(usize);
 
 impl Lane {
     pub(crate) const FIRST: Self = Self(0);
 
-    /// One after the other.
+    /// All lanes, in order.
     #[inline(always)]
     pub(crate) fn all() -> EachLane {
         Self::starting_at(0)
     }
 
-    /// The one of this number, and those after it.
+    /// The lanes from index `first` on.
     #[inline(always)]
     pub(crate) fn starting_at(first: usize) -> EachLane {
         EachLane { next: first }
@@ -35,14 +35,14 @@ impl Lane {
         self.0
     }
 
-    /// The bit of the lane in what marks rows.
+    /// The bit of the lane in a mask of rows.
     #[inline(always)]
     pub(crate) fn bit(self) -> u32 {
         1_u32.wrapping_shl(self.0 as u32)
     }
 }
 
-/// Goes through lanes of a block, to the last.
+/// Iterates up to the last lane of a block.
 pub(crate) struct EachLane {
     next: usize,
 }
@@ -62,7 +62,7 @@ impl Iterator for EachLane {
     }
 }
 
-/// What begins with a cache line where there are vectors, whose types need not, so that none is in two of them.
+/// Aligned to a cache line where there are vectors, so that none crosses two: their own types may be aligned less.
 #[derive(Clone, Copy)]
 #[cfg_attr(
     any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "wasm32"),
@@ -85,7 +85,7 @@ impl<T> Lanes<T> {
         Self(Aligned([value; ROWS]))
     }
 
-    /// What `of` makes of the value of each lane.
+    /// Applies `of` to the value of each lane.
     #[inline(always)]
     pub(crate) fn map<U>(self, of: impl FnMut(T) -> U) -> Lanes<U> {
         Lanes(Aligned(self.0.0.map(of)))

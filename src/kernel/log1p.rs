@@ -1,14 +1,14 @@
-//! log(1 + f) on [0, 1]: f − f²/2 in f64, and in f32 what is left, which is too small for its rounding to matter.
+//! log(1 + f) on [0, 1]: f − f²/2 in f64, and the remainder in f32, too small for its rounding to matter.
 
 use crate::backend::vector::Vector;
 use core::f64::consts::LN_2;
 
-/// P in log(1 + f) = f − f²/2 + f³·P(f): minimax on [0, 1], 2^−29.7. The coefficients of f³, f², f and 1.
+/// P in log(1 + f) = f − f²/2 + f³·P(f): minimax on [0, 1], 2^−29.7. Its coefficients of f³, f², f and 1.
 const LOW: [u32; 4] = [0xbe26_2d6c, 0x3e4c_0bab, 0xbe7f_ee78, 0x3eaa_aa5a];
-/// Those of f⁸, f⁷, f⁶, f⁵ and f⁴.
+/// Coefficients of f⁸, f⁷, f⁶, f⁵ and f⁴ in P.
 const HIGH: [u32; 5] = [0x3b15_1677, 0xbc70_7353, 0x3d35_66c5, 0xbdaf_f0d8, 0x3e01_d57b];
 
-/// P(f), in two halves that are computed side by side; f². Even and odd powers would be halves of larger numbers.
+/// P(f) and f². High and low powers are evaluated in parallel; even and odd ones, of opposite signs, would cancel more.
 #[inline(always)]
 fn polynomial<S: Vector>(s: S, f: S::F) -> (S::F, S::F) {
     let square = s.mul(f, f);
@@ -31,7 +31,7 @@ pub(crate) fn rest<S: Vector>(s: S, f: S::F) -> S::F {
     s.mul(s.mul(square, f), p)
 }
 
-/// −f²/2 + f³·P(f): less exact, and enough where f has no error of its own.
+/// −f²/2 + f³·P(f) in f32: less exact, and enough where f is exactly an f32.
 #[inline(always)]
 pub(crate) fn but_first<S: Vector>(s: S, f: S::F) -> S::F {
     let (p, square) = polynomial(s, f);
@@ -44,12 +44,12 @@ pub(crate) fn start(f: f64) -> f64 {
     f * (1.0 - 0.5 * f)
 }
 
-/// 1 + e = 2ᵏ·(1 + f) with f in [0, 1), up to rounding: k·ln 2 and f. For e ≥ 0 that is within f64 when 1 is added.
+/// k·ln 2 and f of 1 + e = 2ᵏ·(1 + f) with f in [0, 1), up to rounding, for e ≥ 0 and 1 + e < 2¹⁰²³.
 #[inline(always)]
 pub(crate) fn split(e: f64) -> (f64, f64) {
     let exponent = (1.0 + e).to_bits() & 0x7ff0_0000_0000_0000;
     let unit = f64::from_bits(0x7fe0_0000_0000_0000_u64.wrapping_sub(exponent));
-    // An integer in the low bits of 2⁵² is that much more than 2⁵².
+    // Integer to f64: OR-ed into the bits of 2⁵², an integer n gives 2⁵² + n.
     let k = f64::from_bits((exponent >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
     (k * LN_2, e * unit + (unit - 1.0))
 }

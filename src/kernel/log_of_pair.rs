@@ -1,4 +1,4 @@
-//! log u and log(1 + e), each as a pair, so that what is computed from it is rounded once.
+//! log u and log(1 + e) as double-floats, so that their product with a weight is rounded once.
 
 use super::pair::{Pair, fast_two_sum, select, two_sum};
 use crate::backend::vector::Vector;
@@ -10,7 +10,7 @@ const LN2_LO: f32 = 1.428_606_8e-6;
 const SQRT_HALF_BITS: u32 = 0x3f35_04f3;
 const ONE_BITS: u32 = 0x3f80_0000;
 
-/// A number 2ᵏ·(1 + f) of which the logarithm is to be taken, 1 + f being in [√½, √2).
+/// The argument of a logarithm after range reduction: 2ᵏ·(1 + f) with 1 + f in [√½, √2).
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced<F> {
     pub(crate) k: F,
@@ -18,33 +18,33 @@ pub(crate) struct Reduced<F> {
 }
 
 impl<F: Copy> Reduced<F> {
-    /// A positive normal number.
+    /// Of a positive normal u.
     #[inline(always)]
     pub(crate) fn new<S: Vector<F = F>>(s: S, u: Pair<F>) -> Self {
         let bits = s.add_bits(s.to_bits(u.hi), s.splat_bits(ONE_BITS - SQRT_HALF_BITS));
         let biased = s.shift_right::<23>(bits);
-        // An integer in the low bits of 2²³ is that much more than 2²³.
+        // Integer to f32: added to the bits of 2²³, an integer n gives 2²³ + n.
         let k = s.sub(s.of_bits(s.add_bits(biased, s.splat_bits(0x4b00_0000))), s.splat(8_388_608.0 + 127.0));
         let mantissa = s.add_bits(s.and_bits(bits, s.splat_bits(0x007f_ffff)), s.splat_bits(SQRT_HALF_BITS));
-        // Twice 2⁻ᵏ: for the largest numbers that is 0, which their low part is too small to notice.
+        // 2^(1 − k), which is 0 for k = 128: there the low part is negligible beside log u.
         let twice_inverse = s.of_bits(s.shift_left::<23>(s.sub_bits(s.splat_bits(255), biased)));
         let low = s.mul(s.mul(u.lo, s.splat(0.5)), twice_inverse);
         let f = s.sub(s.of_bits(mantissa), s.splat(1.0));
         Self { k, f: two_sum(s, f, low) }
     }
 
-    /// 1 + e for finite e ≥ −½.
+    /// Of 1 + e for finite e ≥ −½.
     #[inline(always)]
     pub(crate) fn one_plus<S: Vector<F = F>>(s: S, e: Pair<F>) -> Self {
         let sum = two_sum(s, s.splat(1.0), e.hi);
         let Self { k, f } = Self::new(s, Pair { hi: sum.hi, lo: s.add(sum.lo, e.lo) });
-        // Where nothing was scaled 1 + e has lost bits that e still has.
+        // For k = 0, f = e without the rounding of 1 + e.
         Self { k, f: select(s, s.equal(k, s.splat(0.0)), e, f) }
     }
 
     /// k·ln 2 + log(1 + f), with a relative error below 2⁻²⁵, for |k| < 738.
     ///
-    /// f is exact, −f²/2 + f³·P(f) rounded, where P is minimax in relative error of the whole, 2^−30 before rounding.
+    /// f is added exactly, −f²/2 + f³·P(f) in f32. P is minimax for the relative error of log(1 + f): 2^−30 unrounded.
     #[inline(always)]
     pub(crate) fn log<S: Vector<F = F>>(self, s: S) -> Pair<F> {
         let Self { k, f } = self;

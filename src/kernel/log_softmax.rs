@@ -1,4 +1,4 @@
-//! log p of every class and log Σ exp of every row; and parts of rows.
+//! log p of every class, log-sum-exp of every row, and maximum and Σ exp of a part of a row.
 
 use super::exp::Exponentials;
 use super::general::{self, Group, MarkRows};
@@ -11,7 +11,7 @@ use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks, chunks_mut, double, part, part_mut, row_of_mut, rows_of, steps};
 use crate::backend::vector::{Driver, Operation, Vector};
 
-/// Everything has been validated. The log-probabilities go to the gradient of the batch.
+/// Everything has been validated. The log-probabilities are written to the gradient of the batch.
 pub(crate) struct LogProbabilityRows<'a> {
     pub(crate) batch: Batch<'a>,
     pub(crate) log_sum_exps: Option<&'a mut [f32]>,
@@ -72,7 +72,7 @@ impl LogProbabilityRows<'_> {
         }
     }
 
-    /// The marked rows, by the general way.
+    /// Computes the marked rows, by the general way.
     #[cold]
     #[inline(never)]
     fn compute_any<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
@@ -98,15 +98,15 @@ impl LogProbabilityRows<'_> {
     }
 }
 
-/// What is added to the largest logit, which then is infinite or not alone in being so, or a NaN; and the number of those
-/// that are +∞.
+/// log Σ exp less the largest logit of a row where that is infinite or a logit is NaN: NaN with a NaN, else 0; and the
+/// number of logits that are +∞.
 fn log_without_sum(batch: &Batch<'_>, row: usize, largest: f32) -> (f64, usize) {
     let logits = || (0..batch.rows.classes()).map(|class| batch.logit(row, class));
     let infinite = logits().filter(|&x| x == f32::INFINITY).count();
     (if largest.is_nan() || logits().any(f32::is_nan) { f64::NAN } else { 0.0 }, infinite)
 }
 
-/// log p_c = −((x_m − x_c) + log(1 + E)) of rows with any logits.
+/// Writes log p_c = −((x_m − x_c) + log(1 + E)) of the marked rows, m being the class of the largest logit.
 fn write_any<S: Vector>(
     s: S,
     batch: &mut Batch<'_>,
@@ -123,7 +123,7 @@ fn write_any<S: Vector>(
             for (class, x) in (place.start..).zip(&mut *elements) {
                 let is_tied = infinite[lane] > 1 && *x == f32::INFINITY;
                 let value = if class == block.class[lane] { 0.0 - log } else { (f64::from(*x) - largest) - log };
-                // No class has a probability where all are −∞.
+                // All −∞: no class has a probability.
                 *x = if is_tied || largest == f64::NEG_INFINITY { f32::NAN } else { value as f32 };
             }
             batch.send(s, place.row(row), elements);
@@ -131,7 +131,7 @@ fn write_any<S: Vector>(
     }
 }
 
-/// log p of the classes of each row, in range.
+/// Writes log p_c = (x_c − x_m) − log(1 + E) of rows in range.
 struct LogElements<'a> {
     logits: &'a [f32],
     to: &'a mut [f32],
@@ -163,7 +163,7 @@ impl Operation for LogElements<'_> {
     }
 }
 
-/// The largest logit (−∞ where there is none, NaN where any is) and Σ exp(x_k − largest) over the others, of one row.
+/// Of one row: the largest logit (−∞ without classes, NaN if any is NaN) and Σ exp(x_k − largest) over the others.
 pub(crate) struct RowPart<'a> {
     pub(crate) batch: Batch<'a>,
 }

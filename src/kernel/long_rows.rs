@@ -1,5 +1,5 @@
-//! Rows that are longer than a tile: piece by piece, with the same phases. The exponentials of rows whose classes stand side
-//! by side wait for their factor where the gradient is to be.
+//! Rows that are longer than a tile: piece by piece, with the same phases. Where the classes of a row are contiguous,
+//! its exponentials are kept in the gradient buffer until their scale is known.
 
 use super::exp::Exponentials;
 use super::general::{self, AddSums, Group, InRange};
@@ -11,11 +11,11 @@ use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, Vector};
 
-/// The most classes of a row that are computed at once. Where rows come from memory, processors fetch ahead as long as a phase
-/// reads on; with longer pieces they have lost the track when the sums are done.
+/// The most classes of a piece. Hardware prefetchers follow a row in memory while a phase reads on; with longer pieces
+/// they have lost the stream when the sums are done.
 const PIECE: usize = 2048;
 
-/// Loss and gradient of a row whose class and weight are known.
+/// Loss and gradient of row `first`, whose class and weight are filled in.
 pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     s: S,
     batch: &mut Batch<'_>,
@@ -29,7 +29,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
     let Some(block) = blocks.first_mut() else { return };
     (block.logit[Lane::FIRST], block.sum[Lane::FIRST]) = (batch.logit(first, block.class[Lane::FIRST]), 0.0);
-    // Exponentials take the place of logits only where all of the row is known to be in range.
+    // In place, exponentials overwrite logits only where the whole row is known to be in range.
     let gradient = GRADIENT && batch.gradient.is_some();
     let keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
     let mut in_range = !keep || batch.logits.is_some() || s.run(InRange { row: row(batch, first) });
@@ -64,7 +64,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     }
 }
 
-/// Some classes of the gradient, whose exponentials are computed again.
+/// The gradient of one piece, from exponentials that are computed again.
 fn write_piece<S: Vector>(s: S, batch: &mut Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) {
     exponentials(s, batch, numbers, block, place);
     let row = part_mut(numbers, 0, place.width);
@@ -75,14 +75,14 @@ fn write_piece<S: Vector>(s: S, batch: &mut Batch<'_>, numbers: &mut [f32], bloc
     batch.send(s, place, row);
 }
 
-/// The gradient over the exponentials of a row that were kept.
+/// Scales the kept exponentials of a row to its gradient, in place.
 fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, first: usize, is_held: bool) {
     let (start, classes) = (batch.rows.start(first), batch.rows.classes());
     let row = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), start, classes);
     if is_held {
         s.run(Scale { row, scale: block.scale[Lane::FIRST] });
     } else {
-        // The logits may be gone by now: what the general way makes of them.
+        // Logits in the buffer are overwritten by now: the product in f64, as the general way has it.
         let scale = block.factor[Lane::FIRST] * block.share[Lane::FIRST];
         row.iter_mut().for_each(|e| *e = (f64::from(*e) * scale) as f32);
         block.general = 0;
@@ -92,12 +92,12 @@ fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, firs
     }
 }
 
-/// The logits of a row whose gradient is to be written over them.
+/// The logits of a row in the gradient buffer.
 fn row<'b>(batch: &'b Batch<'_>, row: usize) -> &'b [f32] {
     part(batch.gradient.as_deref().unwrap_or(&[]), batch.rows.start(row), batch.rows.classes())
 }
 
-/// The exponentials of some classes, those of the labels being 0; whether all logits were in range.
+/// The exponentials of one piece, 0 for the label; returns whether all logits were in range.
 fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) -> bool {
     let Place { first, start, width, .. } = place;
     let dense = batch.as_tile().map(|logits| part(logits, batch.rows.element(first, start), width));
@@ -113,8 +113,7 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: 
     in_range
 }
 
-/// The exponentials of whole blocks of a row to where the gradient is to be, that of the label being 0, added to the sum;
-/// whether all were in range.
+/// [`exponentials`] for a multiple of [`BLOCK`] classes, written to the gradient buffer and added to the sum.
 fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, place: Place) -> bool {
     let Place { first, start, width, .. } = place;
     let at = batch.rows.element(first, start);
@@ -128,7 +127,7 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     in_range
 }
 
-/// Multiplies a row by a number.
+/// Multiplies a row by a scalar, in place.
 struct Scale<'a> {
     row: &'a mut [f32],
     scale: f32,

@@ -1,5 +1,5 @@
-//! Rows of target probabilities or with label smoothing that are longer than a tile: piece by piece, with the phases of
-//! [`super::terms`]. What is not in range is left to the general way.
+//! Rows with target probabilities or label smoothing that do not fit a tile, in pieces, with the phases of
+//! [`super::terms`]. Rows with a logit out of range are marked.
 
 use super::exp::Exponentials;
 use super::general::{InRange, LargestOf};
@@ -13,11 +13,11 @@ use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, from_row, part, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
-/// The most classes that are computed at once: so many of three or four arrays fit a first cache, and rows of more, which fit the
-/// tile, would not.
+/// The most classes of a piece: three or four arrays of that length fit a first cache; rows that are longer, even if
+/// they fit the tile, would not.
 pub(crate) const PIECE: usize = 2048;
 
-/// Computes the rows of a block, from row `first` of the call on, with their gradients where there is room for one.
+/// Computes `count` rows, a block at most, from row `first` of the call on, and their gradients if the batch has one.
 pub(crate) fn compute<S: Vector>(
     s: S,
     batch: &mut Batch<'_>,
@@ -27,7 +27,7 @@ pub(crate) fn compute<S: Vector>(
     terms: &mut TermBlock,
     (first, count): (usize, usize),
 ) {
-    // The logits of a class that stand side by side are read at once.
+    // With positions > 1 the logits of a class are contiguous across rows, and loaded together.
     let at_once = if batch.rows.positions() > 1 { ROWS } else { 1 };
     let (width, room) =
         (whole(tile.room().checked_div(at_once).unwrap_or(0).min(PIECE), BLOCK), tile.numbers.len().max(1));
@@ -58,7 +58,7 @@ pub(crate) fn compute<S: Vector>(
     }
 }
 
-/// Rows of a call that are computed together, and the lane of the first.
+/// Consecutive rows of the call that are computed together, and the lane of the first.
 #[derive(Clone, Copy)]
 struct Rows {
     first: usize,
@@ -67,7 +67,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// Where they stand among themselves, and their lanes.
+    /// (index among these rows, lane) of each row.
     fn lanes(self) -> impl Iterator<Item = (usize, Lane)> {
         (0..self.count).zip(Lane::starting_at(self.lane))
     }
@@ -77,8 +77,8 @@ impl Rows {
     }
 }
 
-/// Room for a piece of some rows, and as much more as vectors reach beyond it: exponentials, and logits, targets and weights where
-/// they cannot be read where they stand.
+/// Buffers for a piece of some rows, with padding for vector loads: exponentials, and copies of logits, targets and
+/// class weights that cannot be loaded in place.
 struct Room<'t> {
     e: &'t mut [f32],
     logits: &'t mut [f32],
@@ -89,12 +89,12 @@ struct Room<'t> {
 struct LongRows<'a> {
     options: &'a Terms<'a>,
     spread: Spread<'a>,
-    /// The classes of a piece.
+    /// Classes per piece.
     width: usize,
 }
 
 impl LongRows<'_> {
-    /// What makes u of a piece: of the weights of its classes, which are the same for all rows, and of the targets of the rows.
+    /// u of a piece from class weights, which rows share, and target probabilities; copied if loads would pass its end.
     fn u<'p, 'b: 'p, S: Vector>(
         &self,
         s: S,
@@ -120,7 +120,7 @@ impl LongRows<'_> {
         U::of_targets(self.spread, weights.unwrap_or(&[]), targets)
     }
 
-    /// Fills the references and the sums of some rows, and marks those that are not in range.
+    /// Fills references and sums of some rows, and marks rows with a logit out of range.
     fn add_up<S: Vector>(
         &self,
         s: S,
@@ -173,7 +173,7 @@ impl LongRows<'_> {
         }
     }
 
-    /// Fills the class of the reference of each row, unless that is the label, and its logit.
+    /// Fills the logit of each row's reference and, unless it is the label, its class, the argmax.
     fn find_references<S: Vector>(
         &self,
         s: S,
@@ -202,7 +202,7 @@ impl LongRows<'_> {
         }
     }
 
-    /// Writes the gradients of the rows that are not marked, whose exponentials are computed again.
+    /// Writes the gradients of the unmarked rows, whose exponentials are recomputed.
     fn write_gradient<S: Vector>(
         &self,
         s: S,
@@ -223,7 +223,7 @@ impl LongRows<'_> {
             let u = self.u(s, batch, place, (&mut *piece.targets, &mut *piece.weights));
             let is_side_by_side = batch.rows.positions() == 1;
             for (row, lane) in rows.lanes().filter(|&(_, lane)| !block.is_marked(lane)) {
-                // The logits are done with: elsewhere the gradient takes their place and is sent.
+                // Otherwise the gradient overwrites the piece's logits, which are done with, and is sent from there.
                 let at = batch.rows.element(place.first, start);
                 let to = match batch.gradient.as_deref_mut() {
                     Some(gradient) if is_side_by_side => part_mut(gradient, at, width),
@@ -252,7 +252,7 @@ impl LongRows<'_> {
     }
 }
 
-/// The logits of a piece, where they stand if vectors end with it.
+/// The logits of a piece: borrowed if dense, unadjusted f32 and no load passes its end, else copied to `brought`.
 fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, brought: &'p mut [f32]) -> &'p [f32] {
     let dense = batch.as_tile().filter(|_| ends_with_vectors(place));
     if let Some(logits) = dense {
@@ -262,19 +262,19 @@ fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, brought: &'p 
     brought
 }
 
-/// Whether no vector of a piece, nor two columns, reach beyond it.
+/// Whether a piece is made of whole pairs of columns, so that no load passes its end.
 fn ends_with_vectors(place: Place) -> bool {
     place.width.is_multiple_of(2 * VIRTUAL_LANES)
 }
 
-/// Writes classes of one row of a gradient, all as if they were neither the label's nor the reference's.
+/// Writes a piece of one row's gradient; the caller sets the elements of label and reference.
 struct RowGradient<'a> {
     block: &'a RowBlock,
     terms: &'a TermBlock,
     lane: Lane,
     exponentials: &'a [f32],
     u: U<'a>,
-    /// Where the exponentials of the row begin.
+    /// Start of the row in `exponentials`.
     start: usize,
     to: &'a mut [f32],
 }

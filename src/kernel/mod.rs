@@ -1,35 +1,34 @@
 //! The mathematics, written once over [`Vector`](crate::backend::vector::Vector).
 //!
-//! A call takes its rows through a *tile*, some rows of logits in the first cache, by *phases*: plain loops over all that is
-//! in the tile, each of one file. What belongs to a row and not to a class (the sum, the logarithm, the factors of the
-//! gradient) stands in blocks of 16 rows, so that phases for it compute as many rows at once as a vector has lanes. Where
-//! memory is small and there are no vectors, a block is one row.
+//! A call is computed tile by tile: a *tile* is some rows of logits in the first cache, a *phase* a plain loop over all
+//! of it, one file each. Row scalars (the sum, the logarithm, the factors of the gradient) are stored in *blocks* of 16
+//! rows, so that their phases compute as many rows at once as a vector has lanes. Where memory is small and there are
+//! no vectors, a block is one row.
 //!
 //! | phase of the weighted loss | file |
 //! |---|---|
-//! | labels are read and checked, weights of the classes and samples found and added up | `classes` |
-//! | logits of any type and layout are brought into the tile | `tile` |
-//! | exponentials, which fit f32 without a reference for logits within ±44; other rows are *marked* | `exp` |
-//! | that of the label becomes 0, sums of rows | `sums` |
-//! | log(1 + E), 1 − p, what makes an exponential a probability | `row_scalars`, with `log1p` and `double` |
+//! | labels are read and checked, class and sample weights looked up and added up | `classes` |
+//! | logits of any type and layout are copied into the tile as rows of f32 | `tile` |
+//! | exponentials; f32 holds them without a reference for logits within ±44, other rows are *marked* | `exp` |
+//! | the exponential of the label is set to 0; row sums | `sums` |
+//! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `double` |
 //! | the focal factor and z-loss | `label_terms` |
-//! | marked rows anew: any logits, any weights, NaN and infinity | `general` |
-//! | weighted losses, their sum | `row_scalars` |
-//! | the gradient over the exponentials, sent to where it belongs | `weighted`, `tile` |
+//! | marked rows again: any logits, any weights, NaN and infinity | `general` |
+//! | weighted losses and their sum | `row_scalars` |
+//! | exponentials times the row's factor: the gradient, copied to the layout of the caller | `weighted`, `tile` |
 //!
 //! | entry point | file |
 //! |---|---|
-//! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `columns` for 3 and 4, `positions` for `[N, C, D]`, `few_rows` for some rows, `long_rows` where a row does not fit a tile |
-//! | target probabilities, label smoothing (`spread`), mislabel costs (`costs`), and what goes with them | `terms`, with `references`, `term_sums`, `term_scalars` and `term_gradient`; `two_class_terms` for C = 2, `long_terms` where a row does not fit a tile; marked rows `terms_general` |
+//! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `columns` for 3 and 4, `positions` for `[N, C, D]`, `few_rows` for at most 3 rows, `long_rows` where a row does not fit a tile |
+//! | soft targets, label smoothing (`spread`), mislabel costs (`costs`), with focal factor and z-loss | `terms`, with `references`, `term_sums`, `term_scalars` and `term_gradient`; `two_class_terms` for C = 2, `long_terms` where a row does not fit a tile; marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
 //! | the diagonal of the Hessian, and a bound of it | `curvature` |
 //! | decisions of least expected cost | `decide` |
-//! | one logit a label | `binary` |
-//! | given probabilities | `given` |
+//! | binary, multi-label: one logit a label | `binary` |
+//! | losses from given probabilities | `given` |
 //! | the weighted loss in one lane, in pairs of f32 | `one_lane`, with `pair` and `log_of_pair` |
 //!
-//! Every number that limits something, and why it is what it is, is in `limits`; the rows of a block, and arrays of one value for
-//! each, in `lanes`.
+//! `limits` has every numeric limit with its derivation, `lanes` the row index of a block and arrays that it indexes.
 
 pub(crate) mod binary;
 pub(crate) mod classes;
@@ -72,7 +71,7 @@ mod agreement_tests;
 #[cfg(test)]
 mod elementary_tests;
 
-/// `slice[start..start + len]`, or nothing where that is out of bounds, which validation has ruled out.
+/// `slice[start..start + len]`; empty where that is out of bounds, which validation has ruled out.
 #[inline(always)]
 pub(crate) fn part<T>(slice: &[T], start: usize, len: usize) -> &[T] {
     slice.get(start..).and_then(|rest| rest.get(..len)).unwrap_or(&[])
@@ -84,7 +83,7 @@ pub(crate) fn part_mut<T>(slice: &mut [T], start: usize, len: usize) -> &mut [T]
     slice.get_mut(start..).and_then(|rest| rest.get_mut(..len)).unwrap_or(&mut [])
 }
 
-/// `count` rows of so many elements, from row `first` on.
+/// `count` rows of `width` elements, from row `first` on.
 #[inline(always)]
 pub(crate) fn rows_of<T>(slice: &[T], first: usize, count: usize, width: usize) -> &[T] {
     part(slice, first.wrapping_mul(width), count.wrapping_mul(width))
@@ -96,7 +95,7 @@ pub(crate) fn rows_of_mut<T>(slice: &mut [T], first: usize, count: usize, width:
     part_mut(slice, first.wrapping_mul(width), count.wrapping_mul(width))
 }
 
-/// A row of so many elements.
+/// Row `row`, of `width` elements.
 #[inline(always)]
 pub(crate) fn row_of<T>(slice: &[T], row: usize, width: usize) -> &[T] {
     rows_of(slice, row, 1, width)
@@ -108,7 +107,7 @@ pub(crate) fn row_of_mut<T>(slice: &mut [T], row: usize, width: usize) -> &mut [
     rows_of_mut(slice, row, 1, width)
 }
 
-/// A row of so many elements, and all that follows.
+/// Row `row`, of `width` elements, and all that follows.
 #[inline(always)]
 pub(crate) fn from_row<T>(slice: &[T], row: usize, width: usize) -> &[T] {
     slice.get(row.wrapping_mul(width)..).unwrap_or(&[])
@@ -126,7 +125,7 @@ pub(crate) fn whole(len: usize, of: usize) -> usize {
     len.wrapping_sub(len.checked_rem(of).unwrap_or(0))
 }
 
-/// 0, `step` and so on, below `len`: every number below it where `step` is 0, of which `step_by` would make a panic.
+/// 0, `step`, 2·`step` and so on below `len`. A `step` of 0, for which `step_by` would panic, counts as 1.
 #[inline(always)]
 pub(crate) fn steps(len: usize, step: usize) -> impl Iterator<Item = usize> {
     let mut next = 0_usize;
@@ -137,7 +136,7 @@ pub(crate) fn steps(len: usize, step: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// `slice.chunks(len)`. Zipped, that one divides by its `len`, of which a compiler does not always see that it is not 0.
+/// `slice.chunks(len)`, opaque to `zip`, which would divide by `len` and sometimes check it for 0.
 #[inline(always)]
 pub(crate) fn chunks<T>(slice: &[T], len: usize) -> impl Iterator<Item = &[T]> {
     let mut chunks = slice.chunks(len);

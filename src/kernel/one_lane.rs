@@ -1,12 +1,12 @@
-//! The weighted loss −w\[y\]·log p_y of a row and its gradient w\[y\]·(p_i − \[i = y\]) in one lane: for processors without
-//! vectors, which mostly have no f64 either, and little memory. What the loss needs is f32, in pairs where f32 is too little.
+//! The weighted loss −w\[y\]·log p_y of a row and its gradient w\[y\]·(p_i − \[i = y\]) in one lane, for processors
+//! without vectors, mostly without f64, and with little memory: in f32, and in double-floats where f32 is too coarse.
 //!
-//! The reference is the largest of the *other* logits, M. So S = Σ_{k≠y} exp(x_k − M) is in [1, C − 1] whatever the logits
-//! are, and E = Σ_{k≠y} exp(x_k − x_y) is S·e^(M − x_y): a pair and a power of two, which no finite logit leads out of
-//! range. The loss is w·log(1 + E), p_k = exp(x_k − M)·E/(1 + E)/S, and 1 − p_y = E/(1 + E).
+//! The reference is the largest of the *other* logits, M. So S = Σ_{k≠y} exp(x_k − M) is in [1, C − 1] for any finite
+//! logits, and E = Σ_{k≠y} exp(x_k − x_y) = S·e^(M − x_y) is a double-float times a power of two, which neither
+//! overflows nor underflows. The loss is w·log(1 + E), p_k = exp(x_k − M)·E/(1 + E)/S, and 1 − p_y = E/(1 + E).
 //!
-//! A row is read once for M, once for S and once for its gradient, in pieces where it does not fit. Its exponentials are
-//! added one by one with Kahan's compensation, so that its bits do not depend on how it is cut.
+//! A row is read once for M, once for S and once for its gradient, in pieces if it does not fit the tile. Exponentials
+//! are added in class order with Kahan's compensation, so that the bits of a sum do not depend on the pieces.
 
 use super::exp::{Exp, LN2_HI, LN2_LO, ROUND, Reference, exp_rest};
 use super::lanes::{Lane, Lanes};
@@ -17,21 +17,21 @@ use super::tile::{Batch, Place, Tile};
 use super::{copy, part, part_mut, row_of, row_of_mut, whole};
 use crate::backend::vector::{OneLane, Vector};
 
-/// What a sum begins with, to be as large as every term: the largest, of the power of a [`Reference`], is from 1 to 4. Then
-/// what the rounding of a sum loses is found exactly.
+/// Initial value of a sum, subtracted at its end: no term with the power of its [`Reference`] exceeds 4, so no term
+/// exceeds the sum, and Fast2Sum finds each rounding error exactly.
 const FIRST: f32 = 4.0;
-/// A gap M − x_y beyond this is as good as this: 2^1443 and any power of a [`Reference`] are more than any weight.
+/// Clamp of the gap shift − x_y: with any power of a [`Reference`], e^1000 = 2^1443 is still beyond every weight.
 const LARGEST_GAP: f32 = 1000.0;
-/// Where E is above about this power of two, log(1 + E) is log E to all digits of f32; below its inverse it is E.
+/// Above E ≈ 2^`ONE_SIDED`, log(1 + E) is log E to the precision of f32; below 2^−`ONE_SIDED` it is E.
 const ONE_SIDED: i32 = 64;
-/// From this factor on an element of the gradient may be 2¹²⁷ and more.
+/// From this factor, 2¹²⁶, on the gradient is computed in f64: for an element near 2¹²⁷ the 2ᵏ of exp may overflow f32.
 const LARGE_FACTOR: f64 = f64::from_bits((1023 + 126) << 52);
-/// log E is halved so often: of f32 the largest gap, 2¹²⁹, is none, and a small weight may bring it back.
+/// log E is computed times 2^−`HALVED`: a gap of up to 2¹²⁹ overflows f32, though times a small weight it may not.
 const HALVED: i32 = 8;
 
-/// The logits of a row.
+/// The logits of a row, piece by piece.
 trait Logits {
-    /// Calls `work` with one piece after the other, and the class that it begins with.
+    /// Calls `work` with the first class and the logits of each piece, in class order.
     fn pieces(&mut self, work: impl FnMut(usize, &[f32]));
     /// The logit of a class.
     fn logit(&self, class: usize) -> f32;
@@ -48,7 +48,7 @@ impl Logits for &[f32] {
     }
 }
 
-/// A row that is brought into the tile piece by piece.
+/// A row that does not fit the tile: each piece is copied into `numbers` when it is read.
 struct Brought<'a, S> {
     s: S,
     batch: &'a Batch<'a>,
@@ -69,19 +69,19 @@ impl<S: Vector> Logits for Brought<'_, S> {
     }
 }
 
-/// A whole row of so many classes.
+/// All classes of a row.
 fn place_of(row: usize, classes: usize) -> Place {
     Place { first: row, rows: 1, start: 0, width: classes }
 }
 
-/// The two parts of a piece that the element of this index divides, if it has one.
+/// The elements before and after `index`; all of the piece, and none, where `index` is out of bounds.
 #[inline(always)]
 fn without(piece: &[f32], index: usize) -> [&[f32]; 2] {
     let (before, from) = piece.split_at_checked(index).unwrap_or((piece, &[]));
     [before, from.get(1..).unwrap_or(&[])]
 }
 
-/// A row whose exponentials have been added up: x_y is finite, and so is the largest of the other logits.
+/// Σ exp of a row in which x_y and the largest of the other logits are finite.
 #[derive(Clone, Copy)]
 struct Sum {
     reference: Reference,
@@ -93,14 +93,14 @@ struct Sum {
     odds: Scaled,
 }
 
-/// A row of which there is only a limit: of infinite logits, or with NaN.
+/// A row with a NaN, or in which x_y or the largest of the other logits is infinite or missing.
 struct Limit {
     /// −log p_y: 0, ∞ or NaN.
     loss: f32,
     reference: Reference,
-    /// Σ_{k≠y} exp(x_k − shift)·2^power of the reference: NaN where one of these logits is +∞.
+    /// Σ_{k≠y} exp(x_k − shift)·2^power of the reference: NaN where one of these logits is NaN or +∞.
     others: f32,
-    /// The one class that is +∞ where another is the label.
+    /// The class whose logit alone is +∞.
     certain: Option<usize>,
 }
 
@@ -118,7 +118,7 @@ impl Sum {
         row.pieces(|start, piece| {
             for part in without(piece, label.wrapping_sub(start)) {
                 for &x in part {
-                    // A NaN gets lost here, but not in the sum.
+                    // The maximum drops a NaN; the sum keeps it.
                     largest = if x > largest { x } else { largest };
                 }
             }
@@ -137,7 +137,7 @@ impl Sum {
                 }
             }
         });
-        // NaN where a logit is, or +∞; 0 where all are −∞.
+        // NaN where one of these logits is NaN or +∞; 0 where all are −∞.
         let others = fast_two_sum(s, total - FIRST, lost);
         if others.hi > 0.0 && own.is_finite() {
             return Ok(Self { reference, own, others, odds: odds(s, reference, own, others) });
@@ -170,19 +170,19 @@ impl Sum {
     }
 }
 
-/// E of a [`Sum`].
+/// E = `others`·2^−power·e^(shift − `own`), of the shift and power of the reference.
 #[inline(always)]
 fn odds<S: OneLane>(s: S, reference: Reference, own: f32, others: Pair<f32>) -> Scaled {
     let gap = two_sum(s, reference.shift, -own);
     let near = s.at_most(s.at_least(gap.hi, -LARGEST_GAP), LARGEST_GAP);
     let low = if near == gap.hi { gap.lo } else { 0.0 };
-    // near = k·ln 2 + f, with what the rounding of f loses.
+    // Range reduction: near = k·ln 2 + f + lost, where `lost` is the rounding error of f.
     let t = s.mul_add(near, core::f32::consts::LOG2_E, ROUND);
     let k = t - ROUND;
     let high = s.mul_add(k, -LN2_HI, near);
     let f = s.mul_add(k, -LN2_LO, high);
     let lost = s.mul_add(k, -LN2_LO, high - f) + low;
-    // 1 + f is exact as a pair, the rest of e^f is below 0.07.
+    // 1 + f is exact as a double-float; the rest of e^f is below 0.07.
     let sum = fast_two_sum(s, 1.0, f);
     let rest = s.mul_add(exp_rest(s, f) * f, f, sum.lo);
     let of_gap = fast_two_sum(s, sum.hi, s.mul_add(lost, sum.hi, rest));
@@ -190,14 +190,14 @@ fn odds<S: OneLane>(s: S, reference: Reference, own: f32, others: Pair<f32>) -> 
     Scaled { mantissa: product(s, others, of_gap), exponent: k.wrapping_sub(reference.power as i32) }
 }
 
-/// 2^exponent for a normal f32.
+/// 2^exponent for an exponent in [−126, 127].
 #[inline(always)]
 fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits((exponent.wrapping_add(127) as u32) << 23)
 }
 
 impl Limit {
-    /// The table of NaN and infinity.
+    /// By the contract's table of NaN and infinity.
     #[cold]
     #[inline(never)]
     fn new(row: &mut impl Logits, label: usize, own: f32, reference: Reference, others: f32) -> Self {
@@ -223,7 +223,7 @@ impl Limit {
 }
 
 impl Scaled {
-    /// weight·self, rounded once where that is a normal number.
+    /// weight·self, rounded once where the product is a normal f32.
     #[inline(always)]
     fn times<S: OneLane>(self, s: S, weight: f32) -> f32 {
         // weight = mantissa·2^exponent, the mantissa in [½, 1).
@@ -234,7 +234,7 @@ impl Scaled {
         let mantissa = f32::from_bits(bits & 0x807f_ffff | 126 << 23);
         let exact = two_prod(s, mantissa, self.mantissa.hi);
         let rounded = exact.hi + s.mul_add(mantissa, self.mantissa.lo, exact.lo);
-        // In two steps, since 2^exponent need not be one of f32 where the product is.
+        // In two steps: 2^exponent may overflow or underflow f32 where the product does not.
         let exponent = exponent.wrapping_sub(bias).wrapping_add(self.exponent).clamp(-252, 252);
         let half = exponent >> 1;
         rounded * power_of_two(half) * power_of_two(exponent.wrapping_sub(half))
@@ -243,12 +243,12 @@ impl Scaled {
     #[inline(always)]
     fn in_f64(self) -> f64 {
         let mantissa = f64::from(self.mantissa.hi) + f64::from(self.mantissa.lo);
-        // 2^±900 is beyond every product of weights, and what it is multiplied by here within f64.
+        // 2^±900 is beyond every product of weights, and its product with a mantissa within f64.
         mantissa * f64::from_bits((self.exponent.clamp(-900, 900).wrapping_add(1023) as u64) << 52)
     }
 }
 
-/// −`weight`·log p of the label.
+/// −`weight`·log p_y of a row; 0 for a weight of 0, whatever the logits.
 #[inline(always)]
 pub(crate) fn loss<S: OneLane>(s: S, mut row: &[f32], label: usize, weight: f32) -> f32 {
     if weight == 0.0 {
@@ -260,7 +260,7 @@ pub(crate) fn loss<S: OneLane>(s: S, mut row: &[f32], label: usize, weight: f32)
     }
 }
 
-/// The same for a weight that need not be an f32.
+/// −`weight`·log p_y for a weight, as w\[y\]·s, that need not be an f32.
 fn loss_of_sum<S: OneLane>(s: S, sum: &Result<Sum, Limit>, weight: f64) -> f32 {
     match sum {
         Ok(sum) => {
@@ -271,7 +271,7 @@ fn loss_of_sum<S: OneLane>(s: S, sum: &Result<Sum, Limit>, weight: f64) -> f32 {
     }
 }
 
-/// Losses of these rows, whose classes and weights are known, and gradients where there is room for them.
+/// Losses, and gradients if the batch has room for them, of rows whose labels and weights are in the tile's blocks.
 #[inline(never)]
 pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_>, first: usize, count: usize) {
     let (s, classes, room) = (s.lane(), batch.rows.classes(), tile.room());
@@ -282,7 +282,7 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
     if in_tile {
         batch.bring(s, place, tile.numbers);
     }
-    // The losses of lanes without a row are added up too.
+    // The reduction adds the losses of lanes without a row too.
     tile.blocks.iter_mut().for_each(|block| block.loss = Lanes::splat(0.0));
     for at in 0..count {
         let (row, lane, Some(block)) = (first.wrapping_add(at), Lane::of(at), tile.blocks.get_mut(at / ROWS)) else {
@@ -323,14 +323,14 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
     }
 }
 
-/// How the gradient of a row comes from its logits: exp(x − reference)·mantissa, but for two classes.
+/// Gradient of a row from its logits: mantissa·exp(x_k − shift)·2^power, except for the classes of `apart`.
 struct RowGradient {
-    /// `None`: zeros.
+    /// Shift and power; `None`: a gradient of zeros.
     reference: Option<Reference>,
     mantissa: f32,
-    /// What the exponential is multiplied by in f64 instead, where neither the powers of f32 nor its mantissas would do.
+    /// The factor of the exponentials in f64 instead of `mantissa` and its power, from [`LARGE_FACTOR`] on.
     far: Option<f64>,
-    /// Classes and their elements.
+    /// Classes and their elements: the one at +∞, if any, and the label.
     apart: [(usize, f32); 2],
 }
 
@@ -341,7 +341,7 @@ impl RowGradient {
         if factor == 0.0 {
             return Self::NONE;
         }
-        // p_k = e_k·share, where e_k is the exponential of the reference, and 1 − p_y.
+        // p_k = e_k·share with e_k = exp(x_k − shift)·2^power, and miss = 1 − p_y.
         let (reference, share, miss, certain) = match *sum {
             Ok(sum) => {
                 let odds = sum.odds.in_f64();
@@ -354,12 +354,12 @@ impl RowGradient {
                 None => (reference, 1.0 / f64::from(others), 1.0, None),
                 Some(_) => (reference, 0.0, 1.0, certain),
             },
-            // None is, or all are NaN.
+            // A loss of 0: all elements are 0; of NaN: all are NaN.
             Err(Limit { loss, reference, .. }) => (reference, f64::from(loss), f64::from(loss), None),
         };
         let (mantissa, power) = mantissa_and_power(share * factor);
-        // 2¹²⁸ is no power of f32, but three quarters of it are a number.
-        // By its bits, since a comparison of f64 is a call here; NaN is beyond.
+        // 2ᵏ = 2¹²⁸ overflows f32, though times a mantissa below 1 it may not.
+        // Compared by bits, since without hardware f64 a comparison is a library call; NaN is above the range.
         let is_large = (LARGE_FACTOR.to_bits()..=f64::INFINITY.to_bits()).contains(&factor.abs().to_bits());
         let far = is_large.then_some(share * factor);
         let power = if far.is_some() { 0.0 } else { power };
@@ -368,7 +368,7 @@ impl RowGradient {
         Self { reference: Some(reference), mantissa, far, apart }
     }
 
-    /// Writes the elements of some classes over their logits.
+    /// Replaces the logits of the classes from `start` on by the elements of their gradient.
     #[inline(always)]
     fn write<S: OneLane>(&self, s: S, start: usize, elements: &mut [f32]) {
         let Some(reference) = self.reference else { return elements.fill(0.0) };
@@ -390,8 +390,8 @@ impl RowGradient {
     }
 }
 
-/// factor = mantissa·2^power with |mantissa| in [√½, √2), and |power| at most 300: beyond, every product with a probability
-/// is 0 or ±∞ either way. What is 0 or NaN stays.
+/// factor = mantissa·2^power with |mantissa| in [√½, √2) and |power| clamped to 300: with a smaller factor every
+/// element underflows to 0 either way, and larger ones are computed in f64. Of 0 and NaN the power is 0.
 fn mantissa_and_power(factor: f64) -> (f32, f32) {
     if factor == 0.0 || factor.is_nan() {
         return (factor as f32, 0.0);

@@ -1,4 +1,5 @@
-//! Losses and gradients of one lane against the textbook in f64, in every regime, fused and unfused, in pieces and whole.
+//! Losses and gradients of one lane against formulas in f64, in every regime of logits, fused and unfused, with rows
+//! whole and in pieces.
 
 use std::vec::Vec;
 use std::{println, vec};
@@ -8,7 +9,7 @@ use crate::backend::Backend;
 use crate::backend::vector::{Driver, Vector};
 use crate::{CrossEntropy, Logits, Reduction};
 
-/// Both classes of one lane.
+/// The scalar backends: fused and unfused.
 fn lanes() -> Vec<Backend> {
     Backend::available().filter(|backend| backend.name().starts_with("scalar")).collect()
 }
@@ -58,7 +59,7 @@ fn row(random: &mut Random, regime: usize, classes: usize) -> (Vec<f32>, usize) 
         0 => logits[label] += random.within(5.0, 20.0),
         1 => logits[label] -= random.within(70.0, 200.0),
         2 => logits[label] += random.within(40.0, 110.0),
-        // Ties, of which every rounding is the same.
+        // Equal logits, whose exponentials all have the same rounding error.
         11 => {
             let (of_label, of_others) = (random.within(-20.0, 20.0), random.within(-20.0, 20.0));
             logits.fill(of_others);
@@ -70,9 +71,9 @@ fn row(random: &mut Random, regime: usize, classes: usize) -> (Vec<f32>, usize) 
             .filter(|(k, _)| *k != label && k % 3 != 0)
             .for_each(|(_, x)| *x = f32::NEG_INFINITY),
         13 => logits.iter_mut().for_each(|x| *x = -*x * 1e-40),
-        // One far above the others, which still count beside the label.
+        // One of the other logits far above or below the rest.
         14 => logits[(label + 1) % classes] += random.within(-30.0, 30.0),
-        // One beside many that are small and equal, whose sum no rounding may carry away.
+        // Many small, equal terms beside a large one: rounding must not lose their sum.
         16 => {
             logits.fill(random.within(-20.0, -10.0));
             logits[label] = random.within(-20.0, 20.0);
@@ -101,7 +102,7 @@ fn textbook(logits: &[f32], label: usize) -> (f64, Vec<f64>) {
     (loss, (0..logits.len()).map(p).collect())
 }
 
-/// The distance in ulp of the expected; 0 where that is below the normal numbers and the other is too.
+/// The error in ulp of `expected`; 0 where both are below the normal range, or both beyond f32.
 fn ulps(found: f32, expected: f64) -> f64 {
     let size = expected.abs();
     if size < f64::from(f32::MIN_POSITIVE) {
@@ -126,7 +127,7 @@ impl Driver for OneLoss<'_> {
 
 const CLASSES: [usize; 8] = [1, 2, 3, 5, 10, 17, 100, 1000];
 
-/// Rows of so many logits in all, of each regime and number of classes.
+/// Number of logits tried of each regime and number of classes.
 const LOGITS: usize = if cfg!(debug_assertions) { 20_000 } else { 2_000_000 };
 
 #[test]
@@ -211,7 +212,7 @@ fn gradients_are_within_five_ulp() {
     }
 }
 
-/// Every layout and type of logits has the bits of rows of f32 side by side.
+/// Every layout and type of logits gives the bits of dense rows of f32.
 #[test]
 fn pieces_change_no_bit() {
     for backend in lanes() {
@@ -240,7 +241,7 @@ fn pieces_change_no_bit() {
             assert_eq!(loss.gradient_in_place(&mut found, &labels, 1.5), Ok(summary));
             assert_eq!(found, expected);
 
-            // Rows apart.
+            // Padded rows.
             let stride = classes + 3;
             let mut apart = vec![f32::NAN; rows * stride];
             for (to, from) in apart.chunks_mut(stride).zip(logits.chunks(classes)) {
@@ -252,7 +253,7 @@ fn pieces_change_no_bit() {
                 assert_eq!(found[..classes], *expected);
             }
 
-            // Class by class.
+            // The layout `[1, C, D]`.
             let across =
                 |of: &[f32]| -> Vec<f32> { (0..of.len()).map(|k| of[k % rows * classes + k / rows]).collect() };
             let mut found = vec![0.0; logits.len()];
@@ -268,7 +269,7 @@ fn nan_and_infinity() {
     const N: f32 = f32::NAN;
     const P: f32 = f32::INFINITY;
     const M: f32 = f32::NEG_INFINITY;
-    // Logits, label 1, loss, gradient.
+    // Logits, loss and gradient for label 1.
     let table: [([f32; 3], f32, [f32; 3]); 14] = [
         ([N, 0.0, 0.0], N, [N, N, N]),
         ([0.0, N, 0.0], N, [N, N, N]),
@@ -288,7 +289,7 @@ fn nan_and_infinity() {
     let same = |found: f32, expected: f32| found == expected || found.is_nan() && expected.is_nan();
     for backend in lanes() {
         for (row, of_row, of_logits) in table {
-            // Also in pieces.
+            // Rows of 400 classes are computed in pieces.
             for classes in [3, 400] {
                 for weight in [1.0, 0.0, 1e-30] {
                     let mut logits = vec![f32::NEG_INFINITY; classes];
@@ -320,7 +321,7 @@ fn nan_and_infinity() {
     }
 }
 
-/// What a sample weight and a class weight make of a tiny loss beyond the range of either.
+/// w\[y\]·s overflows or underflows f32, its product with −log p_y does not.
 #[test]
 fn weights_beyond_f32() {
     for backend in lanes() {

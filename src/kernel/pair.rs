@@ -1,4 +1,4 @@
-//! Numbers of twice the precision of f32: unevaluated sums of two, after Dekker (1971) and Knuth.
+//! Double-float arithmetic, twice the precision of f32: unevaluated sums of two f32, after Dekker (1971) and Knuth.
 
 use crate::backend::vector::Vector;
 
@@ -32,7 +32,7 @@ pub(crate) fn two_prod<S: Vector>(s: S, a: S::F, b: S::F) -> Pair<S::F> {
     if S::FUSED {
         return Pair { hi, lo: s.mul_add(a, b, s.sub(s.splat(0.0), hi)) };
     }
-    // Halves of 12 bits have exact products. Cutting bits off, unlike Veltkamp's multiplication, cannot overflow.
+    // Products of 12-bit halves are exact. Splitting by a mask, unlike Veltkamp's multiplication, cannot overflow.
     let (a_high, a_low) = halves(s, a);
     let (b_high, b_low) = halves(s, b);
     let error = s.sub(s.mul(a_high, b_high), hi);
@@ -55,7 +55,7 @@ pub(crate) fn product<S: Vector>(s: S, a: Pair<S::F>, b: Pair<S::F>) -> Pair<S::
     fast_two_sum(s, p.hi, s.add(p.lo, cross))
 }
 
-/// a · factor, exactly, for a power of two.
+/// a · factor, exactly, for a factor that is a power of two.
 #[inline(always)]
 pub(crate) fn scaled<S: Vector>(s: S, a: Pair<S::F>, factor: S::F) -> Pair<S::F> {
     Pair { hi: s.mul(a.hi, factor), lo: s.mul(a.lo, factor) }

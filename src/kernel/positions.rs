@@ -1,5 +1,5 @@
-//! Rows that are positions of samples, `[N, C, D]`: the logits of a class stand side by side for one position after the other.
-//! They stay so in the tile. A vector holds one class of several rows, and nothing is turned.
+//! Rows of `[N, C, D]`, D > 1: the logits of one class are contiguous along the positions, and stay so in the tile. A
+//! vector holds one class of several rows, without a transpose.
 
 use super::exp::Exponentials;
 use super::label_terms::{LabelTerms, finish};
@@ -11,12 +11,12 @@ use super::{copy, from_row, part, part_mut, rows_of_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 
-/// How many rows are computed at once: blocks of them, as many as there is room for.
+/// How many rows are computed at once: as many whole blocks as fit, and at least one.
 pub(crate) fn rows_at_once(classes: usize, tile: &Tile<'_>) -> usize {
     tile.rows(classes).max(ROWS)
 }
 
-/// Losses and gradients of these rows, whose classes and weights are known; whether none is marked.
+/// Losses and gradients of rows with classes and weights filled in; returns whether none is marked.
 pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     s: S,
     batch: &mut Batch<'_>,
@@ -28,7 +28,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let (room, classes) = (tile.room(), batch.rows.classes());
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
     let all = blocks.len().saturating_mul(ROWS).saturating_mul(classes);
-    // Of one block that does not fit, some classes at a time.
+    // A single block that does not fit is computed in pieces.
     let width = if all <= room { classes } else { whole(room / ROWS, BLOCK) };
     let pieces = || Place { first, rows: count, start: 0, width: classes }.pieces(width);
     for block in &mut *blocks {
@@ -41,7 +41,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     finish::<S, L, GRADIENT>(s, terms, blocks);
     if GRADIENT && batch.gradient.is_some() {
         s.run(Scales { blocks: &mut *blocks });
-        // The general way returns the same bits.
+        // The general way returns the same bits for whole blocks.
         blocks.iter_mut().filter(|block| block.general != 0).for_each(|block| block.general = u32::MAX);
         for place in pieces() {
             if width < classes {
@@ -59,8 +59,8 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     blocks.iter().all(|block| block.general == 0)
 }
 
-/// The exponentials of some classes, by columns, those of the labels being 0, and the logits of the labels. Blocks that have a
-/// logit out of range are marked.
+/// Columns of exponentials of some classes, 0 for the labels, whose logits are filled in as well. Blocks with a logit
+/// out of range are marked.
 fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks: &mut [RowBlock], place: Place) {
     let Place { rows: count, start, width, .. } = place;
     for ((at, rows), block) in (0..).step_by(ROWS).zip(rows_of_blocks(count)).zip(blocks) {
@@ -88,7 +88,7 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks:
     }
 }
 
-/// Brings some classes of the rows of a block; zeros where there is no row.
+/// Copies columns of some classes of a block, adjusted; lanes without a row are 0.
 struct BringColumns<'a> {
     batch: &'a Batch<'a>,
     place: Place,
@@ -129,7 +129,7 @@ impl Operation for BringColumns<'_> {
     }
 }
 
-/// Adds up the exponentials of some classes, in the order of [`super::sums`].
+/// Adds the exponentials of some classes to the sums, in the order of [`super::sums`].
 struct ColumnSums<'a> {
     exponentials: &'a [f32],
     width: usize,
@@ -166,7 +166,7 @@ impl Operation for ColumnSums<'_> {
     }
 }
 
-/// The sum of a virtual lane of the rows from `at` on: of its even columns and its odd ones.
+/// The partial sums of virtual lane `number`, even and odd columns, for a vector of rows from `at` on.
 #[inline(always)]
 fn lane<S: Vector>(s: S, columns: &[[f32; ROWS]], number: usize, at: usize) -> S::F {
     let even = every_other(s, columns, number, at);
@@ -185,7 +185,7 @@ fn every_other<S: Vector>(s: S, columns: &[[f32; ROWS]], from: usize, at: usize)
     sum
 }
 
-/// Some classes of the gradient over their exponentials.
+/// Scales exponentials of some classes to the gradient, in place.
 struct ScaledColumns<'a> {
     exponentials: &'a mut [f32],
     place: Place,

@@ -1,6 +1,5 @@
-//! The reference of each row, its logit and its class: the label, or for losses that need every log p the largest. No logit that
-//! is NaN becomes the latter, unless the row has none but NaN and −∞: what belongs to the reference is left out of sums, which
-//! NaN must reach.
+//! The reference of each row: the label, or for losses that need every log p the argmax. NaN must not get lost when
+//! sums leave the reference out: the maximum passes over NaN (unless a row has only NaN and −∞), or is NaN itself.
 
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
@@ -8,7 +7,7 @@ use super::tile::RowBlock;
 use super::{from_row, part, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
-/// Reads the logit of each row's reference, which is known.
+/// Fills the logit of each row's reference, whose class is known.
 pub(crate) struct ReferenceLogits<'a> {
     pub(crate) logits: &'a [f32],
     pub(crate) classes: usize,
@@ -32,9 +31,9 @@ impl Operation for ReferenceLogits<'_> {
     }
 }
 
-/// Fills the class and the logit of the largest of each row.
+/// Fills class and logit of each row with its argmax and maximum.
 pub(crate) struct References<'a> {
-    /// Rows of so many classes; faster where as many elements more follow as a vector has.
+    /// Rows of `classes` elements; faster if at least a vector of elements follows them.
     pub(crate) logits: &'a [f32],
     pub(crate) classes: usize,
     pub(crate) blocks: &'a mut [RowBlock],
@@ -54,7 +53,7 @@ impl Operation for References<'_> {
 }
 
 impl References<'_> {
-    /// In rows of so many vectors; of any number where that is 0.
+    /// `VECTORS` is the number of vectors of a row, 0 for any number.
     #[inline(always)]
     fn find<S: Vector, const VECTORS: usize>(self, s: S) {
         let Self { logits, classes, blocks } = self;
@@ -83,11 +82,11 @@ impl References<'_> {
     }
 }
 
-/// Finds those of `LANES` rows, the first of which is row `first` of the block, in one reading: beside the largest logit of each
-/// lane stands the first class that had it.
+/// Argmax and maximum of `LANES` rows, from row `first` of the block on, in one pass: beside its running maximum each
+/// lane keeps the first class that had it.
 #[inline(always)]
 fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut RowBlock, first: usize) {
-    // The bits of 2²³ + c count with c.
+    // Class c is kept as the float 2²³ + c, whose bits increase by 1 with c.
     let (lowest, base, step) = (s.splat(f32::NEG_INFINITY), s.splat(8_388_608.0), s.splat_bits(S::LANES as u32));
     let lanes = s.add(s.lanes(), base);
     let whole = whole(classes.saturating_sub(1), S::LANES);
@@ -107,7 +106,7 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
         row = row.get(classes..).unwrap_or(&[]);
     }
     s.store(largest_lanes(s, largest), block.logit.as_mut_slice(), first);
-    // The first class is the largest of the negative ones.
+    // Classes are negated: the maximum is the first of those that tie.
     for ((found, &of_row), lane) in found.iter_mut().zip(&largest).zip(Lane::starting_at(first)).take(S::LANES) {
         let is_largest = s.equal(of_row, s.splat(block.logit[lane]));
         *found = s.select(is_largest, s.sub(base, *found), s.splat(-(classes as f32)));
@@ -119,8 +118,8 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
     }
 }
 
-/// The largest logit of each of the first `LANES` rows, after which there are as many elements more. They are rows of so many
-/// vectors; of any number where that is 0.
+/// The row-wise maximum of the first `LANES` rows, which at least `LANES` more elements follow; `VECTORS` as in
+/// [`References::find`].
 #[inline(always)]
 pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32], classes: usize) -> S::F {
     let lowest = s.splat(f32::NEG_INFINITY);
@@ -139,7 +138,7 @@ pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32
     largest_lanes(s, most)
 }
 
-/// The largest lane of each of the first `LANES` vectors.
+/// The horizontal maximum of each of the first `LANES` vectors.
 #[inline(always)]
 fn largest_lanes<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> S::F {
     let mut half = S::LANES / 2;
@@ -155,7 +154,7 @@ fn largest_lanes<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> S::F {
     largest
 }
 
-/// The first class whose logit this is, in a row of so many vectors; 0 where there is none. Vectors may reach beyond the row.
+/// The first class with this logit in a row of `VECTORS` vectors, 0 if there is none. Loads may reach beyond the row.
 #[inline(always)]
 fn first_class<S: Vector, const VECTORS: usize>(s: S, row: &[f32], classes: usize, logit: f32) -> usize {
     let (sought, mut bits) = (s.splat(logit), 0);
@@ -166,7 +165,7 @@ fn first_class<S: Vector, const VECTORS: usize>(s: S, row: &[f32], classes: usiz
     if class < classes { class } else { 0 }
 }
 
-/// The largest logit and the first class that has it; class 0 where there is none.
+/// The maximum of a row and the first class that has it, class 0 if none does.
 #[inline(always)]
 pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
     let mut most = s.splat(f32::NEG_INFINITY);
@@ -180,12 +179,12 @@ pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
     for &lane in lanes.iter().take(S::LANES) {
         largest = if lane > largest { lane } else { largest };
     }
-    // From the last to the first, without a branch that could not be foretold.
+    // Backwards, so that the first match wins by a select instead of an unpredictable branch.
     let sought = s.splat(largest);
     let whole = row.chunks_exact(S::LANES);
     let mut start = row.len().wrapping_sub(whole.remainder().len());
     let bits = s.bits_of_mask(s.equal(tail, sought));
-    // Lanes after the last are −∞, which is found only where all are.
+    // Padding lanes are −∞, which matches only if all logits are.
     let mut found = if bits != 0 { start.wrapping_add(bits.trailing_zeros() as usize) } else { 0 };
     for x in whole.rev() {
         start = start.wrapping_sub(S::LANES);

@@ -1,4 +1,4 @@
-//! What belongs to a row, in f64: from the sum of its exponentials to its loss and to the factors of its gradient.
+//! Row scalars in f64: from the sum of the exponentials to the loss and the factors of the gradient.
 
 use super::exp::ExpInParts;
 use super::lanes::{Lane, Lanes};
@@ -9,9 +9,9 @@ use crate::backend::vector::{Operation, Vector};
 use crate::reduction::Tally;
 use core::f64::consts::LN_2;
 
-/// Fills log(1 + E) of each row and, for gradients, what makes an exponential a probability, and 1 − p_r.
+/// Fills `log` = log(1 + E) and, for gradients, `share` = p_k / exponential k, and `miss` = 1 − p_r.
 ///
-/// E = sum·e^(shift − x_r)·2^−power. With `ANY` shift and power are taken into account, and differences of any size.
+/// E = sum·e^(shift − x_r)·2^−power. With `ANY` shift and power are applied, and shift − x_r may have any size.
 pub(crate) struct Finish<'a, const GRADIENT: bool, const ANY: bool> {
     pub(crate) blocks: &'a mut [RowBlock],
 }
@@ -21,7 +21,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        // One short loop after the other over all rows, so that many are under way at once.
+        // Short loops over all rows, one after the other, so that the processor overlaps rows.
         for block in one_by_one(self.blocks) {
             let (mut unit, mut beyond) =
                 if ANY { units_of_any(s, block) } else { (units(s, &block.logit), Lanes::splat(0.0)) };
@@ -29,7 +29,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
             for i in Lane::all() {
                 excluded[i] = sum[i] * unit[i];
                 beyond[i] = if sum[i] == 0.0 { 0.0 } else { beyond[i] };
-                // Nothing is multiplied by it, and what multiplies it may be large.
+                // With a sum of 0 the unit scales only zeros; a large one might overflow.
                 unit[i] = if ANY && sum[i] == 0.0 { 0.0 } else { unit[i] };
             }
             block.miss = excluded;
@@ -45,7 +45,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
             for i in Lane::all() {
                 let (of_power, f) = log1p::split(excluded[i]);
                 log[i] = of_power + log1p::start(f);
-                // A NaN is to stay.
+                // Propagates a NaN.
                 if ANY {
                     log[i] += if excluded[i].is_nan() { f64::NAN } else { 0.0 };
                 }
@@ -80,7 +80,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
     }
 }
 
-/// e^−logit, for a logit in range.
+/// e^−logit, for logits in range.
 #[inline(always)]
 fn units<S: Vector>(s: S, logit: &Lanes<f32>) -> Lanes<f64> {
     let (mut fs, mut rests, mut powers, mut units) =
@@ -98,7 +98,7 @@ fn units<S: Vector>(s: S, logit: &Lanes<f32>) -> Lanes<f64> {
     units
 }
 
-/// e^(shift − logit)·2^−power, kept within f64, and by how much the logarithm of 1 + E then falls short.
+/// e^(shift − logit)·2^−power, clamped to stay within f64, and what log(1 + E) then lacks.
 #[inline(always)]
 fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> (Lanes<f64>, Lanes<f64>) {
     let (mut gaps, mut high, mut low, mut beyond) =
@@ -106,7 +106,7 @@ fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> (Lanes<f64>, Lanes<f64>) {
     for i in Lane::all() {
         gaps[i] = f64::from(block.shift[i]) - f64::from(block.logit[i]);
         let gap = gaps[i];
-        // Comparisons, since a NaN is to stay.
+        // Comparisons, which propagate NaN.
         let near = if gap > 2000.0 { 2000.0 } else { gap };
         let near = if near < -2000.0 { -2000.0 } else { near };
         high[i] = near as f32;
@@ -127,14 +127,14 @@ fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> (Lanes<f64>, Lanes<f64>) {
         let held = if held < -POWERS { -POWERS } else { held };
         let far = beyond[i] + (exponent - held) * LN_2;
         let unit = ((1.0 + f64::from(fs[i])) + f64::from(rests[i])) * double::power_of_two(held);
-        // A factor of the gradient may be infinite as well.
+        // x_r = +∞: exactly 0, since the factor of the gradient may be ∞.
         units[i] = if gaps[i] == f64::NEG_INFINITY { 0.0 } else { unit };
         beyond[i] = if far > 0.0 { far } else { 0.0 };
     }
     (units, beyond)
 }
 
-/// Fills the losses from logarithms and weights, and adds them up.
+/// Fills the losses, weight·`log`, and adds them to the tally.
 pub(crate) struct Losses<'a> {
     pub(crate) first: usize,
     pub(crate) blocks: &'a mut [RowBlock],
@@ -155,7 +155,7 @@ impl Operation for Losses<'_> {
                 let (mut losses, mut wide) = (Lanes::splat(0.0), Lanes::splat(0.0));
                 for i in Lane::all() {
                     let product = log[i] * weight[i];
-                    // 0·∞ = 0
+                    // Weight 0 gives 0, even if `log` is infinite or NaN.
                     wide[i] = if weight[i] == 0.0 { 0.0 } else { product };
                 }
                 for i in Lane::all() {
@@ -176,7 +176,7 @@ impl Operation for Losses<'_> {
     }
 }
 
-/// Adds up losses that are known.
+/// Adds losses that have been filled in to the tally.
 pub(crate) struct AddLosses<'a> {
     pub(crate) first: usize,
     pub(crate) blocks: &'a mut [RowBlock],
@@ -195,7 +195,8 @@ impl Operation for AddLosses<'_> {
     }
 }
 
-/// Fills the factors of the exponentials in the gradient and its elements at the references; whether f32 holds the former.
+/// Fills `scale` = factor·share and `at_reference` = −factor·miss. Rows whose scale is no normal f32 are marked, unless
+/// their factor is 0; returns whether none is.
 pub(crate) struct Scales<'a> {
     pub(crate) blocks: &'a mut [RowBlock],
 }
@@ -205,7 +206,7 @@ impl Operation for Scales<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) -> bool {
-        // The top bit of these, where a scale is below the least or above the largest normal number.
+        // Sign bit: |scale| is below the smallest or above the largest normal f32.
         let mut outside = Lanes::splat(0);
         for block in &mut *self.blocks {
             let (factor, share, miss) = (block.factor, block.share, block.miss);
@@ -237,7 +238,7 @@ const SIGN_BIT: u64 = 1 << 63;
 const LEAST_BITS: u64 = (f32::MIN_POSITIVE as f64).to_bits();
 const LARGEST_BITS: u64 = (f32::MAX as f64).to_bits();
 
-/// Whether an f32 holds a number with all of its digits.
+/// Whether a number is in the range of normal f32.
 #[inline(always)]
 pub(crate) fn is_held(number: f64) -> bool {
     let size = number.abs();

@@ -12,13 +12,13 @@ use crate::reduction::halved;
 use crate::rows::Rows;
 use core::slice::Iter;
 
-/// The weights u of the classes of a row.
+/// The weights u_c of the classes, from class weights, 1 − ε and ε/C.
 #[derive(Clone, Copy)]
 pub(crate) struct Spread<'a> {
     weights: Option<&'a [f32]>,
     kept: f64,
     evenly: f64,
-    /// Σ u without targets, the same for all rows.
+    /// Σ u_c of label smoothing, the same for all rows; 0 with target probabilities.
     pub(crate) whole: f64,
     /// The largest |w|.
     pub(crate) largest_weight: f64,
@@ -38,7 +38,7 @@ impl<'a> Spread<'a> {
         }
     }
 
-    /// With what is the same for all rows: the largest weight, and the sum over so many classes if that is.
+    /// Fills the largest |w| and, without target probabilities, Σ u_c.
     pub(crate) fn with_whole(mut self, options: &Terms<'_>, classes: usize) -> Self {
         if let Some(weights) = self.weights {
             let largest = |most: f32, weight: &f32| if weight.abs() > most { weight.abs() } else { most };
@@ -50,12 +50,11 @@ impl<'a> Spread<'a> {
         self
     }
 
-    /// The same, and with the label for reference where it may be, as it is of the weighted loss: then nothing has to be found.
-    /// With it
+    /// As [`Spread::with_whole`], and makes the label the reference where it may be, which saves the row-wise argmax:
     ///
     /// a·(−log p_y) + Σ u_c·(−log p_c) = (a + U)·log(1 + E) + Σ u_c·(x_y − x_c),
     ///
-    /// whose terms may be negative, but together are no larger than twice those of the loss where Σ|u| ≤ |a|.
+    /// whose terms may be negative, but in sum of magnitudes are at most twice those of the loss where Σ|u| ≤ |a|.
     pub(crate) fn with_whole_and_reference(mut self, options: &Terms<'_>, classes: usize) -> Self {
         let (mut sum, mut size, mut smallest) = (classes as f64, classes as f64, 1.0);
         if let Some(weights) = self.weights {
@@ -82,7 +81,7 @@ impl<'a> Spread<'a> {
         self
     }
 
-    /// u of label smoothing, if it is one number for all classes.
+    /// u of label smoothing, if it is the same for all classes.
     pub(crate) fn even(&self) -> Option<f32> {
         self.weights.is_none().then_some(self.evenly as f32)
     }
@@ -96,7 +95,7 @@ impl<'a> Spread<'a> {
         (weights, self.kept, self.evenly)
     }
 
-    /// u of class `first + index`, whose target is the one at `index`.
+    /// u of class `first + index`, whose target probability is `targets[index]`.
     #[inline(always)]
     pub(crate) fn of_class_at(&self, targets: Option<&[f32]>, index: usize, first: usize) -> f64 {
         let q = targets.map_or(0.0, |targets| f64::from(targets.get(index).copied().unwrap_or(0.0)));
@@ -106,7 +105,7 @@ impl<'a> Spread<'a> {
         weight * (self.kept * q + self.evenly)
     }
 
-    /// u of 16 classes from `first + at` on, whose targets are those from `at` on.
+    /// u of 16 classes from `first + at` on, whose target probabilities are `targets[at..]`.
     #[inline(always)]
     pub(crate) fn lanes(&self, targets: Option<&[f32]>, at: usize, first: usize) -> [f64; VIRTUAL_LANES] {
         let mut u = [self.evenly; VIRTUAL_LANES];
@@ -123,7 +122,7 @@ impl<'a> Spread<'a> {
         u
     }
 
-    /// u of the labels and of the references.
+    /// Fills u of the labels and of the references.
     pub(crate) fn read(&self, targets: Option<&[f32]>, classes: usize, blocks: &[RowBlock], terms: &mut [TermBlock]) {
         if targets.is_none() && self.weights.is_none() {
             for terms in terms {
@@ -145,7 +144,7 @@ impl<'a> Spread<'a> {
     }
 }
 
-/// The elements from `at` on; zeros after the last.
+/// 16 elements from `at` on, padded with zeros.
 #[inline(always)]
 pub(crate) fn sixteen(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
     let from = from.get(at..).unwrap_or(&[]);
@@ -159,7 +158,7 @@ pub(crate) fn sixteen(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
     )
 }
 
-/// Fills a row of u where there are no targets: the same for all rows.
+/// Fills the row of u of label smoothing, the same for all rows.
 pub(crate) struct FillWeights<'a> {
     pub(crate) spread: Spread<'a>,
     pub(crate) to: &'a mut [f32],
@@ -180,17 +179,17 @@ impl Operation for FillWeights<'_> {
     }
 }
 
-/// What makes vectors of u = w·(kept·q + evenly).
+/// Source of vectors of u = w·(kept·q + evenly).
 #[derive(Clone, Copy)]
 pub(crate) struct U<'a> {
     kept: f32,
     evenly: f32,
-    /// w of the classes, and more elements, as many as a sum reaches beyond a row; so are all of these.
+    /// w of the classes, followed by as many elements as a sum loads past the end of a row; `rows` likewise.
     pub(crate) weights: Option<&'a [f32]>,
-    /// q of the rows, or of one row if it is the same for all.
+    /// q of the rows; of one row, if it is the same for all.
     pub(crate) rows: &'a [f32],
     is_same: bool,
-    /// u, if it is one number for all classes of all rows.
+    /// u, if it is the same for all classes of all rows.
     pub(crate) even: Option<f32>,
 }
 
@@ -201,30 +200,30 @@ impl<'a> U<'a> {
         Self { kept, evenly, weights, rows: targets, is_same: false, even: None }
     }
 
-    /// u of label smoothing, which is known.
+    /// Label smoothing, from a row of u.
     pub(crate) fn same(spread: Spread<'_>, u: &'a [f32]) -> Self {
         Self { kept: 1.0, evenly: 0.0, weights: None, rows: u, is_same: true, even: spread.even() }
     }
 
-    /// u of label smoothing, for classes of these weights.
+    /// Label smoothing, from the weights of a piece's classes.
     pub(crate) fn of_classes(spread: Spread<'_>, weights: Option<&'a [f32]>) -> Self {
         let rows = weights.unwrap_or(&[]);
         Self { kept: 0.0, evenly: spread.evenly as f32, weights, rows, is_same: true, even: spread.even() }
     }
 
-    /// Where the row begins that begins at `start` in the tile.
+    /// Start in `rows` of the row that begins at `start` in the tile.
     #[inline(always)]
     pub(crate) fn start(&self, start: usize) -> usize {
         if self.is_same { 0 } else { start }
     }
 
-    /// u before it is multiplied by the weight of its class.
+    /// kept·q + evenly: u without the class weight.
     #[inline(always)]
     pub(crate) fn unweighted<S: Vector>(&self, s: S, q: S::F) -> S::F {
         s.mul_add(q, s.splat(self.kept), s.splat(self.evenly))
     }
 
-    /// A vector of two columns of targets.
+    /// u of the vector at `at` of two columns of q and w.
     #[inline(always)]
     fn of_two<S: Vector>(&self, s: S, q: &[f32], w: &[f32], at: usize) -> S::F {
         let u = self.unweighted(s, s.load(q, at));
@@ -232,10 +231,10 @@ impl<'a> U<'a> {
     }
 }
 
-/// Fills Σ u_c·(x_m − x_c) of each row and, with targets, Σ u_c of the classes but the reference; 0·∞ = 0.
+/// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c; 0·∞ = 0.
 pub(crate) struct SpreadSums<'a> {
     pub(crate) u: U<'a>,
-    /// Rows of so many classes, and as many elements more as a sum reaches beyond a row.
+    /// Contiguous rows, followed by as many elements as a sum loads past the end of a row.
     pub(crate) logits: &'a [f32],
     pub(crate) classes: usize,
     pub(crate) blocks: &'a [RowBlock],
@@ -272,7 +271,7 @@ impl Operation for SpreadSums<'_> {
     }
 }
 
-/// The rows of a block, which are rows `first` and following of the tile.
+/// The rows of a block, from row `first` of the tile on.
 struct BlockOfRows<'a> {
     logits: &'a [f32],
     classes: usize,
@@ -281,7 +280,7 @@ struct BlockOfRows<'a> {
 }
 
 impl<'a> BlockOfRows<'a> {
-    /// The logit of the reference, and the columns of a row.
+    /// The reference's logit in every lane, and the row's columns, two at a time.
     #[inline(always)]
     fn logits<S: Vector>(&self, s: S, lane: Lane) -> (S::F, Iter<'a, [f32; 2 * VIRTUAL_LANES]>) {
         let start = self.first.wrapping_add(lane.number()).wrapping_mul(self.classes);
@@ -289,7 +288,7 @@ impl<'a> BlockOfRows<'a> {
     }
 }
 
-/// Those of the rows of a block with targets, which are rows `first` and following of the tile.
+/// [`SpreadSums`] of a block with target probabilities, from row `first` of the tile on.
 #[allow(clippy::too_many_arguments, reason = "the rows, and where they are")]
 #[inline(always)]
 fn sums_of_targets<S: Vector>(
@@ -325,17 +324,17 @@ fn sums_of_targets<S: Vector>(
     );
 }
 
-/// Adds to Σ_{k≠r} exp(x_k), Σ u_c·(x_r − x_c) and Σ_{c≠r} u_c those of a piece of a row in range, of whole blocks but for the
-/// last: the sums are those of a row in one piece.
+/// Adds a piece of a row in range to Σ_{k≠r} exp(x_k), Σ u_c·(x_r − x_c) and Σ_{c≠r} u_c. All pieces but the last are
+/// multiples of 128 classes, so that the sums have the bits of a row in one piece.
 pub(crate) struct PieceSums<'a> {
     pub(crate) u: U<'a>,
-    /// The logits, and the exponentials, that of the reference being 0; after the last `width` more, for two columns.
+    /// Logits and exponentials, 0 at the reference, with elements past `width` up to whole pairs of columns.
     pub(crate) x: &'a [f32],
     pub(crate) e: &'a [f32],
     pub(crate) width: usize,
-    /// Where u of the row begins.
+    /// Start of the row in the tile, for [`U::start`].
     pub(crate) start: usize,
-    /// x_r, and where the reference is in the piece, if it is.
+    /// x_r, and r minus the piece's first class, wrapping.
     pub(crate) largest: f32,
     pub(crate) reference: usize,
     pub(crate) sums: &'a mut [f64; 3],
@@ -350,7 +349,7 @@ impl Operation for PieceSums<'_> {
         let (tail, largest) = (Tail::new(s, width), s.splat(largest));
         *total = sum(s, &tail, e, width, *total);
         let x = twos(x, 0, width);
-        // Targets that are multiplied by 0 are any numbers, and so are logits in range.
+        // With `even` kept is 0: any finite values will do for q, such as logits in range.
         let targets = if u.even.is_some() { x.clone() } else { twos(u.rows, u.start(start), width) };
         let weights = u.weights.map_or(targets.clone(), |weights| twos(weights, 0, width));
         let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES);
@@ -371,7 +370,7 @@ impl Operation for PieceSums<'_> {
     }
 }
 
-/// A vector without the element of a lane, if there is such a lane.
+/// `u` with 0 in `lane`, if the vector has that lane.
 #[inline(always)]
 fn without<S: Vector>(s: S, u: S::F, lane: usize) -> S::F {
     if lane < S::LANES { s.select(s.equal(s.lanes(), s.splat(lane as f32)), s.splat(0.0), u) } else { u }
@@ -383,8 +382,8 @@ fn weighed<S: Vector>(s: S, u: S::F, gap: S::F) -> S::F {
     s.select(s.equal(u, zero), zero, s.mul(u, gap))
 }
 
-/// What rows of target probabilities weigh: Σ_c w\[c\]·q_c of each times the weight of its sample, and the latter, which are
-/// not finite where a probability is not.
+/// Weight sums of rows with target probabilities: s·Σ_c w\[c\]·q_c and s of each row. The former is not finite if a
+/// probability is not.
 pub(crate) struct WeighSoftRows<'a> {
     pub(crate) rows: &'a Rows<'a>,
     pub(crate) targets: &'a [f32],
@@ -410,7 +409,7 @@ impl Operation for WeighSoftRows<'_> {
         let mut first = 0;
         while first < rows.count() {
             let count = ROWS.min(rows.left_in_chunk(first));
-            // All rows of a block one step after the other, so that many are under way at once.
+            // Each step over all rows of the block before the next, for instruction-level parallelism.
             let mut of_rows = Lanes::splat([0.0; VIRTUAL_LANES]);
             let places = (first..).take(count);
             if !S::WIDE || rows.positions() > 1 {
@@ -439,7 +438,7 @@ impl Operation for WeighSoftRows<'_> {
     }
 }
 
-/// The classes after the last whole column: where they begin, their weights, and a mask of the bits of their targets.
+/// The remainder of a row after its whole columns: first class, class weights, and bit masks of the targets.
 struct LastColumn {
     start: usize,
     weights: [f64; VIRTUAL_LANES],
@@ -456,7 +455,7 @@ impl LastColumn {
         Self { start, weights, mask }
     }
 
-    /// Adds w\[c\]·q_c of a row, of which these are the last targets.
+    /// Adds w\[c\]·q_c of a row's remainder, whose targets these are.
     #[inline(always)]
     fn add(&self, targets: &[f32], lanes: &mut [f64; VIRTUAL_LANES]) {
         let column = sixteen(targets, 0);
@@ -482,7 +481,7 @@ fn add_columns(targets: &[f32], rows: &Rows<'_>, lanes: &mut [f64; VIRTUAL_LANES
     *lanes = sums;
 }
 
-/// Adds w\[c\]·q_c of all classes of rows whose targets need not stand side by side.
+/// Adds w\[c\]·q_c of all classes of rows whose targets need not be contiguous.
 #[inline(never)]
 fn add_one_by_one(
     rows: &Rows<'_>,

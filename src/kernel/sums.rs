@@ -1,8 +1,9 @@
-//! Sums of the elements of a row, in one order for rows of every length.
+//! Row sums, in one order of addition for rows of every length.
 //!
-//! Class j belongs to virtual lane j mod 16, whatever the width of the hardware. Within a block of 128 classes the even and
-//! the odd columns of 16 are added in f32, one after the other, and then to each other; lanes j and j + 8 follow in f32, lanes
-//! j and j + 4, j and j + 2, then 0 and 1 in f64, and so do the blocks. A missing element at the end counts as 0.
+//! Class j belongs to virtual lane j mod 16, whatever the width of the hardware vectors. In each block of 128 classes
+//! the even and the odd columns of 16 are two chains of f32 additions, whose partial sums are then added; the
+//! horizontal sum adds lanes j and j + 8 in f32, then j and j + 4, j and j + 2, and 0 and 1 in f64. Blocks are added in
+//! f64 as well. Padding counts as 0.
 
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{BLOCK, ROWS};
@@ -11,7 +12,7 @@ use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
-/// A block of columns: the sums of the even ones, then those of the odd ones.
+/// The f32 partial sums of one block of 128 classes: vectors of the even columns, then of the odd ones.
 #[derive(Clone, Copy)]
 struct Columns<S: Vector>([S::F; 2 * VIRTUAL_LANES]);
 
@@ -21,7 +22,7 @@ impl<S: Vector> Columns<S> {
         Self([s.splat(0.0); 2 * VIRTUAL_LANES])
     }
 
-    /// Adds two columns, of which vectors from `end` on do not exist.
+    /// Adds two columns; `vector(at)` is not called from `end` on.
     #[inline(always)]
     fn add(&mut self, s: S, end: usize, mut vector: impl FnMut(usize) -> S::F) {
         for (lane, at) in self.0.iter_mut().zip((0..).step_by(S::LANES)).take(S::OF_TWO) {
@@ -31,8 +32,8 @@ impl<S: Vector> Columns<S> {
         }
     }
 
-    /// The even and the odd ones together, if there are any of the latter among so many elements; then lanes j and j + 8,
-    /// as far as they are in different vectors. What is left is in the first [`Vector::OF_EIGHT`].
+    /// Adds the odd columns to the even ones, if `len` elements reach any, then lanes j and j + 8 where they are in
+    /// different vectors. The result is in the first [`Vector::OF_EIGHT`] vectors.
     #[inline(always)]
     fn folded(mut self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
         if len > VIRTUAL_LANES {
@@ -44,7 +45,7 @@ impl<S: Vector> Columns<S> {
         folded
     }
 
-    /// Their sum, of so many elements.
+    /// The horizontal sum, of `len` elements.
     #[inline(always)]
     fn total(self, s: S, len: usize) -> f64 {
         let [total, ..] = s.sums(&self.folded(s, len));
@@ -52,7 +53,7 @@ impl<S: Vector> Columns<S> {
     }
 }
 
-/// The sum of `len` terms, which come by vectors: `term(at)` has those from `at` on, and zeros after the last.
+/// The sum of `len` terms: `term(at)` is the vector of those from `at` on, with zeros after the last.
 #[inline(always)]
 pub(crate) fn sum_of<S: Vector>(s: S, len: usize, mut term: impl FnMut(usize) -> S::F) -> f64 {
     let mut total = 0.0;
@@ -71,10 +72,10 @@ pub(crate) fn sum_of<S: Vector>(s: S, len: usize, mut term: impl FnMut(usize) ->
     total
 }
 
-/// The end of the rows of a call that is not two whole columns, where it may be part of a vector.
+/// Masks for the remainder of a row, the elements after its last whole pair of columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Tail<S: Vector> {
-    /// Of each vector of two columns.
+    /// One for each vector of two columns.
     masks: [S::M; 2 * VIRTUAL_LANES],
 }
 
@@ -91,7 +92,7 @@ impl<S: Vector> Tail<S> {
         Self { masks }
     }
 
-    /// A vector of the tail, zeros after the last element; what is loaded may reach beyond it.
+    /// Loads a vector of the remainder, zeros after the last element; the load may reach beyond the row.
     #[inline(always)]
     fn load(&self, s: S, from: &[f32; 2 * VIRTUAL_LANES], vector: usize) -> S::F {
         let Some(&mask) = self.masks.get(vector) else { return s.splat(0.0) };
@@ -99,12 +100,12 @@ impl<S: Vector> Tail<S> {
     }
 }
 
-/// Adds the first `len` elements of `row`, which goes on for [`REACH`] elements at least, to the `total` of those before.
+/// Adds the first `len` elements of `row` to the `total` of those before; [`REACH`] elements or more follow them.
 #[inline(always)]
 pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, total: f64) -> f64 {
     let (mut total, mut row, mut left) = (total, row, len);
     while left > 0 {
-        // As many blocks at once as there are lanes.
+        // The horizontal sums of as many blocks of classes as there are lanes are computed together.
         let (mut of_blocks, mut blocks) = (Aligned([s.splat(0.0); VIRTUAL_LANES]), 0_usize);
         for of_block in of_blocks.0.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
             let count = left.min(BLOCK);
@@ -126,12 +127,13 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
     total
 }
 
-/// Whether loops for rows of one column and for whole blocks are worth their size: shorter vectors make longer code of them.
+/// Whether separate loops for rows of one column and for whole blocks are worth their code, which is longer for short
+/// vectors.
 const fn is_long<S: Vector>() -> bool {
     S::LANES > 4
 }
 
-/// The columns of a whole block, as [`columns`] has them.
+/// [`columns`] for a whole block of classes.
 #[inline(always)]
 fn columns_of_block<S: Vector>(s: S, block: &[f32; BLOCK]) -> Columns<S> {
     let mut columns = Columns::new(s);
@@ -146,7 +148,7 @@ fn columns_of_block<S: Vector>(s: S, block: &[f32; BLOCK]) -> Columns<S> {
     columns
 }
 
-/// The columns of at most [`BLOCK`] elements, which may be followed by others.
+/// The partial sums of the first `len` elements of `row`, at most [`BLOCK`].
 #[inline(always)]
 fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<S> {
     let mut columns = Columns::new(s);
@@ -182,8 +184,8 @@ fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<
     columns
 }
 
-/// Fills Σ_{k≠r} of the exponentials of each row, where r is the class of the row's reference, whose exponential becomes 0. Where
-/// they are not under the exponentials, the logits of the references are read on the way.
+/// Fills `sum` with Σ_{k≠r} of the exponentials of each row: the exponential of its reference class r is set to 0. With
+/// `logits` also fills `logit` with x_r.
 pub(crate) fn excluded_sums<S: Vector>(
     s: S,
     logits: Option<&[f32]>,
@@ -196,9 +198,9 @@ pub(crate) fn excluded_sums<S: Vector>(
     s.run(RowSums { numbers: exponentials, classes, rows, blocks });
 }
 
-/// Fills the sums of rows.
+/// Fills `sum` of each row.
 pub(crate) struct RowSums<'a> {
-    /// Rows of so many classes, and [`REACH`](super::limits::REACH) elements more.
+    /// Rows of `classes` elements, and [`REACH`](super::limits::REACH) more.
     pub(crate) numbers: &'a [f32],
     pub(crate) classes: usize,
     pub(crate) rows: usize,
@@ -225,7 +227,7 @@ impl Operation for RowSums<'_> {
     }
 }
 
-/// Sets the exponential of each reference to 0, and reads its logit.
+/// Sets the exponential of each reference to 0 and, with `logits`, fills `logit`.
 fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
     let mut at = 0_usize;
     if let Some(logits) = logits {
@@ -251,12 +253,12 @@ fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blo
     }
 }
 
-/// Fills the sums of rows of at most [`BLOCK`] classes. Those of at most [`VIRTUAL_LANES`] are loops of their own, by the
+/// Fills `sum` of rows of at most [`BLOCK`] classes. Rows of at most [`VIRTUAL_LANES`] classes have a loop for each
 /// number of vectors.
 #[inline(always)]
 fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize, blocks: &mut [RowBlock]) {
     match classes.div_ceil(S::LANES) {
-        // Rows that short have a way of their own but for those with terms.
+        // Four lanes: rows of one vector, C ≤ 4, come here only for losses other than the weighted one.
         1 if S::GROUPS < 4 => short_rows::<S, 1>(s, tail, numbers, classes, blocks),
         2 if S::GROUPS >= 2 => short_rows::<S, 2>(s, tail, numbers, classes, blocks),
         3 if S::GROUPS >= 4 => short_rows::<S, 3>(s, tail, numbers, classes, blocks),
@@ -279,7 +281,7 @@ fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize
     }
 }
 
-/// Fills the sums of rows of so many vectors.
+/// Fills `sum` of rows of `VECTORS` vectors.
 #[inline(always)]
 fn short_rows<S: Vector, const VECTORS: usize>(
     s: S,
@@ -310,7 +312,8 @@ fn short_rows<S: Vector, const VECTORS: usize>(
     }
 }
 
-/// Fills the sums of a block, of as many rows at once as there are lanes: `vectors` hold eight lanes of a row, or sixteen.
+/// Fills the sums of a block, `LANES` rows at a time. A call of `vectors` returns the partial sums of the next row, in
+/// eight or sixteen lanes.
 #[inline(always)]
 fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut() -> [S::F; VIRTUAL_LANES]) {
     for sums in sums.as_mut_slice().chunks_exact_mut(S::LANES) {
@@ -324,7 +327,7 @@ fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut(
     }
 }
 
-/// Adds to the first vectors those from number `width` on, so many of them.
+/// Adds the first `count` vectors from index `width` on to the first vectors.
 #[inline(always)]
 fn fold<S: Vector>(s: S, vectors: &mut [S::F], width: usize, count: usize) {
     let (low, high) = vectors.split_at_mut_checked(width).unwrap_or_default();
@@ -341,9 +344,8 @@ fn copy_vectors<F: Copy>(to: &mut [F], from: &[F]) {
     }
 }
 
-/// Fills sums of the terms of some rows, which come two columns at a time: `row(lane)` goes through what the terms of a row
-/// are made of, and `terms(two, at)` makes a vector of them for each sum. What comes after the last term of a row does not
-/// matter.
+/// Fills N sums of terms of each row: `row(lane)` iterates over its operands two columns at a time, from which `terms`
+/// makes a vector of terms for each sum, at an offset. Terms after the last class are masked out.
 #[inline(always)]
 pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
@@ -378,7 +380,7 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     }
 }
 
-/// Adds the terms of a row, or of whole blocks of one, to the `totals` of those before: their sums as [`sums_of_terms`] has them.
+/// Adds the terms of a row, or of whole blocks of its classes, to `totals`, in the order of [`sums_of_terms`].
 #[inline(always)]
 pub(crate) fn totals_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
@@ -398,7 +400,7 @@ pub(crate) fn totals_of_terms<S: Vector, I: Iterator, const N: usize>(
     totals
 }
 
-/// The columns of the next `len` terms, at most [`BLOCK`].
+/// The partial sums of the next `len` terms, at most [`BLOCK`].
 #[inline(always)]
 fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
@@ -420,7 +422,7 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
         }
         return columns;
     }
-    // Loops of one lane are one loop, where memory is small.
+    // One lane has only the loop of the remainder, where memory is small.
     let whole = if S::WIDE { whole(len, 2 * VIRTUAL_LANES) } else { 0 };
     for two in twos.by_ref().take(whole / (2 * VIRTUAL_LANES)) {
         for (vector, at) in (0..S::OF_TWO).zip((0..).step_by(S::LANES)) {
@@ -443,13 +445,13 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     columns
 }
 
-/// The elements that [`twos`] goes through in a row.
+/// The elements of a row that [`twos`] iterates over, padding included.
 #[inline(always)]
 pub(crate) fn reach_of_row(classes: usize) -> usize {
     classes.next_multiple_of(2 * VIRTUAL_LANES)
 }
 
-/// Goes through a row that starts at `start` two columns at a time; the last two may reach beyond it.
+/// Iterates over the row at `start`, two columns at a time; the last two may reach beyond it.
 #[inline(always)]
 pub(crate) fn twos(numbers: &[f32], start: usize, classes: usize) -> Iter<'_, [f32; 2 * VIRTUAL_LANES]> {
     part(numbers, start, reach_of_row(classes)).as_chunks().0.iter()

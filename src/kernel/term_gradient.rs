@@ -1,4 +1,4 @@
-//! The gradient of the losses with terms, from the exponentials of rows, u and the odds of mistakes.
+//! The gradient of the losses with terms: a linear combination of exponentials, u and odds, fp·e/(1 − p).
 
 use super::lanes::Lane;
 use super::spread::U;
@@ -10,7 +10,7 @@ use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 /// Writes the gradient of the rows that are not marked.
 pub(crate) struct TermGradient<'a> {
     pub(crate) exponentials: &'a [f32],
-    /// u, where there is a spread, and fp·e/(1 − p), where there are costs.
+    /// u, if there is a spread, and fp·e/(1 − p), if there are costs.
     pub(crate) u: Option<U<'a>>,
     pub(crate) odds: Option<&'a [f32]>,
     pub(crate) to: &'a mut [f32],
@@ -25,7 +25,7 @@ impl Operation for TermGradient<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { exponentials, u, odds, to, classes, blocks, terms } = self;
-        // Vectors reach over the end of a row into the next, which follows.
+        // A row's last vector may store into the next row, which is written afterwards unless it is marked.
         let overlap = blocks.iter().all(|block| block.general == 0);
         let (mut start, reach, end) = (0, classes.next_multiple_of(S::LANES), to.len());
         for (block, terms) in blocks.iter().zip(terms) {
@@ -43,7 +43,7 @@ impl Operation for TermGradient<'_> {
                 Elements::new(s, block, terms, lane).write(s, to, exponentials, u, odds, first);
             }
         }
-        // The elements that are not made of their exponentials.
+        // The elements of labels and references, which are row scalars.
         let mut start = 0;
         for (block, terms) in blocks.iter().zip(terms) {
             for lane in Lane::all() {
@@ -63,7 +63,7 @@ impl Operation for TermGradient<'_> {
     }
 }
 
-/// What the exponentials of a row, u and the odds are multiplied by.
+/// Factors of the exponentials, of u and of the odds of a row, in every lane.
 pub(crate) struct Elements<S: Vector> {
     scale: S::F,
     factor: S::F,
@@ -71,7 +71,7 @@ pub(crate) struct Elements<S: Vector> {
 }
 
 impl<S: Vector> Elements<S> {
-    /// Those of the row of a lane.
+    /// The factors of the row in `lane`.
     #[inline(always)]
     pub(crate) fn new(s: S, block: &RowBlock, terms: &TermBlock, lane: Lane) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl<S: Vector> Elements<S> {
         }
     }
 
-    /// The part of the elements that is proportional to the exponentials; with that of u, and with that of the odds.
+    /// Elements from exponentials alone; `with_u` and `with_odds` add the parts of u and of the odds.
     #[inline(always)]
     fn of(&self, s: S, e: S::F) -> S::F {
         s.mul(e, self.scale)
@@ -97,7 +97,7 @@ impl<S: Vector> Elements<S> {
         s.mul_add(odds, self.of_odds, element)
     }
 
-    /// Writes the row that begins at `start`: a loop for each of the ways to u.
+    /// Writes the row that begins at `start`: a loop for each combination of u and odds.
     #[inline(always)]
     pub(crate) fn write(
         &self,
@@ -128,7 +128,7 @@ impl<S: Vector> Elements<S> {
                 #[inline(always)]
                 |[e, odds]| self.with_odds(s, self.of(s, e), odds),
             ),
-            // Targets do not go with costs.
+            // Costs exclude target probabilities: u is one row, the same for all.
             (Some(u), Some(odds)) => write_vectors(
                 s,
                 to,
@@ -140,7 +140,7 @@ impl<S: Vector> Elements<S> {
         }
     }
 
-    /// In one loop, where memory is small.
+    /// One loop for all combinations, where memory is small.
     #[inline(always)]
     fn write_one_by_one(
         &self,
@@ -199,7 +199,7 @@ impl<S: Vector> Elements<S> {
     }
 }
 
-/// Writes as many elements as there is room for, from vectors of what they are made of; of that there is a whole vector more.
+/// Fills `to` with `vector` of the inputs, whose lengths are that of `to` rounded up to whole vectors.
 #[inline(always)]
 fn write_vectors<S: Vector, const N: usize>(
     s: S,

@@ -1,5 +1,5 @@
-//! The terms of a loss that is not the weighted one alone, and what they make of what belongs to a row: its loss and the factors
-//! of its gradient. The formulas are in [`super::terms`].
+//! Row scalars of the losses with terms: the loss of a row and the factors of its gradient. The formulas are in
+//! [`super::terms`].
 
 use super::double;
 use super::label_terms::{FocalAndZ, focal_factors};
@@ -31,7 +31,7 @@ impl Terms<'_> {
         soft.is_none() && smoothing == 0.0 && costs.is_none() && focal == 0.0 && z_loss == 0.0
     }
 
-    /// The terms, if they are those of the label and of the row as a whole.
+    /// Focal factor and z-loss, if there is neither a spread nor costs.
     pub(crate) fn of_label_alone(&self) -> Option<FocalAndZ> {
         let Self { focal, z_loss, .. } = *self;
         (!self.has_spread() && self.costs.is_none()).then_some(FocalAndZ { focal, z_loss })
@@ -53,7 +53,7 @@ impl Terms<'_> {
     }
 }
 
-/// What the terms add to what is known of the rows of a block.
+/// Row scalars of a block that terms need beside those of [`RowBlock`].
 #[derive(Clone)]
 pub(crate) struct TermBlock {
     /// y, or [`NO_LABEL`].
@@ -75,14 +75,14 @@ pub(crate) struct TermBlock {
     /// Σ_{j≠m} fp[y,j]·(−log(1 − p_j)) and Σ_{j≠m} σ_j
     pub(crate) costs: Lanes<f64>,
     pub(crate) odds: Lanes<f64>,
-    /// What makes an exponential the part of the gradient that is proportional to it, but for σ.
+    /// Factor of the exponentials in the gradient, without the σ_i and u_i of the classes.
     pub(crate) scale: Lanes<f64>,
-    /// The element of the gradient of the label.
+    /// Gradient element of the label.
     pub(crate) at_label: Lanes<f32>,
-    /// What makes an exponential a probability times the factor of the row, and that factor.
+    /// factor·share, the factor of fp·e/(1 − p) in the gradient, and the row's factor, in f32.
     pub(crate) weighed_probability: Lanes<f32>,
     pub(crate) factor: Lanes<f32>,
-    /// The marked rows of which only the gradient is left to the general way: their losses are those of a call without one.
+    /// Bit i: row i is marked for its gradient alone, and keeps the loss that a call without a gradient returns.
     pub(crate) loss_is_known: u32,
 }
 
@@ -113,12 +113,12 @@ impl TermBlock {
     };
 }
 
-/// Fills the losses (as `log`) and, for gradients, what its elements are made of. Rows for which f32 is too small are marked.
+/// Fills the losses (as `log`) and, with `gradient`, the factors of the gradient. Marks rows beyond the range of f32.
 pub(crate) struct FinishTerms<'a> {
     pub(crate) options: &'a Terms<'a>,
-    /// Whether there is room for one.
+    /// Whether the gradient is computed.
     pub(crate) gradient: bool,
-    /// That of a class where there is a spread.
+    /// The largest |w| if there is a spread, else 0.
     pub(crate) largest_weight: f64,
     pub(crate) blocks: &'a mut [RowBlock],
     pub(crate) terms: &'a mut [TermBlock],
@@ -181,7 +181,7 @@ impl Operation for FinishTerms<'_> {
     }
 }
 
-/// −log p_y and, if they are needed, p_y and 1 − p_y.
+/// −log p_y and, with `probabilities`, p_y and 1 − p_y.
 #[inline(always)]
 fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> (Lanes<f64>, Lanes<f64>, Lanes<f64>) {
     let is_reference = is_reference(block, terms);
@@ -210,7 +210,7 @@ fn is_reference(block: &RowBlock, terms: &TermBlock) -> Lanes<bool> {
     is_reference
 }
 
-/// Marks rows whose loss or whose sums f32 could not hold.
+/// Marks rows whose loss is NaN or so large that it, or a sum in f32, may have overflowed.
 #[inline(always)]
 pub(crate) fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
     let is_beyond = |loss: f64| loss.is_nan() | (loss.abs() > LARGEST_TERM_LOSS);
@@ -221,7 +221,7 @@ pub(crate) fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
     }
 }
 
-/// What is known of the labels: p_y, 1 − p_y and F.
+/// p_y, 1 − p_y and F of each row's label.
 struct Label {
     p: Lanes<f64>,
     q: Lanes<f64>,
@@ -250,7 +250,7 @@ fn gradients(
         let without_label = (others[i] + u[i]) - odds[i] + if of_z[i].is_finite() { of_z[i] } else { 0.0 };
         scale[i] = (slope[i] + without_label) * share[i];
         let size = slope[i].abs() + without_label.abs() + largest_weight + odds[i].abs() + cost[i].abs();
-        // 0·∞ is none in f32.
+        // Factor 0: the size alone, as an overflow times 0 is NaN.
         sizes[i] = if factor[i] == 0.0 { size } else { factor[i].abs() * size };
         let own = if is_reference[i] { -slope[i] * miss[i] } else { slope[i] * hit };
         let at = own + (others[i] * hit - u[i] * miss[i]) + (cost[i] - odds[i]) * hit;
@@ -260,7 +260,7 @@ fn gradients(
     if has_costs {
         for i in Lane::all() {
             let hit = 1.0 - miss[i];
-            // p_i/(1 − p_m) is the exponential over the sum.
+            // p_i/(1 − p_m) = e_i/Σexp.
             let of_cost = if cost[i] == 0.0 || sum[i] == 0.0 { 0.0 } else { cost[i] * hit / sum[i] };
             scale[i] -= of_cost;
             let gap = f64::from(label_logit[i]) - f64::from(shift[i]);
@@ -268,7 +268,7 @@ fn gradients(
             at_label[i] -= if e == 0.0 { 0.0 } else { of_cost * e };
         }
     }
-    // A factor of 0 is to make 0 of everything, and never −0.
+    // + 0.0 turns −0 to +0: with a factor of 0 the gradient is exactly +0.
     for i in Lane::all() {
         scale[i] = scale[i] * factor[i] + 0.0;
         at_label[i] = at_label[i] * factor[i] + 0.0;
@@ -277,7 +277,7 @@ fn gradients(
     round(block, terms, &scale, &at_label, &at_reference, &sizes);
 }
 
-/// Rounds what the elements of the gradient are made of, and marks the rows for which f32 is too small.
+/// Rounds the gradient's factors to f32, and marks rows beyond its range or where underflowed exponentials matter.
 #[inline(always)]
 fn round(
     block: &mut RowBlock,

@@ -1,6 +1,5 @@
-//! References, exponentials and sums of the rows of a tile, for losses with terms. The largest logit of a row is taken from the
-//! others where that is needed to keep f32 in range; the general way is left the rows for which f32 is too small all the same,
-//! and those that are not finite.
+//! Reference classes, exponentials and Σexp of a tile's rows, for losses with terms. Rows with a logit out of range
+//! take exponentials relative to their maximum; those beyond f32 even so, or not finite, are marked.
 
 use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
@@ -14,20 +13,20 @@ use super::term_scalars::TermBlock;
 use super::tile::RowBlock;
 use crate::backend::vector::{Operation, Vector};
 
-/// Rows that stand side by side, with as many elements more as a sum reaches beyond them.
+/// Contiguous rows, followed by as many elements as a sum loads past the end of a row.
 pub(crate) struct TermSums<'a> {
     pub(crate) logits: &'a [f32],
     pub(crate) classes: usize,
     pub(crate) count: usize,
-    /// Costs, where there are any.
+    /// fp, if there are mislabel costs.
     pub(crate) matrix: Option<&'a [f32]>,
-    /// Whether the reference of a row in range is its label, which is known.
+    /// Whether the reference of a row in range is its label, already in `class`.
     pub(crate) by_label: bool,
 }
 
 impl TermSums<'_> {
-    /// Fills references, sums without them and what follows from those, and leaves the exponentials; whether nothing was taken
-    /// from any logit. Backends of one lane leave all rows that are out of range to the general way.
+    /// Fills references, Σexp without them, the scalars that [`Finish`] derives, and the exponentials. Whether shift
+    /// and power of all rows are 0. One lane marks all rows out of range.
     pub(crate) fn finish<S: Vector>(
         &self,
         s: S,
@@ -69,7 +68,7 @@ impl TermSums<'_> {
     }
 }
 
-/// Makes the class of the largest logit the reference of each marked row.
+/// Makes the argmax the reference of each marked row.
 struct LargestOfMarked<'a> {
     logits: &'a [f32],
     classes: usize,
@@ -94,7 +93,7 @@ impl Operation for LargestOfMarked<'_> {
     }
 }
 
-/// The exponentials of the marked rows anew, the largest logit taken from the others; they are marked no longer.
+/// Recomputes the exponentials of the marked rows relative to their maximum, and unmarks the rows.
 struct ExponentialsFromLargest<'a> {
     logits: &'a [f32],
     exponentials: &'a mut [f32],
@@ -124,8 +123,8 @@ impl Operation for ExponentialsFromLargest<'_> {
     }
 }
 
-/// Marks rows of these for which f32 is too small: what is lost of their sums matters, or is multiplied by large costs, or the
-/// gaps of their logits may be beyond it.
+/// Marks rows with exponentials relative to their maximum (power ≠ 0) for which f32 is too small: underflowed
+/// exponentials matter in Σexp or times large costs, or differences of logits may overflow.
 struct MarkTooSmall<'a> {
     matrix: Option<&'a [f32]>,
     classes: usize,

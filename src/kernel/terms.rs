@@ -1,19 +1,19 @@
-//! The losses that are not the weighted one alone, over the same tile.
+//! Losses with terms: target probabilities, label smoothing, mislabel costs and the terms combined with them.
 //!
-//! With the whole of the options the loss of a row is
+//! With all options the loss of a row is
 //!
 //! s·( a·(1 − p_y)^γ·(−log p_y) + Σ_c u_c·(−log p_c) + Σ_{j≠y} fp[y,j]·(−log(1 − p_j)) + λ·W·lse² )
 //!
 //! where a = (1 − ε)·w[y] for a label and 0 for target probabilities, u_c = w[c]·((1 − ε)·q_c + ε/C) with q = 0 for a
-//! label, W = a + Σ u_c and s is the weight of the sample. Its gradient is
+//! label, W = a + Σ u_c and s is the sample weight. Its gradient is
 //!
 //! s·( F·(p_i − [i = y]) + U·p_i − u_i + σ_i − p_i·Σσ + 2λ·W·lse·p_i ), σ_j = fp[y,j]·p_j/(1 − p_j), U = Σ u_c,
 //!
 //! where F = a·((1 − p_y)^γ + γ·(1 − p_y)^(γ−1)·p_y·(−log p_y)).
 //!
-//! The reference class m is the one with the largest logit: −log p_c = (x_m − x_c) + log(1 + E), where E = Σ_{k≠m}
-//! exp(x_k − x_m), adds nothing but numbers that are not negative. 1 − p_m = E/(1 + E), every other p is at most ½.
-//! Label smoothing alone takes the label for the reference where it may: see [`Spread::with_whole_and_reference`].
+//! The reference class m is the row-wise argmax. With E = Σ_{k≠m} exp(x_k − x_m), −log p_c = (x_m − x_c) + log(1 + E)
+//! adds nonnegative values, without cancellation; 1 − p_m = E/(1 + E), every other p is at most ½. Label smoothing
+//! without costs takes the label as the reference where the weights allow it: see [`Spread::with_whole_and_reference`].
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
@@ -31,7 +31,7 @@ use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
 
-/// The loss of every row, with its gradient where there is room for one. Everything but the labels has been validated.
+/// Losses of all rows and, if the batch has one, the gradient. All inputs but the labels have been validated.
 pub(crate) struct TermRows<'a, 'b> {
     pub(crate) batch: Batch<'a>,
     pub(crate) terms: Terms<'a>,
@@ -46,18 +46,17 @@ impl Driver for TermRows<'_, '_> {
     fn drive<S: Vector>(mut self, s: S) -> Self::Output {
         let rows = self.batch.rows;
         if rows.count() == 0 {
-            // There may be more classes than can be gone through.
+            // Without rows C is unbounded: loops over classes might not end.
             return Ok(());
         }
         with_tile::<4, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
     }
 }
 
-/// Sums read two columns at a time, and so this far beyond a row.
+/// Sums load two columns at a time, and so up to this many elements past the end of a row.
 const TWO: usize = 2 * VIRTUAL_LANES;
 
-/// The blocks of a tile of rows with terms: fewer than the weighted loss takes, since there is more to a row; one where memory
-/// may be small.
+/// The blocks of a tile: fewer than for the weighted loss, as terms add row scalars; one where memory may be small.
 const BLOCKS: usize = if Backend::ONLY_SCALAR { 1 } else { 4 };
 
 impl<'a> TermRows<'a, '_> {
@@ -69,13 +68,13 @@ impl<'a> TermRows<'a, '_> {
         let spread = if S::WIDE {
             spread.with_whole_and_reference(&self.terms, rows.classes())
         } else {
-            // One lane finds the largest: its memories have no room for the code of both.
+            // One lane always refers to the argmax: small memories have no room for the code of both.
             spread.with_whole(&self.terms, rows.classes())
         };
         let spread = self.terms.has_spread().then_some(spread);
         let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
         if !S::WIDE && rows.classes() > SMALLEST || self.are_in_pieces::<S>() && rows.classes() > long_terms::PIECE {
-            // As where there is no more room: one lane has the same bits on every machine.
+            // One lane: as if the tile were the smallest, for the same bits on every machine.
             fitting = 0;
         }
         if fitting > 0 {
@@ -122,8 +121,8 @@ impl<'a> TermRows<'a, '_> {
         Ok(())
     }
 
-    /// Fills the part of the tile that is the same for all rows: u, or the weights that targets are multiplied by. Of rows that
-    /// do not fit, nothing.
+    /// Fills the part of the tile that all rows share: u of label smoothing, or the class weights for target
+    /// probabilities. For rows that fit the tile.
     fn fill<S: Vector>(&self, s: S, tile: &mut Tile<'_>, spread: Option<Spread<'_>>) {
         let (room, classes) = (tile.numbers.len(), self.batch.rows.classes());
         let same = part_mut(tile.spare, room, classes);
@@ -134,7 +133,7 @@ impl<'a> TermRows<'a, '_> {
         }
     }
 
-    /// Labels and weights of the rows, as the terms have them: `weight` becomes that of the sample.
+    /// Fills labels and a = (1 − ε)·w\[y\]; `weight` becomes the sample weight. Both are 0 for rows that do not count.
     #[inline(never)]
     fn read(&self, first: usize, count: usize, all_count: bool, blocks: &mut [RowBlock], terms: &mut [TermBlock]) {
         let (rows, kept) = (self.batch.rows, self.terms.kept());
@@ -163,7 +162,7 @@ impl<'a> TermRows<'a, '_> {
         }
     }
 
-    /// The logits of these rows: where they stand, if vectors can reach beyond the last one.
+    /// The logits of these rows: borrowed if dense, unadjusted f32 with two columns to spare, else copied to `brought`.
     fn logits<'t, S: Vector>(&'t self, s: S, place: Place, brought: &'t mut [f32]) -> &'t [f32] {
         let (start, reach) = place.with_reach();
         match self.batch.as_tile().map(|logits| part(logits, start, reach)) {
@@ -175,7 +174,7 @@ impl<'a> TermRows<'a, '_> {
         }
     }
 
-    /// u of these rows, with those of the labels and references; where there are no targets, the sums of the others as well.
+    /// u of these rows; fills u of labels and references and, without target probabilities, Σ_{c≠m} u_c.
     #[allow(clippy::too_many_arguments, reason = "the places of a tile")]
     fn u<'t, S: Vector>(
         &self,
@@ -211,12 +210,12 @@ impl<'a> TermRows<'a, '_> {
         U::of_targets(spread, same, targets)
     }
 
-    /// Whether long rows are computed in pieces.
+    /// Whether [`long_terms`] computes rows that do not fit the tile, rather than the general way.
     fn are_in_pieces<S: Vector>(&self) -> bool {
         S::WIDE && self.terms.costs.is_none()
     }
 
-    /// Losses and gradients of rows that do not fit the tile; those that are marked are left to the general way.
+    /// Losses and gradients of rows that do not fit the tile; marks those left to the general way.
     fn compute_long<S: Vector>(
         &mut self,
         s: S,
@@ -236,7 +235,7 @@ impl<'a> TermRows<'a, '_> {
         }
     }
 
-    /// Losses and gradients of rows that fit the tile; those that are marked are left to the general way.
+    /// Losses and gradients of rows that fit the tile; marks those left to the general way.
     fn compute<S: Vector>(
         &mut self,
         s: S,
@@ -253,11 +252,11 @@ impl<'a> TermRows<'a, '_> {
         let room = tile.numbers.len();
         let mut parts = tile.spare.chunks_exact_mut(room.max(1));
         let [brought, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
-        // Rows have one or the other.
+        // One array for both: target probabilities exclude costs.
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         let logits = self.logits(s, place, brought);
         let exponentials = &mut *tile.numbers;
-        // That one lane does not is known when it is compiled.
+        // False at compile time for one lane.
         let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
         let rows = TermSums { logits, classes, count, matrix: options.costs, by_label };
         let in_range = rows.finish(s, exponentials, blocks, terms);
@@ -266,7 +265,7 @@ impl<'a> TermRows<'a, '_> {
             s.run(SpreadSums { u, logits, classes, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
-            // Vectors would reach beyond the matrix; the logits are done with.
+            // A copy of the last rows, past which vectors would load; the logits are done with.
             copy(brought, end_of(matrix, classes));
             let (end, odds) = (&*brought, gradient.then_some(&mut *odds));
             let terms = &mut *terms;
@@ -292,7 +291,7 @@ impl<'a> TermRows<'a, '_> {
 }
 
 impl Place {
-    /// Where rows of all classes begin, and as many elements as are in them and in two columns more.
+    /// Start and length of dense rows of `width` classes, with two columns more.
     fn with_reach(self) -> (usize, usize) {
         (self.first.wrapping_mul(self.width), self.rows.wrapping_mul(self.width).wrapping_add(TWO))
     }

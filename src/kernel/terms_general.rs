@@ -1,4 +1,4 @@
-//! The general way of the losses with terms: any row at all, piece by piece, the sums over its classes in f64.
+//! The general way of the losses with terms: marked rows, whatever their logits, in pieces, terms summed in f64.
 
 use super::exp::Reference;
 use super::general::{Group, MarkedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far};
@@ -11,7 +11,7 @@ use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
 
-/// Computes the rows that are marked in the blocks of a tile, with their gradients where there is room for one.
+/// Recomputes the marked rows of a tile: losses (as `log`) and, if asked for, gradients.
 #[cold]
 #[inline(never)]
 pub(crate) fn compute<S: Vector>(
@@ -32,7 +32,7 @@ pub(crate) fn compute<S: Vector>(
     });
 }
 
-/// Some marked rows, and room for two pieces of them.
+/// A group of marked rows, with buffers for a piece of their logits and targets.
 struct MarkedRows<'a, S> {
     s: S,
     options: &'a Terms<'a>,
@@ -68,7 +68,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         s.run(FinishTerms { options, gradient, largest_weight: 0.0, blocks, terms: terms_found });
         let mut undefined = 0;
         for (row, lane) in group.marked() {
-            // NaN where a logit that is summed is NaN or +∞.
+            // Σexp is NaN if a logit other than the reference's is NaN or +∞.
             if found.sum[lane].is_nan() || found.logit[lane] == f32::NEG_INFINITY || found.logit[lane].is_nan() {
                 undefined |= lane.bit();
                 let loss = self.loss_without_probabilities(batch, group.row(row), &known, lane);
@@ -86,7 +86,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         }
     }
 
-    /// The sums over the classes but the reference.
+    /// Sums over the classes other than the reference; u of reference and label, fp of the reference.
     fn add_up(&mut self, batch: &Batch<'_>, found: &RowBlock, known: &mut TermBlock) {
         for place in self.group.pieces() {
             self.bring_targets(batch, place);
@@ -179,7 +179,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         }
     }
 
-    /// By how much the exponentials of a row are multiplied at most.
+    /// Bound of the factors of a row's exponentials in the gradient, for [`is_far`].
     fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: Lane) -> f64 {
         let classes = self.group.classes;
         let costs = self.options.costs.filter(|_| known.label[lane] != NO_LABEL);
@@ -194,7 +194,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         self.spread.map_or(0.0, |spread| spread.of_class_at(q.map(core::slice::from_ref), 0, class))
     }
 
-    /// Whether a term of the row has a weight. Where none has, nothing of the row matters.
+    /// Whether any term has a nonzero weight; otherwise loss and gradient are 0 whatever the logits.
     fn has_weight(&self, rows: &Rows<'_>, row: usize, known: &TermBlock, lane: Lane) -> bool {
         let label = known.label[lane];
         let has_u = |class| self.u(rows, row, class) != 0.0;
@@ -204,8 +204,8 @@ impl<S: Vector> MarkedRows<'_, S> {
             || costs.is_some_and(|matrix| row_of(matrix, label, rows.classes()).iter().any(|&cost| cost != 0.0))
     }
 
-    /// The loss of a row that has no probabilities, or only those of the classes that are not +∞: each term is 0, ∞ or
-    /// unknown, and what is unknown is NaN unless another term is infinite.
+    /// Loss of a row with a NaN, several +∞ or only −∞ logits: each term is 0, ∞ or undefined; the loss is NaN if a
+    /// term is undefined, unless another is infinite.
     fn loss_without_probabilities(&self, batch: &Batch<'_>, row: usize, known: &TermBlock, lane: Lane) -> f64 {
         let (label, own) = (known.label[lane], known.own[lane]);
         let rows = batch.rows;
@@ -253,7 +253,7 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 }
 
-/// Σ u_c·(x_m − x_c) and Σ u_c of a piece of a row over the classes but the reference.
+/// Σ u_c·(x_m − x_c) and Σ u_c of a piece of a row over the classes other than the reference.
 struct SpreadOfRow<'a> {
     spread: Spread<'a>,
     place: Place,
@@ -279,7 +279,7 @@ impl Operation for SpreadOfRow<'_> {
                 if let Some(of_reference) = u.get_mut(reference.wrapping_sub(at)) {
                     *of_reference = 0.0;
                 }
-                // Of the 16, those that do not exist have no weight.
+                // The padding after the last class gets weight 0.
                 u.get_mut(len..).unwrap_or(&mut []).fill(0.0);
                 for ((others, gaps), (&u, &x)) in others.iter_mut().zip(&mut gaps).zip(u.iter().zip(x)) {
                     *others += u;
@@ -293,7 +293,7 @@ impl Operation for SpreadOfRow<'_> {
     }
 }
 
-/// Calls `work` with 16 elements after the other, where they begin, and how many there are.
+/// Calls `work` with start, elements and length of each column; the last is padded with zeros.
 #[inline(always)]
 fn by_sixteen(x: &[f32], mut work: impl FnMut(usize, &[f32; VIRTUAL_LANES], usize)) {
     let (columns, rest) = x.as_chunks();
@@ -305,7 +305,7 @@ fn by_sixteen(x: &[f32], mut work: impl FnMut(usize, &[f32; VIRTUAL_LANES], usiz
     work(whole(x.len(), VIRTUAL_LANES), &padded, rest.len());
 }
 
-/// The same to change them; what is written to those that do not exist is lost.
+/// The mutable form of [`by_sixteen`]; what `work` writes to the padding is dropped.
 #[inline(always)]
 fn by_sixteen_mut(x: &mut [f32], mut work: impl FnMut(usize, &mut [f32; VIRTUAL_LANES])) {
     let len = x.len();
@@ -345,7 +345,7 @@ impl Operation for CostsOfRow<'_> {
     }
 }
 
-/// u of 16 classes, from `at` on; 0 where there is none.
+/// u of the column that begins at `at` in the piece; zeros without a spread.
 #[inline(always)]
 fn weighed(spread: Option<Spread<'_>>, targets: Option<&[f32]>, at: usize, place: Place) -> [f64; VIRTUAL_LANES] {
     match spread {
@@ -354,13 +354,13 @@ fn weighed(spread: Option<Spread<'_>>, targets: Option<&[f32]>, at: usize, place
     }
 }
 
-/// The elements of a piece of a row, over its exponentials.
+/// Gradient of a piece of a row, in place over its exponentials.
 struct Elements<'a> {
     elements: &'a mut [f32],
     spread: Option<Spread<'a>>,
     targets: Option<&'a [f32]>,
     costs: Option<&'a [f32]>,
-    /// Where the elements are still logits.
+    /// `Some`: `elements` holds logits, and exponentials are computed in f64.
     far: Option<Reference>,
     scale: f64,
     share: f64,
@@ -375,7 +375,7 @@ impl Operation for Elements<'_> {
     fn run<S: Vector>(self, _: S) {
         let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
         if far.is_none() && costs.is_none() {
-            // A loop of its own: vectors of the other compute all that it may take.
+            // A loop of its own: the one below, vectorised, evaluates all its branches.
             by_sixteen_mut(
                 elements,
                 #[inline(always)]
@@ -404,7 +404,7 @@ impl Operation for Elements<'_> {
             value as f32
         };
         if S::LANES == 1 {
-            // Small memories have no room for sixteen of everything.
+            // Small memories have no room for arrays of 16.
             for (class, to) in elements.iter_mut().enumerate() {
                 let u = spread.map_or(0.0, |spread| spread.of_class_at(targets, class, place.start));
                 *to = element(*to, costs.get(class).copied().unwrap_or(0.0), u);

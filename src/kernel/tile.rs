@@ -1,5 +1,5 @@
-//! A tile: some rows of f32 in the first cache, and what is known of each of them. The one place that knows layouts and
-//! types of logits: they are brought into the tile, and gradients are sent to where they belong.
+//! A tile: some rows of f32 in the first cache, and their row scalars. The only place that knows layouts and types of
+//! logits: they are copied into the tile, gradients back out of it.
 
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
@@ -10,35 +10,35 @@ use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::Rows;
 
-/// What is known of some rows, one a lane, the same number for all.
+/// Row scalars of a block, one row a lane.
 #[derive(Clone)]
 #[repr(C)]
 pub(crate) struct RowBlock {
-    /// The class r of the reference.
+    /// The reference class r.
     pub(crate) class: Lanes<usize>,
     /// w\[y\]·s
     pub(crate) weight: Lanes<f64>,
-    /// The weight times upstream factor and denominator.
+    /// weight · upstream gradient / denominator / temperature
     pub(crate) factor: Lanes<f64>,
     /// x_r
     pub(crate) logit: Lanes<f32>,
-    /// What was taken from the logits before exp, as [`super::exp::Reference`] has it.
+    /// The reference of the exponentials, exp(x − shift)·2^power: [`super::exp::Reference`].
     pub(crate) shift: Lanes<f32>,
     pub(crate) power: Lanes<f32>,
     /// Σ_{k≠r} exp(x_k − shift)·2^power
     pub(crate) sum: Lanes<f64>,
-    /// log(1 + E) = −log p_r, where E = Σ_{k≠r} exp(x_k − x_r)
+    /// log(1 + E) = −log p_r, where E = Σ_{k≠r} exp(x_k − x_r); in the end the loss before its weight.
     pub(crate) log: Lanes<f64>,
-    /// What makes an exponential a probability.
+    /// p_k divided by the exponential of class k: e^(shift − x_r)·2^−power/(1 + E)
     pub(crate) share: Lanes<f64>,
     /// 1 − p_r = E/(1 + E)
     pub(crate) miss: Lanes<f64>,
     pub(crate) loss: Lanes<f32>,
-    /// What makes an exponential an element of the gradient.
+    /// factor·share: the gradient element of class k divided by its exponential.
     pub(crate) scale: Lanes<f32>,
-    /// The element of the gradient of the reference.
+    /// The gradient element of class r.
     pub(crate) at_reference: Lanes<f32>,
-    /// Bit i: row i is not for the fast way.
+    /// Mask of the marked rows, left to the general way: bit i for lane i.
     pub(crate) general: u32,
 }
 
@@ -63,52 +63,51 @@ impl RowBlock {
         }
     };
 
-    /// Whether a row is for the general way.
     #[inline(always)]
     pub(crate) fn is_marked(&self, lane: Lane) -> bool {
         self.general & lane.bit() != 0
     }
 }
 
-/// The blocks, each of them by itself: compilers that unroll the loops over its rows may else take to vectors of one row of
-/// each of several blocks, which costs a shuffle for every number.
+/// Blocks, each behind an optimisation barrier: compilers that unroll over several may else make vectors of one row of
+/// each, with a shuffle for every value.
 #[allow(clippy::redundant_closure, reason = "what stands alone is not compiled for the processor")]
 #[inline(always)]
 pub(crate) fn one_by_one<B>(blocks: &mut [B]) -> impl Iterator<Item = &mut B> {
     blocks.iter_mut().map(core::hint::black_box)
 }
 
-/// The number of rows in each block of so many.
+/// The row counts of the blocks of `rows` rows: [`ROWS`] but for the last.
 #[inline(always)]
 pub(crate) fn rows_of_blocks(rows: usize) -> impl Iterator<Item = usize> {
     (0..rows).step_by(ROWS).map(move |first| ROWS.min(rows.wrapping_sub(first)))
 }
 
-/// Room for some rows.
+/// Working memory, on the stack.
 pub(crate) struct Tile<'t> {
-    /// The numbers of rows side by side, and [`REACH`] more.
+    /// Logits, then exponentials, row after row, and [`REACH`] elements of padding.
     pub(crate) numbers: &'t mut [f32],
-    /// More of it.
+    /// More arrays of that length, end to end.
     pub(crate) spare: &'t mut [f32],
     pub(crate) blocks: &'t mut [RowBlock],
 }
 
-/// The logits and blocks of the largest tile: a quarter of a first cache of 32 KB, and of the blocks those fields that a call
-/// uses, half of it.
+/// Logits and blocks of the largest tile: of a first cache of 32 KB a quarter for logits, and half for those fields of
+/// the blocks that a call uses.
 const LARGE: (usize, usize) = (2048, 16);
-/// Rows of so many classes do not fill the blocks of that one: half of such a cache, and two blocks.
+/// For rows of [`LONG_CLASSES`] classes or more, which do not fill those blocks: half of such a cache, and two blocks.
 const LONG: (usize, usize) = (4096, 2);
 const LONG_CLASSES: usize = 64;
-/// The logits of a call for which several parts of that size are worth setting to zero. A row that fits but that one has it at
-/// any size of call: what does not fit is computed in another way, to other bits.
+/// From so many logits in a call on, zeroing several arrays of that size pays. A row that fits no smaller tile gets
+/// them in any call: else it would be computed in another way, to other bits.
 const MANY: usize = 16 * LONG.0;
 const MEDIUM: (usize, usize) = (1024, 4);
-/// A few rows, for which setting more to zero would take longer than computing them. In small memories the only tile, with one
-/// block where it has many parts.
+/// For a few rows, where zeroing more would take longer than computing. Where memory is small the only tile, with one
+/// block if it has many arrays.
 const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (256, 1) };
 
-/// Calls `work` with a tile that is as large as a call with so many rows can use, and has so many `PARTS`. Not inlined,
-/// so that a program does not have room for several tiles.
+/// Calls `work` with a tile of `PARTS` arrays, as large as `rows` rows can use. Not inlined, so that no stack frame
+/// holds several.
 #[inline(never)]
 pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work: impl FnOnce(Tile<'_>) -> R) -> R {
     let logits = rows.saturating_mul(classes);
@@ -138,22 +137,22 @@ impl<'t> Tile<'t> {
         Self { numbers, spare, blocks }
     }
 
-    /// The number of logits that there is room for.
+    /// The number of logits that fit.
     pub(crate) fn room(&self) -> usize {
         self.numbers.len().saturating_sub(REACH)
     }
 
-    /// How many rows of so many classes are computed at once: blocks of rows where one fits. 0 where no row fits.
+    /// How many rows of `classes` classes fit: whole blocks if more than one does, 0 if no row does.
     pub(crate) fn rows(&self, classes: usize) -> usize {
         let rows = self.room().checked_div(classes).unwrap_or(0).min(self.blocks.len().wrapping_mul(ROWS));
         if rows > ROWS { whole(rows, ROWS) } else { rows }
     }
 }
 
-/// Logits of any type and layout, and where their gradient goes.
+/// Logits of any type and layout, and the buffer of their gradient.
 pub(crate) struct Batch<'a> {
     pub(crate) rows: &'a Rows<'a>,
-    /// The logits, unless they are where the gradient goes.
+    /// `None`: in the gradient buffer, to be overwritten.
     pub(crate) logits: Option<Logits<'a>>,
     pub(crate) adjustment: Adjustment<'a>,
     pub(crate) gradient: Option<&'a mut [f32]>,
@@ -161,13 +160,13 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// The logits as they are given.
+    /// The logits before adjustment.
     #[inline(always)]
     pub(crate) fn given(&self) -> Logits<'_> {
         self.logits.unwrap_or(Logits::F32(self.gradient.as_deref().unwrap_or(&[])))
     }
 
-    /// The logits, where rows of f32 stand side by side and nothing is to be done to them.
+    /// The logits, if they can be read without a copy: contiguous rows of f32 without adjustment.
     #[inline(always)]
     pub(crate) fn as_tile(&self) -> Option<&[f32]> {
         if self.rows.are_dense() && self.adjustment.is_none() { self.given().as_f32() } else { None }
@@ -180,7 +179,7 @@ impl Batch<'_> {
         self.adjustment.apply(given, class)
     }
 
-    /// Brings some classes of some rows into `to`, the classes of a row side by side.
+    /// Copies some classes of some rows into `to`, as `[rows, width]` of adjusted f32.
     pub(crate) fn bring<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
         s.run(Bring { rows: self.rows, from: self.given(), place, to });
         let Place { start, width, rows, .. } = place;
@@ -193,12 +192,12 @@ impl Batch<'_> {
         }
     }
 
-    /// Brings target probabilities, which are shaped as the logits.
+    /// [`Batch::bring`] for target probabilities, which have the layout of the logits.
     pub(crate) fn bring_targets<S: Vector>(&self, s: S, targets: &[f32], place: Place, to: &mut [f32]) {
         s.run(Bring { rows: self.rows, from: Logits::F32(targets), place, to });
     }
 
-    /// Sends the gradient of the rows that are not marked, all of whose classes are here.
+    /// Copies `from` to the gradient but for marked rows; `place` has all classes.
     pub(crate) fn send_unmarked<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
         if blocks.iter().all(|block| block.general == 0) {
             return self.send(s, place, from);
@@ -217,7 +216,7 @@ impl Batch<'_> {
     }
 }
 
-/// Some classes of some rows.
+/// A range of rows and a range of their classes.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     /// The first row, and how many.
@@ -235,7 +234,7 @@ impl Place {
         Self { first: self.first.wrapping_add(row), rows: 1, ..self }
     }
 
-    /// The same rows, so many classes at a time.
+    /// The same rows in pieces of `width` classes.
     #[inline(always)]
     pub(crate) fn pieces(self, width: usize) -> impl Iterator<Item = Self> {
         steps(self.width, width).map(move |start| Self {
@@ -261,7 +260,7 @@ impl Operation for Bring<'_> {
         let Self { rows, from, place, to } = self;
         let Place { first, rows: count, start, width } = place;
         if rows.positions() == 1 {
-            // Whole rows that stand side by side are as one.
+            // Contiguous whole rows are copied as one.
             let is_one = rows.are_dense() && width == rows.classes();
             let (count, width) = if is_one { (1, count.wrapping_mul(width)) } else { (count, width) };
             for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
@@ -270,7 +269,7 @@ impl Operation for Bring<'_> {
             return;
         }
         for run in runs(rows, place) {
-            // All that is in the lines of the cache is read at once.
+            // The cache lines of some classes are used up before the next classes are read.
             for (class, row) in squares::<S>(width, run.rows) {
                 turn(
                     s,
@@ -278,7 +277,7 @@ impl Operation for Bring<'_> {
                     run.rows.wrapping_sub(row),
                     #[inline(always)]
                     |i| load(s, from, run.in_samples(class.wrapping_add(i), row, rows.positions())),
-                    // What is written beyond a row of few classes is written again with the next.
+                    // Lanes beyond the end of a row of few classes are overwritten by the next row.
                     #[inline(always)]
                     |i, x| {
                         s.store_some(x, to.get_mut(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&mut []))
@@ -289,7 +288,7 @@ impl Operation for Bring<'_> {
     }
 }
 
-/// A vector of logits that stand side by side; zeros after the last.
+/// A vector of contiguous logits from `at` on, converted to f32; zeros beyond the last.
 #[inline(always)]
 pub(crate) fn load<S: Vector>(s: S, from: Logits<'_>, at: usize) -> S::F {
     if let Some(logits) = from.as_f32() {
@@ -345,30 +344,30 @@ impl Operation for Send<'_> {
     }
 }
 
-/// Rows whose logits of a class stand side by side.
+/// Consecutive positions of a sample: their logits of one class are contiguous.
 pub(crate) struct Run {
-    /// Where they are among the rows of a place.
+    /// The index of the first of these rows in the place.
     pub(crate) at: usize,
     pub(crate) rows: usize,
-    /// The index of the element that belongs to the first class of the place and the first of these rows.
+    /// The buffer index of that row's logit of the first class of the place.
     pub(crate) start: usize,
 }
 
 impl Run {
-    /// The index of the element of one of these rows that belongs to a class, counted from the first of the place.
+    /// The index in a buffer `[N, C, D]`; `row` counts from the first of the run, `class` from that of the place.
     #[inline(always)]
     pub(crate) fn in_samples(&self, class: usize, row: usize, positions: usize) -> usize {
         self.start.wrapping_add(class.wrapping_mul(positions)).wrapping_add(row)
     }
 
-    /// Where that stands in a tile of so many classes.
+    /// The index of that element in a tile of `width` classes.
     #[inline(always)]
     fn in_tile(&self, class: usize, row: usize, width: usize) -> usize {
         self.at.wrapping_add(row).wrapping_mul(width).wrapping_add(class)
     }
 }
 
-/// The rows of a place by such runs, of a block at most.
+/// The rows of a place as such runs, of a block at most.
 #[inline(always)]
 pub(crate) fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
     let mut at = 0;
@@ -381,15 +380,15 @@ pub(crate) fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
     })
 }
 
-/// The first classes and rows of squares, of as many classes and rows as a vector has lanes, which cover all of them. The last
-/// classes may overlap with those before.
+/// The first classes and rows of `LANES` × `LANES` squares that cover all elements. The last classes may overlap with
+/// those before.
 #[inline(always)]
 fn squares<S: Vector>(width: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
     let classes = (0..width).step_by(S::LANES).map(move |class| class.min(width.saturating_sub(S::LANES)));
     classes.flat_map(move |class| (0..rows).step_by(S::LANES).map(move |row| (class, row)))
 }
 
-/// Loads so many vectors and stores so many, as many as there are lanes at most: lane j of vector i becomes lane i of vector j.
+/// Transposes a square with at most `LANES` loads and stores: lane j of vector i becomes lane i of vector j.
 #[inline(always)]
 fn turn<S: Vector>(
     s: S,

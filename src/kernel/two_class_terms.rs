@@ -1,4 +1,4 @@
-//! Target probabilities, label smoothing and mislabel costs of two classes. With the class r of the label (0 where there is none),
+//! Target probabilities, label smoothing and mislabel costs of two classes. With the label r (0 where there is none),
 //! the other class o and the gap g = x_o − x_r, every −log p is softplus(g) or softplus(−g):
 //!
 //! loss = α·softplus(g) + β·softplus(−g), and its gradient α·σ(g) − β·σ(−g) at o and the opposite at r,
@@ -14,12 +14,12 @@ use super::two_classes::{TwoClasses, write_two_classes};
 use super::{double, part_mut, rows_of};
 use crate::backend::vector::{Operation, Vector};
 
-/// Whether these terms are made of nothing but the gap.
+/// Whether α·softplus(g) + β·softplus(−g) is the whole loss: neither focal factor nor z-loss.
 pub(crate) fn are_of_gap(options: &Terms<'_>) -> bool {
     options.focal == 0.0 && options.z_loss == 0.0
 }
 
-/// Losses and gradients of rows that fit the tile; those that are marked are left to the general way.
+/// Losses and gradients of rows that fit the tile; marks those left to the general way.
 pub(crate) fn compute<S: Vector>(
     s: S,
     batch: &mut Batch<'_>,
@@ -56,9 +56,9 @@ pub(crate) fn compute<S: Vector>(
     }
 }
 
-/// What α and β are made of.
+/// Inputs of α and β.
 struct AlphaBeta {
-    /// The weights of the classes, and what is left of a target and added to it.
+    /// Class weights, 1 − ε and ε/C; 0 without a spread.
     weights: [f64; 2],
     kept: f64,
     evenly: f64,
@@ -103,14 +103,14 @@ impl AlphaBeta {
     }
 }
 
-/// Fills the losses (as `log`) and, for gradients, what its elements are but for the factor (as `miss`).
+/// Fills the losses (as `log`) and, with `gradient`, the element at o without the row's factor (as `miss`).
 struct GapTerms<'a> {
     alpha_beta: AlphaBeta,
-    /// Rows of two, if there are any.
+    /// Pairs of target probabilities, if there are any.
     targets: &'a [f32],
     logits: &'a [f32],
     gradient: bool,
-    /// With gaps, and what [`TwoClasses`] makes of them.
+    /// With g, e^−|g| and log(1 + e^−|g|) of [`TwoClasses`] as `logit`, `scale` and `sum`.
     blocks: &'a mut [RowBlock],
     terms: &'a [TermBlock],
 }
@@ -150,7 +150,7 @@ impl Operation for GapTerms<'_> {
     }
 }
 
-/// Gaps of the rows of a block, e^−|g| and log(1 + e^−|g|).
+/// g, e^−|g| and log(1 + e^−|g|) of the rows of a block.
 struct Gaps {
     g: Lanes<f64>,
     e: Lanes<f64>,
@@ -168,8 +168,8 @@ impl Gaps {
         Self { g, e, log: block.sum }
     }
 
-    /// Those that are too large for f32 to hold their exponentials, from the logits. Rows whose gap is a number are marked no
-    /// longer.
+    /// Recomputes from the logits, in f64, finite gaps whose e^−|g| underflows in f32, and unmarks their rows. There
+    /// log(1 + e^−|g|) is e^−|g|.
     #[inline(always)]
     fn read_far(&mut self, block: &mut RowBlock, logits: &[f32]) {
         let (mut differences, mut is_far, classes) = (Lanes::splat(0.0), Lanes::splat(0), block.class);
@@ -190,7 +190,7 @@ impl Gaps {
     }
 }
 
-/// Whether f32 holds e^−|g|. NaN is not near.
+/// Whether e^−|g| is a normal f32; false for NaN.
 #[inline(always)]
 fn is_near(g: f64) -> bool {
     g.abs() <= f64::from(-LEAST_GAP)

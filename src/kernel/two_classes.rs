@@ -1,4 +1,5 @@
-//! Rows of two classes: softplus of the gap between the other logit and that of the label, which is held exactly.
+//! Rows of two classes: softplus of the gap, the other logit minus that of the label. e^−|gap| is that of the exact
+//! gap, an unevaluated sum of two f32. In a block, `logit` is the gap, `shift` + `power` −|gap|, `scale` e^−|gap|.
 
 use super::exp;
 use super::lanes::{Lane, Lanes};
@@ -7,8 +8,8 @@ use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, double, log1p, part, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
 
-/// Fills log(1 + e^gap) of each row and, for gradients, 1 − p_y; rows whose gap is not a number of ordinary size are
-/// marked. Whether none is. With `POWERS` 1 − p_y is rounded once less, for what is made of its powers.
+/// Fills log(1 + e^gap) and, for gradients, 1 − p_y. Rows whose gap is below [`LEAST_GAP`], infinite or NaN are marked;
+/// returns whether none is. With `POWERS` 1 − p_y is computed in f64, for the focal factor.
 pub(crate) struct TwoClasses<'a, const GRADIENT: bool, const POWERS: bool> {
     pub(crate) logits: &'a [f32],
     pub(crate) blocks: &'a mut [RowBlock],
@@ -19,8 +20,8 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> bool {
-        // One short loop after the other over all rows, so that many are under way at once.
-        // Gaps that are no number make the one NaN for good.
+        // Short loops over all rows, one after the other, so that the processor overlaps rows.
+        // `strange` is a sum of gap·0: NaN if any gap is infinite or NaN.
         let (mut strange, mut least) = (s.splat(0.0), s.splat(0.0));
         for (block, logits) in self.blocks.iter_mut().zip(self.logits.chunks(2 * ROWS)) {
             let mut padded = [0.0; 2 * ROWS];
@@ -69,8 +70,8 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
     }
 }
 
-/// Rows whose label leads by so much that log(1 + e^gap) and 1 − p_y are e^gap, which f32 does not hold: they are marked no
-/// longer. Whether none is.
+/// Unmarks rows with a gap below [`LEAST_GAP`]: log(1 + e^gap) and 1 − p_y are e^gap, in f64. Returns whether no row is
+/// marked.
 pub(crate) struct FarLeads<'a> {
     pub(crate) logits: &'a [f32],
     pub(crate) blocks: &'a mut [RowBlock],
@@ -113,7 +114,7 @@ impl Operation for FarLeads<'_> {
     }
 }
 
-/// log(1 + e^gap), and as the sum log(1 + e^−|gap|).
+/// `log` = log(1 + e^gap), and `sum` = log(1 + e^−|gap|).
 #[inline(always)]
 fn logs<S: Vector>(s: S, block: &mut RowBlock) {
     let (mut over, mut rests) = (Lanes::splat(0.0), Lanes::splat(0.0));
@@ -161,8 +162,7 @@ fn is_ordinary(gap: f32) -> bool {
     (LEAST_GAP..=f32::MAX).contains(&gap)
 }
 
-/// Fills the gaps of a block, minus their sizes and what these lose by rounding; with those of the blocks before, the sum of
-/// gaps times 0 and the least gap.
+/// Fills the gaps of a block, and −|gap|. Returns the sum of gap·0 and the least gap, blocks before included.
 #[inline(always)]
 fn gaps<S: Vector>(
     s: S,
@@ -186,13 +186,13 @@ fn gaps<S: Vector>(
     (strange, least)
 }
 
-/// The other logit minus that of the label, rounded; minus its size; and what the rounding loses of the latter.
+/// The rounded gap; −|gap|, not below [`LEAST_GAP`]; and the rounding error of the latter.
 #[inline(always)]
 fn gap<S: Vector>(s: S, first: S::F, second: S::F, sign: S::F) -> (S::F, S::F, S::F) {
     let difference = s.sub(second, first);
     let back = s.sub(difference, second);
     let low = s.sub(s.sub(second, s.sub(difference, back)), s.add(first, back));
-    // The sign of a positive difference goes to the low part as well.
+    // A positive difference is negated, and its low part with it.
     let top = s.splat_bits(0x8000_0000);
     let flip = s.sub_bits(top, s.and_bits(s.to_bits(difference), top));
     let turned = |x| s.of_bits(s.xor_bits(s.to_bits(x), flip));
@@ -221,7 +221,7 @@ pub(crate) fn write_two_classes<S: Vector>(
     }
 }
 
-/// The gradient of rows of two classes: that of the label, and its opposite. Marked rows are left out.
+/// The gradient of rows of two classes, in pairs of opposite sign. Marked rows are left out.
 struct TwoClassGradient<'a> {
     blocks: &'a [RowBlock],
     to: &'a mut [f32],
@@ -256,7 +256,7 @@ impl Operation for TwoClassGradient<'_> {
     }
 }
 
-/// The elements with their signs, each followed by its opposite.
+/// Interleaves the signed elements with their negatives.
 #[inline(always)]
 fn pairs<S: Vector>(s: S, elements: &Lanes<f32>, signs: &Lanes<f32>, to: &mut [f32; 2 * ROWS]) {
     for at in (0..ROWS).step_by(S::LANES) {

@@ -23,12 +23,12 @@ use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
 
-/// The loss of every row, with its gradient where there is room for one. Everything but the labels has been validated.
+/// The loss of every row, and its gradient if there is a buffer. Everything but the labels has been validated.
 pub(crate) struct WeightedRows<'a, 'b, L, const GRADIENT: bool> {
     pub(crate) batch: Batch<'a>,
     pub(crate) terms: L,
     pub(crate) row_losses: Option<&'b mut [f32]>,
-    /// Where losses are added up, and weights if they are not known: too large to be returned without copies that a small call feels.
+    /// The sum of the losses. By reference, like `weights` (`None` if known): a returned copy would slow a small call.
     pub(crate) tally: &'b mut Tally,
     pub(crate) weights: Option<&'b mut Weights>,
 }
@@ -99,18 +99,18 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         Ok(())
     }
 
-    /// Whether rows have two classes, and are computed from the gap between them.
+    /// Whether rows of two classes are computed from their gap.
     fn are_gaps<S: Vector>(&self) -> bool {
         S::WIDE && self.batch.rows.classes() == 2 && self.terms.are_of_gap()
     }
 
-    /// Whether the logits of a class stand side by side, and are computed so.
+    /// Whether logits of a class are contiguous and stay so in the tile: `positions`.
     fn are_positions<S: Vector>(&self) -> bool {
         S::WIDE && self.batch.rows.positions() > 1 && !self.are_gaps::<S>()
     }
 
-    /// Losses and gradients of rows that fit the tile, whose classes and weights are known. Whether the general way took all of
-    /// them; where it took all of the tile before, the fast way is not tried first.
+    /// Losses and gradients of rows that fit the tile, with classes and weights filled in. Returns whether the general
+    /// way took all of them; if so, the fast way takes the next tile only if some block has all logits in range.
     fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize, was_general: bool) -> bool {
         let (classes, blocks) = (self.batch.rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
         if was_general
@@ -143,7 +143,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         all_general
     }
 
-    /// Losses and gradients of rows of any number of classes; whether none is marked.
+    /// Losses and gradients of rows of any number of classes; returns whether none is marked.
     fn compute_in_tile<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) -> bool {
         let (batch, classes) = (&self.batch, self.batch.rows.classes());
         let gradient = GRADIENT && batch.gradient.is_some();
@@ -185,8 +185,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         in_range
     }
 
-    /// Losses and gradients of rows whose exponentials can wait for their factors in the gradient that they become; whether
-    /// none is marked. Nothing where they cannot.
+    /// As `compute_in_tile`, with the exponentials in the gradient buffer. `None` unless logits are contiguous f32, not
+    /// adjusted, in another buffer, and [`REACH`] elements follow the gradient.
     fn compute_in_gradient<S: Vector>(
         &mut self,
         s: S,
@@ -211,7 +211,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         Some(in_range && is_held)
     }
 
-    /// Losses and gradients of rows of three or four classes; whether none is marked.
+    /// Losses and gradients of rows of three or four classes; returns whether none is marked.
     fn compute_columns<S: Vector, const C: usize>(
         &mut self,
         s: S,
@@ -249,10 +249,10 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     }
 }
 
-/// The gradient from the exponentials: each row times its factor, and the element of the label. Marked rows are left out.
+/// The gradient from the exponentials: rows times scales, and the elements of labels. Marked rows are left out.
 struct ScaledRows<'a> {
     exponentials: &'a mut [f32],
-    /// `None`: over the exponentials.
+    /// `None`: in place, marked rows included.
     to: Option<&'a mut [f32]>,
     classes: usize,
     blocks: &'a [RowBlock],
@@ -265,7 +265,7 @@ impl Operation for ScaledRows<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { exponentials, to, classes, blocks } = self;
         let Some(to) = to else { return scale_in_place(s, exponentials, classes, blocks) };
-        // Vectors reach over the end of a row into the next, which follows: not of the last rows, nor where some are left out.
+        // Vectors overlap into the next row, written later: not for the last rows, nor where rows are left out.
         let mut written = 0;
         if S::WIDE && blocks.iter().all(|block| block.general == 0) {
             written = if classes <= VIRTUAL_LANES {
@@ -288,7 +288,7 @@ impl Operation for ScaledRows<'_> {
     }
 }
 
-/// Writes rows of at most 16 classes, as long as there is room for 16; how many those are.
+/// Writes rows of at most 16 classes while 16 elements fit; returns the number of rows written.
 #[inline(always)]
 fn scale_short_rows<S: Vector>(
     s: S,
@@ -320,7 +320,7 @@ fn scale_short_rows<S: Vector>(
     written
 }
 
-/// Writes rows, as long as there is room for whole vectors; how many those are.
+/// Writes rows while whole vectors fit; returns the number of rows written.
 #[inline(always)]
 fn scale_rows<S: Vector>(
     s: S,
@@ -348,7 +348,7 @@ fn scale_rows<S: Vector>(
     written
 }
 
-/// Writes as many elements as there is room for.
+/// Writes `from`·`scale`, the remainder included.
 #[inline(always)]
 fn scale_row<S: Vector>(s: S, from: &[f32], scale: S::F, to: &mut [f32]) {
     let (mut vectors, mut elements) = (to.chunks_exact_mut(S::LANES), from.chunks_exact(S::LANES));
@@ -359,14 +359,14 @@ fn scale_row<S: Vector>(s: S, from: &[f32], scale: S::F, to: &mut [f32]) {
     s.store_some(scaled, vectors.into_remainder());
 }
 
-/// The gradient over the exponentials.
+/// The gradient in place of the exponentials.
 #[inline(always)]
 fn scale_in_place<S: Vector>(s: S, exponentials: &mut [f32], classes: usize, blocks: &[RowBlock]) {
     let mut rows = exponentials.chunks_exact_mut(classes.max(1));
     for block in blocks {
         for ((&scale, &class), &element) in block.scale.iter().zip(&block.class).zip(&block.at_reference) {
             let Some(row) = rows.next() else { return };
-            // The last vector overlaps with the one before: it is read before that is written.
+            // The last vector overlaps the one before: loaded before that is stored.
             let last = row.len().checked_sub(S::LANES).map(|at| (at, s.mul(s.load(row, at), s.splat(scale))));
             let mut vectors = row.chunks_exact_mut(S::LANES);
             for e in vectors.by_ref() {
