@@ -5,14 +5,14 @@
 use super::double::{self, power_of_two};
 use super::exp::{Exp, Reference, all_in_range, exp_in_range};
 use super::label_terms::LabelTerms;
-use super::lanes::{Lane, Lanes};
+use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{BLOCK, FAR_SCALE, RAISE, ROWS};
 use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
-use super::sums::{RowSums, Tail, sum};
+use super::sums::{RowSums, Tail, is_long, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, from_row, from_row_mut, part_mut, row_of, row_of_mut, steps, whole};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
 
@@ -424,6 +424,18 @@ impl Operation for MarkedExponentials<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
+        if is_long::<S>() && width < S::LANES {
+            // The vector of a row overlaps the next row: were it loaded right after the store of the row before, it would
+            // wait for that store to reach the cache.
+            let mut exponentials = Aligned([s.splat(0.0); VIRTUAL_LANES]);
+            for ((row, lane), e) in group.marked().zip(&mut exponentials.0) {
+                *e = Exp::new(s, found.reference(lane)).of(s, s.load(from_row(numbers, row, width), 0));
+            }
+            for ((row, _), &e) in group.marked().zip(&exponentials.0) {
+                s.store_some(e, row_of_mut(numbers, row, width));
+            }
+            return;
+        }
         for (row, lane) in group.marked() {
             let row = from_row_mut(numbers, row, width);
             exponentials_of_row(s, found.reference(lane), None, row, width);

@@ -223,6 +223,13 @@ impl<'a> U<'a> {
         s.mul_add(q, s.splat(self.kept), s.splat(self.evenly))
     }
 
+    /// u of the classes from `class` on, in the row that begins at `start` in the tile.
+    #[inline(always)]
+    pub(crate) fn of_classes_from<S: Vector>(&self, s: S, start: usize, class: usize) -> S::F {
+        let u = self.unweighted(s, s.load(self.rows, self.start(start).wrapping_add(class)));
+        if let Some(weights) = self.weights { s.mul(u, s.load(weights, class)) } else { u }
+    }
+
     /// u of the vector at `at` of two columns of q and w.
     #[inline(always)]
     fn of_two<S: Vector>(&self, s: S, q: &[f32], w: &[f32], at: usize) -> S::F {

@@ -100,7 +100,8 @@ impl<S: Vector> Tail<S> {
     }
 }
 
-/// Adds the first `len` elements of `row` to the `total` of those before; [`REACH`] elements or more follow them.
+/// Adds the first `len` elements of `row` to the `total` of those before; [`REACH`](super::limits::REACH) elements or
+/// more follow them.
 #[inline(always)]
 pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, total: f64) -> f64 {
     let (mut total, mut row, mut left) = (total, row, len);
@@ -129,7 +130,7 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
 
 /// Whether separate loops for rows of one column and for whole blocks are worth their code, which is longer for short
 /// vectors.
-const fn is_long<S: Vector>() -> bool {
+pub(crate) const fn is_long<S: Vector>() -> bool {
     S::LANES > 4
 }
 

@@ -1,10 +1,12 @@
 //! The gradient of the losses with terms: a linear combination of exponentials, u and odds, fp·e/(1 − p).
 
 use super::lanes::Lane;
+use super::limits::ROWS;
 use super::spread::U;
+use super::sums::is_long;
 use super::term_scalars::TermBlock;
 use super::tile::RowBlock;
-use super::{part, part_mut, whole};
+use super::{part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Writes the gradient of the rows that are not marked.
@@ -27,15 +29,19 @@ impl Operation for TermGradient<'_> {
         let Self { exponentials, u, odds, to, classes, blocks, terms } = self;
         // A row's last vector may store into the next row, which is written afterwards unless it is marked.
         let overlap = blocks.iter().all(|block| block.general == 0);
-        let (mut start, reach, end) = (0, classes.next_multiple_of(S::LANES), to.len());
-        for (block, terms) in blocks.iter().zip(terms) {
-            for lane in Lane::all() {
-                if start >= end {
+        let (reach, end) = (classes.next_multiple_of(S::LANES), to.len());
+        let written = if is_long::<S>() && overlap && classes <= VIRTUAL_LANES {
+            write_short_rows(s, [exponentials, odds.unwrap_or(&[])], u, to, classes, blocks, terms)
+        } else {
+            0
+        };
+        for ((first_row, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
+            for (row, lane) in (first_row..).zip(Lane::all()) {
+                let first = row.wrapping_mul(classes);
+                if first >= end {
                     break;
                 }
-                let first = start;
-                start = start.wrapping_add(classes);
-                if block.is_marked(lane) {
+                if row < written || block.is_marked(lane) {
                     continue;
                 }
                 let is_inside = overlap && first.saturating_add(reach) <= end;
@@ -61,6 +67,43 @@ impl Operation for TermGradient<'_> {
             }
         }
     }
+}
+
+/// Writes rows of at most 16 classes as long as 16 elements fit; returns how many rows. `odds` is empty without costs.
+#[inline(always)]
+fn write_short_rows<S: Vector>(
+    s: S,
+    [exponentials, odds]: [&[f32]; 2],
+    u: Option<U<'_>>,
+    to: &mut [f32],
+    classes: usize,
+    blocks: &[RowBlock],
+    terms: &[TermBlock],
+) -> usize {
+    let mut row = 0_usize;
+    for (block, terms) in blocks.iter().zip(terms) {
+        for lane in Lane::all() {
+            let start = row.wrapping_mul(classes);
+            let (e, to) = (exponentials.get(start..).unwrap_or(&[]), to.get_mut(start..).unwrap_or(&mut []));
+            let (Some(e), Some(to)) = (e.first_chunk::<VIRTUAL_LANES>(), to.first_chunk_mut::<VIRTUAL_LANES>()) else {
+                return row;
+            };
+            let elements = Elements::new(s, block, terms, lane);
+            for at in (0..classes).step_by(S::LANES) {
+                let e = s.load(e, at);
+                let mut element = match u {
+                    Some(u) => elements.with_u(s, e, u.of_classes_from(s, start, at)),
+                    None => elements.of(s, e),
+                };
+                if !odds.is_empty() {
+                    element = elements.with_odds(s, element, s.load(odds, start.wrapping_add(at)));
+                }
+                s.store(element, to, at);
+            }
+            row = row.wrapping_add(1);
+        }
+    }
+    row
 }
 
 /// Factors of the exponentials, of u and of the odds of a row, in every lane.
@@ -153,12 +196,10 @@ impl<S: Vector> Elements<S> {
     ) {
         for (class, to) in to.chunks_exact_mut(S::LANES).enumerate() {
             let at = start.wrapping_add(class);
-            let mut element = self.of(s, s.load(exponentials, at));
+            let e = s.load(exponentials, at);
+            let mut element = self.of(s, e);
             if let Some(u) = u {
-                let q = s.load(u.rows, u.start(start).wrapping_add(class));
-                let of_class = u.unweighted(s, q);
-                let of_class = u.weights.map_or(of_class, |weights| s.mul(of_class, s.load(weights, class)));
-                element = self.with_u(s, s.load(exponentials, at), of_class);
+                element = self.with_u(s, e, u.of_classes_from(s, start, class));
             }
             if let Some(odds) = odds {
                 element = self.with_odds(s, element, s.load(odds, at));
@@ -207,32 +248,19 @@ fn write_vectors<S: Vector, const N: usize>(
     from: [&[f32]; N],
     vector: impl Fn([S::F; N]) -> S::F,
 ) {
-    let of = |at: usize| {
-        from.map(
+    let mut columns = from.map(|from| from.chunks_exact(S::LANES));
+    let mut of_next = || {
+        columns.each_mut().map(
             #[inline(always)]
-            |from| s.load(from, at),
+            |vectors| s.load(vectors.next().unwrap_or(&[]), 0),
         )
     };
-    let mut at = whole(to.len(), 2 * VIRTUAL_LANES);
-    let (twos, rest) = to.as_chunks_mut::<{ 2 * VIRTUAL_LANES }>();
-    let mut columns = from.map(|from| from.as_chunks::<{ 2 * VIRTUAL_LANES }>().0.iter());
-    for to in twos {
-        let of_two = columns.each_mut().map(|columns| columns.next().unwrap_or(&[0.0; 2 * VIRTUAL_LANES]));
-        for at in (0..2 * VIRTUAL_LANES).step_by(S::LANES) {
-            let of = of_two.map(
-                #[inline(always)]
-                |from| s.load(from, at),
-            );
-            s.store(vector(of), to, at);
-        }
-    }
-    let mut vectors = rest.chunks_exact_mut(S::LANES);
+    let mut vectors = to.chunks_exact_mut(S::LANES);
     for to in vectors.by_ref() {
-        s.store(vector(of(at)), to, 0);
-        at = at.wrapping_add(S::LANES);
+        s.store(vector(of_next()), to, 0);
     }
     let rest = vectors.into_remainder();
     if !rest.is_empty() {
-        s.store_some(vector(of(at)), rest);
+        s.store_some(vector(of_next()), rest);
     }
 }

@@ -5,12 +5,12 @@ use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
 use super::lanes::Lane;
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, TERM_RAISE};
-use super::part;
 use super::references::{ReferenceLogits, References, largest};
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
 use super::term_scalars::TermBlock;
 use super::tile::RowBlock;
+use super::{from_row, part};
 use crate::backend::vector::{Operation, Vector};
 
 /// Contiguous rows, followed by as many elements as a sum loads past the end of a row.
@@ -53,7 +53,7 @@ impl TermSums<'_> {
         }
         if !in_range {
             if by_label {
-                s.run(LargestOfMarked { logits, classes, blocks: &mut *blocks });
+                largest_of_marked(s, logits, classes, blocks);
             }
             s.run(ExponentialsFromLargest { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
         }
@@ -65,6 +65,23 @@ impl TermSums<'_> {
             s.run(Finish::<true, true> { blocks });
         }
         in_range
+    }
+}
+
+/// Makes the argmax the reference of each marked row; in blocks that are marked as a whole, of several rows at once.
+#[cold]
+#[inline(never)]
+fn largest_of_marked<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) {
+    for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+        let (logits, are_all_marked) =
+            (from_row(logits, first, classes), Lane::all().all(|lane| block.is_marked(lane)));
+        let is_marked = block.general != 0;
+        let blocks = core::slice::from_mut(block);
+        if are_all_marked {
+            s.run(References { logits, classes, blocks });
+        } else if is_marked {
+            s.run(LargestOfMarked { logits, classes, blocks });
+        }
     }
 }
 
@@ -136,7 +153,7 @@ impl Operation for MarkTooSmall<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
+    fn run<S: Vector>(self, _: S) {
         for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
             for lane in Lane::all() {
                 if block.power[lane] == 0.0 {
@@ -146,7 +163,7 @@ impl Operation for MarkTooSmall<'_> {
                 let costs = self.matrix.map_or(&[][..], |matrix| part(matrix, start, self.classes));
                 let is_held = block.sum[lane] >= LEAST_TERM_SUM
                     && block.shift[lane] <= LARGEST_TERM_LOGIT
-                    && largest(s, costs).0 <= LARGEST_TERM_COST;
+                    && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
                 block.general |= if is_held { 0 } else { lane.bit() };
             }
         }
