@@ -1,16 +1,16 @@
-//! Calls that are split over threads, in a library that is built with the feature `threads`.
+//! Calls split over threads, in a library built with the feature `threads`.
 
 use crate::status::*;
 
-/// The number of threads that a call is split over.
+/// Number of threads of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Threads(#[cfg_attr(not(feature = "threads"), expect(dead_code, reason = "it is 1"))] usize);
 
 impl Threads {
-    /// That of the calling thread alone.
+    /// The calling thread alone.
     pub(crate) const ONE: Self = Self(1);
 
-    /// As the options have it: 0 for that of the environment.
+    /// The number in the options; 0 for that of the environment.
     pub(crate) fn of(number: usize) -> Result<Self, rwwce_error> {
         let number = if number == 0 { of_environment() } else { number };
         if number > MOST {
@@ -23,10 +23,10 @@ impl Threads {
         Ok(Self(number))
     }
 
-    /// Whether there is more than one.
+    /// Whether calls are split: not if the system cannot create the threads.
     #[cfg(feature = "threads")]
     pub(crate) fn are_several(self) -> bool {
-        self.0 > 1
+        self.0 > 1 && with_threads::pool(self.0).is_some()
     }
 }
 
@@ -40,7 +40,7 @@ fn of_environment() -> usize {
 
 #[cfg(not(feature = "threads"))]
 impl Threads {
-    /// Calls it.
+    /// Runs `call` on the calling thread.
     #[inline(always)]
     pub(crate) fn run<R>(self, call: impl FnOnce() -> R) -> R {
         call()
@@ -61,7 +61,7 @@ mod with_threads {
 
     pub(super) const MOST: usize = 1024;
 
-    /// RWWCE_THREADS, as the first call finds it; 1 where that is not a number of threads.
+    /// `RWWCE_THREADS`, as read by the first call; 1 if unset or not in 1..=MOST.
     pub(super) fn of_environment() -> usize {
         static THREADS: OnceLock<usize> = OnceLock::new();
         *THREADS.get_or_init(|| {
@@ -71,20 +71,18 @@ mod with_threads {
     }
 
     impl Threads {
-        /// Calls it within a pool of so many threads, which is made by the first such call and stays. Where the system has no
-        /// more threads, it is this one alone.
+        /// Runs `call` within a pool of this many threads, created by the first such call and kept; on the calling
+        /// thread if the system cannot create them.
         pub(crate) fn run<R: Send>(self, call: impl FnOnce() -> R + Send) -> R {
-            if !self.are_several() {
-                return call();
-            }
-            match pool(self.0) {
+            let pool = if self.0 > 1 { pool(self.0) } else { None };
+            match pool {
                 Some(pool) => pool.install(call),
                 None => call(),
             }
         }
     }
 
-    fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
+    pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
         static POOLS: Mutex<Vec<(usize, Arc<ThreadPool>)>> = Mutex::new(Vec::new());
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, pool)) = pools.iter().find(|(number, _)| *number == threads) {
