@@ -9,7 +9,9 @@ use crate::logits::Logits;
 use crate::reduction::{Divisor, GradientScale, Reduction, RowSum, Summary, Tally, Total, Upstream, ZeroDenominator};
 use crate::rows::chunk_of;
 
-/// Binary and multi-label cross-entropy with the real-world costs of a miss and of a false alarm: one logit z a label,
+/// Binary and multi-label cross-entropy of logits, with a cost of misses and of false alarms for each label.
+///
+/// The loss of one logit z with target t is
 ///
 /// −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), σ(z) = 1/(1 + e^(−z)).
 ///
@@ -20,14 +22,15 @@ use crate::rows::chunk_of;
 /// | miss costs fn, false-alarm costs fp | `[L]`; all ones when absent | f32, finite, ≥ 0 |
 /// | sample weights s | `[N, L]`; all ones when absent | f32, finite |
 ///
-/// L is the number of labels of a sample, 1 for a binary classifier. Each logit is a row of its own: the mean is over all
-/// N·L unless told otherwise, as in PyTorch's `binary_cross_entropy_with_logits`, of which miss costs are the
-/// `pos_weight` and sample weights the `weight`. (Ho & Wookey, "The Real-World-Weight Cross-Entropy Loss Function:
-/// Modeling the Costs of Mislabeling", IEEE Access 8, 2020.) The gradient is (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)).
+/// L is the number of labels of a sample, 1 for a binary classifier. Each logit is a row of its own, and the default
+/// reduction is the mean over all N·L, as in PyTorch's `binary_cross_entropy_with_logits`, whose `pos_weight` and
+/// `weight` are the miss costs and the sample weights. (Ho & Wookey, "The Real-World-Weight Cross-Entropy Loss
+/// Function: Modeling the Costs of Mislabeling", IEEE Access 8, 2020.) The gradient is
+/// (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)).
 ///
 /// The error is at most 6 ulp of the sum of the magnitudes of the terms, for any finite logit. A logit of ±∞ has loss 0
-/// or +∞, as its target says; NaN gives NaN. Where nothing is at stake (both costs or the sample weight are zero) loss and
-/// gradient are exactly 0 whatever the logit. The denominator [`WeightSum`](crate::Denominator::WeightSum) is
+/// or +∞, depending on its target; NaN gives NaN. Where both costs or the sample weight are zero, loss and gradient are
+/// exactly 0 for any logit and target. The denominator [`WeightSum`](crate::Denominator::WeightSum) is
 /// Σ s·(fn·t + fp·(1 − t)).
 ///
 /// ```
@@ -47,14 +50,14 @@ pub struct BinaryCrossEntropy<'a> {
     labels: usize,
     costs: BinaryCosts<'a>,
     reduction: Reduction,
-    /// What the caller divides by, whatever the reduction is.
+    /// Denominator set by the caller; overrides that of the reduction.
     denominator: Option<f64>,
     zero_denominator: ZeroDenominator,
     backend: Option<Backend>,
 }
 
 impl<'a> BinaryCrossEntropy<'a> {
-    /// The loss of samples with this number of labels L, every option at its default.
+    /// The loss of samples of `labels` labels each (L), all options at their defaults.
     pub const fn new(labels: usize) -> Self {
         Self {
             labels,
@@ -66,38 +69,39 @@ impl<'a> BinaryCrossEntropy<'a> {
         }
     }
 
-    /// The cost of missing each label, `[L]`, finite, at least 0.
+    /// Sets the cost fn of missing each label, `[L]`, finite, ≥ 0 (PyTorch's `pos_weight`).
     pub const fn miss_costs(mut self, costs: &'a [f32]) -> Self {
         self.costs.misses = Some(costs);
         self
     }
 
-    /// The cost of a false alarm of each label, `[L]`, finite, at least 0.
+    /// Sets the cost fp of a false alarm for each label, `[L]`, finite, ≥ 0.
     pub const fn false_alarm_costs(mut self, costs: &'a [f32]) -> Self {
         self.costs.false_alarms = Some(costs);
         self
     }
 
-    /// A factor for the loss of each logit, `[N, L]`, finite; a negative one turns loss and gradient round.
+    /// Sets the weight s of each logit, `[N, L]`, finite (PyTorch's `weight`); a negative one flips the sign of its
+    /// loss.
     pub const fn sample_weights(mut self, weights: &'a [f32]) -> Self {
         self.costs.samples = Some(weights);
         self
     }
 
-    /// How the losses become one number: by default the mean over all logits.
+    /// Sets the reduction; the default is the mean over all N·L logits.
     pub const fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self
     }
 
-    /// Divides by this finite number, whatever the reduction would divide by, as
-    /// [`CrossEntropy::denominator`](crate::CrossEntropy::denominator) has it.
+    /// Divides by this finite value instead of the denominator of the reduction, as
+    /// [`CrossEntropy::denominator`](crate::CrossEntropy::denominator) does.
     pub const fn denominator(mut self, denominator: f64) -> Self {
         self.denominator = Some(denominator);
         self
     }
 
-    /// What a mean is when its denominator is zero.
+    /// Sets the result of a mean whose denominator is zero; the default is NaN.
     pub const fn zero_denominator(mut self, policy: ZeroDenominator) -> Self {
         self.zero_denominator = policy;
         self
@@ -109,7 +113,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         self
     }
 
-    /// What logits with these targets, `[N, L]`, weigh, without a loss: what every reduction divides by.
+    /// Sums rows and weights of these targets, `[N, L]`, without the loss: the denominators of every reduction.
     ///
     /// # Errors
     ///
@@ -118,17 +122,17 @@ impl<'a> BinaryCrossEntropy<'a> {
         self.check(Argument::Targets, targets.len(), targets).map(|(_, counts, _)| counts)
     }
 
-    /// The reduced loss of logits and targets, `[N, L]` both.
+    /// Reduced loss of logits and targets, both `[N, L]`.
     ///
     /// # Errors
     ///
     /// [`Error::NoClasses`] for L = 0, [`Error::Length`], [`Error::NotFinite`] and [`Error::Negative`] for costs and
-    /// weights, [`Error::TargetOutOfRange`], [`Error::ZeroDenominator`] where that was asked for.
+    /// weights, [`Error::TargetOutOfRange`], [`Error::OutOfRange`], and [`Error::ZeroDenominator`] if chosen.
     pub fn loss<'l>(&self, logits: impl Into<Logits<'l>>, targets: &[f32]) -> Result<Summary, Error> {
         self.losses(logits.into(), targets, None)
     }
 
-    /// The loss of each logit into `row_losses`, `[N, L]`. The reduced loss beside it.
+    /// Writes the loss of each logit to `row_losses`, `[N, L]`, and returns the reduced loss.
     ///
     /// # Errors
     ///
@@ -142,8 +146,8 @@ impl<'a> BinaryCrossEntropy<'a> {
         self.losses(logits.into(), targets, Some(row_losses))
     }
 
-    /// The gradient with respect to the logits into `gradient`, `[N, L]`; the loss beside it. `upstream` is as in
-    /// [`CrossEntropy::gradient`](crate::CrossEntropy::gradient).
+    /// Writes the gradient with respect to the logits to `gradient`, `[N, L]`, and returns the reduced loss. `upstream`
+    /// is as in [`CrossEntropy::gradient`](crate::CrossEntropy::gradient).
     ///
     /// # Errors
     ///
@@ -166,7 +170,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         Ok(divisor.summary(tally.total(&counts)))
     }
 
-    /// The gradient written over the logits.
+    /// Writes the gradient over the logits, and returns the reduced loss.
     ///
     /// # Errors
     ///
@@ -185,8 +189,9 @@ impl<'a> BinaryCrossEntropy<'a> {
         Ok(divisor.summary(tally.total(&counts)))
     }
 
-    /// The second derivative with respect to each logit into `curvature`, `[N, L]`, times `upstream` and divided as the
-    /// gradient is: s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)), which is negative where s is. Its error is at most 2 ulp.
+    /// Writes the second derivative with respect to each logit to `curvature`, `[N, L]`:
+    /// s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)) times `upstream`, divided as the gradient is, and negative where s is. The
+    /// error is at most 2 ulp.
     ///
     /// # Errors
     ///
@@ -250,7 +255,7 @@ impl<'a> BinaryCrossEntropy<'a> {
             check_length(Argument::SampleWeights, len, samples.len())?;
             check_finite(Argument::SampleWeights, samples)?;
         }
-        // What weighs nothing may have any target.
+        // An element of weight zero may have any target, NaN included.
         let weighs = |index: usize| {
             let (miss, false_alarm) = costs.of_label(index % labels);
             costs.sample(index) != 0.0 && (miss != 0.0 || false_alarm != 0.0)

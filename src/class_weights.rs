@@ -1,16 +1,15 @@
-//! Class weights from the labels of a data set: count, then weigh.
+//! Class weights from the label counts of a data set.
 
 use crate::error::check_length;
 use crate::error::{Argument, Error};
 use crate::label::{Label, Labels};
 use crate::rows::class_of;
 
-/// Counts the rows of each class into `counts`, `[C]`, and returns how many rows were counted: all whose label is not
-/// `ignore_index`.
+/// Counts the labels of each class into `counts`, `[C]`, and returns the number of labels other than `ignore_index`.
 ///
 /// # Errors
 ///
-/// [`Error::NoClasses`] for an empty `counts`, [`Error::LabelOutOfRange`]; `counts` is then as it was.
+/// [`Error::NoClasses`] for an empty `counts`, [`Error::LabelOutOfRange`]; `counts` is then unchanged.
 ///
 /// ```
 /// let mut counts = [0; 3];
@@ -41,18 +40,18 @@ fn count(labels: Labels<'_>, ignore_index: Option<i64>, counts: &mut [u64]) -> R
     Ok(counts.iter().sum())
 }
 
-/// How the weight of a class follows from its number of samples n_c, with n = Σ n_c and C the number of classes.
+/// Formulas of class weights from the number of samples n_c of each class, with n = Σ n_c and C classes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Scheme {
     /// n / n_c: the inverse of the frequency n_c / n.
     InverseFrequency,
-    /// n / (C·n_c): scikit-learn's `class_weight="balanced"`. Classes without samples are among the C.
+    /// n / (C·n_c): scikit-learn's `class_weight="balanced"`. C includes classes without samples.
     Balanced,
     /// (1 − β) / (1 − β^n_c): the effective number of samples (Cui, Jia, Lin, Song & Belongie, "Class-Balanced Loss
     /// Based on Effective Number of Samples", CVPR 2019).
     EffectiveNumber {
-        /// In [0, 1): 0 gives every class weight 1, towards 1 it becomes the inverse frequency.
+        /// β in [0, 1): 0 gives every class the weight 1, towards 1 the weight becomes 1/n_c.
         beta: f64,
     },
     /// √(n / n_c): between equal weights and the inverse frequency.
@@ -62,12 +61,12 @@ pub enum Scheme {
     MedianFrequency,
 }
 
-/// What the weights are scaled to. A mean over the weight sum does not notice the scale; a sum, a mean over rows and the
-/// step of a gradient do.
+/// Scaling of class weights: none, to sum 1 or to mean 1. A mean over the weight sum does not depend on the scale; a
+/// sum, a mean over rows and the size of their gradients do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Normalisation {
-    /// As the scheme has them.
+    /// As the formula of the scheme gives them.
     #[default]
     None,
     /// The weights of the classes with samples add up to 1.
@@ -76,20 +75,20 @@ pub enum Normalisation {
     Mean,
 }
 
-/// What a class without samples gets; never an infinite weight.
+/// Weight of a class without samples, for which the formulas have no finite value.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum EmptyClass {
     /// [`Error::EmptyClass`], which names the class.
     #[default]
     Error,
-    /// This weight, finite, whatever the normalisation.
+    /// This finite weight, which is not normalised.
     Weight(f32),
 }
 
-/// Class weights from counts, and their options.
+/// Computes class weights from the number of samples of each class, by a [`Scheme`] and a [`Normalisation`].
 ///
-/// Computed in f64 and rounded once; every weight is finite and positive (or what was chosen for empty classes).
+/// Computed in f64 and rounded once; every weight is finite and positive (or the one chosen for empty classes).
 ///
 /// ```
 /// use rwwce::{ClassWeights, Scheme, count_labels};
@@ -110,29 +109,29 @@ pub struct ClassWeights {
 }
 
 impl ClassWeights {
-    /// Weights by this scheme, not normalised; a class without samples is an error.
+    /// Class weights by `scheme`, not normalised; a class without samples is an error.
     pub const fn new(scheme: Scheme) -> Self {
         Self { scheme, normalisation: Normalisation::None, empty_class: EmptyClass::Error }
     }
 
-    /// What the weights are scaled to.
+    /// Sets the scaling of the weights.
     pub const fn normalisation(mut self, normalisation: Normalisation) -> Self {
         self.normalisation = normalisation;
         self
     }
 
-    /// What a class without samples gets.
+    /// Sets the weight of classes without samples.
     pub const fn empty_class(mut self, empty_class: EmptyClass) -> Self {
         self.empty_class = empty_class;
         self
     }
 
-    /// The weight of each class into `weights`, `[C]`, from the number of samples of each, `[C]`.
+    /// Writes the weight of each class to `weights`, `[C]`, given the number of samples of each class, `counts`, `[C]`.
     ///
     /// # Errors
     ///
-    /// [`Error::NoClasses`], [`Error::Length`], [`Error::OutOfRange`] for `beta`, [`Error::NotFinite`] for the weight of
-    /// empty classes, [`Error::EmptyClass`]; `weights` is then as it was.
+    /// [`Error::NoClasses`], [`Error::Length`], [`Error::OutOfRange`] for `beta`, [`Error::NotFinite`] for the weight
+    /// of empty classes, [`Error::EmptyClass`]; `weights` is then unchanged.
     pub fn from_counts(&self, counts: &[u64], weights: &mut [f32]) -> Result<(), Error> {
         if counts.is_empty() {
             return Err(Error::NoClasses);
@@ -167,7 +166,7 @@ impl ClassWeights {
         Ok(())
     }
 
-    /// The weight of a class with this many samples, at least one.
+    /// Weight as a function of the number of samples of a class, which is at least 1.
     fn weigher(&self, counts: &[u64]) -> impl Fn(u64) -> f64 + use<> {
         let scheme = self.scheme;
         let n: f64 = counts.iter().map(|&count| count as f64).sum();
@@ -178,7 +177,7 @@ impl ClassWeights {
             match scheme {
                 Scheme::InverseFrequency => n / count,
                 Scheme::Balanced => n / (classes * count),
-                // 1 − βⁿ without the cancellation that a β near 1 would bring.
+                // 1 − βⁿ by expm1: no catastrophic cancellation for β near 1.
                 Scheme::EffectiveNumber { beta } => (1.0 - beta) / -libm::expm1(count * libm::log(beta)),
                 Scheme::InverseSquareRoot => libm::sqrt(n / count),
                 Scheme::MedianFrequency => median / count,
@@ -187,14 +186,13 @@ impl ClassWeights {
     }
 }
 
-/// The median of the counts above zero, the mean of the middle two where their number is even; 0 where there is none.
+/// Median of the counts above zero, the mean of the middle two for an even number of them; 0 if there are none.
 fn median_of_positive(counts: &[u64]) -> f64 {
     let positive = counts.iter().filter(|&&count| count > 0).count();
     if positive == 0 {
         return 0.0;
     }
-    // The smallest value that more than `rank` counts do not exceed, found by halving the range of the values: nothing
-    // is sorted, because there is nowhere to sort.
+    // Order statistic of this 0-based rank, by bisection over the values of u64: sorting would need memory.
     let of_rank = |rank: usize| {
         let (mut low, mut high) = (1, u64::MAX);
         while low < high {

@@ -18,28 +18,30 @@ use crate::reduction::{
 };
 use crate::rows::{Rows, Shape, Targets, chunk_of};
 
-/// Softmax cross-entropy, −w\[y\]·log p_y with p = softmax(x), and all options that change it.
+/// Softmax cross-entropy of logits, with class weights, label smoothing, mislabel costs and further options.
+///
+/// The loss of a row is −w\[y\]·log p_y with p = softmax(x), as in PyTorch's `cross_entropy`; options change it.
 ///
 /// | argument | shape | type |
 /// |---|---|---|
-/// | logits x | `[N, C, D]`, flat; D, the [positions](Self::positions), is 1 unless told otherwise | f32, any value; or [other types](Logits) |
+/// | logits x | `[N, C, D]`, flat; D, the [positions](Self::positions), is 1 by default | f32, any value; or [other types](Logits) |
 /// | labels y | `[N, D]` | `u8`, `u16`, `u32`, `i32`, `i64` or `usize`, in `[0, C)` or equal to the ignored index |
 /// | class weights w | `[C]`; all ones when absent | f32, finite |
 /// | sample weights s | `[N, D]`; all ones when absent | f32, finite |
 ///
-/// A *row* is one (n, d): C logits and a label. N·D is the number of labels. The options are the methods that return the
-/// loss itself; the others compute it. A row whose label is the ignored index does not count. A row whose whole weight is
-/// zero counts (in the number of rows) and contributes exactly 0 whatever its logits hold.
+/// A *row* is one (n, d): C logits and a label. N·D is the number of labels. The methods that return `Self` set
+/// options; the others compute. A row whose label is the ignored index does not count. A row whose total weight is zero
+/// counts (in the number of rows) and contributes exactly 0 whatever its logits.
 ///
-/// Each method checks everything before it writes anything: [`Error`] tells which argument is wrong, where, and what
-/// was expected, and leaves every output as it was. Nothing panics and nothing is allocated.
+/// Every argument is checked before anything is written: an [`Error`] names the argument, the index and the expected
+/// value, and leaves every output unchanged. Nothing panics and nothing is allocated.
 ///
 /// # Accuracy
 ///
-/// The weighted loss of a row has a relative error of at most 3 ulp, an element of its gradient of at most 5 ulp (2.2 and
-/// 3.4 measured; see the crate's documentation), down to the smallest normal f32: a confident prediction has a small loss, never a loss
-/// of 0 by rounding. Loss and gradient with other options have at most 6 ulp of the sum of the magnitudes of their terms,
-/// with a focal exponent γ above 2 at most 2·(γ + 1). NaN and infinite logits follow the table in the crate's documentation.
+/// The weighted loss of a row has a relative error of at most 3 ulp, an element of its gradient of at most 5 ulp (2.6
+/// and 4.4 seen), down to the smallest normal f32: a confident prediction has a small loss, which never rounds to 0.
+/// Loss and gradient with other options have at most 6 ulp of the sum of the magnitudes of their terms, with a focal
+/// exponent γ above 2 at most 2·(γ + 1). NaN and infinite logits follow the table in the crate's documentation.
 ///
 /// # Examples
 ///
@@ -71,12 +73,11 @@ pub struct CrossEntropy<'a> {
     label_smoothing: f32,
     focal: f32,
     z_loss: f32,
-    /// What computes the terms of these options; nothing where none of them was set, so that programs that set none do not
-    /// carry it.
+    /// Kernel of the losses with terms; `None` unless such an option was set, so that other programs do not link it.
     kernel: Option<TermKernel>,
     /// `None` for the default, which depends on the other options.
     reduction: Option<Reduction>,
-    /// What the caller divides by, whatever the reduction is.
+    /// Denominator set by the caller; overrides that of the reduction.
     denominator: Option<f64>,
     zero_denominator: ZeroDenominator,
     backend: Option<Backend>,
@@ -86,8 +87,8 @@ pub struct CrossEntropy<'a> {
 }
 
 impl<'a> CrossEntropy<'a> {
-    /// The loss over this number of classes C, every option at its default: one position, no weights, no ignored index,
-    /// none of the other terms, mean over the weight sum, NaN where that is zero, the best backend.
+    /// The loss over `classes` classes (C), all options at their defaults: one position, no weights, no ignored index,
+    /// no further terms, mean over the weight sum, NaN where the weight sum is zero, the best backend.
     pub const fn new(classes: usize) -> Self {
         Self {
             shape: Shape {
@@ -113,63 +114,65 @@ impl<'a> CrossEntropy<'a> {
         }
     }
 
-    /// D, the number of rows of each sample, whose logits stand class by class: `[N, C, D]`, as pixels and tokens have
-    /// them in PyTorch. At least 1, which is the default. Row (n, d) is number n·D + d.
+    /// Sets the number of positions D (pixels, tokens) of a sample, for logits `[N, C, D]` as in PyTorch: at least 1,
+    /// the default. The C logits of a row are D elements apart. Row (n, d) has index n·D + d.
     pub const fn positions(mut self, positions: usize) -> Self {
         self.shape.positions = positions;
         self
     }
 
-    /// The number of elements from the start of one sample of logits (and of gradient, log-probabilities and target
-    /// probabilities) to the start of the next, for rows that are padded: at least C·D, which is the default. The
-    /// logits then have N × stride elements. What lies between the samples is neither used nor written.
+    /// Sets the number of elements from one sample to the next, for padded samples: at least C·D, the default. The
+    /// stride is that of logits, gradient, log-probabilities and target probabilities, which have N × stride elements.
+    /// Padding is not written and has no effect, but padding of target probabilities must be finite.
     pub const fn row_stride(mut self, elements: usize) -> Self {
         self.shape.row_stride = Some(elements);
         self
     }
 
-    /// The cost of each class, `[C]`, finite; with [mislabel costs](Self::mislabel_costs) those of missing it, at least 0.
+    /// Sets the weight w of each class, `[C]`, finite (PyTorch's `weight`). With [mislabel costs](Self::mislabel_costs)
+    /// the weights are the miss costs fn, ≥ 0.
     pub const fn class_weights(mut self, weights: &'a [f32]) -> Self {
         self.shape.class_weights = Some(weights);
         self
     }
 
-    /// A factor for the loss of each row, `[N, D]`, finite; a negative one turns loss and gradient round.
+    /// Sets the weight s of each row, `[N, D]`, finite; a negative one changes the sign of loss and gradient.
     pub const fn sample_weights(mut self, weights: &'a [f32]) -> Self {
         self.shape.sample_weights = Some(weights);
         self
     }
 
-    /// Rows with this label do not count. Any value, inside or outside `[0, C)`.
+    /// Ignores rows with this label, any value inside or outside `[0, C)` (PyTorch's `ignore_index`).
     pub const fn ignore_index(mut self, label: i64) -> Self {
         self.shape.ignore_index = Some(label);
         self
     }
 
-    /// ε in [0, 1]: that much of the target is spread evenly over the classes, as PyTorch has it,
+    /// Sets the label smoothing ε in [0, 1]: a share ε of the target is spread evenly over all classes, as in PyTorch,
     ///
-    /// (1 − ε)·(−w\[y\]·log p_y) + (ε/C)·Σ_c w\[c\]·(−log p_c);
+    /// (1 − ε)·(−w\[y\]·log p_y) + (ε/C)·Σ_c w\[c\]·(−log p_c).
     ///
-    /// target probabilities q become (1 − ε)·q + ε/C (Szegedy et al., "Rethinking the Inception Architecture for Computer
-    /// Vision", CVPR 2016).
+    /// Target probabilities q become (1 − ε)·q + ε/C (Szegedy et al., "Rethinking the Inception Architecture for
+    /// Computer Vision", CVPR 2016).
     pub const fn label_smoothing(mut self, share: f32) -> Self {
         self.label_smoothing = share;
         self.kernel = Some(TermKernel::NEW);
         self
     }
 
-    /// The cost of naming class j where y is true, `[C, C]`, row y, column j: finite, at least 0, zero on the diagonal.
+    /// Sets the costs fp\[y,j\] of predicting class j where y is true, `[C, C]` (row y, column j): finite, ≥ 0,
+    /// diagonal 0.
     ///
-    /// This makes the loss of a row the real-world-weight cross-entropy of Ho & Wookey ("The Real-World-Weight
+    /// The loss of a row becomes the real-world-weight cross-entropy of Ho & Wookey ("The Real-World-Weight
     /// Cross-Entropy Loss Function: Modeling the Costs of Mislabeling", IEEE Access 8, 2020),
     ///
     /// −fn\[y\]·log p_y − Σ_{j≠y} fp\[y,j\]·log(1 − p_j),
     ///
-    /// where the miss costs fn are the [class weights](Self::class_weights), which must then be at least 0. With
-    /// s_j = fp\[y,j\]·p_j/(1 − p_j) and s_y = 0 its gradient is fn\[y\]·(p_i − \[i = y\]) + s_i − p_i·Σ_j s_j. A confident
-    /// mistake keeps both: nothing is clipped. If all costs are zero the loss is the weighted one, in the same bits.
+    /// where the miss costs fn are the [class weights](Self::class_weights), ≥ 0. With s_j = fp\[y,j\]·p_j/(1 − p_j)
+    /// and s_y = 0 the gradient is fn\[y\]·(p_i − \[i = y\]) + s_i − p_i·Σ_j s_j. Nothing is clipped: a confident
+    /// mistake keeps its loss and gradient. If all costs are zero the loss is the weighted one, in the same bits.
     ///
-    /// The mean is over [`Denominator::Rows`] unless told otherwise.
+    /// The default reduction is then the mean over [`Denominator::Rows`].
     ///
     /// ```
     /// # use rwwce::CrossEntropy;
@@ -188,49 +191,50 @@ impl<'a> CrossEntropy<'a> {
         self
     }
 
-    /// γ ≥ 0: −w\[y\]·log p_y gets the factor (1 − p_y)^γ, which turns the gradient to the rows that are still wrong (Lin,
-    /// Goyal, Girshick, He & Dollár, "Focal Loss for Dense Object Detection", ICCV 2017). Other terms do not get it.
-    /// The error of a small 1 − p_y, at most 1 ulp, is multiplied as well: about γ + 1 times that of −log p_y alone.
+    /// Sets the focal exponent γ ≥ 0: the label's term −w\[y\]·log p_y, and no other, is multiplied by (1 − p_y)^γ,
+    /// which moves the gradient to rows that are still wrong (Lin, Goyal, Girshick, He & Dollár, "Focal Loss for Dense
+    /// Object Detection", ICCV 2017). The power amplifies the error of a small 1 − p_y, at most 1 ulp: about γ + 1
+    /// times that of −log p_y alone.
     pub const fn focal(mut self, exponent: f32) -> Self {
         self.focal = exponent;
         self.kernel = Some(TermKernel::NEW);
         self
     }
 
-    /// λ ≥ 0: adds λ·W·(log Σ exp x)² to the loss of a row, which keeps logits from drifting away from zero (Chowdhery et
-    /// al., "PaLM: Scaling Language Modeling with Pathways", 2022). W is the weight of the row: w\[y\], or Σ_c w\[c\]·q_c.
+    /// Sets the z-loss factor λ ≥ 0: adds λ·W·(log Σ exp x)² to the loss of a row, W = w\[y\] or Σ_c w\[c\]·q_c, to
+    /// keep logits from drifting away from 0 (Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022).
     pub const fn z_loss(mut self, factor: f32) -> Self {
         self.z_loss = factor;
         self.kernel = Some(TermKernel::NEW);
         self
     }
 
-    /// What is added to the logits of each class, `[C]`, finite, after the division by the temperature. With τ·log of the
-    /// class frequencies it is the logit adjustment for long-tailed data (Menon et al., "Long-tail learning via logit
-    /// adjustment", ICLR 2021). The sum is rounded to f32; everything else is as exact for the sum as without a bias.
+    /// Sets a bias added to the logits of each class, `[C]`, finite, after the division by the temperature. With τ·log
+    /// of the class frequencies this is the logit adjustment for long-tailed data (Menon et al., "Long-tail learning
+    /// via logit adjustment", ICLR 2021). The sum is rounded to f32; the accuracy bounds hold for the rounded sum.
     pub const fn class_bias(mut self, bias: &'a [f32]) -> Self {
         self.adjustment.bias = Some(bias);
         self
     }
 
-    /// T > 0: the logits are divided by it, which softens (T > 1) or sharpens the probabilities (Guo, Pleiss, Sun &
-    /// Weinberger, "On Calibration of Modern Neural Networks", ICML 2017). The quotient is rounded to f32.
+    /// Sets the temperature T > 0 of logits x/T: T > 1 softens the probabilities, T < 1 sharpens them (Guo, Pleiss, Sun
+    /// & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017). The quotient is rounded to f32.
     pub const fn temperature(mut self, temperature: f32) -> Self {
         self.adjustment.temperature = temperature;
         self
     }
 
-    /// How the losses of the rows become one number. By default the mean over the [weight sum](Denominator::WeightSum),
-    /// and over the [rows](Denominator::Rows) for target probabilities and with mislabel costs.
+    /// Sets the reduction: by default the mean over the [weight sum](Denominator::WeightSum), for target probabilities
+    /// and with mislabel costs the mean over the [rows](Denominator::Rows).
     pub const fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = Some(reduction);
         self
     }
 
-    /// Divides by this finite number, whatever the reduction would divide by: where a call has a part of what is reduced
-    /// (a chunk of rows, one of several batches whose gradients are added up, the share of one worker), it is the denominator
-    /// of the whole, as [`CrossEntropy::weigh`] and [`Total::denominator`] tell it. The gradient is then that of the whole
-    /// in its bits, and the losses of the parts add up to its loss.
+    /// Divides by this finite value instead of the denominator of the reduction. For a call on a part of the batch (a
+    /// chunk of rows, one batch of a gradient accumulation, the share of one worker) set the denominator of the whole,
+    /// from [`CrossEntropy::weigh`] and [`Total::denominator`]: the gradient then has the bits of the whole's gradient,
+    /// and the losses of the parts add up to the loss of the whole.
     ///
     /// ```
     /// # use rwwce::{CrossEntropy, Reduction};
@@ -252,7 +256,7 @@ impl<'a> CrossEntropy<'a> {
         self
     }
 
-    /// What a mean is when its denominator is zero.
+    /// Sets the result of a mean whose denominator is zero; the default is NaN.
     pub const fn zero_denominator(mut self, policy: ZeroDenominator) -> Self {
         self.zero_denominator = policy;
         self
@@ -264,9 +268,10 @@ impl<'a> CrossEntropy<'a> {
         self
     }
 
-    /// The number of rows of a chunk, which depends on the number of classes and positions alone and is a multiple of the
-    /// latter. Sums over rows are made of those of chunks, one after the other. So where a batch is cut into calls of a chunk
-    /// each, the last of which may be shorter, their totals merged in order have the bits of one call:
+    /// Number of rows of a chunk, the unit of summation over rows: a multiple of the number of positions that depends
+    /// on classes and positions alone. Each chunk is summed apart, and the chunk sums are added in order. So where a
+    /// batch is cut into calls of a chunk each, the last of which may be shorter, their totals merged in order have the
+    /// bits of one call:
     ///
     /// ```
     /// # use rwwce::{CrossEntropy, Total};
@@ -287,7 +292,7 @@ impl<'a> CrossEntropy<'a> {
         chunk_of(self.shape.classes, positions).get()
     }
 
-    /// What the rows with these labels weigh, without a loss: what every reduction divides by.
+    /// Sums rows and weights of these labels, `[N, D]`, without the loss: the denominators of every reduction.
     ///
     /// # Errors
     ///
@@ -297,18 +302,18 @@ impl<'a> CrossEntropy<'a> {
         Ok(self.check_labels_and_weights(self.shape, labels.len(), targets)?.1)
     }
 
-    /// The reduced loss of logits `[N, C, D]`.
+    /// Reduced loss of logits `[N, C, D]` and labels `[N, D]`.
     ///
     /// # Errors
     ///
     /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::LabelOutOfRange`],
     /// [`Error::NotFinite`] and [`Error::Negative`] for weights, costs and bias, [`Error::CostOfTruth`],
-    /// [`Error::OutOfRange`] for an option that is a number, and [`Error::ZeroDenominator`] where that was asked for.
+    /// [`Error::OutOfRange`] for a scalar option, and [`Error::ZeroDenominator`] if chosen.
     pub fn loss<'l, L: Label>(&self, logits: impl Into<Logits<'l>>, labels: &[L]) -> Result<Summary, Error> {
         self.losses(logits.into(), Targets::Labels(L::labels(labels)), None)
     }
 
-    /// The loss of each row into `row_losses`, `[N, D]`; 0 for a row that does not count. The reduced loss beside it.
+    /// Writes the loss of each row to `row_losses`, `[N, D]`, 0 for uncounted rows, and returns the reduced loss.
     ///
     /// # Errors
     ///
@@ -322,13 +327,13 @@ impl<'a> CrossEntropy<'a> {
         self.losses(logits.into(), Targets::Labels(L::labels(labels)), Some(row_losses))
     }
 
-    /// The gradient with respect to the logits into `gradient`, shaped as they are; the loss beside it.
+    /// Writes the gradient with respect to the logits to `gradient`, shaped as the logits, and returns the loss.
     ///
-    /// The gradient of a row is w\[y\]·(p_i − \[i = y\]) times `upstream`: a number, with respect to the reduced loss, so
-    /// that the gradient is divided as the loss is; or a slice `[N, D]`, with respect to the loss of each row, undivided.
-    /// Rows that do not count, or whose weight or upstream factor is zero, get exact zeros.
+    /// The gradient of a row is s·w\[y\]·(p_i − \[i = y\]) times `upstream`: a scalar with respect to the reduced loss,
+    /// divided by the denominator of the reduction; or a slice `[N, D]` with respect to the row losses, undivided. Rows
+    /// that do not count, or whose weight or upstream factor is zero, get exact zeros.
     ///
-    /// Where a row's loss is NaN its gradient is NaN; where the loss is infinite the gradient is its limit, and NaN if
+    /// A row whose loss is NaN has gradient NaN; a row whose loss is infinite has the limit of the gradient, and NaN if
     /// several logits are +∞.
     ///
     /// # Errors
@@ -344,7 +349,7 @@ impl<'a> CrossEntropy<'a> {
         self.separate_gradient(logits.into(), Targets::Labels(L::labels(labels)), upstream.into(), gradient)
     }
 
-    /// The gradient as [`CrossEntropy::gradient`] has it, written over the logits.
+    /// Writes the gradient of [`CrossEntropy::gradient`] over the logits, and returns the reduced loss.
     ///
     /// # Errors
     ///
@@ -358,7 +363,7 @@ impl<'a> CrossEntropy<'a> {
         self.gradient_over_logits(logits, Targets::Labels(L::labels(labels)), upstream.into())
     }
 
-    // What follows does not depend on the type of the labels, so that it is compiled once, with this crate.
+    // Not generic over the type of the labels, so compiled once, with this crate.
 
     pub(crate) fn losses(
         &self,
@@ -368,7 +373,7 @@ impl<'a> CrossEntropy<'a> {
     ) -> Result<Summary, Error> {
         logits.check()?;
         let rows = Rows::new(self.shape, Argument::Logits, logits.len(), targets)?;
-        // Without anything to write, labels are checked where they are read.
+        // Without outputs to leave unchanged, labels are checked by the kernel that reads them.
         let is_soft = matches!(targets, Targets::Soft(_));
         let checked = if is_soft || row_losses.is_some() { Some(self.check_targets(&rows)?) } else { None };
         self.check_options(Argument::Logits, targets)?;
@@ -415,7 +420,7 @@ impl<'a> CrossEntropy<'a> {
         Ok(divisor.summary(self.compute::<true>(&rows, call, Some(total))?))
     }
 
-    /// Losses and gradient of rows of which everything has been validated, but the labels where they have not been `weighed`.
+    /// Losses and gradient of validated rows; labels are validated by the kernel unless `weighed` has their totals.
     fn compute<const GRADIENT: bool>(
         &self,
         rows: &Rows<'_>,
@@ -430,7 +435,7 @@ impl<'a> CrossEntropy<'a> {
         let (backend, terms) = (self.chosen_backend(), self.terms(rows.targets()));
         let (mut tally, mut weights) = (Tally::new(rows.chunk()), Weights::new(rows));
         let sums = (&mut tally, weighed.is_none().then_some(&mut weights));
-        // Where it is needed: to move it takes a small call a tenth of its time.
+        // Built where it is used: moving a `Batch` takes a small call a tenth of its time.
         let batch = || Batch { rows, logits, adjustment: self.adjustment, gradient, scale };
         match self.kernel.filter(|_| !terms.are_plain()) {
             Some(kernel) if GRADIENT => (kernel.gradients)(backend, batch(), terms, sums)?,
@@ -450,12 +455,12 @@ impl<'a> CrossEntropy<'a> {
     ) -> Result<Total, Error> {
         let of_chunk = weighed.map(|_| Total::default());
         let total = self.in_chunks(rows, call, |loss, rows, call| loss.compute::<GRADIENT>(rows, call, of_chunk));
-        // A label of a chunk is wrong: which of all the labels?
+        // A label of some chunk is wrong: all rows again, in order, for the first wrong one.
         let total = total.map_or_else(|| self.weigh_rows(rows), Ok)?;
         Ok(weighed.map_or(total, |weighed| Total { sum: total.sum, non_finite: total.non_finite, ..weighed }))
     }
 
-    /// Checks every label, or every target probability, and adds up what the rows that count weigh.
+    /// Validates every label or target probability, and sums rows and weights of the rows that count.
     fn check_targets(&self, rows: &Rows<'_>) -> Result<Total, Error> {
         #[cfg(feature = "rayon")]
         if self.splits(rows) {
@@ -468,7 +473,7 @@ impl<'a> CrossEntropy<'a> {
         self.weigh_rows(rows)
     }
 
-    /// [`CrossEntropy::check_targets`], by one thread.
+    /// [`CrossEntropy::check_targets`] on one thread.
     fn weigh_rows(&self, rows: &Rows<'_>) -> Result<Total, Error> {
         match rows.targets() {
             Targets::Labels(_) => {
@@ -481,7 +486,7 @@ impl<'a> CrossEntropy<'a> {
                 if let Some(kernel) = self.kernel {
                     (kernel.weigh_soft)(self.chosen_backend(), rows, probabilities, &mut weights);
                 }
-                // A sum of finite numbers of f32 is finite in f64.
+                // Finite f32 terms have a finite sum in f64, so a finite sum proves every target finite, padding apart.
                 if !weights.weights.total().is_finite() || !rows.are_dense() {
                     check_finite(Argument::Targets, probabilities)?;
                 }
@@ -491,7 +496,7 @@ impl<'a> CrossEntropy<'a> {
         }
     }
 
-    /// What a call checks that has no losses to compute.
+    /// Validates shape, weights, targets and options; returns the totals of the rows without losses.
     pub(crate) fn check<'l>(
         &self,
         argument: Argument,
@@ -507,7 +512,7 @@ impl<'a> CrossEntropy<'a> {
         Ok((rows, total))
     }
 
-    /// What rows with these target probabilities weigh.
+    /// Totals of rows with these target probabilities, without their losses.
     pub(crate) fn weigh_targets(&self, probabilities: &[f32]) -> Result<Total, Error> {
         let targets = Targets::Soft(probabilities);
         let rows = Rows::new(self.shape, Argument::Targets, probabilities.len(), targets)?;
@@ -516,7 +521,7 @@ impl<'a> CrossEntropy<'a> {
         Ok(total)
     }
 
-    /// Checks rows of this shape of which only labels and weights matter, and adds up what they weigh.
+    /// Validates labels and weights of `count` rows without logits; returns their totals without losses.
     pub(crate) fn check_labels_and_weights<'l>(
         &self,
         shape: Shape<'l>,
@@ -558,7 +563,7 @@ impl<'a> CrossEntropy<'a> {
         self.mislabel_costs.filter(|costs| costs.iter().any(|&cost| cost != 0.0))
     }
 
-    /// The same loss, which has to compute terms.
+    /// The same options with the kernel of the terms, which soft targets need.
     pub(crate) const fn with_terms(mut self) -> Self {
         self.kernel = Some(TermKernel::NEW);
         self
@@ -599,7 +604,7 @@ impl<'a> CrossEntropy<'a> {
                 return Err(Error::CostOfTruth { class });
             }
         }
-        // What is set and means nothing here.
+        // Options that need labels, or logits, and whether they are set.
         let of_labels = [
             (Argument::MislabelCosts, self.mislabel_costs.is_some()),
             (Argument::Focal, self.focal != 0.0),
@@ -614,7 +619,7 @@ impl<'a> CrossEntropy<'a> {
             (Argument::ClassBias, self.adjustment.bias.is_some()),
         ];
         let soft = matches!(targets, Targets::Soft(_)).then_some((Argument::Targets, &of_labels[..]));
-        // What is given, or what the gradient is with respect to.
+        // The input, if not logits; `Argument::Gradient` is the gradient with respect to log-probabilities.
         let given = match argument {
             Argument::Logits => None,
             Argument::Probabilities => Some((argument, of_logits.get(1..).unwrap_or(&[]))),
@@ -633,25 +638,25 @@ impl<'a> CrossEntropy<'a> {
     }
 }
 
-/// What a call reads and writes beside what is known of its rows.
+/// Input and output buffers of one call, and the scale of the gradient.
 pub(crate) struct Call<'a> {
-    /// The logits, unless they are where the gradient goes.
+    /// `None` if the logits are in `gradient`, and overwritten.
     pub(crate) logits: Option<Logits<'a>>,
     pub(crate) gradient: Option<&'a mut [f32]>,
     pub(crate) row_losses: Option<&'a mut [f32]>,
     pub(crate) scale: GradientScale<'a>,
 }
 
-/// What the rows add up to; their weights where these are not known.
+/// Accumulators of the row losses, and of the weights where these have not been summed before.
 type Sums<'a> = (&'a mut Tally, Option<&'a mut Weights>);
 type Losses = fn(Backend, Batch<'_>, Terms<'_>, Option<&mut [f32]>, Sums<'_>) -> Result<(), Error>;
 type Gradients = fn(Backend, Batch<'_>, Terms<'_>, Sums<'_>) -> Result<(), Error>;
 
-/// Losses with a focal factor or z-loss have no code of their own where memory is small: it is that of the gradients, and none is
-/// asked for.
+/// Value of `GRADIENT` for losses with a focal factor or z-loss: on scalar-only targets, whose memory is small, they
+/// share the code of the gradients, with no gradient to write.
 const GRADIENT_OF_LOSSES: bool = Backend::ONLY_SCALAR;
 
-/// The kernel of the losses with terms, as functions that are called where an option asks for them.
+/// Kernel of the losses with terms, as function pointers: linked only into programs that set such an option.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TermKernel {
     losses: Losses,
@@ -659,7 +664,7 @@ pub(crate) struct TermKernel {
     weigh_soft: fn(Backend, &Rows<'_>, &[f32], &mut Weights),
 }
 
-// Functions that are never inlined: a program that names an option would compile the kernel once more.
+// Never inlined: otherwise a program that sets an option would compile the kernel once more.
 impl TermKernel {
     pub(crate) const NEW: Self =
         Self { losses: Self::losses, gradients: Self::gradients, weigh_soft: Self::weigh_soft };

@@ -9,32 +9,32 @@ use crate::logits::Logits;
 use crate::reduction::{GradientScale, Upstream};
 use crate::rows::Targets;
 
-/// Which second derivative is written.
+/// Kind of second derivative: the diagonal of the Hessian, or an upper bound of the Hessian.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Curvature {
     /// The diagonal of the Hessian of the loss with respect to the logits of a row,
     ///
-    /// W·p_i·(1 − p_i) + fp\[y,i\]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j), s_j = fp\[y,j\]·p_j/(1 − p_j),
+    /// W·p_i·(1 − p_i) + fp\[y,i\]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j),
     ///
-    /// where W is w\[y\], or Σ_c w\[c\]·q_c of target probabilities, or what label smoothing makes of them. With mislabel costs
-    /// it may be negative.
+    /// where s_j = fp\[y,j\]·p_j/(1 − p_j) and W is w\[y\], or Σ_c w\[c\]·q_c for target probabilities, or either of
+    /// them with label smoothing applied. With mislabel costs the diagonal may be negative.
     #[default]
     Diagonal,
-    /// 2·p_i·((|W| + fp\[y,i\])·(1 − p_i) + Σ_{j≠i} fp\[y,j\]·p_j), never negative: the diagonal matrix of these numbers minus
-    /// the Hessian of a row has no negative eigenvalue, so that a step of −gradient/bound does not overshoot its model of the
-    /// loss. Without mislabel costs it is what boosting libraries use for softmax. It holds where neither the sample weight nor
-    /// the upstream factor is negative.
+    /// 2·p_i·((|W| + fp\[y,i\])·(1 − p_i) + Σ_{j≠i} fp\[y,j\]·p_j), never negative: the diagonal matrix of these bounds
+    /// minus the Hessian of a row is positive semidefinite, so that a step of −gradient/bound does not overshoot the
+    /// quadratic model of the loss. Without mislabel costs this is the value that boosting libraries use for softmax.
+    /// It is a bound only if neither sample weight nor upstream factor is negative.
     Bound,
 }
 
 impl CrossEntropy<'_> {
-    /// The second derivative of the loss with respect to each logit into `curvature`, shaped and padded as the logits. It is
-    /// multiplied by `upstream` and divided as [`CrossEntropy::gradient`] is; with a temperature T it is 1/T² of that with
-    /// respect to the adjusted logits.
+    /// Writes the second derivative of the loss with respect to each logit to `curvature`, shaped and padded as the
+    /// logits. The second derivative is multiplied by `upstream` and divided as the gradient of
+    /// [`CrossEntropy::gradient`] is; with a temperature T it is 1/T² times that with respect to the adjusted logits.
     ///
-    /// The error is at most 2 ulp of the sum of the magnitudes of the terms in [`Curvature`]. Rows that do not count, or whose
-    /// weight or upstream factor is zero, get exact zeros; a row with a NaN, with several logits of +∞ or −∞ throughout gets NaN.
+    /// The error is at most 2 ulp of the sum of the magnitudes of the terms in [`Curvature`]. Rows that do not count,
+    /// or whose weight or upstream factor is zero, get exact zeros. A row with a NaN, several +∞ or only −∞ gets NaN.
     ///
     /// # Errors
     ///

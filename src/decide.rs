@@ -1,4 +1,4 @@
-//! What to say of each row: the class of least expected cost.
+//! Decisions: the class of least expected cost of each row.
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_cost, check_length};
@@ -9,39 +9,42 @@ use crate::reduction::GradientScale;
 use crate::rows::Targets;
 
 impl CrossEntropy<'_> {
-    /// The class of least expected cost of each row into `decisions`, `[N, D]`, and that cost into `expected_costs`, `[N, D]`,
-    /// if it is wanted: with p = softmax(x)
+    /// Writes the class of least expected cost of each row to `decisions`, `[N, D]`, and returns how many rows have
+    /// none.
+    ///
+    /// Expected costs of the decisions go to `expected_costs`, `[N, D]`, if given. With p = softmax(x) a decision is
     ///
     /// argmin_j Σ_{y≠j} p_y·(fn\[y\] + fp\[y,j\]),
     ///
-    /// where the miss costs fn are the [class weights](Self::class_weights), each 1 when absent, and fp the
-    /// [mislabel costs](Self::mislabel_costs), each 0 when absent (Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI
-    /// 2001). It is the decision that [`decision_cost`](crate::decision_cost) charges least for, if the probabilities are right.
+    /// where the miss costs fn are the [class weights](Self::class_weights), ≥ 0, each 1 when absent, and fp the
+    /// [mislabel costs](Self::mislabel_costs), each 0 when absent (Elkan, "The Foundations of Cost-Sensitive Learning",
+    /// IJCAI 2001). If the probabilities are right, the decision minimises the mean
+    /// [`decision_cost`](crate::decision_cost).
     ///
-    /// Two classes give a threshold: 1 is said where p_1 > cost\[0,1\]/(cost\[0,1\] + cost\[1,0\]), cost\[y,j\] = fn\[y\] +
-    /// fp\[y,j\]. Without costs the decision is the class of the largest logit, the first of equals, as
-    /// [`CrossEntropy::add_confusion`] has it, and its expected cost 1 − p.
+    /// For two classes this is a threshold: the decision is 1 where p_1 > cost\[0,1\]/(cost\[0,1\] + cost\[1,0\]),
+    /// cost\[y,j\] = fn\[y\] + fp\[y,j\]. Without costs the decision is the argmax of the logits, the lowest index in a
+    /// tie, as in [`CrossEntropy::add_confusion`], and its expected cost 1 − p.
     ///
-    /// Of the options only the shape, the costs, the temperature and the class bias matter. A matrix takes C² multiplications a
-    /// row, miss costs alone take C.
+    /// Of the options only the shape, the costs, the temperature, the class bias and the backend matter. Mislabel costs
+    /// take C² multiplications per row, miss costs alone take C.
     ///
     /// # Rows without a decision
     ///
-    /// get [`NO_DECISION`](crate::NO_DECISION) and an expected cost of NaN; their number is returned. They are the rows without
-    /// probabilities: those with a NaN, with several +∞, or with −∞ throughout. A logit of −∞ is a class that is not, one that
-    /// alone is +∞ a class that is.
+    /// Rows with a NaN, with several +∞ or with all logits −∞ have no probabilities. They get
+    /// [`NO_DECISION`](crate::NO_DECISION) and an expected cost of NaN, and their number is returned. A logit of −∞ has
+    /// probability 0, a single +∞ probability 1.
     ///
     /// # Accuracy
     ///
-    /// Where two expected costs differ by more than 4 ulp, the lesser one is said; the class of the lower index where they are
-    /// equal. Sums are in f64, and no backend returns other bits than another. An expected cost is off by at most 1 ulp; above the
-    /// largest f32 it is +∞, which changes no decision. Probabilities below e⁻⁷⁰⁰ of the largest count as 0, and so may products
-    /// of a probability and a cost below 1e-300.
+    /// Where two expected costs differ by more than 4 ulp, the class of the lower one is chosen; where they are equal,
+    /// the lower index. Sums are in f64, and every backend returns the same bits. An expected cost is off by at most 1
+    /// ulp; above the largest f32 it is +∞, which changes no decision. Probabilities below e⁻⁷⁰⁰ times the largest
+    /// count as 0, and products of a probability and a cost below 1e-300 may.
     ///
     /// # Errors
     ///
-    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::NotFinite`] and [`Error::Negative`] for costs,
-    /// [`Error::CostOfTruth`], [`Error::OutOfRange`].
+    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::NotFinite`] and [`Error::Negative`]
+    /// for costs, [`Error::CostOfTruth`], [`Error::OutOfRange`].
     ///
     /// ```
     /// # use rwwce::CrossEntropy;
@@ -62,14 +65,14 @@ impl CrossEntropy<'_> {
         self.decide_rows(Argument::Logits, logits.into(), decisions, expected_costs)
     }
 
-    /// [`CrossEntropy::decide`] from probabilities `[N, C, D]` that somebody else has computed.
+    /// [`CrossEntropy::decide`] from given probabilities `[N, C, D]` instead of logits.
     ///
-    /// Nothing requires a row to sum to 1: the decision does not depend on it, and the expected cost is the sum as the formula
-    /// has it. A row with a probability that is NaN, negative or infinite has no decision.
+    /// Rows need not sum to 1: the decision does not depend on the sum, and the expected cost is not normalised. A row
+    /// with a probability that is NaN, negative or infinite has no decision.
     ///
     /// # Errors
     ///
-    /// As [`CrossEntropy::decide`], and [`Error::Incompatible`] for options that are about logits.
+    /// As [`CrossEntropy::decide`], and [`Error::Incompatible`] for options that need logits.
     ///
     /// ```
     /// # use rwwce::CrossEntropy;
@@ -98,7 +101,7 @@ impl CrossEntropy<'_> {
         numbers.check()?;
         let (rows, _) = self.check(argument, numbers.len(), Targets::None)?;
         let classes = rows.classes();
-        // A decision is a u32.
+        // Class indices must fit the u32 of a decision.
         if classes as u64 > u64::from(u32::MAX) {
             return Err(Error::SizeOverflow { rows: rows.count(), row_stride: classes });
         }

@@ -1,10 +1,10 @@
-//! What can be wrong with a call, and how it is said.
+//! Errors of a call, their messages, and checks that entry points share.
 
 use core::fmt;
 
-/// The argument of a call that an [`Error`] is about.
+/// Argument of a call that an [`Error`] refers to.
 ///
-/// Its number (`argument as u32`) stays the same in every version.
+/// Its discriminant (`argument as u32`) is the same in every version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[repr(u32)]
@@ -23,17 +23,17 @@ pub enum Argument {
     SampleWeights = 6,
     /// The target probabilities, shaped as the logits; of a binary loss the targets, `[N, L]`.
     Targets = 7,
-    /// What is added to the logits of each class, `[C]`.
+    /// The class bias, `[C]`.
     ClassBias = 8,
-    /// The label that does not count.
+    /// The ignored label.
     IgnoreIndex = 9,
-    /// The share of the label smoothing.
+    /// The label smoothing ε.
     LabelSmoothing = 10,
-    /// The exponent of the focal factor.
+    /// The focal exponent γ.
     Focal = 11,
-    /// The temperature.
+    /// The temperature T.
     Temperature = 12,
-    /// The factor of the squared log-sum-exp.
+    /// The z-loss factor λ, of the squared log-sum-exp.
     ZLoss = 13,
     /// The number of positions D of each sample.
     Positions = 14,
@@ -57,15 +57,15 @@ pub enum Argument {
     Gradient = 23,
     /// The upstream factor, or the factors of the rows, `[N, D]`.
     Upstream = 24,
-    /// The number of elements from the start of one row to the start of the next.
+    /// The number of elements from the start of one sample to the start of the next.
     RowStride = 25,
-    /// The constant that is added to a probability before its logarithm is taken.
+    /// The constant added to a probability before the logarithm.
     Eps = 26,
     /// The number of rows of each class, `[C]`.
     Counts = 27,
     /// The `beta` of the effective number of samples.
     Beta = 28,
-    /// The weight that a class without samples gets.
+    /// The weight of classes without samples.
     EmptyClassWeight = 29,
     /// The scale of integer logits.
     Scale = 30,
@@ -75,14 +75,14 @@ pub enum Argument {
     Decisions = 32,
     /// The slice that receives the expected cost of each decision, `[N, D]`.
     ExpectedCosts = 33,
-    /// The denominator that is given.
+    /// The denominator set by the caller.
     Denominator = 34,
     /// The slice that receives the curvature, shaped as the logits.
     Curvature = 35,
 }
 
 impl Argument {
-    /// Every argument, in the order of their numbers.
+    /// Every argument, in the order of discriminants.
     pub const ALL: &[Self] = &[
         Self::Logits,
         Self::Probabilities,
@@ -121,7 +121,7 @@ impl Argument {
         Self::Curvature,
     ];
 
-    /// The range of an argument that is one number, in words; empty for the others.
+    /// Valid range of a scalar argument, in words; empty for an argument without a range.
     #[must_use]
     pub const fn range(self) -> &'static str {
         match self {
@@ -180,7 +180,7 @@ impl fmt::Display for Argument {
     }
 }
 
-/// Why a call was refused. Every output is as it was before the call.
+/// Reason why a call was refused; every output is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -190,19 +190,19 @@ pub enum Error {
     SizeOverflow {
         /// Number of rows.
         rows: usize,
-        /// Number of elements from one row to the next.
+        /// Number of elements per row, or from one sample to the next.
         row_stride: usize,
     },
-    /// A slice has another length than its shape asks for.
+    /// The length of a slice is not that of its shape.
     Length {
         /// Which slice.
         argument: Argument,
-        /// The length that the shape asks for.
+        /// The length that the shape requires.
         expected: usize,
-        /// The length that it has.
+        /// The length of the slice.
         found: usize,
     },
-    /// A label is neither in `[0, C)` nor the ignored one.
+    /// A label is neither in `[0, C)` nor the ignored label.
     LabelOutOfRange {
         /// The row of the label.
         row: usize,
@@ -211,11 +211,11 @@ pub enum Error {
         /// The number of classes.
         classes: usize,
     },
-    /// A number that must be finite is NaN or infinite.
+    /// A value that must be finite is NaN or infinite.
     NotFinite {
         /// Which argument.
         argument: Argument,
-        /// The index of the number; 0 for an argument that is one number.
+        /// The index of the value; 0 for a scalar argument.
         index: usize,
     },
     /// A parameter is outside its [range](Argument::range).
@@ -230,23 +230,23 @@ pub enum Error {
     },
     /// The denominator of the mean is zero, and the caller asked for an error.
     ZeroDenominator,
-    /// A number that must not be negative is.
+    /// A value that must be ≥ 0 is negative.
     Negative {
         /// Which argument.
         argument: Argument,
-        /// The index of the number.
+        /// The index of the value.
         index: usize,
     },
-    /// The diagonal of the mislabel costs, the cost of naming the true class, is not zero.
+    /// A diagonal element of the mislabel costs, the cost of predicting the true class, is not zero.
     CostOfTruth {
         /// The class.
         class: usize,
     },
-    /// Two options that mean nothing together, or an option that this entry point has no use for.
+    /// Two options have no meaning together, or the entry point does not support an option.
     Incompatible {
         /// The option.
         option: Argument,
-        /// What it does not go with.
+        /// The argument that excludes the option.
         with: Argument,
     },
     /// A target of a binary loss is not in [0, 1].
@@ -256,14 +256,13 @@ pub enum Error {
     },
     /// The parts of a row do not hold the logit of its label exactly once.
     LabelOwners {
-        /// The number of parts that hold it.
+        /// The number of parts that hold the label's logit.
         found: usize,
     },
 }
 
 impl Error {
-    /// A number for each kind of error that stays the same in every version: 1 to 13, in the order of
-    /// the variants.
+    /// Code of the kind of error, the same in every version: 1 to 13, in the order of the variants.
     #[must_use]
     pub const fn code(&self) -> u32 {
         match self {
@@ -327,18 +326,18 @@ pub(crate) fn check_finite(argument: Argument, numbers: &[f32]) -> Result<(), Er
     first.map_or(Ok(()), |index| Err(Error::NotFinite { argument, index }))
 }
 
-/// The first number that is not as it should be.
+/// Index of the first invalid value.
 fn first_not(numbers: &[f32], valid: impl Fn(f32) -> bool) -> Option<usize> {
-    // Without a branch a number, so that the compiler may use vectors; a wrong one is looked for only where there is one.
+    // A fold without branches vectorises; the index is searched for only if a value is invalid.
     if numbers.iter().fold(true, |all, &number| all & valid(number)) {
         return None;
     }
     numbers.iter().position(|&number| !valid(number))
 }
 
-/// Finite and at least 0.
+/// Every value must be finite and ≥ 0.
 pub(crate) fn check_cost(argument: Argument, numbers: &[f32]) -> Result<(), Error> {
-    // One reading of a matrix, which may be as large as the logits.
+    // One pass over a valid matrix, which may be as large as the logits.
     if first_not(numbers, |number| (0.0..=f32::MAX).contains(&number)).is_none() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The loss of log-probabilities that somebody else has computed: nothing but a choice and a weight.
+//! Negative log-likelihood of given log-probabilities: a gather and a weight per row.
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_row_losses};
@@ -9,15 +9,14 @@ use crate::rows::{Rows, Targets};
 /// The negative log-likelihood −w\[y\]·s·log p_y of *log-probabilities* `[N, C, D]`, as
 /// [`CrossEntropy::log_probabilities`] writes them: PyTorch's `nll_loss`.
 ///
-/// Each row is rounded once. A row with weight 0 has the loss 0, also where log p_y is −∞, and log p_y = −∞ costs +∞;
-/// nothing requires the probabilities of a row to add up to 1. Where there are logits, [`CrossEntropy::loss`] is as exact
-/// and reads them once.
+/// Each row loss is rounded once. A row of weight 0 has loss 0 even if log p_y = −∞; otherwise log p_y = −∞ gives +∞.
+/// The probabilities of a row need not sum to 1. From logits, [`CrossEntropy::loss`] is as exact and reads them once.
 impl CrossEntropy<'_> {
-    /// The reduced loss of log-probabilities.
+    /// Reduced loss of log-probabilities and labels: PyTorch's `nll_loss`.
     ///
     /// # Errors
     ///
-    /// As [`CrossEntropy::loss`], and [`Error::Incompatible`] for options that are about logits and for mislabel costs.
+    /// As [`CrossEntropy::loss`], and [`Error::Incompatible`] for options that need logits and for mislabel costs.
     ///
     /// ```
     /// # use rwwce::CrossEntropy;
@@ -36,7 +35,7 @@ impl CrossEntropy<'_> {
         self.log_probability_losses(log_probabilities, Targets::Labels(L::labels(labels)), None)
     }
 
-    /// The loss of each row of log-probabilities into `row_losses`, `[N, D]`; 0 for a row that does not count.
+    /// Writes the loss of each row of log-probabilities to `row_losses`, `[N, D]`, 0 where a row does not count.
     ///
     /// # Errors
     ///
@@ -50,9 +49,9 @@ impl CrossEntropy<'_> {
         self.log_probability_losses(log_probabilities, Targets::Labels(L::labels(labels)), Some(row_losses))
     }
 
-    /// The gradient with respect to the log-probabilities into `gradient`, shaped and padded as they are: −w\[y\]·s at the
-    /// label, times `upstream` as in [`CrossEntropy::gradient`], and 0 elsewhere. It does not depend on the
-    /// log-probabilities, of which only the number is given.
+    /// Writes the gradient with respect to the log-probabilities to `gradient`, shaped and padded as the
+    /// log-probabilities: −w\[y\]·s at the label, times `upstream` as in [`CrossEntropy::gradient`], and 0 elsewhere.
+    /// The gradient does not depend on the values of the log-probabilities, which are no argument.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The loss of probabilities that somebody else has computed.
+//! Losses of given probabilities instead of logits.
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_row_losses};
@@ -8,27 +8,25 @@ use crate::reduction::Summary;
 use crate::rows::Targets;
 
 impl CrossEntropy<'_> {
-    /// The reduced loss of *probabilities* `[N, C, D]` instead of logits: −w\[y\]·log(p_y + `eps`), `eps` ≥ 0, and with
+    /// Reduced loss of *probabilities* `[N, C, D]` instead of logits: −w\[y\]·log(p_y + `eps`), `eps` ≥ 0, and with
     /// mislabel costs − Σ_{j≠y} fp\[y,j\]·log(1 − p_j + `eps`).
     ///
-    /// Probabilities are the second choice. A softmax in f32 has already rounded the confident ones to 1 and the
-    /// hopeless ones to 0, so give the logits wherever they can be had; PyTorch's `cross_entropy`, too, wants logits, and
-    /// given probabilities it takes their softmax once more without a word.
+    /// Give logits wherever they can be had: a softmax in f32 has already rounded confident probabilities to 1 and the
+    /// smallest to 0. PyTorch's `cross_entropy` expects logits, too; probabilities silently get a second softmax there.
     ///
-    /// `eps` keeps the logarithm of 0 away, at a price. With the usual 1e-10 no row can cost more than 23.03
-    /// (−log 1e-10), and since the derivative −1/(p_y + eps) no longer grows as p_y falls below eps while that of the
-    /// softmax still vanishes, the worst mistakes stop learning. With 0 a probability of 0 costs what it should: +∞.
+    /// `eps` avoids log 0, at a price. With the usual 1e-10 no row can cost more than 23.03 (−log 1e-10), and since the
+    /// derivative −1/(p_y + eps) no longer grows as p_y falls below eps while that of the softmax still vanishes, the
+    /// gradient of the worst mistakes vanishes. With `eps` = 0 a probability of 0 has loss +∞.
     ///
-    /// Whoever writes the mean as a sum over N should know that PyTorch divides by the sum of the weights instead:
-    /// [`Denominator`](crate::Denominator) names both.
+    /// PyTorch's weighted mean divides by the sum of weights, not by N: see [`Denominator`](crate::Denominator).
     ///
-    /// Nothing requires a row to sum to 1, and the formula is taken at its word: a NaN or a negative sum gives
-    /// NaN, p_y > 1 a negative loss.
+    /// Rows need not sum to 1, and the formula is evaluated as it stands: a NaN or a negative argument of the logarithm
+    /// gives NaN, p_y > 1 a negative loss.
     ///
     /// # Errors
     ///
     /// As [`CrossEntropy::loss`], [`Error::OutOfRange`] for an `eps` that is negative or not finite, and
-    /// [`Error::Incompatible`] for options that are about logits.
+    /// [`Error::Incompatible`] for options that need logits.
     ///
     /// ```
     /// # use rwwce::CrossEntropy;
@@ -47,8 +45,8 @@ impl CrossEntropy<'_> {
         self.probability_losses(probabilities, Targets::Labels(L::labels(labels)), eps, None)
     }
 
-    /// The loss of each row of probabilities into `row_losses`, `[N, D]`, as [`CrossEntropy::loss_from_probabilities`] has
-    /// it; 0 for a row that does not count.
+    /// Writes the loss of each row of probabilities to `row_losses`, `[N, D]`, 0 where a row does not count. The loss
+    /// is that of [`CrossEntropy::loss_from_probabilities`].
     ///
     /// # Errors
     ///

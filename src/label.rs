@@ -1,10 +1,10 @@
-//! The integer types that a label may have.
+//! Integer types of labels, and reading labels as i64.
 
 use crate::backend::Backend;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::limits::ROWS;
 
-/// Labels of any of the types, so that the kernels are compiled once and not once for each.
+/// Labels of any type: an enum, so that the kernels are compiled once, not monomorphised for each type.
 #[derive(Clone, Copy)]
 pub enum Labels<'a> {
     U8(&'a [u8]),
@@ -28,7 +28,7 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// The labels before `at`, and the others.
+    /// The labels before row `at`, and those from `at` on.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         fn both<'a, L>(labels: &'a [L], at: usize, of: fn(&'a [L]) -> Labels<'a>) -> (Labels<'a>, Labels<'a>) {
@@ -45,11 +45,11 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// Hands the labels from `first` on to `take`, as many as there are blocks at a time, and zeros after the last.
+    /// Calls `take` for each block with the labels of its `ROWS` rows, from row `first` on; labels past the end are 0.
     #[inline(always)]
     pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, mut take: impl FnMut(B, &Lanes<i64>)) {
         if Backend::ONLY_SCALAR {
-            // Once for all types.
+            // One loop for all types, for small code.
             for (block, first) in blocks.zip((first..).step_by(ROWS)) {
                 let mut values = Lanes::splat(0);
                 for (value, row) in values.iter_mut().zip(first..) {
@@ -102,13 +102,13 @@ fn read<L: Label, B>(
     }
 }
 
-/// Those of less than a block.
+/// [`values`] of an incomplete block, outlined.
 #[inline(never)]
 fn last_values<L: Label>(labels: &[L]) -> Lanes<i64> {
     values(labels)
 }
 
-/// Those of a block at most, and zeros.
+/// The labels of at most one block as i64, padded with zeros.
 #[inline(always)]
 fn values<L: Label>(labels: &[L]) -> Lanes<i64> {
     let mut values = Lanes::splat(0);
@@ -125,11 +125,11 @@ mod sealed {
 }
 pub(crate) use sealed::Sealed;
 
-/// An integer type of labels: `u8`, `u16`, `u32`, `i32`, `i64` or `usize`.
+/// Integer type of class labels: `u8`, `u16`, `u32`, `i32`, `i64` or `usize`.
 ///
-/// Negative labels never wrap round to a class. A `usize` that is no `i64` is taken for the largest of these.
+/// Negative labels never wrap to a class. A `usize` above `i64::MAX` counts as `i64::MAX`.
 pub trait Label: Copy + sealed::Sealed {
-    /// The label as a number that every such type fits in.
+    /// The label as i64.
     fn value(self) -> i64;
 }
 

@@ -1,5 +1,5 @@
-//! Softmax cross-entropy whose mistakes carry the costs that they have in the world: `no_std`, without allocation, on
-//! AVX-512, AVX2, NEON, SSE2, wasm simd128 and plain scalar code, chosen when the program runs.
+//! Softmax cross-entropy with real-world costs of mistakes: class weights, mislabel costs, label smoothing, focal
+//! factor; `no_std`, no allocation, AVX-512, AVX2, NEON, SSE2, wasm simd128 and scalar code, chosen at run time.
 //!
 //! ```
 //! use rwwce::{ClassWeights, CrossEntropy, Scheme, count_labels};
@@ -20,34 +20,34 @@
 //! # Ok::<(), rwwce::Error>(())
 //! ```
 //!
-//! - [`CrossEntropy`]: the losses of logits and class labels or target probabilities, with class and sample weights,
-//!   mislabel costs, label smoothing, focal factor, z-loss, class bias and temperature, over `[N, C]` or `[N, C, D]`; the
-//!   loss of each row, reduced, and its gradient; log-probabilities; the loss of given probabilities.
-//! - [`Logits`]: of i8 and u8 with scale and zero point, and with the feature `half` of f16 and bf16, wherever logits are read.
-//! - [`weighted_row_losses`]: the weighted loss of each row alone, for programs that have to be small.
-//! - [`BinaryCrossEntropy`]: one logit a label, with the costs of misses and of false alarms.
-//! - [`Total`] and [`RowPartial`]: batches, and classes, that are computed apart and merged.
+//! - [`CrossEntropy`]: losses of logits against class labels or target probabilities, with class and sample weights,
+//!   mislabel costs, label smoothing, focal factor, z-loss, class bias and temperature, over `[N, C]` or `[N, C, D]`:
+//!   row losses, reduced loss, gradient, log-probabilities; the loss of given probabilities.
+//! - [`Logits`]: f32, i8 and u8 with scale and zero point, and with the feature `half` f16 and bf16.
+//! - [`weighted_row_losses`]: the weighted loss of each row and nothing else, for programs that must be small.
+//! - [`BinaryCrossEntropy`]: binary and multi-label loss, one logit per label, with costs of misses and false alarms.
+//! - [`Total`] and [`RowPartial`]: partial results of batches, and of some classes of a row, computed apart and merged.
 //! - [`CrossEntropy::decide`]: the class of least expected cost of each row, from logits or probabilities.
-//! - [`ClassSums`], [`CrossEntropy::add_confusion`] and [`decision_cost`]: what to watch while a model is in use.
-//! - [`ClassWeights`] and [`count_labels`]: class weights from the labels of a data set.
-//! - [`log_sum_exp()`]: of one row.
-//! - [`Backend`]: which instructions compute.
-//! - [`CrossEntropy::curvature`]: second derivatives, for boosting and Newton steps.
-//! - [`CrossEntropy::weigh`], [`denominator`](CrossEntropy::denominator) and [`chunk_rows`](CrossEntropy::chunk_rows): batches that
-//!   the caller cuts, with the bits of one call.
+//! - [`ClassSums`], [`CrossEntropy::add_confusion`] and [`decision_cost`]: monitoring of a model in use.
+//! - [`ClassWeights`] and [`count_labels`]: class weights from the label counts of a data set.
+//! - [`log_sum_exp()`]: log-sum-exp of one row.
+//! - [`Backend`]: the instruction set that is used.
+//! - [`CrossEntropy::curvature`]: diagonal of the Hessian, or a bound of the Hessian, for boosting and Newton steps.
+//! - [`CrossEntropy::weigh`], [`denominator`](CrossEntropy::denominator) and [`chunk_rows`](CrossEntropy::chunk_rows):
+//!   batches that the caller cuts into chunks, with the bits of one call.
 //!
 //! # Features
 //!
-//! Without any the crate is `no_std`, allocates nothing and takes some ten seconds to compile.
+//! Without features the crate is `no_std`, allocates nothing and takes some ten seconds to compile.
 //!
-//! | feature | what it brings |
+//! | feature | effect |
 //! |---|---|
-//! | `half` | logits of f16 and bf16, by the crate of that name |
-//! | `rayon` | `CrossEntropy::parallel`: large calls over the threads of rayon, with the standard library; the bits are the same |
-//! | `scalar` | backends of one lane beside the vectors that the target has, for the bits of a microcontroller |
+//! | `half` | logits of f16 and bf16, from the crate `half` |
+//! | `rayon` | `CrossEntropy::parallel` splits large calls over rayon's threads, in the same bits; needs the standard library |
+//! | `scalar` | one-lane backends beside the vector backends of the target, for the bits of a microcontroller |
 //!
-//! In debug builds vectors are function calls, and everything is some hundred times slower: there
-//! `[profile.dev.package.rwwce] opt-level = 2` in the program's Cargo.toml helps.
+//! In debug builds every vector operation is a function call, some hundred times slower; set
+//! `[profile.dev.package.rwwce] opt-level = 2` in the program's Cargo.toml.
 //!
 //! # The loss of a row
 //!
@@ -65,18 +65,18 @@
 //! | [focal](CrossEntropy::focal) | (1 − p_y)^γ·(−w\[y\]·log p_y) |
 //! | [z-loss](CrossEntropy::z_loss), added | λ·W·(log Σ exp x)², W = w\[y\] or Σ_c w\[c\]·q_c |
 //!
-//! Options combine as sums: with label smoothing and mislabel costs a row pays both, the focal factor applies to the term
-//! of the label alone. What means nothing together is [`Error::Incompatible`].
+//! Options add their terms: with label smoothing and mislabel costs a row has both terms. The focal factor multiplies
+//! only the label's term. A combination without a meaning is [`Error::Incompatible`].
 //!
-//! The weighted loss is computed in the *excluded-reference form*: with E = Σ_{k≠y} exp(x_k − x_y), a sum without the
-//! label's own 1, −log p_y = log(1 + E), 1 − p_y = E/(1 + E). The usual form, log Σ exp(x_k) − x_y, subtracts two numbers
-//! that are almost equal where the prediction is confident and returns 0 for a loss of 8·10⁻⁸; this one has nothing to
-//! subtract. The other losses take the largest logit as their reference, for which −log(1 − p) = log(1 + 1/E).
+//! The weighted loss is computed in the *excluded-reference form*: with E = Σ_{k≠y} exp(x_k − x_y), a sum that leaves
+//! out the label's own exponential 1, −log p_y = log(1 + E) and 1 − p_y = E/(1 + E). The usual form, log Σ exp(x_k) −
+//! x_y, has catastrophic cancellation for a confident prediction and returns 0 for a loss of 8·10⁻⁸; here nothing is
+//! subtracted. The other losses take the largest logit as their reference, for which −log(1 − p) = log(1 + 1/E).
 //!
 //! # Reductions
 //!
-//! The sum, or the mean over a named [`Denominator`]. Row losses are f32; they are added in f64, in an order that
-//! depends on the shape alone.
+//! The sum, or the mean over a named [`Denominator`]. Row losses are f32, summed in f64 in an order that depends on the
+//! shape alone.
 //!
 //! # Names in other libraries
 //!
@@ -86,14 +86,14 @@
 //! | a mean written by hand: the sum over N | `Reduction::Mean(Denominator::Rows)` |
 //! | PyTorch `cross_entropy` with target probabilities | `soft_loss`; `Denominator::Rows` is the default there |
 //! | Keras and scikit-learn with sample weights | `Reduction::Mean(Denominator::SampleWeightSum)` |
-//! | the code of the real-world-weight paper | `Reduction::Mean(Denominator::RowsTimesClasses)` |
+//! | the code of the real-world-weight paper: a mean over all N·C terms | `Reduction::Mean(Denominator::RowsTimesClasses)` |
 //! | `binary_cross_entropy_with_logits(z, t, weight, pos_weight)` | `BinaryCrossEntropy`, `sample_weights`, `miss_costs` |
 //! | `nll_loss(log_p, y, weight=w)` | `loss_from_log_probabilities` |
 //! | `reduction="sum"` | `Reduction::Sum` |
-//! | `reduction="none"` | `row_losses`, and `gradient` with one upstream factor a row |
+//! | `reduction="none"` | `row_losses`, and `gradient` with one upstream factor per row |
 //! | Keras, `sparse_categorical_crossentropy` without sample weights | `Reduction::Mean(Denominator::Rows)` without class weights |
 //! | scikit-learn, `class_weight="balanced"` | `Scheme::Balanced` |
-//! | PyTorch on an empty batch, or one that is ignored throughout: NaN | `ZeroDenominator::NaN`, the default; `Zero` and `Error` beside it |
+//! | PyTorch's NaN for an empty batch, or one with every row ignored | `ZeroDenominator::NaN`, the default; `Zero` and `Error` beside it |
 //!
 //! # NaN and infinity
 //!
@@ -109,16 +109,16 @@
 //! | +∞ at one or more j ≠ y, not at y | +∞ |
 //! | +∞ at y and elsewhere | NaN |
 //!
-//! The other losses are the limits of their formulas, where 0·∞ = 0: −log p_k is +∞ for p_k = 0, and so is −log(1 − p_k)
-//! for p_k = 1; several +∞ have no probability, and their terms are NaN unless another term is infinite.
+//! The other losses are the limits of their formulas, with 0·∞ = 0: −log p_k is +∞ for p_k = 0, and −log(1 − p_k) is +∞
+//! for p_k = 1. Several logits of +∞ have no probabilities, and their terms are NaN, unless another term is infinite.
 //!
 //! [`Summary::non_finite`] counts the rows whose loss is not finite. Finite logits of any size, offset or spread never
 //! overflow on the way. A row that does not count, or whose weight is zero, contributes exactly 0 (0·∞ = 0, 0·NaN = 0).
 //!
 //! # Accuracy
 //!
-//! Relative, against the textbook in f64, down to the smallest normal f32; the tests hold these bounds in every regime
-//! (confident, uniform, wrong, ties, offsets of 10⁸, masked, subnormal) for 1 to 131,072 classes:
+//! Relative errors against the formulas in f64, down to the smallest normal f32; the tests check these bounds in every
+//! regime (confident, uniform, wrong, ties, offsets of 10⁸, masked, subnormal) for 1 to 131,072 classes:
 //!
 //! | quantity | bound | largest error seen |
 //! |---|---|---|
@@ -129,14 +129,14 @@
 //! | log-probability | 3 ulp | 1.4 ulp |
 //! | exp, every f32 whose result is a normal number below 2^127.5 | 1 ulp | 0.99 ulp |
 //!
-//! Weights may be any number of f32, and products of several may leave its range on the way; but of several terms those
-//! whose own weights, or the products of their weights, are below 1e-30 may count as 0.
+//! Weights may have any finite f32 value, and products of several weights may leave the range of f32 in between; but in
+//! a sum of terms, a term whose weight, or product of weights, is below 1e-30 may count as 0.
 //!
 //! # Same bits
 //!
-//! Backends are *fused* (a multiply-add rounds once) or *unfused* (it rounds twice), and have vectors or one lane. These are
-//! four classes, and within a class every backend of every machine returns the same bits for the same input
-//! ([`Backend::has_same_bits_as`]): vectors of any width sum a row in 16 virtual lanes, in a fixed tree.
+//! Backends are *fused* (a multiply-add rounds once) or *unfused* (a multiply-add rounds twice), and compute with
+//! vectors or in one lane. Within each of these four classes every backend on every machine returns the same bits for
+//! the same input ([`Backend::has_same_bits_as`]): vectors of any width sum a row in 16 virtual lanes, in a fixed tree.
 //!
 //! | class | backends |
 //! |---|---|
@@ -145,27 +145,28 @@
 //! | one lane, fused | `scalar-fma`: microcontrollers with FMA, such as a Cortex-M4F |
 //! | one lane, unfused | `scalar`: those without |
 //!
-//! With the feature `scalar` every machine has both backends of one lane, so that a server can reproduce a microcontroller.
-//! Without it a target that has no vectors has the one of its multiply-add, and the others have none of them. A 32-bit x86 needs
-//! SSE2 (i686): the x87 of older ones has no f32 arithmetic, and the crate does not compile for it.
+//! With the feature `scalar` every machine has both one-lane backends, so that a server can reproduce a
+//! microcontroller. Without the feature, a target without vectors has the one-lane backend that matches its
+//! multiply-add, and a target with vectors has none. 32-bit x86 needs SSE2 (i686): x87 has no f32 arithmetic, and the
+//! crate does not compile without SSE2.
 //!
 //! # Floating-point modes
 //!
-//! All of this is about the mode that Rust takes for granted: rounding to nearest, subnormal numbers as they are. A host
-//! program may have set another; the functions here compute in it and leave it as it is. In every mode nothing panics, and
-//! what is wrong with the arguments is an error. Where subnormal numbers are zero (FTZ and DAZ of x86, FZ of Arm) accuracy,
-//! NaN, infinity and the same bits are as above, but for results of terms that add up to less than 2⁻¹⁰⁰: these may be off
-//! by some 2⁻¹²³. An option that is subnormal may be taken for 0. Where numbers are rounded up, down or toward zero the
-//! errors grow to some 700 ulp, and some rows are beyond that: the loss may be too small and the gradient anything where
-//! a logit is infinite or next to the largest f32 or, when rounding down or toward zero, the label's probability is below
-//! e⁻⁵⁷. Set the default rounding for the time of a call.
+//! The sections above assume the floating-point mode that Rust assumes: rounding to nearest, subnormals enabled. A host
+//! program may have set another mode: the functions compute in that mode and do not change it. In every mode nothing
+//! panics, and invalid arguments are errors. Where subnormals are flushed to zero (FTZ and DAZ of x86, FZ of Arm)
+//! accuracy, NaN, infinity and the same bits are as above, except where the terms of a result sum to less than 2⁻¹⁰⁰:
+//! such a result may be off by some 2⁻¹²³. A subnormal option may be taken for 0. With rounding up, down or toward zero
+//! errors grow to some 700 ulp. The loss may even be too small and the gradient arbitrary where a logit is infinite or
+//! next to the largest f32 or, when rounding down or toward zero, where the label's probability is below e⁻⁵⁷. Set the
+//! default rounding for the time of a call.
 //!
 //! # Errors
 //!
-//! Every argument is checked before anything is written: an [`Error`] names the argument, the place and what was
-//! expected, and leaves every output as it was. Nothing panics, allocates, or loops without bound, whatever the input.
+//! Every argument is checked before anything is written: an [`Error`] names the argument, the index and the expected
+//! value, and leaves every output unchanged. Nothing panics, allocates, or loops without bound, whatever the input.
 #![no_std]
-// No panic: not even one that a compiler would remove.
+// Nothing that may panic, even where the compiler would remove the check.
 #![cfg_attr(
     not(test),
     deny(

@@ -1,4 +1,4 @@
-//! log p of every class, and log Σ exp of every row.
+//! Log-softmax and log-sum-exp of every row.
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_length};
@@ -9,16 +9,17 @@ use crate::reduction::GradientScale;
 use crate::rows::Targets;
 
 impl CrossEntropy<'_> {
-    /// log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: the second output of
-    /// ONNX's SoftmaxCrossEntropyLoss. Of the options only the shape, the temperature and the class bias matter.
+    /// Writes log-softmax, log p of every class, to `log_probabilities`, shaped and padded as the logits `[N, C, D]`:
+    /// the second output of ONNX's SoftmaxCrossEntropyLoss. Of the options only shape, temperature, bias and backend
+    /// are used.
     ///
-    /// The relative error is at most 3 ulp, also where p is near 1. A row with a NaN or −∞ throughout gets NaN, and where several
-    /// logits are +∞ these do, the others −∞.
+    /// The relative error is at most 3 ulp, also where p is near 1. A row with a NaN or with all logits −∞ gets NaN.
+    /// Where several logits are +∞, their classes get NaN and the others −∞.
     ///
     /// # Errors
     ///
-    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::OutOfRange`], [`Error::NotFinite`] for a
-    /// class bias.
+    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::OutOfRange`], and
+    /// [`Error::NotFinite`] for a class bias.
     ///
     /// ```
     /// # use rwwce::CrossEntropy;
@@ -35,7 +36,7 @@ impl CrossEntropy<'_> {
         self.write_logs(logits.into(), Some(log_probabilities), None)
     }
 
-    /// log Σ exp of every row into `log_sum_exps`, `[N, D]`, with the same options and errors as
+    /// Writes log-sum-exp, log Σ exp(x), of every row to `log_sum_exps`, `[N, D]`, with the options and errors of
     /// [`CrossEntropy::log_probabilities`]. Its gradient is p = exp(log p). −∞ and +∞ are as in
     /// [`log_sum_exp`](crate::log_sum_exp()).
     pub fn log_sum_exps<'l>(&self, logits: impl Into<Logits<'l>>, log_sum_exps: &mut [f32]) -> Result<(), Error> {

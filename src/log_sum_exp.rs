@@ -1,16 +1,17 @@
-//! log Σ exp of one row.
+//! Log-sum-exp of one row.
 
 use crate::backend::Backend;
 use crate::kernel::double;
 use crate::logits::Logits;
 use crate::row_partial::row_part;
 
-/// log Σ_k exp(x_k) of one row of logits, which neither overflows nor loses the small terms.
+/// Log-sum-exp of one row of logits, log Σ_k exp(x_k), without overflow and without loss of small terms.
 ///
-/// With r the largest logit it is x_r + log(1 + Σ_{k≠r} exp(x_k − x_r)), rounded once from a pair: the error is at most
-/// 3 ulp of the larger of the two terms' magnitudes.
+/// With r the class of the largest logit the result is x_r + log(1 + Σ_{k≠r} exp(x_k − x_r)), added in f64 and rounded
+/// once: the error is at most 3 ulp of the larger of the two terms' magnitudes.
 ///
-/// An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN; otherwise any +∞ gives +∞.
+/// An empty row, or one with all logits −∞, gives −∞; any NaN gives NaN; otherwise any +∞ gives +∞. There is no error:
+/// scale and zero point of quantised logits are not checked ([`Logits::check`] does that).
 ///
 /// ```
 /// assert_eq!(rwwce::log_sum_exp(&[1000.0, 1000.0]), 1000.693_2);

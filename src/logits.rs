@@ -1,20 +1,20 @@
-//! The number types that logits may have, and what their numbers mean in f32.
+//! Element types of logits, and their conversion to f32.
 
 use core::ops::{Index, RangeFull};
 
 use crate::error::{Argument, Error};
 
-/// Logits as a model has left them: f32, integers with a scale and a zero point, or halves.
+/// Logits in the element type of the model's output: f32, quantised i8 or u8, f16 or bf16.
 ///
-/// Every function that takes `impl Into<Logits>` takes a slice, array or vector of f32, or of halves, by reference as it is;
-/// integers are named, with what they stand for. What is computed is the f32 loss of the numbers that they stand for, in its bits and with its accuracy,
-/// and gradients are with respect to these numbers, in f32. No copy is made in f32 but of a few rows at a time, on the
-/// stack.
+/// Every function that takes `impl Into<Logits>` accepts a reference to a slice, array or vector of f32, f16 or bf16;
+/// quantised logits are a variant with scale and zero point. Results are those of the f32 values of the elements, in
+/// the same bits and with the same accuracy; gradients are with respect to these values, in f32. Only a few rows at a
+/// time are converted, on the stack.
 ///
-/// | logits | number | exact |
+/// | logits | f32 value | exact |
 /// |---|---|---|
-/// | `I8`, `U8` | scale·(q − zero point), as in ONNX and LiteRT | rounded once, to f32 |
-/// | `F16`, `Bf16` (with the feature `half`) | itself | yes |
+/// | `I8`, `U8` | scale·(q − zero point), as in ONNX and LiteRT | rounded once |
+/// | `F16`, `Bf16` (with the feature `half`) | the same value | yes |
 ///
 /// ```
 /// use rwwce::{CrossEntropy, Logits};
@@ -29,7 +29,7 @@ use crate::error::{Argument, Error};
 pub enum Logits<'a> {
     /// IEEE 754 binary32.
     F32(&'a [f32]),
-    /// scale·(q − zero point)
+    /// Quantised: an element q stands for scale·(q − zero point).
     I8 {
         /// q
         values: &'a [i8],
@@ -38,7 +38,7 @@ pub enum Logits<'a> {
         /// In [−128, 127].
         zero_point: i32,
     },
-    /// scale·(q − zero point)
+    /// Quantised: an element q stands for scale·(q − zero point).
     U8 {
         /// q
         values: &'a [u8],
@@ -50,12 +50,12 @@ pub enum Logits<'a> {
     /// IEEE 754 binary16.
     #[cfg(feature = "half")]
     F16(&'a [half::f16]),
-    /// The upper half of an f32.
+    /// bfloat16: the upper 16 bits of an f32.
     #[cfg(feature = "half")]
     Bf16(&'a [half::bf16]),
 }
 
-/// A number type of logits that needs no scale: `f32` and, with the feature `half`, `half::f16` and `half::bf16`.
+/// Element type of logits that needs no scale: `f32` and, with the feature `half`, `half::f16` and `half::bf16`.
 #[diagnostic::on_unimplemented(
     message = "a slice of `{Self}` is not logits by itself",
     label = "logits of f32, or of `half::f16` and `half::bf16` with the feature `half`, are taken as they are",
@@ -96,7 +96,7 @@ impl sealed::Sealed for half::bf16 {
     }
 }
 
-/// Of slices, arrays, vectors, and whatever else `[..]` makes a slice of.
+/// From references to slices, arrays, vectors, and all other types that `[..]` makes a slice of.
 impl<'a, T, N> From<&'a T> for Logits<'a>
 where
     T: Index<RangeFull, Output = [N]> + ?Sized,
@@ -128,7 +128,7 @@ impl<'a> Logits<'a> {
         self.len() == 0
     }
 
-    /// The number that an element stands for, if there is such an element.
+    /// The f32 value of an element; `None` past the end.
     #[must_use]
     #[inline]
     pub fn get(&self, index: usize) -> Option<f32> {
@@ -140,13 +140,13 @@ impl<'a> Logits<'a> {
         Some(number[0])
     }
 
-    /// [`Logits::get`], without a call where the elements are f32.
+    /// [`Logits::get`], inlined for f32.
     #[inline(always)]
     pub(crate) fn number(&self, index: usize) -> Option<f32> {
         if let Self::F32(values) = self { values.get(index).copied() } else { self.get(index) }
     }
 
-    /// Refuses a scale or a zero point that is out of range, as every function that returns a [`Result`] does.
+    /// Checks the range of scale and zero point, as every function that returns a [`Result`] does.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl<'a> Logits<'a> {
         Ok(())
     }
 
-    /// The logits before `at`, and the others.
+    /// The logits before element `at`, and those from `at` on.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         use crate::slices::split;
@@ -196,15 +196,15 @@ impl<'a> Logits<'a> {
         }
     }
 
-    /// The elements where they are f32.
+    /// The slice, if the elements are f32.
     #[inline(always)]
     pub(crate) const fn as_f32(&self) -> Option<&'a [f32]> {
         if let Self::F32(values) = *self { Some(values) } else { None }
     }
 
-    /// The numbers of the elements `start`, `start + stride`, …, as many as there is room for or as there are.
+    /// Converts the elements `start`, `start + stride`, … to f32 into `to`, until either of them ends.
     ///
-    /// Inlined into a kernel it is compiled with the instructions of its backend.
+    /// Inlined, so that a kernel compiles it for the instruction set of its backend.
     #[inline(always)]
     pub(crate) fn widen(&self, start: usize, stride: usize, to: &mut [f32]) {
         match *self {
@@ -223,7 +223,7 @@ impl<'a> Logits<'a> {
     }
 }
 
-/// What the caller adds to or divides the logits by, before anything else: x/T + b.
+/// Temperature and class bias, applied to the logits before anything else: x/T + b.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Adjustment<'a> {
     pub(crate) temperature: f32,
@@ -260,13 +260,13 @@ fn each<T: Copy>(values: &[T], start: usize, stride: usize, to: &mut [f32], numb
     }
 }
 
-/// Without a branch and without a subnormal f32, so that the compiler may use vectors and no mode of the processor
-/// matters.
+/// f16 bits to f32, without branches, so that the compiler can vectorise, and without subnormal f32, so that modes that
+/// flush them (FTZ, DAZ) do not matter.
 #[cfg(feature = "half")]
 #[inline(always)]
 fn of_f16(bits: u16) -> f32 {
     let (magnitude, sign) = (u32::from(bits & 0x7fff), u32::from(bits & 0x8000) << 16);
-    // A subnormal is as many units of 2⁻²⁴, the last place of ½.
+    // A subnormal f16 is magnitude·2⁻²⁴, and 2⁻²⁴ is the ulp of 0.5f32: magnitude is added in the mantissa of 0.5.
     let small = (f32::from_bits(0x3f00_0000 | magnitude) - 0.5).to_bits();
     let bias = if magnitude >= 0x7c00 { (255 - 31) << 23 } else { (127 - 15) << 23 };
     let large = (magnitude << 13).wrapping_add(bias);
@@ -277,7 +277,7 @@ fn of_f16(bits: u16) -> f32 {
 mod tests {
     use super::of_f16;
 
-    /// Every half, against the textbook: (−1)^s·2^(e − 15)·(1 + m/1024), and 2^−14·m/1024 for e = 0.
+    /// Every f16 against its definition: (−1)^s·2^(e − 15)·(1 + m/1024), and 2^−14·m/1024 for e = 0.
     #[test]
     fn halves_are_what_they_stand_for() {
         for bits in 0..=u16::MAX {

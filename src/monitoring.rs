@@ -1,4 +1,4 @@
-//! What to watch while a model is in use: the loss of each class, and what its decisions cost.
+//! Monitoring of a model in use: loss of each class, confusion matrix, cost of decisions.
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_cost, check_length};
@@ -7,25 +7,25 @@ use crate::label::{Label, Labels};
 use crate::logits::Logits;
 use crate::rows::{Shape, Targets};
 
-/// Sums of each class, `[C]` each, to which [`CrossEntropy::add_class_sums`] adds.
+/// Sums of rows, weights and losses of each class, `[C]` each, for [`CrossEntropy::add_class_sums`].
 #[derive(Debug)]
 pub struct ClassSums<'a> {
     /// The number of rows of each class that count.
     pub counts: &'a mut [u64],
-    /// Σ w\[y\]·s over them.
+    /// Σ w\[y\]·s over the rows of each class that count.
     pub weights: &'a mut [f64],
-    /// The sum of their losses.
+    /// The sum of the losses of these rows.
     pub losses: &'a mut [f64],
 }
 
 impl CrossEntropy<'_> {
-    /// Adds rows to the sums of their classes: their number, their weights, and their losses as
-    /// [`CrossEntropy::row_losses`] has written them, `[N, D]`. To be fed batch by batch; the caller sets the sums to zero.
+    /// Adds number, weights w\[y\]·s and losses of rows to the sums of their classes. `row_losses`, `[N, D]`, are those
+    /// that [`CrossEntropy::row_losses`] writes. To be called batch by batch; the caller sets the sums to zero first.
     ///
     /// # Errors
     ///
-    /// [`Error::NoClasses`], [`Error::Length`], [`Error::LabelOutOfRange`], [`Error::NotFinite`] and [`Error::Negative`]
-    /// for weights; the sums are then as they were.
+    /// [`Error::NoClasses`], [`Error::Length`], [`Error::LabelOutOfRange`], [`Error::NotFinite`] for weights; the sums
+    /// are then unchanged.
     ///
     /// ```
     /// use rwwce::{ClassSums, CrossEntropy};
@@ -44,9 +44,9 @@ impl CrossEntropy<'_> {
         self.add_sums_of_classes(L::labels(labels), row_losses, sums)
     }
 
-    // Compiled once, as what follows.
+    // Not generic over the type of the labels: compiled once.
     fn add_sums_of_classes(&self, labels: Labels<'_>, row_losses: &[f32], sums: ClassSums<'_>) -> Result<(), Error> {
-        // Where their logits are does not matter, nor whether they are whole samples.
+        // Without logits neither their layout matters, nor whether the rows are whole samples.
         let shape = Shape { positions: 1, row_stride: None, ..self.shape };
         let (rows, _) = self.check_labels_and_weights(shape, labels.len(), Targets::Labels(labels))?;
         check_length(Argument::RowLosses, rows.count(), row_losses.len())?;
@@ -66,13 +66,13 @@ impl CrossEntropy<'_> {
         Ok(())
     }
 
-    /// Adds decisions to a confusion matrix, `[C, C]`, row = truth, column = the class with the largest (adjusted) logit,
-    /// the first of equals. Rows that do not count are left out, as are rows with a NaN; the number of the latter is
-    /// returned.
+    /// Adds the argmax decision of each row to a confusion matrix, `[C, C]`, row = truth, column = decision. The
+    /// decision is the class of the largest logit (after temperature and bias), the lowest index in a tie. Rows that do
+    /// not count are left out, as are rows with a NaN; the number of rows with a NaN is returned.
     ///
     /// # Errors
     ///
-    /// As [`CrossEntropy::loss`], and [`Error::Length`] for the matrix, which is then as it was.
+    /// As [`CrossEntropy::loss`], and [`Error::Length`] for the matrix, which is then unchanged.
     ///
     /// ```
     /// use rwwce::{CrossEntropy, decision_cost};
@@ -120,9 +120,10 @@ impl CrossEntropy<'_> {
     }
 }
 
-/// What the decisions of a confusion matrix `[C, C]` cost in the world, Σ_{y≠j} n\[y,j\]·(fn\[y\] + fp\[y,j\]), from the
-/// miss costs fn `[C]` and the mislabel costs fp `[C, C]`: the metric beside the real-world-weight loss (Ho & Wookey,
-/// 2020). Right decisions cost nothing.
+/// Total cost of the decisions in a confusion matrix, `[C, C]`, from the costs of each kind of mistake.
+///
+/// The cost is Σ_{y≠j} n\[y,j\]·(fn\[y\] + fp\[y,j\]), with miss costs fn `[C]` and mislabel costs fp `[C, C]`: the
+/// metric of the real-world-weight loss (Ho & Wookey, 2020). Correct decisions cost nothing.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Calls that are split over the threads of rayon.
+//! Calls split over the threads of rayon.
 
 use std::vec::Vec;
 
@@ -10,16 +10,16 @@ use crate::reduction::Total;
 use crate::rows::Rows;
 use crate::slices::split_mut;
 
-/// The logits from which on a call is worth splitting: 1 MB of f32.
+/// Number of logits from which on a call is split: 1 MB of f32.
 const LEAST: usize = 1 << 18;
 
 impl CrossEntropy<'_> {
-    /// Splits calls of 1 MB of logits or more over the threads of rayon's current pool: losses, gradients, and the reading
-    /// of labels and target probabilities before. The bits are the same with any number of threads. Needs the feature
-    /// `rayon`, and with it the standard library; a few dozen bytes are allocated for every 128 KB of logits.
+    /// Splits calls of 2¹⁸ logits (1 MB of f32) or more over the threads of rayon's current pool: losses, gradients,
+    /// and the validation of labels and target probabilities. The bits are the same with any number of threads. Needs
+    /// the feature `rayon`, and with it the standard library; allocates a few dozen bytes for every 2¹⁵ logits.
     ///
-    /// Rows are cut into chunks of whole samples ([`CrossEntropy::chunk_rows`]): a single sample of `[N, C, D]`, however
-    /// large, is computed by one thread.
+    /// Rows are cut into chunks of whole samples ([`CrossEntropy::chunk_rows`]): a single sample of `[N, C, D]`,
+    /// however large, is computed by one thread.
     ///
     /// ```
     /// # use rwwce::CrossEntropy;
@@ -42,8 +42,8 @@ impl CrossEntropy<'_> {
             && rayon::current_num_threads() > 1
     }
 
-    /// What the chunks of a call add up to, each computed by one thread; nothing where one of them is refused, which may not
-    /// be the first.
+    /// Computes each chunk of a call on one thread and merges the totals in order; `None` if any chunk is refused,
+    /// since its error need not be the first in the order of rows.
     pub(crate) fn in_chunks(
         &self,
         rows: &Rows<'_>,
@@ -65,7 +65,7 @@ impl CrossEntropy<'_> {
     }
 }
 
-/// The chunks of a call.
+/// Cuts rows and buffers of a call into chunks.
 fn chunks<'a>(mut rows: Rows<'a>, mut call: Call<'a>) -> Vec<(Rows<'a>, Call<'a>)> {
     let chunk = rows.chunk();
     let mut chunks = Vec::with_capacity(rows.count().div_ceil(chunk.get()));
@@ -80,7 +80,7 @@ fn chunks<'a>(mut rows: Rows<'a>, mut call: Call<'a>) -> Vec<(Rows<'a>, Call<'a>
 }
 
 impl Call<'_> {
-    /// That of so many first rows, which have so many elements, and that of the others.
+    /// Splits every buffer behind the first `rows` rows, which have `elements` logits.
     fn split_at(self, rows: usize, elements: usize) -> (Self, Self) {
         let Self { logits, gradient, row_losses, scale } = self;
         let (logits, other_logits) = both(logits.map(|logits| logits.split_at(elements)));

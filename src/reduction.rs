@@ -1,4 +1,4 @@
-//! From the losses of the rows to one number: sums in a fixed shape, named denominators.
+//! Reductions of row losses: sums in a fixed order, named denominators.
 
 use core::num::NonZero;
 
@@ -7,54 +7,53 @@ use crate::error::{Argument, Error, check_finite, check_length};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::limits::ROWS;
 
-/// How the losses of the rows become one number.
+/// Reduction of the row losses: their sum, or their mean over a named denominator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reduction {
     /// Σ over the rows that count.
     Sum,
-    /// The sum over a denominator.
+    /// The sum divided by a denominator.
     Mean(Denominator),
 }
 
 impl Default for Reduction {
-    /// The mean over the weight sum, as PyTorch and ONNX have it for class indices.
+    /// The mean over the weight sum, as in PyTorch and ONNX for class indices.
     fn default() -> Self {
         Self::Mean(Denominator::WeightSum)
     }
 }
 
-/// What a mean divides by.
+/// Denominator of a mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Denominator {
     /// Σ w\[y\]·s over the rows that count: PyTorch's and ONNX's `mean` with class indices. With target probabilities
     /// Σ s·Σ_c w\[c\]·q_c.
     WeightSum,
-    /// The number of rows that count: a mean written by hand; PyTorch's `mean` with target probabilities; the
-    /// default there and where there are mislabel costs.
+    /// The number of rows that count: a mean written by hand; PyTorch's `mean` with target probabilities; the default
+    /// for target probabilities and with mislabel costs.
     Rows,
     /// Σ s, the sum of the sample weights of the rows that count: Keras and scikit-learn.
     SampleWeightSum,
-    /// The number of rows that count times that of classes: a mean over all terms of the real-world-weight loss, as
-    /// the code of its authors has it.
+    /// Rows that count times C: a mean over all terms of the real-world-weight loss, as in the code of its authors.
     RowsTimesClasses,
 }
 
-/// What a mean is when its denominator is zero: an empty batch, every row ignored, weights that add up to zero.
+/// Result of a mean whose denominator is zero: an empty batch, every row ignored, or weights that sum to zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ZeroDenominator {
     /// NaN, as in PyTorch.
     #[default]
     NaN,
-    /// Zero, loss and gradient.
+    /// Zero, in loss and gradient.
     Zero,
     /// [`Error::ZeroDenominator`].
     Error,
 }
 
-/// The loss of a batch, and what it is made of.
+/// Reduced loss of a batch, with its sum, denominator and row counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Summary {
@@ -62,21 +61,21 @@ pub struct Summary {
     pub loss: f32,
     /// The sum of the losses of the rows that count, added in f64 in an order that depends on the shape alone.
     pub sum: f64,
-    /// What the sum is divided by; 1 for [`Reduction::Sum`].
+    /// The denominator; 1 for [`Reduction::Sum`].
     pub denominator: f64,
     /// The number of rows that count: those whose label is not the ignored one.
     pub rows: usize,
     /// The number of rows whose loss is NaN or infinite.
     pub non_finite: usize,
-    /// What batches add up to.
+    /// Loss sum, row counts and weight sums, to merge with those of other batches.
     pub total: Total,
 }
 
-/// A running total over batches: what each of them adds to the sum and to every denominator.
+/// Running totals over batches: loss sum, row counts and weight sums, enough for every reduction.
 ///
-/// Plain data of a fixed size, so that it can be stored and sent. Merging is an addition in f64, so totals that are
-/// merged in another order may differ by its rounding. Those of the chunks of a batch, merged in their order, are that of the
-/// batch in its bits: see [`CrossEntropy::chunk_rows`](crate::CrossEntropy::chunk_rows).
+/// Plain data of a fixed size, to be stored and sent. Merging is an addition in f64, so another order may round
+/// differently. The totals of the chunks of a batch, merged in order, have the bits of the batch's total: see
+/// [`CrossEntropy::chunk_rows`](crate::CrossEntropy::chunk_rows).
 ///
 /// ```
 /// use rwwce::{CrossEntropy, Reduction, Total, ZeroDenominator};
@@ -108,7 +107,7 @@ pub struct Total {
 }
 
 impl Total {
-    /// Adds another total to this one.
+    /// Adds the sums and counts of another batch.
     pub fn merge(&mut self, other: &Self) {
         self.sum += other.sum;
         self.weight_sum += other.weight_sum;
@@ -118,16 +117,16 @@ impl Total {
         self.non_finite = self.non_finite.wrapping_add(other.non_finite);
     }
 
-    /// The loss of everything that was merged.
+    /// Reduced loss of all merged batches.
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroDenominator`] where that was asked for.
+    /// [`Error::ZeroDenominator`], if chosen.
     pub fn reduce(&self, reduction: Reduction, zero_denominator: ZeroDenominator) -> Result<f32, Error> {
         Ok(Divisor::new(reduction, zero_denominator, self)?.divide(self.sum))
     }
 
-    /// What a reduction divides by.
+    /// Denominator of a reduction; 1 for [`Reduction::Sum`].
     #[must_use]
     pub fn denominator(&self, reduction: Reduction) -> f64 {
         match reduction {
@@ -140,11 +139,11 @@ impl Total {
     }
 }
 
-/// The reduction of one call, its denominator known.
+/// Denominator of one call, and its inverse.
 #[derive(Clone, Copy)]
 pub(crate) struct Divisor {
     denominator: f64,
-    /// What stands for 1 / denominator.
+    /// 1 / denominator; 0 or NaN for a denominator of zero, as the policy says.
     inverse: f64,
 }
 
@@ -153,7 +152,7 @@ impl Divisor {
         Self::of(counts.denominator(reduction), policy)
     }
 
-    /// Of the denominator that is given, if there is one.
+    /// The denominator `given` by the caller, or that of the reduction.
     pub(crate) fn chosen(
         given: Option<f64>,
         reduction: Reduction,
@@ -187,7 +186,7 @@ impl Divisor {
         }
     }
 
-    /// The summary of all rows.
+    /// Reduces the totals of all rows.
     pub(crate) fn summary(&self, total: Total) -> Summary {
         Summary {
             loss: self.divide(total.sum),
@@ -200,11 +199,11 @@ impl Divisor {
     }
 }
 
-/// What the gradient is multiplied by, as the chain rule has it.
+/// Upstream gradient of the chain rule: one factor for the reduced loss, or one factor per row.
 ///
-/// A number is the derivative of something with respect to the *reduced* loss: the gradient is divided by the
-/// denominator of the mean as the loss is. A slice `[N, D]` holds the derivatives with respect to the loss of each *row*
-/// (the reduction "none" of other libraries): nothing is divided.
+/// A scalar is the derivative with respect to the *reduced* loss: the gradient is divided by the denominator of the
+/// mean, as the loss is. A slice `[N, D]` holds the derivatives with respect to the loss of each *row* (PyTorch's
+/// `reduction="none"`): nothing is divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Upstream<'a> {
     /// With respect to the reduced loss.
@@ -231,7 +230,7 @@ impl<'a, const N: usize> From<&'a [f32; N]> for Upstream<'a> {
     }
 }
 
-/// What each row's gradient is multiplied by, its weight apart.
+/// Factor of each row's gradient, apart from its weights: upstream / denominator, or one upstream factor per row.
 #[derive(Clone, Copy)]
 pub(crate) enum GradientScale<'a> {
     Same(f64),
@@ -253,7 +252,7 @@ impl<'a> GradientScale<'a> {
         }
     }
 
-    /// Those of the first rows, and of the others.
+    /// The factors of the first `rows` rows, and those of the other rows.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, rows: usize) -> (Self, Self) {
         match self {
@@ -274,24 +273,24 @@ impl<'a> GradientScale<'a> {
     }
 }
 
-/// A sum of f64 over rows, whose shape is fixed. Rows come in chunks. Within one, number i belongs to lane
-/// i % [`VIRTUAL_LANES`], and lanes are halved at its end; the sums of the chunks are added one after the other. So chunks
-/// may be added up apart, and their sums in the order of the rows.
+/// Sum of f64 over rows, in a fixed order. Within a chunk, the value of row i is added to lane i % [`VIRTUAL_LANES`];
+/// at its end the lanes are added by [`halved`], and the sums of the chunks are added in order. So chunks may be summed
+/// apart, and their sums merged in the order of the rows.
 pub(crate) struct RowSum {
     lanes: [f64; VIRTUAL_LANES],
-    /// The sum of the chunks before this one, and its first row.
+    /// Sum of the earlier chunks; `start` is the first row of the present chunk.
     before: f64,
     start: usize,
     chunk: NonZero<usize>,
 }
 
 impl RowSum {
-    /// None yet, of rows in chunks of so many.
+    /// An empty sum of rows in chunks of `chunk` rows.
     pub(crate) const fn new(chunk: NonZero<usize>) -> Self {
         Self { lanes: [0.0; VIRTUAL_LANES], before: 0.0, start: 0, chunk }
     }
 
-    /// Adds the number of a row that comes after those before.
+    /// Adds the value of a row; rows come in ascending order.
     #[inline(always)]
     pub(crate) fn add(&mut self, row: usize, number: f64) {
         let index = self.index_in_chunk(row);
@@ -300,7 +299,7 @@ impl RowSum {
         }
     }
 
-    /// The number of a row in its chunk, which becomes the present one.
+    /// Index of a row in its chunk, which becomes the present chunk.
     #[inline(always)]
     fn index_in_chunk(&mut self, row: usize) -> usize {
         let mut index = row.wrapping_sub(self.start);
@@ -317,7 +316,7 @@ impl RowSum {
         (self.before, self.lanes, self.start) = (self.total(), [0.0; VIRTUAL_LANES], next);
     }
 
-    /// Adds the numbers of blocks of rows of one chunk, from `first` on, which are 0 after the last.
+    /// Adds the values of blocks of rows of one chunk, from row `first` on; values past the last row are 0.
     #[inline(always)]
     pub(crate) fn add_blocks<B>(&mut self, first: usize, blocks: &mut [B], numbers_of: impl Fn(&mut B) -> Lanes<f64>) {
         if ROWS < VIRTUAL_LANES {
@@ -328,12 +327,12 @@ impl RowSum {
             }
             return;
         }
-        // Where the first number is not for the first lane, the lanes are turned.
+        // Rotated so that row `first` belongs to lane 0.
         let turn = self.index_in_chunk(first) % VIRTUAL_LANES;
         if turn > 0 {
             turn_left(&mut self.lanes, turn);
         }
-        // A copy, which stays in registers.
+        // A local copy stays in registers.
         let mut lanes = self.lanes;
         for block in blocks {
             for (lane, number) in lanes.iter_mut().zip(&numbers_of(block)) {
@@ -346,7 +345,7 @@ impl RowSum {
         }
     }
 
-    /// Whether all numbers were finite.
+    /// Whether all partial sums are finite.
     #[inline(always)]
     pub(crate) fn is_finite(&self) -> bool {
         self.lanes.iter().fold(self.before.is_finite(), |all, lane| all & lane.is_finite())
@@ -358,7 +357,7 @@ impl RowSum {
     }
 }
 
-/// The sum of lanes, the two halves of which are added until one lane is left.
+/// Horizontal sum: the upper half of the lanes is added to the lower half until one lane is left.
 #[inline(always)]
 pub(crate) fn halved(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
     let mut width = VIRTUAL_LANES / 2;
@@ -373,7 +372,7 @@ pub(crate) fn halved(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
     sum
 }
 
-/// Lane `by` becomes the first, and so on, round.
+/// Rotates the lanes: lane `by` becomes lane 0.
 #[inline(never)]
 fn turn_left(lanes: &mut [f64; VIRTUAL_LANES], by: usize) {
     let given = *lanes;
@@ -383,7 +382,7 @@ fn turn_left(lanes: &mut [f64; VIRTUAL_LANES], by: usize) {
     }
 }
 
-/// What the losses of the rows add up to.
+/// Sum of the row losses, and the number of those that are not finite.
 pub(crate) struct Tally {
     pub(crate) sum: RowSum,
     pub(crate) non_finite: usize,
@@ -394,7 +393,7 @@ impl Tally {
         Self { sum: RowSum::new(chunk), non_finite: 0 }
     }
 
-    /// What rows with these weights add up to.
+    /// The totals `of_weights` with the sum and the count of the losses.
     pub(crate) fn total(&self, of_weights: &Total) -> Total {
         Total { sum: self.sum.total(), non_finite: self.non_finite as u64, ..*of_weights }
     }
@@ -406,7 +405,7 @@ impl Tally {
         self.count(&[loss]);
     }
 
-    /// Counts those of some losses that are not finite.
+    /// Counts the losses that are not finite.
     #[inline(always)]
     pub(crate) fn count<'a>(&mut self, losses: impl IntoIterator<Item = &'a f32>) {
         let count = losses.into_iter().filter(|loss| !loss.is_finite()).count();

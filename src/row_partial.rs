@@ -1,4 +1,4 @@
-//! A row whose classes are split: over workers, or over chunks that fit a small memory.
+//! Partial results of a row whose classes are split over workers, or over chunks that fit a small memory.
 
 use crate::backend::Backend;
 use crate::error::{Argument, Error, check_length};
@@ -8,14 +8,13 @@ use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::{Rows, Shape, Targets, class_of};
 
-/// What is known of a row of logits after some of its classes, enough to merge it with the rest of them.
+/// Partial result of one row over some of its classes, to merge with the other classes (vocabulary parallelism).
 ///
-/// Plain data of a fixed size, so that it can be stored and sent: a vocabulary that outgrows one machine is split over
-/// several, each reduces its own classes, and the merged parts give the loss of the whole row. Within one machine it
-/// takes a row that is never in memory whole: in chunks, of any of the types of [`Logits`], which are asked for again if
-/// the gradient is wanted.
+/// Plain data of a fixed size, to be stored and sent: a vocabulary that outgrows one machine is split over several,
+/// each reduces its own classes, and the merged parts give the loss of the whole row. On one machine a row that is
+/// never in memory whole is reduced in chunks, of any type of [`Logits`]; the gradient reads the chunks a second time.
 ///
-/// A part is kept as its largest logit m and Σ_{k≠m} exp(x_k − x_m) in f64, so that the merged loss has the accuracy of
+/// A part holds its largest logit x_m and Σ_{k≠m} exp(x_k − x_m) in f64, so that the merged loss has the accuracy of
 /// the loss of a whole row: 3 ulp. NaN and infinite logits follow the table of the crate's documentation.
 ///
 /// ```
@@ -48,13 +47,13 @@ use crate::rows::{Rows, Shape, Targets, class_of};
 pub struct RowPartial {
     /// The largest logit so far: −∞ before the first, NaN after a NaN.
     pub largest: f32,
-    /// The logit of the label; 0 where no part has held it.
+    /// The logit of the label; 0 if no part so far has held the label.
     pub label_logit: f32,
-    /// Σ exp(x_k − largest) over all but one of the largest.
+    /// Σ exp(x_k − largest) over all classes but one with the largest logit.
     pub excluded_sum: f64,
     /// The number of classes so far.
     pub classes: u64,
-    /// The number of parts that have held the logit of the label: to be 1 in the end.
+    /// The number of parts that have held the label: 1 for a whole row.
     pub labels: u64,
 }
 
@@ -66,12 +65,12 @@ impl Default for RowPartial {
 }
 
 impl RowPartial {
-    /// A part of a row: its logits, and the index among them of the label, if it is one of them.
+    /// Reduces a part of a row, given its logits and the index of the label in `logits`, `None` if another part has it.
     ///
     /// # Errors
     ///
-    /// [`Error::LabelOutOfRange`] where the label is not an index of `logits`, [`Error::OutOfRange`] for a scale or zero
-    /// point.
+    /// [`Error::LabelOutOfRange`] where the label is not an index of `logits`, [`Error::OutOfRange`] for a scale or
+    /// zero point.
     pub fn new<'l>(logits: impl Into<Logits<'l>>, label: Option<usize>) -> Result<Self, Error> {
         Self::with_backend(logits, label, Backend::active())
     }
@@ -100,7 +99,7 @@ impl RowPartial {
         })
     }
 
-    /// Adds another part of the same row. Parts may come in any order; the sum may differ by the rounding of f64.
+    /// Merges another part of the same row. Parts may come in any order, which may change the rounding of the f64 sum.
     pub fn merge(&mut self, other: &Self) {
         let (high, low) = if other.largest > self.largest || self.classes == 0 || other.largest.is_nan() {
             (*other, *self)
@@ -109,7 +108,7 @@ impl RowPartial {
         };
         let mut excluded_sum = high.excluded_sum;
         if low.classes > 0 {
-            // exp(−∞ − −∞) and exp(∞ − ∞) are those of equal logits.
+            // A gap of −∞ − −∞ or ∞ − ∞ is 0, not NaN.
             let gap = if low.largest == high.largest { 0.0 } else { f64::from(low.largest) - f64::from(high.largest) };
             excluded_sum += libm::exp(gap) * (1.0 + low.excluded_sum);
         }
@@ -123,7 +122,7 @@ impl RowPartial {
         };
     }
 
-    /// −`weight`·log p of the label.
+    /// Loss of the whole row, −`weight`·log p of the label.
     ///
     /// # Errors
     ///
@@ -141,7 +140,7 @@ impl RowPartial {
         Ok((f64::from(weight) * self.minus_log_p(self.label_logit)) as f32)
     }
 
-    /// log Σ exp over the classes so far, as [`log_sum_exp`](crate::log_sum_exp()) has it.
+    /// Log-sum-exp over the classes so far, as [`log_sum_exp`](crate::log_sum_exp()) of them.
     #[must_use]
     pub fn log_sum_exp(&self) -> f32 {
         if self.largest.is_infinite() {
@@ -150,13 +149,14 @@ impl RowPartial {
         (f64::from(self.largest) + libm::log1p(self.excluded_sum)) as f32
     }
 
-    /// The gradient `factor`·(p_i − \[i = y\]) of a part of the row whose whole this is: for the logits of the part, the
-    /// index among them of the label if it is one of them, and weight, upstream factor and denominator in one.
+    /// Writes the gradient of a part of the row to `gradient`, where `self` is the merged whole:
+    /// `factor`·(p_i − \[i = y\]) for the `logits` of the part. `label` is as in [`RowPartial::new`]; `factor` is
+    /// weight · upstream / denominator.
     ///
     /// # Errors
     ///
     /// [`Error::Length`] where `gradient` is not as long as `logits`, [`Error::LabelOutOfRange`], [`Error::NotFinite`]
-    /// for the factor, [`Error::LabelOwners`].
+    /// for the factor, [`Error::LabelOwners`], [`Error::OutOfRange`] for a scale or zero point.
     pub fn gradient<'l>(
         &self,
         logits: impl Into<Logits<'l>>,
@@ -174,7 +174,7 @@ impl RowPartial {
         if self.labels != 1 {
             return Err(Error::LabelOwners { found: self.labels as usize });
         }
-        // Several that are +∞ leave no probability to any class.
+        // Several logits of +∞ leave every probability undefined.
         let tied = self.largest == f32::INFINITY && self.excluded_sum > 0.0;
         for (index, to) in gradient.iter_mut().enumerate() {
             let x = logits.get(index).unwrap_or(0.0);
@@ -193,7 +193,7 @@ impl RowPartial {
     /// −log p of a class with this logit.
     fn minus_log_p(&self, logit: f32) -> f64 {
         if self.largest == f32::INFINITY {
-            // Several that are +∞ have no share that is known.
+            // The probabilities of several logits of +∞ are undefined.
             return match logit == f32::INFINITY {
                 true if self.excluded_sum > 0.0 => f64::NAN,
                 true => 0.0,
@@ -220,7 +220,7 @@ fn check_label(logits: Logits<'_>, label: Option<usize>) -> Result<(), Error> {
     }
 }
 
-/// The largest of some logits and Σ exp(x_k − largest) over the others.
+/// The largest logit and Σ exp(x_k − largest) over the others.
 pub(crate) fn row_part(logits: Logits<'_>, backend: Backend) -> (f32, f64) {
     let shape = Shape {
         classes: logits.len(),
@@ -230,7 +230,7 @@ pub(crate) fn row_part(logits: Logits<'_>, backend: Backend) -> (f32, f64) {
         sample_weights: None,
         ignore_index: None,
     };
-    // No classes, no row.
+    // `Rows::new` refuses a row without classes.
     let Ok(rows) = Rows::new(shape, Argument::Logits, logits.len(), Targets::None) else {
         return (f32::NEG_INFINITY, 0.0);
     };

@@ -1,4 +1,4 @@
-//! The rows of a call: their shape, labels and weights, and everything about them that is checked before work starts.
+//! The rows of a call: shape, targets and weights, and their validation.
 
 use core::num::NonZero;
 
@@ -7,11 +7,11 @@ use crate::kernel::limits::CHUNK;
 use crate::label::Labels;
 use crate::reduction::Total;
 
-/// What a caller says about the rows.
+/// Shape, weights and ignored label, as set by the caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape<'a> {
     pub(crate) classes: usize,
-    /// D: each sample has this many rows, and its logits stand class by class.
+    /// D, the rows of a sample, whose logits are `[C, D]`.
     pub(crate) positions: usize,
     pub(crate) row_stride: Option<usize>,
     pub(crate) class_weights: Option<&'a [f32]>,
@@ -19,34 +19,34 @@ pub(crate) struct Shape<'a> {
     pub(crate) ignore_index: Option<i64>,
 }
 
-/// What a row is compared with.
+/// Targets: labels, probabilities or none.
 #[derive(Clone, Copy)]
 pub(crate) enum Targets<'a> {
     Labels(Labels<'a>),
     /// Probabilities, shaped and padded as the logits.
     Soft(&'a [f32]),
-    /// Nothing: only the logits matter.
+    /// For calls of logits alone.
     None,
 }
 
-/// Rows whose shape and weights have been found valid; of labels see [`Rows::check_labels`].
+/// Rows of validated shape and weights; `CrossEntropy::check_targets` or a kernel validates the targets.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     shape: Shape<'a>,
     targets: Targets<'a>,
     /// Number of rows, counted or not.
     count: usize,
-    /// Number of rows of a sample. Divisions by it cannot panic.
+    /// Number of rows of a sample; nonzero, so that division cannot panic.
     positions: NonZero<usize>,
     /// Elements from the start of one sample to the start of the next.
     sample_stride: usize,
-    /// The number of rows whose sums are added up together.
+    /// Number of rows of a chunk, which is summed apart.
     chunk: NonZero<usize>,
 }
 
 impl<'a> Rows<'a> {
-    /// Checks the shape against the length of the logits (or probabilities, as `argument` says), and the weights.
-    /// Inlined where memories are large: what it returns is large as well.
+    /// Validates the shape against the length of the logits (or probabilities, as `argument` says), and the weights.
+    /// Inlined on 64-bit targets, because the result is large.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub(crate) fn new(shape: Shape<'a>, argument: Argument, len: usize, targets: Targets<'a>) -> Result<Self, Error> {
         let Shape { classes, positions, row_stride, class_weights, sample_weights, .. } = shape;
@@ -85,7 +85,7 @@ impl<'a> Rows<'a> {
         Ok(Self { shape, targets, count, positions, sample_stride, chunk: chunk_of(classes, positions) })
     }
 
-    /// The first rows, of whole samples, and the others.
+    /// The first `count` rows, whole samples, and the other rows.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
         use crate::slices::split;
@@ -109,7 +109,7 @@ impl<'a> Rows<'a> {
         )
     }
 
-    /// What so many rows that count add up to, without their losses.
+    /// Totals of `counted` rows without their losses.
     pub(crate) fn total(&self, counted: usize, weight_sum: f64, sample_weight_sum: f64) -> Total {
         let rows = counted as u64;
         let rows_times_classes = rows.wrapping_mul(self.shape.classes as u64);
@@ -128,37 +128,36 @@ impl<'a> Rows<'a> {
         self.shape.classes
     }
 
-    /// Number of rows of a sample; their logits of one class stand side by side.
+    /// Number of rows of a sample; the logits of one class are contiguous over these rows.
     #[inline(always)]
     pub(crate) fn positions(&self) -> usize {
         self.positions.get()
     }
 
-    /// The number of rows from this one to the last of its sample.
+    /// Number of rows from `row` to the end of its sample.
     #[inline(always)]
     pub(crate) fn left_in_sample(&self, row: usize) -> usize {
         self.positions.get().wrapping_sub(row % self.positions)
     }
 
-    /// The number of rows of a chunk, of which sums over rows are made.
+    /// Number of rows of a chunk, the unit of summation over rows.
     #[inline(always)]
     pub(crate) fn chunk(&self) -> NonZero<usize> {
         self.chunk
     }
 
-    /// The number of rows from this one to the last of its chunk, or of all.
+    /// Number of rows from `row` to the end of its chunk, or of all rows.
     #[inline(always)]
     pub(crate) fn left_in_chunk(&self, row: usize) -> usize {
         self.chunk.get().wrapping_sub(row % self.chunk).min(self.count.saturating_sub(row))
     }
 
-    /// Whether the rows stand one after the other with nothing between.
+    /// Whether the logits are `[N, C]` without padding.
     #[inline(always)]
     pub(crate) fn are_dense(&self) -> bool {
         self.positions.get() == 1 && self.sample_stride == self.shape.classes
     }
 
-    /// What the rows are compared with.
     pub(crate) fn targets(&self) -> Targets<'a> {
         self.targets
     }
@@ -175,13 +174,13 @@ impl<'a> Rows<'a> {
         self.shape.ignore_index
     }
 
-    /// Whether the ignored label is that of a class.
+    /// Whether the ignored label is in `[0, C)`.
     #[inline(always)]
     pub(crate) fn ignores_a_class(&self) -> bool {
         self.ignored().is_some_and(|label| class_of(label, self.classes()).is_some())
     }
 
-    /// The class of a row; nothing where the row does not count or its target is a row of probabilities.
+    /// The class index of a row; `None` if the row does not count or has no label.
     #[inline(always)]
     pub(crate) fn class(&self, row: usize) -> Option<usize> {
         let label = self.labels()?.get(row)?;
@@ -200,13 +199,13 @@ impl<'a> Rows<'a> {
         self.shape.class_weights.map_or(1.0, |weights| weights.get(class).copied().unwrap_or(0.0))
     }
 
-    /// The weights of the classes, if they have any.
+    /// The class weights, `None` for ones.
     #[inline(always)]
     pub(crate) fn class_weights(&self) -> Option<&'a [f32]> {
         self.shape.class_weights
     }
 
-    /// The weights of the rows, if they have any.
+    /// The sample weights, `None` for ones.
     #[inline(always)]
     pub(crate) fn sample_weights(&self) -> Option<&'a [f32]> {
         self.shape.sample_weights
@@ -227,23 +226,23 @@ impl<'a> Rows<'a> {
         (row / self.positions).wrapping_mul(self.sample_stride).wrapping_add(row % self.positions)
     }
 
-    /// The index of the element of a row that belongs to a class.
+    /// The index of the logit of a class in a row.
     #[inline(always)]
     pub(crate) fn element(&self, row: usize, class: usize) -> usize {
         self.start(row).wrapping_add(class.wrapping_mul(self.positions.get()))
     }
 }
 
-/// The rows of a chunk: as many whole samples as have [`CHUNK`] logits at most, or one.
+/// Number of rows of a chunk: whole samples of at most [`CHUNK`] logits, or one sample.
 pub(crate) fn chunk_of(classes: usize, positions: NonZero<usize>) -> NonZero<usize> {
     let sample = classes.saturating_mul(positions.get());
-    // Rounded up to a power of two.
+    // log2 of the size of a sample, rounded up.
     let doublings = usize::BITS.saturating_sub(sample.saturating_sub(1).leading_zeros());
     let samples = NonZero::new(CHUNK.unbounded_shr(doublings)).unwrap_or(NonZero::<usize>::MIN);
     samples.saturating_mul(positions)
 }
 
-/// The class that a label is, if it is one.
+/// The class index of a label, if in `[0, classes)`.
 #[inline(always)]
 pub(crate) fn class_of(label: i64, classes: usize) -> Option<usize> {
     usize::try_from(label).ok().filter(|&class| class < classes)

@@ -1,6 +1,6 @@
-//! Slices that are cut in two, for calls that are split.
+//! Slices split in two, for calls that are split over threads.
 
-/// The elements before `at`, and the others.
+/// The elements before `at` and those from `at` on; all elements and none if `at` is out of bounds.
 pub(crate) fn split<T>(slice: &[T], at: usize) -> (&[T], &[T]) {
     slice.split_at_checked(at).unwrap_or((slice, &[]))
 }

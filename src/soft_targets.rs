@@ -6,13 +6,13 @@ use crate::logits::Logits;
 use crate::reduction::{Summary, Total, Upstream};
 use crate::rows::Targets;
 
-/// Targets q are probabilities, one a class, shaped and padded as the logits: finite, not required to sum to 1. The loss
-/// of a row is −Σ_c w\[c\]·q_c·log p_c; a term whose q_c is 0 is 0, also where p_c is. Its gradient is Σ_c w\[c\]·q_c·p_i −
-/// w\[i\]·q_i. The mean is over the [rows](crate::Denominator::Rows) unless told otherwise, as in PyTorch.
+/// Targets q are probabilities, one per class, shaped and padded as the logits: finite (padding included), not required
+/// to sum to 1. The loss of a row is −Σ_c w\[c\]·q_c·log p_c; a term with q_c = 0 is 0, even if p_c = 0. Its gradient
+/// is Σ_c w\[c\]·q_c·p_i − w\[i\]·q_i. The default mean is over the [rows](crate::Denominator::Rows), as in PyTorch.
 ///
 /// Options that need a label (ignored index, mislabel costs, focal factor) are [`Error::Incompatible`].
 impl CrossEntropy<'_> {
-    /// The reduced loss of logits and target probabilities, `[N, C, D]` both.
+    /// Reduced loss of logits and target probabilities, both `[N, C, D]`.
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ impl CrossEntropy<'_> {
         self.with_terms().losses(logits.into(), Targets::Soft(targets), None)
     }
 
-    /// What rows with these target probabilities weigh, without a loss: what every reduction divides by.
+    /// Sums rows and weights of these target probabilities, without the loss: the denominators of every reduction.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl CrossEntropy<'_> {
         self.with_terms().weigh_targets(targets)
     }
 
-    /// The loss of each row into `row_losses`, `[N, D]`. The reduced loss beside it.
+    /// Writes the loss of each row to `row_losses`, `[N, D]`, and returns the reduced loss.
     ///
     /// # Errors
     ///
@@ -51,9 +51,9 @@ impl CrossEntropy<'_> {
         self.with_terms().losses(logits.into(), Targets::Soft(targets), Some(row_losses))
     }
 
-    /// The gradient with respect to the logits into `gradient`, as [`CrossEntropy::gradient`] has it.
+    /// Writes the gradient with respect to the logits to `gradient`, as [`CrossEntropy::gradient`] has it.
     ///
-    /// With minus some upstream gradient of the log-probabilities as the targets and [`Reduction::Sum`](crate::Reduction)
+    /// With the negated upstream gradient of the log-probabilities as targets and [`Reduction::Sum`](crate::Reduction)
     /// this is the gradient of [`CrossEntropy::log_probabilities`].
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl CrossEntropy<'_> {
         self.with_terms().separate_gradient(logits.into(), Targets::Soft(targets), upstream.into(), gradient)
     }
 
-    /// The gradient written over the logits.
+    /// Writes the gradient over the logits, and returns the loss.
     ///
     /// # Errors
     ///

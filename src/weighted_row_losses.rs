@@ -1,4 +1,4 @@
-//! The weighted loss of each row and nothing else: what a small memory has room for.
+//! The weighted loss of each row and nothing else, for small memories.
 
 use crate::CrossEntropy;
 use crate::backend::Backend;
@@ -8,16 +8,18 @@ use crate::kernel::one_lane;
 use crate::label::Label;
 use crate::rows::class_of;
 
-/// −w\[y\]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, with the best backend, in the same bits as
-/// [`CrossEntropy::row_losses`](crate::CrossEntropy::row_losses) and with its accuracy, for programs that have no room for
-/// other options, reductions and their arithmetic in f64.
+/// Writes the weighted cross-entropy of each row, −w\[y\]·log p_y, without reduction and further options.
 ///
-/// Class weights w, `[C]`, are finite, and all ones when absent.
+/// Losses of logits `[N, C]` go to `row_losses`, `[N]`, with the best backend, in the bits and with the accuracy of
+/// [`CrossEntropy::row_losses`](crate::CrossEntropy::row_losses), for programs without room for other options,
+/// reductions and their arithmetic in f64.
+///
+/// Class weights w, `[C]`, are finite; all ones when absent.
 ///
 /// # Errors
 ///
 /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::NotFinite`] for class weights,
-/// [`Error::LabelOutOfRange`]; nothing has been written then.
+/// [`Error::LabelOutOfRange`]; `row_losses` are then unchanged.
 ///
 /// ```
 /// let mut rows = [0.0; 2];
@@ -42,7 +44,7 @@ pub fn weighted_row_losses<L: Label>(
     Ok(())
 }
 
-/// The losses of rows that have been checked, one after the other, in one lane.
+/// Losses of validated rows, one after the other, in one lane.
 struct EachRow<'a, L> {
     classes: usize,
     logits: &'a [f32],
@@ -54,11 +56,11 @@ struct EachRow<'a, L> {
 impl<L: Label> Driver for EachRow<'_, L> {
     type Output = ();
 
-    // A function, so that its stack and that of the checks are not taken at once.
+    // Outlined: its stack frame and that of `check` are never live at once.
     #[inline(never)]
     fn drive<S: Vector>(self, s: S) {
         let mut logits = self.logits;
-        // As many of each.
+        // `check` has found `row_losses` and `labels` equally long.
         for (to, label) in self.row_losses.iter_mut().zip(self.labels) {
             let (row, rest) = logits.split_at_checked(self.classes).unwrap_or_default();
             logits = rest;
@@ -69,7 +71,7 @@ impl<L: Label> Driver for EachRow<'_, L> {
     }
 }
 
-// A function, so that its stack is free again when the losses are computed.
+// Outlined: its stack frame is free again when the losses are computed.
 #[inline(never)]
 fn check<L: Label>(
     classes: usize,

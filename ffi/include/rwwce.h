@@ -1,20 +1,21 @@
-/* rwwce: softmax cross-entropy whose mistakes carry the costs that they have in the world.
+/* rwwce: softmax cross-entropy with real-world costs of mistakes.
  *
- * A call takes its options in a structure, its arrays as pointer and count, and returns a status: RWWCE_OK, or why it was
- * refused. Every argument that matters to a call is checked before anything is written. The last parameter, `error`, may be NULL; it says where
- * the trouble is, and rwwce_error_message makes a sentence of it.
+ * A call takes a structure of options, and arrays as pointer and count, and returns a status: RWWCE_OK, or why the call
+ * was refused. Every argument that a call uses is checked before anything is written. The last parameter, `error`, may
+ * be NULL; it receives the argument and the index of an error, which rwwce_error_message turns into a sentence.
  *
  * Arrays are flat. N is the number of samples, C of classes, D of positions of a sample (pixels, tokens; 1 for a plain
- * classifier). Logits are [N, C, D]: the logit of class c at position d of sample n is number (n*C + c)*D + d. They are
- * float, or of the type that the options name where the pointer is to void. Labels are [N, D]. A pointer that is not NULL
- * points to as many elements as the count beside it says, or to one value where there is no count. A pointer may be NULL
- * where that is said, and for an array of no elements.
+ * classifier). Logits are [N, C, D]: the logit of class c at position d of sample n has index (n*C + c)*D + d. Logits
+ * are float, or, where the pointer is to void, of the type in the options. Labels are [N, D]. A pointer that is not
+ * NULL points to as many elements as the count beside it says, or to one value where there is no count. NULL is allowed
+ * for an array of no elements, and where the comments say so.
  *
- * Every function may be called by several threads at once, and from a signal handler: nothing is allocated, nothing is
- * kept between calls but the choice of a backend, nothing blocks. What a call reads must not change while it runs.
+ * Every function is thread-safe. In a library without the feature `threads` every function may also be called from a
+ * signal handler: it allocates nothing, blocks nowhere, and keeps nothing between calls but the chosen backend. Inputs
+ * must not change during a call.
  *
- * Notation: p = softmax(x), y the label of a row, w[y] its class weight, s its sample weight. An ulp is the distance of
- * two neighbouring floats.
+ * Notation: p = softmax(x), y the label of a row, w[y] its class weight, s its sample weight. An ulp is the distance
+ * between two neighbouring floats.
  *
  * Made by cbindgen from the source of the library: a change belongs there. */
 
@@ -28,7 +29,7 @@
 /* The version of this header. */
 #define RWWCE_VERSION "0.2.0"
 
-/* Marks what the library exports. */
+/* Linkage of exported functions. */
 #ifndef RWWCE_API
 #if defined(_WIN32) && defined(RWWCE_SHARED)
 #define RWWCE_API __declspec(dllimport)
@@ -45,72 +46,72 @@
    RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 0.0f, 0.0f, 0.0f, 1.0f, 1.0f,              \
    RWWCE_LOGIT_F32, 1.0f, 0, NULL, NULL, 0}
 
-/* Options at their defaults: the binary loss of `labels` labels a sample, mean over all logits. */
+/* Options at their defaults: the binary loss of `labels` labels per sample, mean over all logits. */
 #define RWWCE_BINARY_OPTIONS_INIT(labels)                                                          \
   {sizeof(rwwce_binary_options), (size_t)(labels), NULL, 0, NULL, 0, NULL, 0, NULL, 0,                     \
    RWWCE_REDUCTION_DEFAULT, RWWCE_ZERO_DENOMINATOR_NAN, 1.0f, RWWCE_LOGIT_F32, 1.0f, 0, NULL, NULL}
 
-/* Class weights by a scheme, not normalised; a class without samples is an error. */
+/* Class weights by `scheme`, not normalised; a class without samples is an error. */
 #define RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)                                                   \
   {sizeof(rwwce_class_weights_options), (rwwce_scheme)(scheme), RWWCE_NORMALISATION_NONE,                        \
    RWWCE_EMPTY_CLASS_ERROR, 0.0f, 0.0}
 
-/* Nothing yet. */
+/* Totals of no batch. */
 #define RWWCE_TOTAL_INIT {0.0, 0.0, 0.0, 0, 0, 0}
 
-/* A label that is not among the logits of a part of a row. */
+/* Label of a part of a row that does not hold the logit of the label. */
 #define RWWCE_NO_LABEL SIZE_MAX
 
-/* What stands for the decision of a row that has none. */
+/* Decision of a row without a decision. */
 #define RWWCE_NO_DECISION UINT32_MAX
 
-/* A part of a row with no class yet; INFINITY is from <math.h>. */
+/* A part of a row without classes; INFINITY is from <math.h>. */
 #define RWWCE_ROW_PARTIAL_INIT {-INFINITY, 0.0f, 0.0, 0, 0}
 
 
 
-/* What a call returns: `RWWCE_OK`, or why it was refused. The numbers stay the same in every version. */
+/* Status of a call: `RWWCE_OK`, or why the call was refused. The values are the same in every version. */
 typedef uint32_t rwwce_status;
 
-/* The argument that an error is about. The numbers stay the same in every version. */
+/* Argument that an error refers to. The values are the same in every version. */
 typedef uint32_t rwwce_argument;
 
-/* What was wrong with a call, and where. Which members mean something is said at each status, `argument` wherever one
+/* Status of a call, and where its error is. Each status names the members that it sets, `argument` wherever one
  * argument is to blame; the others are 0. */
 typedef struct rwwce_error {
-  /* What the call returned. */
+  /* The status that the call returned. */
   rwwce_status status;
-  /* Which argument. */
+  /* The argument. */
   rwwce_argument argument;
-  /* The other argument of the two that do not go together. */
+  /* The second argument of two that exclude each other. */
   rwwce_argument other_argument;
   /* The row. */
   size_t row;
   /* The index in the array. */
   size_t index;
-  /* What was expected. */
+  /* The expected value. */
   size_t expected;
-  /* What was found. */
+  /* The value found. */
   size_t found;
   /* The label. */
   int64_t label;
 } rwwce_error;
 
-/* How the losses of the rows become one number. */
+/* Reduction of the row losses: their sum, or their mean over a named denominator. */
 typedef uint32_t rwwce_reduction;
 
-/* What a mean is when its denominator is 0. */
+/* Result of a mean whose denominator is 0. */
 typedef uint32_t rwwce_zero_denominator;
 
-/* The type of an array of logits. What is computed is what is computed of the floats that its elements stand for, in the
- * same bits; gradients are with respect to these, and float. */
+/* Element type of an array of logits. Results are those of the floats that the elements stand for, in the same bits;
+ * gradients are with respect to these floats, and float. */
 typedef uint32_t rwwce_logit_type;
 
-/* The loss over C classes: shapes, weights and the terms that it has. Start from `RWWCE_OPTIONS_INIT(C)`.
+/* Options of the loss over C classes: shapes, weights and terms. Start from `RWWCE_OPTIONS_INIT(C)`.
  *
- * A row is one of the N·D pairs of C logits and a label. A row whose label is the ignored index does not count. A row
- * whose whole weight is 0 counts (in the number of rows) and contributes exactly 0 whatever its logits hold. Arrays that
- * are absent are NULL with a count of 0. Their elements are finite. */
+ * A row is one of the N·D pairs of C logits and a label. A row whose label is the ignored index does not count. A
+ * row whose total weight is 0 counts (in the number of rows) and contributes exactly 0 whatever its logits. An
+ * absent array is NULL with a count of 0. Elements of arrays are finite. */
 typedef struct rwwce_options {
   /* `sizeof(rwwce_options)`: later versions add members at the end. At most 4096. */
   size_t struct_size;
@@ -118,104 +119,104 @@ typedef struct rwwce_options {
   size_t classes;
   /* D, at least 1: logits are `[N, C, D]`, the C logits of a row D elements apart. 1 for the flat `[N, C]`. */
   size_t positions;
-  /* Elements from the start of one sample to the start of the next; 0 for C·D. */
+  /* Elements from the start of one sample to the start of the next, for padded samples; 0 for C·D. */
   size_t row_stride;
-  /* `[C]`: the cost of each class w; with mislabel costs the miss costs fn, then at least 0. */
+  /* `[C]`: the weight w of each class; with mislabel costs the miss costs fn, then at least 0. */
   const float *class_weights;
-  /* C; 0 where it is NULL. */
+  /* C; 0 for NULL. */
   size_t class_weights_count;
-  /* `[N, D]`: a factor s of each row, which may be negative. */
+  /* `[N, D]`: the weight s of each row, which may be negative. */
   const float *sample_weights;
-  /* N·D; 0 where it is NULL. */
+  /* N·D; 0 for NULL. */
   size_t sample_weights_count;
-  /* `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of naming class j where y is true. The loss is then
+  /* `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of predicting class j where y is true. The loss is then
    * −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020). */
   const float *mislabel_costs;
-  /* C·C; 0 where it is NULL. */
+  /* C·C; 0 for NULL. */
   size_t mislabel_costs_count;
-  /* `[C]`: what is added to the logits of each class, after the division by the temperature. */
+  /* `[C]`: a bias added to the logits of each class, after the division by the temperature. */
   const float *class_bias;
-  /* C; 0 where it is NULL. */
+  /* C; 0 for NULL. */
   size_t class_bias_count;
-  /* `[N, D]`: a gradient is multiplied by one factor a row, with respect to the loss of the row, and not divided by the
-   * denominator of the mean. Absent, it is multiplied by `upstream`. */
+  /* `[N, D]`: upstream gradient with respect to the row losses, not divided by the denominator of the mean. If
+   * absent, `upstream` is used. */
   const float *row_upstream;
-  /* N·D; 0 where it is NULL. */
+  /* N·D; 0 for NULL. */
   size_t row_upstream_count;
-  /* The label of rows that do not count, if `has_ignore_index` is not 0. */
+  /* The label of ignored rows, if `has_ignore_index` is not 0. */
   int64_t ignore_index;
-  /* Whether there is an ignored index. */
+  /* Whether `ignore_index` is set. */
   uint32_t has_ignore_index;
-  /* How the losses become one number. */
+  /* The reduction. */
   rwwce_reduction reduction;
-  /* What a mean is when its denominator is 0. */
+  /* The result of a mean whose denominator is 0. */
   rwwce_zero_denominator zero_denominator;
-  /* ε in [0, 1]: (1 − ε) times the loss of the label plus ε/C times that of every class. */
+  /* Label smoothing ε in [0, 1]: (1 − ε) times the loss of the label plus ε/C times that of every class. */
   float label_smoothing;
-  /* γ, at least 0: the term of the label gets the factor (1 − p_y)^γ. */
+  /* Focal exponent γ, at least 0: the term of the label gets the factor (1 − p_y)^γ. */
   float focal;
-  /* λ, at least 0: adds λ·W·(log Σ exp x)² to the loss of a row of weight W. */
+  /* Z-loss factor λ, at least 0: adds λ·W·(log Σ exp x)² to the loss of a row of weight W. */
   float z_loss;
-  /* T, above 0: logits are divided by it. 1 changes nothing. */
+  /* Temperature T, above 0: logits are divided by T. 1 changes nothing. */
   float temperature;
-  /* What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing. */
+  /* Upstream gradient with respect to the reduced loss. 1 changes nothing. */
   float upstream;
   /* The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
    * `RWWCE_LOGIT_F32`. */
   rwwce_logit_type logit_type;
-  /* The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter. */
+  /* The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. Other types ignore it. */
   float logit_scale;
-  /* The zero point of these two, among the numbers that the type has. */
+  /* The zero point of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, in the range of the type. */
   int32_t logit_zero_point;
-  /* The backend by its name, or NULL for the best one. */
+  /* Name of the backend; NULL for the best one. */
   const char *backend;
-  /* What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
-   * reduced, it is the denominator of the whole: see `rwwce_weigh`. */
+  /* A finite denominator instead of that of the reduction; NULL for that of the reduction. For a call on a part of
+   * the batch, give the denominator of the whole: see `rwwce_weigh`. */
   const double *denominator;
-  /* The number of threads that losses and gradients of 1 MB of logits or more are split over, in the same bits: 0 for that
-   * of the environment variable `RWWCE_THREADS`, or 1. More than 1 needs a library built with the feature `threads`. */
+  /* Threads over which losses and gradients of 2^18 logits (1 MB of float) or more are split, in the same bits; 0
+   * for the environment variable `RWWCE_THREADS`, or 1. More than 1 needs the feature `threads` of the library. */
   size_t threads;
 } rwwce_options;
 
 /* The integer type of an array of labels. */
 typedef uint32_t rwwce_label_type;
 
-/* A running total over batches: what each of them adds to the sum and to every denominator. Start from
- * `RWWCE_TOTAL_INIT`; it is plain data, which can be stored and sent. */
+/* Running totals over batches: loss sum, row counts and weight sums, enough for every reduction. Start from
+ * `RWWCE_TOTAL_INIT`. Plain data, to be stored and sent. */
 typedef struct rwwce_total {
   /* The sum of the losses of the rows that count. */
   double sum;
-  /* Σ w[y]·s over them. */
+  /* Σ w[y]·s over the rows that count. */
   double weight_sum;
-  /* Σ s over them. */
+  /* Σ s over the rows that count. */
   double sample_weight_sum;
-  /* Their number. */
+  /* The number of rows that count. */
   uint64_t rows;
-  /* Their number times that of classes. */
+  /* The number of rows that count times C. */
   uint64_t rows_times_classes;
   /* The number of rows whose loss is NaN or infinite. */
   uint64_t non_finite;
 } rwwce_total;
 
-/* The loss of a batch, and what it is made of. */
+/* Reduced loss of a batch, with its sum, denominator and row counts. */
 typedef struct rwwce_summary {
   /* `sum / denominator`, rounded. */
   float loss;
   /* The sum of the losses of the rows that count, added in double precision in an order that depends on the shape
    * alone. */
   double sum;
-  /* What the sum is divided by; 1 for `RWWCE_REDUCTION_SUM`. */
+  /* The denominator; 1 for `RWWCE_REDUCTION_SUM`. */
   double denominator;
   /* The number of rows that count. */
   size_t rows;
   /* The number of rows whose loss is NaN or infinite. */
   size_t non_finite;
-  /* What batches add up to: see `rwwce_total_merge`. */
+  /* Loss sum, row counts and weight sums, to merge with those of other batches by `rwwce_total_merge`. */
   struct rwwce_total total;
 } rwwce_summary;
 
-/* The binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z a label. Start from
- * `RWWCE_BINARY_OPTIONS_INIT(L)`. */
+/* Options of the binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z per label. Start
+ * from `RWWCE_BINARY_OPTIONS_INIT(L)`. */
 typedef struct rwwce_binary_options {
   /* `sizeof(rwwce_binary_options)`: later versions add members at the end. At most 4096. */
   size_t struct_size;
@@ -223,119 +224,119 @@ typedef struct rwwce_binary_options {
   size_t labels;
   /* `[L]`, at least 0: the cost fn of missing each label; PyTorch's `pos_weight`. */
   const float *miss_costs;
-  /* L; 0 where it is NULL: all ones. */
+  /* L; 0 for NULL: all ones. */
   size_t miss_costs_count;
   /* `[L]`, at least 0: the cost fp of a false alarm of each label. */
   const float *false_alarm_costs;
-  /* L; 0 where it is NULL: all ones. */
+  /* L; 0 for NULL: all ones. */
   size_t false_alarm_costs_count;
-  /* `[N, L]`: a factor of each logit, which may be negative; PyTorch's `weight`. */
+  /* `[N, L]`: the weight s of each logit, which may be negative; PyTorch's `weight`. */
   const float *sample_weights;
-  /* N·L; 0 where it is NULL. */
+  /* N·L; 0 for NULL. */
   size_t sample_weights_count;
-  /* `[N, L]`: a gradient is multiplied by one factor a logit, with respect to its own loss, and not divided. Absent, it
-   * is multiplied by `upstream`. */
+  /* `[N, L]`: upstream gradient with respect to the loss of each logit, not divided by the denominator of the
+   * mean. If absent, `upstream` is used. */
   const float *row_upstream;
-  /* N·L; 0 where it is NULL. */
+  /* N·L; 0 for NULL. */
   size_t row_upstream_count;
-  /* How the losses become one number. */
+  /* The reduction. */
   rwwce_reduction reduction;
-  /* What a mean is when its denominator is 0. */
+  /* The result of a mean whose denominator is 0. */
   rwwce_zero_denominator zero_denominator;
-  /* What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing. */
+  /* Upstream gradient with respect to the reduced loss. 1 changes nothing. */
   float upstream;
   /* The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
    * `RWWCE_LOGIT_F32`. */
   rwwce_logit_type logit_type;
-  /* The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter. */
+  /* The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. Other types ignore it. */
   float logit_scale;
-  /* The zero point of these two, among the numbers that the type has. */
+  /* The zero point of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, in the range of the type. */
   int32_t logit_zero_point;
-  /* The backend by its name, or NULL for the best one. */
+  /* Name of the backend; NULL for the best one. */
   const char *backend;
-  /* What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
-   * reduced, it is the denominator of the whole: see `rwwce_binary_weigh`. */
+  /* A finite denominator instead of that of the reduction; NULL for that of the reduction. For a call on a part of
+   * the batch, give the denominator of the whole: see `rwwce_binary_weigh`. */
   const double *denominator;
 } rwwce_binary_options;
 
-/* Which second derivative is written. */
+/* Kind of second derivative: the diagonal of the Hessian, or an upper bound of the Hessian. */
 typedef uint32_t rwwce_curvature_kind;
 
-/* How class weights follow from the number of samples n_c of each class, with n = Σ n_c and C the number of classes. */
+/* Formulas of class weights from the number of samples n_c of each class, with n = Σ n_c and C classes. */
 typedef uint32_t rwwce_scheme;
 
-/* What class weights are scaled to. */
+/* Scaling of class weights. */
 typedef uint32_t rwwce_normalisation;
 
-/* What a class without samples gets. */
+/* Weight of a class without samples. */
 typedef uint32_t rwwce_empty_class;
 
-/* How class weights are computed from counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`. */
+/* Options of class weights from label counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`. */
 typedef struct rwwce_class_weights_options {
   /* `sizeof(rwwce_class_weights_options)`: later versions add members at the end. At most 4096. */
   size_t struct_size;
   /* The scheme. */
   rwwce_scheme scheme;
-  /* What the weights are scaled to. */
+  /* The scaling of the weights. */
   rwwce_normalisation normalisation;
-  /* What a class without samples gets. */
+  /* The weight of classes without samples. */
   rwwce_empty_class empty_class;
-  /* That weight, finite. */
+  /* The finite weight of `RWWCE_EMPTY_CLASS_WEIGHT`. */
   float empty_class_weight;
   /* β in [0, 1) of `RWWCE_SCHEME_EFFECTIVE_NUMBER`. */
   double beta;
 } rwwce_class_weights_options;
 
-/* What is known of a row of logits after some of its classes, enough to merge it with the rest of them: for classes that
- * are split over machines, or over chunks that fit a small memory. Plain data, which can be stored and sent; start from
- * `RWWCE_ROW_PARTIAL_INIT` or from `rwwce_row_partial_of`. */
+/* Partial result of one row over some of its classes, to merge with the other classes: for classes split over
+ * machines, or over chunks that fit a small memory. Plain data, to be stored and sent; start from
+ * `RWWCE_ROW_PARTIAL_INIT` or `rwwce_row_partial_of`. */
 typedef struct rwwce_row_partial {
   /* The largest logit so far: −∞ before the first, NaN after a NaN. */
   float largest;
-  /* The logit of the label; 0 where no part has held it. */
+  /* The logit of the label; 0 if no part so far has held the label. */
   float label_logit;
-  /* Σ exp(x_k − largest) over all but one of the largest. */
+  /* Σ exp(x_k − largest) over all classes but one with the largest logit. */
   double excluded_sum;
   /* The number of classes so far. */
   uint64_t classes;
-  /* The number of parts that have held the logit of the label: to be 1 in the end. */
+  /* The number of parts that have held the label: 1 for a whole row. */
   uint64_t labels;
 } rwwce_row_partial;
 
-/* The call did what it is for. */
+/* Success. */
 #define RWWCE_OK 0
 
 /* The number of classes (or labels of a binary loss) is 0. */
 #define RWWCE_ERROR_NO_CLASSES 1
 
-/* An array is larger than memory can address: `found` rows of `expected` elements, or `found` elements of `argument`. */
+/* An array exceeds the address space: `found` rows of `expected` elements, or `found` elements of `argument`. */
 #define RWWCE_ERROR_SIZE_OVERFLOW 2
 
-/* An array has another length than its shape asks for: `argument`, `expected`, `found`. */
+/* The length of an array is not that of its shape: `argument`, `expected`, `found`. */
 #define RWWCE_ERROR_LENGTH 3
 
-/* A label is neither a class nor the ignored one: `row`, `label`, and `expected`, the number of classes. */
+/* A label is neither in [0, C) nor the ignored label: `row`, `label`, and `expected`, the number of classes. */
 #define RWWCE_ERROR_LABEL_OUT_OF_RANGE 4
 
-/* A number that must be finite is not: `argument`, `index`. */
+/* A value that must be finite is not: `argument`, `index`. */
 #define RWWCE_ERROR_NOT_FINITE 5
 
-/* An option is outside its range: `argument`. `rwwce_error_message` names the range. */
+/* A scalar option is outside its range: `argument`. `rwwce_error_message` names the range. */
 #define RWWCE_ERROR_OUT_OF_RANGE 6
 
-/* A class has no samples, and no weight was chosen for such classes: `index`, the class. */
+/* A class has no samples, and no weight was set for such classes: `index`, the class. */
 #define RWWCE_ERROR_EMPTY_CLASS 7
 
-/* The denominator of the mean is 0, and the options ask for an error then. */
+/* The denominator of the mean is 0, with `RWWCE_ZERO_DENOMINATOR_ERROR`. */
 #define RWWCE_ERROR_ZERO_DENOMINATOR 8
 
-/* A number that must not be negative is: `argument`, `index`. */
+/* A value that must be at least 0 is negative: `argument`, `index`. */
 #define RWWCE_ERROR_NEGATIVE 9
 
-/* The cost of naming a class where it is true is not 0: `index`, the class. */
+/* A diagonal element of the mislabel costs is not 0: `index`, the class. */
 #define RWWCE_ERROR_COST_OF_TRUTH 10
 
-/* An option means nothing together with another, or in this call: `argument`, `other_argument`, which may be none. */
+/* An option has no meaning with another one, or in this call: `argument`, `other_argument`, which may be none. */
 #define RWWCE_ERROR_INCOMPATIBLE 11
 
 /* A target of a binary loss is not in [0, 1]: `index`. */
@@ -344,7 +345,7 @@ typedef struct rwwce_row_partial {
 /* The parts of a row do not hold the logit of its label exactly once: `found` of them do. */
 #define RWWCE_ERROR_LABEL_OWNERS 13
 
-/* A pointer is NULL that must not be: `argument`. */
+/* A pointer that must not be NULL is NULL: `argument`. */
 #define RWWCE_ERROR_NULL 101
 
 /* A pointer is not aligned for the type that it points to: `argument`. */
@@ -357,7 +358,7 @@ typedef struct rwwce_row_partial {
  * compiled for a later version uses options that this one does not know. */
 #define RWWCE_ERROR_STRUCT_SIZE 104
 
-/* A number is none of those that its type has: `argument`, `found`. */
+/* A value is none of its type, or of its range: `argument`, `found`. */
 #define RWWCE_ERROR_UNKNOWN_VALUE 105
 
 /* No backend of this name, or none that this processor supports. */
@@ -390,19 +391,19 @@ typedef struct rwwce_row_partial {
 /* The class bias, `[C]`. */
 #define RWWCE_ARGUMENT_CLASS_BIAS 8
 
-/* The label that does not count. */
+/* The ignored label. */
 #define RWWCE_ARGUMENT_IGNORE_INDEX 9
 
-/* The share of the label smoothing. */
+/* The label smoothing ε. */
 #define RWWCE_ARGUMENT_LABEL_SMOOTHING 10
 
-/* The exponent of the focal factor. */
+/* The focal exponent γ. */
 #define RWWCE_ARGUMENT_FOCAL 11
 
-/* The temperature. */
+/* The temperature T. */
 #define RWWCE_ARGUMENT_TEMPERATURE 12
 
-/* The factor of the squared log-sum-exp. */
+/* The z-loss factor λ, of the squared log-sum-exp. */
 #define RWWCE_ARGUMENT_Z_LOSS 13
 
 /* The number of positions D. */
@@ -414,10 +415,10 @@ typedef struct rwwce_row_partial {
 /* The false-alarm costs, `[L]`. */
 #define RWWCE_ARGUMENT_FALSE_ALARM_COSTS 16
 
-/* The log-probabilities that are written. */
+/* The log-probabilities. */
 #define RWWCE_ARGUMENT_LOG_PROBABILITIES 17
 
-/* The log-sum-exp of each row that is written, `[N, D]`. */
+/* The log-sum-exps of the rows, `[N, D]`. */
 #define RWWCE_ARGUMENT_LOG_SUM_EXPS 18
 
 /* The weight sums of the classes, `[C]`. */
@@ -441,7 +442,7 @@ typedef struct rwwce_row_partial {
 /* The row stride. */
 #define RWWCE_ARGUMENT_ROW_STRIDE 25
 
-/* What is added to a probability before its logarithm is taken. */
+/* The constant added to a probability before the logarithm. */
 #define RWWCE_ARGUMENT_EPS 26
 
 /* The number of rows of each class, `[C]`. */
@@ -450,7 +451,7 @@ typedef struct rwwce_row_partial {
 /* The beta of the effective number of samples. */
 #define RWWCE_ARGUMENT_BETA 28
 
-/* The weight of a class without samples. */
+/* The weight of classes without samples. */
 #define RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT 29
 
 /* The scale of integer logits. */
@@ -459,16 +460,16 @@ typedef struct rwwce_row_partial {
 /* The zero point of integer logits. */
 #define RWWCE_ARGUMENT_ZERO_POINT 31
 
-/* The decision of each row that is written, `[N, D]`. */
+/* The decisions of the rows, `[N, D]`. */
 #define RWWCE_ARGUMENT_DECISIONS 32
 
-/* The expected cost of each decision that is written, `[N, D]`. */
+/* The expected costs of the decisions, `[N, D]`. */
 #define RWWCE_ARGUMENT_EXPECTED_COSTS 33
 
-/* The denominator that is given. */
+/* The denominator set by the caller. */
 #define RWWCE_ARGUMENT_DENOMINATOR 34
 
-/* The array that receives the curvature, shaped as the logits. */
+/* The curvature, shaped as the logits. */
 #define RWWCE_ARGUMENT_CURVATURE 35
 
 /* The options. */
@@ -480,7 +481,7 @@ typedef struct rwwce_row_partial {
 /* The reduction. */
 #define RWWCE_ARGUMENT_REDUCTION 103
 
-/* What a mean over a denominator of 0 is. */
+/* The result of a mean whose denominator is 0. */
 #define RWWCE_ARGUMENT_ZERO_DENOMINATOR 104
 
 /* The name of a backend. */
@@ -492,10 +493,10 @@ typedef struct rwwce_row_partial {
 /* The normalisation of the class weights. */
 #define RWWCE_ARGUMENT_NORMALISATION 107
 
-/* What becomes of classes without samples. */
+/* The policy for classes without samples. */
 #define RWWCE_ARGUMENT_EMPTY_CLASS 108
 
-/* The summary, or another result that is one value. */
+/* The summary, or another result of one value. */
 #define RWWCE_ARGUMENT_RESULT 109
 
 /* A total or a part of a row. */
@@ -504,37 +505,37 @@ typedef struct rwwce_row_partial {
 /* The type of the logits. */
 #define RWWCE_ARGUMENT_LOGIT_TYPE 111
 
-/* The floats that logits stand for. */
+/* The floats converted from logits. */
 #define RWWCE_ARGUMENT_NUMBERS 112
 
-/* Which second derivative is written. */
+/* The kind of second derivative. */
 #define RWWCE_ARGUMENT_CURVATURE_KIND 113
 
 /* The number of threads. */
 #define RWWCE_ARGUMENT_THREADS 114
 
-/* The mean over the weight sum; over the rows for target probabilities, with mislabel costs and for binary losses. */
+/* The mean over the weight sum; for target probabilities, mislabel costs and binary losses the mean over the rows. */
 #define RWWCE_REDUCTION_DEFAULT 0
 
 /* The sum over the rows that count. */
 #define RWWCE_REDUCTION_SUM 1
 
-/* The sum over Σ w[y]·s of the rows that count: the mean of PyTorch and ONNX with class indices. */
+/* The sum divided by Σ w[y]·s of the rows that count: the mean of PyTorch and ONNX with class indices. */
 #define RWWCE_REDUCTION_MEAN_WEIGHT_SUM 2
 
-/* The sum over the number of rows that count: a mean written by hand; PyTorch's with target probabilities. */
+/* The sum divided by the number of rows that count: a mean written by hand; PyTorch's with target probabilities. */
 #define RWWCE_REDUCTION_MEAN_ROWS 3
 
-/* The sum over Σ s of the rows that count: the mean of Keras and scikit-learn. */
+/* The sum divided by Σ s of the rows that count: the mean of Keras and scikit-learn. */
 #define RWWCE_REDUCTION_MEAN_SAMPLE_WEIGHT_SUM 4
 
-/* The sum over the number of rows that count times that of classes. */
+/* The sum divided by the number of rows that count times C. */
 #define RWWCE_REDUCTION_MEAN_ROWS_TIMES_CLASSES 5
 
 /* NaN, as in PyTorch. */
 #define RWWCE_ZERO_DENOMINATOR_NAN 0
 
-/* 0, loss and gradient. */
+/* 0, in loss and gradient. */
 #define RWWCE_ZERO_DENOMINATOR_ZERO 1
 
 /* `RWWCE_ERROR_ZERO_DENOMINATOR`. */
@@ -555,7 +556,7 @@ typedef struct rwwce_row_partial {
 /* median(n_1 … n_C) / n_c over the classes that have samples (Eigen & Fergus, ICCV 2015). */
 #define RWWCE_SCHEME_MEDIAN_FREQUENCY 5
 
-/* As the scheme has them. */
+/* As the formula of the scheme gives them. */
 #define RWWCE_NORMALISATION_NONE 0
 
 /* The weights of the classes with samples add up to 1. */
@@ -567,7 +568,7 @@ typedef struct rwwce_row_partial {
 /* `RWWCE_ERROR_EMPTY_CLASS`, which names the class. */
 #define RWWCE_EMPTY_CLASS_ERROR 0
 
-/* `empty_class_weight`, whatever the normalisation. */
+/* `empty_class_weight`, which is not normalised. */
 #define RWWCE_EMPTY_CLASS_WEIGHT 1
 
 /* `uint8_t` */
@@ -585,13 +586,13 @@ typedef struct rwwce_row_partial {
 /* `int64_t` */
 #define RWWCE_LABEL_I64 5
 
-/* The diagonal of the Hessian of the loss with respect to the logits of a row. With W = w[y], Σ_c w[c]·q_c of target
- * probabilities, or what label smoothing makes of them, and s_j = fp[y,j]·p_j/(1 − p_j), it is
+/* The diagonal of the Hessian of the loss with respect to the logits of a row. With s_j = fp[y,j]·p_j/(1 − p_j), and
+ * W = w[y] or, for target probabilities, Σ_c w[c]·q_c, either of them with label smoothing applied, the diagonal is
  * W·p_i·(1 − p_i) + fp[y,i]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j). */
 #define RWWCE_CURVATURE_DIAGONAL 0
 
-/* 2·p_i·((|W| + fp[y,i])·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j), never negative: a diagonal matrix above the whole Hessian, for
- * boosting, where neither sample weight nor upstream factor is negative. */
+/* For boosting: 2·p_i·((|W| + fp[y,i])·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j), never negative. Where neither sample weight
+ * nor upstream factor is, the diagonal matrix of these bounds minus the Hessian of a row is positive semidefinite. */
 #define RWWCE_CURVATURE_BOUND 1
 
 /* `float` */
@@ -613,27 +614,27 @@ typedef struct rwwce_row_partial {
 extern "C" {
 #endif
 
-/* The name of a status in a few words, such as "label out of range"; "unknown status" for any other number. Never NULL. */
+/* Short description of a status, such as "label out of range"; "unknown status" for any other value. Never NULL. */
 RWWCE_API
 const char *rwwce_status_string(rwwce_status status);
 
-/* Writes a sentence that says what was wrong, such as "labels: row 7 has label -1, expected 0 to 2", and a
- * terminating NUL, cut off where `size` bytes do not hold it.
+/* Writes a sentence that describes an error, such as "labels: row 7 has label -1, expected 0 to 2", with a
+ * terminating NUL, truncated to `size` bytes.
  *
- * Returns the length of the whole sentence without the NUL, as `snprintf` does. For a NULL `error` the sentence is empty.
- * `message` may be NULL if `size` is 0. */
+ * Returns the length of the untruncated sentence without the NUL, as `snprintf` does. For a NULL `error` the
+ * sentence is empty. `message` may be NULL if `size` is 0. */
 RWWCE_API
 size_t rwwce_error_message(const struct rwwce_error *error,
                            char *message,
                            size_t size);
 
-/* The loss of logits `[N, C, D]` and labels `[N, D]`, −w[y]·log p_y or what the options make of it; see `rwwce_options`.
+/* Loss of logits `[N, C, D]` and labels `[N, D]`: −w[y]·log p_y, or the loss that `rwwce_options` describe.
  *
- * `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for none.
- * `summary` may be NULL. A row of the weighted loss has an error of at most 3 ulp down to the smallest normal float, of
- * the others 6 ulp of the sum of the magnitudes of their terms, with a focal exponent γ above 2 at most 2·(γ + 1).
+ * `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for
+ * none. `summary` may be NULL. The weighted loss of a row has an error of at most 3 ulp down to the smallest normal
+ * float, other losses 6 ulp of the sum of the magnitudes of their terms, 2·(γ + 1) with a focal exponent γ above 2.
  *
- * Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array. */
+ * Every error leaves `row_losses` and `summary` unchanged. `row_losses` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_loss(const struct rwwce_options *options,
                         const void *logits,
@@ -646,13 +647,13 @@ rwwce_status rwwce_loss(const struct rwwce_options *options,
                         struct rwwce_summary *summary,
                         struct rwwce_error *error);
 
-/* −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, with the best backend, in the same bits as
- * `rwwce_loss`: for programs that have no room for other options. What else this library can do is not linked with it.
+/* Writes the weighted loss −w[y]·log p_y of each row of logits `[N, C]` to `row_losses`, `[N]`, with the best
+ * backend, in the bits of `rwwce_loss`: for programs without room for other options, whose code is then not linked.
  *
- * `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are made float by
- * `rwwce_widen`, of as many rows at a time as there is room for.
+ * `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are converted to float
+ * by `rwwce_widen`, as many rows at a time as there is room for.
  *
- * Every error leaves `row_losses` as they were. `row_losses` must not overlap any other array. */
+ * Every error leaves `row_losses` unchanged. `row_losses` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_weighted_row_losses(size_t classes,
                                        const float *class_weights,
@@ -665,13 +666,13 @@ rwwce_status rwwce_weighted_row_losses(size_t classes,
                                        size_t row_losses_count,
                                        struct rwwce_error *error);
 
-/* The loss as `rwwce_loss` has it, and its gradient with respect to the logits into `gradient`, shaped as they are.
+/* Loss as in `rwwce_loss`, and its gradient with respect to the logits, written to `gradient`, shaped as the logits.
  *
- * The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, of the loss of each
- * row times the factor of the row. Rows that do not count, or whose weight or factor is 0, get exact zeros; padding
- * between samples is left as it is. An element that is a normal number has an error of at most 5 ulp.
+ * The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, that of the
+ * loss of each row times the factor of the row. Rows that do not count, or whose weight or factor is 0, get exact
+ * zeros; padding between samples is left unchanged. An element that is a normal float has an error of at most 5 ulp.
  *
- * Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array. */
+ * Every error leaves `gradient` and `summary` unchanged. `gradient` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_loss_gradient(const struct rwwce_options *options,
                                  const void *logits,
@@ -695,8 +696,8 @@ rwwce_status rwwce_loss_gradient_in_place(const struct rwwce_options *options,
                                           struct rwwce_summary *summary,
                                           struct rwwce_error *error);
 
-/* The loss of logits and target probabilities q, `[N, C, D]` both: −Σ_c w[c]·q_c·log p_c, 0 for a term whose q_c is 0. The
- * targets are finite and need not add up to 1. Otherwise as `rwwce_loss`. */
+/* Loss of logits and target probabilities q, both `[N, C, D]`: −Σ_c w[c]·q_c·log p_c, a term with q_c = 0 being 0.
+ * Targets are finite and need not sum to 1. Otherwise as `rwwce_loss`. */
 RWWCE_API
 rwwce_status rwwce_soft_loss(const struct rwwce_options *options,
                              const void *logits,
@@ -708,7 +709,7 @@ rwwce_status rwwce_soft_loss(const struct rwwce_options *options,
                              struct rwwce_summary *summary,
                              struct rwwce_error *error);
 
-/* The loss as `rwwce_soft_loss` has it, and its gradient as in `rwwce_loss_gradient`. */
+/* Loss as in `rwwce_soft_loss`, and its gradient as in `rwwce_loss_gradient`. */
 RWWCE_API
 rwwce_status rwwce_soft_gradient(const struct rwwce_options *options,
                                  const void *logits,
@@ -730,8 +731,8 @@ rwwce_status rwwce_soft_gradient_in_place(const struct rwwce_options *options,
                                           struct rwwce_summary *summary,
                                           struct rwwce_error *error);
 
-/* The loss of *probabilities* `[N, C, D]` that somebody else has computed: −w[y]·log(p_y + eps), `eps` at least 0, and with
- * mislabel costs − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps). Give the logits wherever they can be had. Otherwise as `rwwce_loss`. */
+/* Loss of given *probabilities* `[N, C, D]`: −w[y]·log(p_y + eps), `eps` at least 0, and with mislabel costs
+ * − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps). Give logits wherever they can be had. Otherwise as `rwwce_loss`. */
 RWWCE_API
 rwwce_status rwwce_loss_from_probabilities(const struct rwwce_options *options,
                                            const float *probabilities,
@@ -745,8 +746,8 @@ rwwce_status rwwce_loss_from_probabilities(const struct rwwce_options *options,
                                            struct rwwce_summary *summary,
                                            struct rwwce_error *error);
 
-/* The negative log-likelihood −w[y]·log p_y of *log-probabilities* `[N, C, D]`, as `rwwce_log_probabilities` writes them:
- * PyTorch's `nll_loss`. Otherwise as `rwwce_loss`. */
+/* Negative log-likelihood −w[y]·log p_y of given *log-probabilities* `[N, C, D]`, such as those of
+ * `rwwce_log_probabilities`: PyTorch's `nll_loss`. Otherwise as `rwwce_loss`. */
 RWWCE_API
 rwwce_status rwwce_loss_from_log_probabilities(const struct rwwce_options *options,
                                                const float *log_probabilities,
@@ -759,10 +760,10 @@ rwwce_status rwwce_loss_from_log_probabilities(const struct rwwce_options *optio
                                                struct rwwce_summary *summary,
                                                struct rwwce_error *error);
 
-/* The gradient of `rwwce_loss_from_log_probabilities` with respect to the log-probabilities into `gradient`, `[N, C, D]`:
- * −w[y]·s at the label times the upstream factors of the options, 0 elsewhere.
+/* Writes the gradient of `rwwce_loss_from_log_probabilities` with respect to the log-probabilities to `gradient`,
+ * `[N, C, D]`: −w[y]·s at the label times the upstream factors of the options, 0 elsewhere.
  *
- * Every error leaves `gradient` as it was; it must not overlap any other array. */
+ * Every error leaves `gradient` unchanged; `gradient` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_gradient_from_log_probabilities(const struct rwwce_options *options,
                                                    const void *labels,
@@ -772,11 +773,11 @@ rwwce_status rwwce_gradient_from_log_probabilities(const struct rwwce_options *o
                                                    size_t gradient_count,
                                                    struct rwwce_error *error);
 
-/* log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
- * only the shape, the type of the logits, the temperature, the class bias and the backend matter. The error is at most
- * 3 ulp, also where p is near 1.
+/* Writes log-softmax, log p of every class, to `log_probabilities`, shaped and padded as the logits `[N, C, D]`. Of
+ * the options only the shape, the type of the logits, the temperature, the class bias and the backend are used. The
+ * error is at most 3 ulp, also where p is near 1.
  *
- * Every error leaves `log_probabilities` as it was; it must not overlap any other array. */
+ * Every error leaves `log_probabilities` unchanged; `log_probabilities` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_log_probabilities(const struct rwwce_options *options,
                                      const void *logits,
@@ -785,7 +786,7 @@ rwwce_status rwwce_log_probabilities(const struct rwwce_options *options,
                                      size_t log_probabilities_count,
                                      struct rwwce_error *error);
 
-/* log Σ exp of every row into `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`. */
+/* Writes log-sum-exp of every row to `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`. */
 RWWCE_API
 rwwce_status rwwce_log_sum_exps(const struct rwwce_options *options,
                                 const void *logits,
@@ -794,8 +795,8 @@ rwwce_status rwwce_log_sum_exps(const struct rwwce_options *options,
                                 size_t log_sum_exps_count,
                                 struct rwwce_error *error);
 
-/* log Σ exp of one row of logits into `result`. An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN;
- * otherwise any +∞ gives +∞. `backend_name` may be NULL for the best one. */
+/* Log-sum-exp, log Σ exp(x), of one row of logits, written to `result`. An empty row, or one with all logits −∞,
+ * gives −∞; any NaN gives NaN; otherwise any +∞ gives +∞. `backend_name` may be NULL for the best backend. */
 RWWCE_API
 rwwce_status rwwce_log_sum_exp(const float *logits,
                                size_t logits_count,
@@ -803,12 +804,12 @@ rwwce_status rwwce_log_sum_exp(const float *logits,
                                float *result,
                                struct rwwce_error *error);
 
-/* The binary loss of logits z and targets t in [0, 1], `[N, L]` both: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
+/* Binary loss of logits z and targets t in [0, 1], both `[N, L]`: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
  *
- * `row_losses`, `[N, L]`, receives the loss of each logit; NULL with a count of 0 for none. `summary` may be NULL. The
- * error is at most 6 ulp of the sum of the magnitudes of the terms.
+ * `row_losses`, `[N, L]`, receives the loss of each logit; NULL with a count of 0 for none. `summary` may be NULL.
+ * The error is at most 6 ulp of the sum of the magnitudes of the terms.
  *
- * Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array. */
+ * Every error leaves `row_losses` and `summary` unchanged. `row_losses` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_binary_loss(const struct rwwce_binary_options *options,
                                const void *logits,
@@ -820,10 +821,10 @@ rwwce_status rwwce_binary_loss(const struct rwwce_binary_options *options,
                                struct rwwce_summary *summary,
                                struct rwwce_error *error);
 
-/* What logits with these targets, `[N, L]`, weigh, without a loss, into `total`: what every reduction divides by, as
- * `rwwce_total_denominator` tells it.
+/* Sums rows and weights of these targets, `[N, L]`, without the loss, into `total`: the denominators of every
+ * reduction, for `rwwce_total_denominator`.
  *
- * Every error leaves `total` as it was. */
+ * Every error leaves `total` unchanged. */
 RWWCE_API
 rwwce_status rwwce_binary_weigh(const struct rwwce_binary_options *options,
                                 const float *targets,
@@ -831,10 +832,10 @@ rwwce_status rwwce_binary_weigh(const struct rwwce_binary_options *options,
                                 struct rwwce_total *total,
                                 struct rwwce_error *error);
 
-/* The loss as `rwwce_binary_loss` has it, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) into `gradient`, `[N, L]`,
- * multiplied by the upstream factors of the options.
+/* Loss as in `rwwce_binary_loss`, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) times the upstream factors of
+ * the options, written to `gradient`, `[N, L]`.
  *
- * Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array. */
+ * Every error leaves `gradient` and `summary` unchanged. `gradient` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_binary_gradient(const struct rwwce_binary_options *options,
                                    const void *logits,
@@ -856,11 +857,11 @@ rwwce_status rwwce_binary_gradient_in_place(const struct rwwce_binary_options *o
                                             struct rwwce_summary *summary,
                                             struct rwwce_error *error);
 
-/* The second derivative of the loss of `rwwce_loss` with respect to each logit into `curvature`, shaped as the logits,
- * multiplied and divided as the gradient is. Options with a focal factor or z-loss are refused. The error is at most 2 ulp
- * of the sum of the magnitudes of its terms.
+/* Writes the second derivative of the loss of `rwwce_loss` with respect to each logit to `curvature`, shaped as the
+ * logits, multiplied and divided as the gradient is. Options with a focal factor or z-loss are refused. The error is
+ * at most 2 ulp of the sum of the magnitudes of the terms.
  *
- * Every error leaves `curvature` as it was. It must not overlap any other array. */
+ * Every error leaves `curvature` unchanged. `curvature` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_curvature(const struct rwwce_options *options,
                              const void *logits,
@@ -873,7 +874,7 @@ rwwce_status rwwce_curvature(const struct rwwce_options *options,
                              size_t curvature_count,
                              struct rwwce_error *error);
 
-/* The second derivative of the loss of `rwwce_soft_loss`, as `rwwce_curvature` has that of labels. */
+/* As `rwwce_curvature`, for the loss of `rwwce_soft_loss`. */
 RWWCE_API
 rwwce_status rwwce_soft_curvature(const struct rwwce_options *options,
                                   const void *logits,
@@ -885,10 +886,10 @@ rwwce_status rwwce_soft_curvature(const struct rwwce_options *options,
                                   size_t curvature_count,
                                   struct rwwce_error *error);
 
-/* The second derivative of the loss of `rwwce_binary_loss` with respect to each logit into `curvature`, `[N, L]`:
- * s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)), multiplied and divided as the gradient is.
+/* Writes the second derivative of the loss of `rwwce_binary_loss` with respect to each logit, times upstream factors
+ * and divided as the gradient is, to `curvature`, `[N, L]`: s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)).
  *
- * Every error leaves `curvature` as it was. It must not overlap any other array. */
+ * Every error leaves `curvature` unchanged. `curvature` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_binary_curvature(const struct rwwce_binary_options *options,
                                     const void *logits,
@@ -899,11 +900,11 @@ rwwce_status rwwce_binary_curvature(const struct rwwce_binary_options *options,
                                     size_t curvature_count,
                                     struct rwwce_error *error);
 
-/* The floats that logits of any type stand for into `numbers`, as many as there are logits: for functions whose logits are
- * `float *`. `logit_scale` and `logit_zero_point` are those of the options. A row of which memory holds a part at a time
- * is widened, given to `rwwce_row_partial_of` and merged part by part.
+/* Converts logits of any type to float, into `numbers`, as many as there are logits: for functions whose logits are
+ * `float *`. `logit_scale` and `logit_zero_point` are as in the options. A row too large for memory is converted,
+ * given to `rwwce_row_partial_of` and merged part by part.
  *
- * Every error leaves `numbers` as they were. `numbers` must not overlap the logits. */
+ * Every error leaves `numbers` unchanged. `numbers` must not overlap the logits. */
 RWWCE_API
 rwwce_status rwwce_widen(const void *logits,
                          size_t logits_count,
@@ -914,10 +915,10 @@ rwwce_status rwwce_widen(const void *logits,
                          size_t numbers_count,
                          struct rwwce_error *error);
 
-/* Counts the rows of each class into `counts`, `[C]`, whose length is the number of classes. Rows whose label is
- * `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of rows that were counted.
+/* Counts the labels of each class into `counts`, `[C]`, whose length is the number of classes. Labels equal to
+ * `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of labels counted.
  *
- * Every error leaves `counts` and `counted` as they were. */
+ * Every error leaves `counts` and `counted` unchanged. */
 RWWCE_API
 rwwce_status rwwce_count_labels(const void *labels,
                                 size_t labels_count,
@@ -928,10 +929,10 @@ rwwce_status rwwce_count_labels(const void *labels,
                                 uint64_t *counted,
                                 struct rwwce_error *error);
 
-/* The weight of each class into `weights`, `[C]`, from the number of samples of each, `[C]`, computed in double precision
- * and rounded once. Every weight is finite.
+/* Writes the weight of each class to `weights`, `[C]`, given the number of samples of each class, `counts`, `[C]`.
+ * Weights are finite, computed in double precision and rounded once.
  *
- * Every error leaves `weights` as it was. */
+ * Every error leaves `weights` unchanged. */
 RWWCE_API
 rwwce_status rwwce_class_weights(const struct rwwce_class_weights_options *options,
                                  const uint64_t *counts,
@@ -940,10 +941,10 @@ rwwce_status rwwce_class_weights(const struct rwwce_class_weights_options *optio
                                  size_t weights_count,
                                  struct rwwce_error *error);
 
-/* What rows with these labels, `[N, D]`, weigh, without a loss, into `total`: what every reduction divides by, as
- * `rwwce_total_denominator` tells it.
+/* Sums rows and weights of these labels, `[N, D]`, without the loss, into `total`: the denominators of every
+ * reduction, for `rwwce_total_denominator`.
  *
- * Every error leaves `total` as it was. */
+ * Every error leaves `total` unchanged. */
 RWWCE_API
 rwwce_status rwwce_weigh(const struct rwwce_options *options,
                          const void *labels,
@@ -952,7 +953,7 @@ rwwce_status rwwce_weigh(const struct rwwce_options *options,
                          struct rwwce_total *total,
                          struct rwwce_error *error);
 
-/* What rows with these target probabilities, shaped as logits, weigh: as `rwwce_weigh`. */
+/* As `rwwce_weigh`, for target probabilities, shaped as the logits. */
 RWWCE_API
 rwwce_status rwwce_weigh_soft(const struct rwwce_options *options,
                               const float *targets,
@@ -960,27 +961,27 @@ rwwce_status rwwce_weigh_soft(const struct rwwce_options *options,
                               struct rwwce_total *total,
                               struct rwwce_error *error);
 
-/* The number of rows of a chunk, a multiple of `positions`, which is at least 1. Sums over rows are made of those of chunks,
- * one after the other. So where a batch is cut into calls of a chunk each, the last of which may be shorter, their totals
- * merged in order into `RWWCE_TOTAL_INIT` have the bits of one call: whatever threads have computed them. */
+/* Number of rows of a chunk, the unit of summation over rows: a multiple of `positions`, which is at least 1. Each
+ * chunk is summed apart, and the chunk sums are added in order. So where a batch is cut into calls of a chunk each,
+ * the last of which may be shorter, their totals merged in order into `RWWCE_TOTAL_INIT` have the bits of one call. */
 RWWCE_API
 size_t rwwce_chunk_rows(size_t classes,
                         size_t positions);
 
-/* What a reduction of `total` divides by; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum. */
+/* Denominator of a reduction of `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum. */
 RWWCE_API
 rwwce_status rwwce_total_denominator(const struct rwwce_total *total,
                                      rwwce_reduction how,
                                      double *denominator,
                                      struct rwwce_error *error);
 
-/* Adds `other` to `total`. Merging is an addition in double precision: another order may differ by its rounding. */
+/* Adds `other` to `total`, in double precision: another order may round differently. */
 RWWCE_API
 rwwce_status rwwce_total_merge(struct rwwce_total *total,
                                const struct rwwce_total *other,
                                struct rwwce_error *error);
 
-/* The loss of everything that was merged into `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum. */
+/* Reduced loss of all batches merged into `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum. */
 RWWCE_API
 rwwce_status rwwce_total_reduce(const struct rwwce_total *total,
                                 rwwce_reduction how,
@@ -988,8 +989,8 @@ rwwce_status rwwce_total_reduce(const struct rwwce_total *total,
                                 float *loss,
                                 struct rwwce_error *error);
 
-/* A part of a row into `part`: its logits, and the index among them of the label, or `RWWCE_NO_LABEL`. `backend_name` may be
- * NULL for the best one. Logits of another type are made float by `rwwce_widen`. */
+/* Reduces a part of a row into `part`: its logits, and the index of the label among them, or `RWWCE_NO_LABEL`.
+ * `backend_name` may be NULL for the best backend. Logits of another type are converted to float by `rwwce_widen`. */
 RWWCE_API
 rwwce_status rwwce_row_partial_of(const float *logits,
                                   size_t logits_count,
@@ -998,30 +999,29 @@ rwwce_status rwwce_row_partial_of(const float *logits,
                                   struct rwwce_row_partial *part,
                                   struct rwwce_error *error);
 
-/* Adds another part of the same row to `part`. Parts may come in any order; the sum may differ by the rounding of double
- * precision. */
+/* Merges another part of the same row into `part`. Parts may come in any order; another order may round differently. */
 RWWCE_API
 rwwce_status rwwce_row_partial_merge(struct rwwce_row_partial *part,
                                      const struct rwwce_row_partial *other,
                                      struct rwwce_error *error);
 
-/* −`weight`·log p of the label into `loss`, with an error of at most 3 ulp. */
+/* Writes the loss of the whole row, −`weight`·log p of the label, to `loss`, with an error of at most 3 ulp. */
 RWWCE_API
 rwwce_status rwwce_row_partial_loss(const struct rwwce_row_partial *part,
                                     float weight,
                                     float *loss,
                                     struct rwwce_error *error);
 
-/* log Σ exp over the classes so far into `result`. */
+/* Writes log-sum-exp over the classes so far to `result`. */
 RWWCE_API
 rwwce_status rwwce_row_partial_log_sum_exp(const struct rwwce_row_partial *part,
                                            float *result,
                                            struct rwwce_error *error);
 
-/* The gradient `factor`·(p_i − [i = y]) of a part of the row whose whole is `whole`: for the logits of the part, the index
- * among them of the label or `RWWCE_NO_LABEL`, and weight, upstream factor and denominator in one.
+/* Writes the gradient `factor`·(p_i − [i = y]) of a part of the row to `gradient`: `whole` is the merged row,
+ * `logits` those of the part, `label` as in `rwwce_row_partial_of`, and `factor` = weight · upstream / denominator.
  *
- * Every error leaves `gradient` as it was; it must not overlap any other array. */
+ * Every error leaves `gradient` unchanged; `gradient` must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_row_partial_gradient(const struct rwwce_row_partial *whole,
                                         const float *logits,
@@ -1032,16 +1032,17 @@ rwwce_status rwwce_row_partial_gradient(const struct rwwce_row_partial *whole,
                                         size_t gradient_count,
                                         struct rwwce_error *error);
 
-/* The class of least expected cost of each row into `decisions`, `[N, D]`, and that cost into `expected_costs`, `[N, D]`, which
- * may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss costs fn are the class weights, each 1 when absent, at least
- * 0 here, and fp the mislabel costs, each 0 when absent. Without costs it is the class of the largest logit; ties go to the
- * lowest index. Two expected costs that differ by more than 4 ulp are told apart.
+/* Writes the class of least expected cost of each row to `decisions`, `[N, D]`, and the expected cost of the
+ * decision to `expected_costs`, `[N, D]`, which may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss
+ * costs fn are the class weights, each 1 when absent, at least 0 here, and fp the mislabel costs, each 0 when
+ * absent. Without costs the decision is the argmax of the logits; ties go to the lowest index. Where two expected
+ * costs differ by more than 4 ulp, the lower one decides.
  *
- * A row with a NaN, with several +∞, or with −∞ throughout has no decision: it gets `RWWCE_NO_DECISION` and an expected cost of
- * NaN, and `undecided`, which may be NULL, receives the number of such rows.
+ * A row with a NaN, with several +∞ or with all logits −∞ has no decision: `decisions` gets `RWWCE_NO_DECISION` and
+ * `expected_costs` NaN. `undecided`, which may be NULL, receives the number of such rows.
  *
- * Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend matter.
- * Every error leaves all outputs as they were; they must not overlap any other array. */
+ * Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend
+ * are used. Every error leaves all outputs unchanged; outputs must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_decide(const struct rwwce_options *options,
                           const void *logits,
@@ -1053,7 +1054,7 @@ rwwce_status rwwce_decide(const struct rwwce_options *options,
                           size_t *undecided,
                           struct rwwce_error *error);
 
-/* `rwwce_decide` from *probabilities* `[N, C, D]` that somebody else has computed, which need not sum to 1. A row with one that
+/* As `rwwce_decide`, from given *probabilities* `[N, C, D]`, which need not sum to 1. A row with a probability that
  * is NaN, negative or infinite has no decision. */
 RWWCE_API
 rwwce_status rwwce_decide_from_probabilities(const struct rwwce_options *options,
@@ -1066,10 +1067,10 @@ rwwce_status rwwce_decide_from_probabilities(const struct rwwce_options *options
                                              size_t *undecided,
                                              struct rwwce_error *error);
 
-/* Adds rows to the sums of their classes, `[C]` each: their number, their weights w[y]·s, and their losses as
- * `rwwce_loss` has written them to `row_losses`, `[N, D]`. To be fed batch by batch; set the sums to 0 before the first.
+/* Adds number, weights w[y]·s and losses of rows to the sums of their classes, `[C]` each. `row_losses`, `[N, D]`,
+ * are those of `rwwce_loss`. To be called batch by batch; set the sums to 0 before the first.
  *
- * Every error leaves the sums as they were. */
+ * Every error leaves the sums unchanged. */
 RWWCE_API
 rwwce_status rwwce_add_class_sums(const struct rwwce_options *options,
                                   const void *labels,
@@ -1085,11 +1086,11 @@ rwwce_status rwwce_add_class_sums(const struct rwwce_options *options,
                                   size_t loss_sums_count,
                                   struct rwwce_error *error);
 
-/* Adds decisions to a confusion matrix `[C, C]`, row = truth, column = the class with the largest logit, the first of
- * equals. Rows that do not count are left out, as are rows with a NaN, whose number `undecided`, which may be NULL,
- * receives.
+/* Adds the argmax decision of each row to a confusion matrix `[C, C]`, row = truth, column = class of the largest
+ * logit, the lowest index in a tie. Rows that do not count are left out, as are rows with a NaN; `undecided`, which
+ * may be NULL, receives the number of rows with a NaN.
  *
- * Every error leaves the matrix and `undecided` as they were. */
+ * Every error leaves the matrix and `undecided` unchanged. */
 RWWCE_API
 rwwce_status rwwce_add_confusion(const struct rwwce_options *options,
                                  const void *logits,
@@ -1102,8 +1103,8 @@ rwwce_status rwwce_add_confusion(const struct rwwce_options *options,
                                  size_t *undecided,
                                  struct rwwce_error *error);
 
-/* What the decisions of a confusion matrix `[C, C]` cost, Σ_{y≠j} n[y,j]·(fn[y] + fp[y,j]), into `cost`, from the miss costs
- * fn `[C]`, whose length is the number of classes, and the mislabel costs fp `[C, C]`. */
+/* Total cost of the decisions in a confusion matrix `[C, C]`, Σ_{y≠j} n[y,j]·(fn[y] + fp[y,j]), written to `cost`,
+ * from miss costs fn `[C]`, whose length is the number of classes, and mislabel costs fp `[C, C]`. */
 RWWCE_API
 rwwce_status rwwce_decision_cost(const uint64_t *confusion,
                                  size_t confusion_count,
@@ -1114,24 +1115,24 @@ rwwce_status rwwce_decision_cost(const uint64_t *confusion,
                                  double *cost,
                                  struct rwwce_error *error);
 
-/* The version of this library, such as "0.2.0". Compare with `RWWCE_VERSION`, that of the header. */
+/* The version of this library, such as "0.2.0", to compare with `RWWCE_VERSION`, the version of the header. */
 RWWCE_API
 const char *rwwce_version(void);
 
-/* The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
- * roundings in a multiply-add) or "scalar-fma" (one). The last two are for processors without vectors; a library has
- * both only if it was built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never
- * NULL. */
+/* Name of the backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128",
+ * "scalar" (a multiply-add rounds twice) or "scalar-fma" (once). The last two are for processors without vectors; a
+ * library has both only if built with the feature `scalar`, to reproduce a microcontroller. The processor is queried
+ * once. Never NULL. */
 RWWCE_API
 const char *rwwce_backend_name(void);
 
-/* The name of backend `index` of those that this processor supports, the fastest first; NULL past the last. */
+/* Name of backend `index` of those that this processor supports, the fastest first; NULL past the last. */
 RWWCE_API
 const char *rwwce_backend_available(size_t index);
 
-/* 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if it is not supported. NULL is the best one.
- * Backends with the same answer return the same bits, but for "scalar" and "scalar-fma", which compute in one lane: each of
- * these has bits of its own, the same on every machine, microcontrollers among them. */
+/* 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if the backend is not supported. NULL is
+ * the best backend. Backends with the same answer return the same bits, except "scalar" and "scalar-fma", which
+ * compute in one lane: each of these has bits of its own, the same on every machine, microcontrollers among them. */
 RWWCE_API
 int32_t rwwce_backend_is_fused(const char *name);
 

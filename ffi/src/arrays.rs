@@ -1,8 +1,8 @@
-//! Pointers and counts become slices here, and nowhere else.
+//! Conversion of pointers and counts to slices, in this file alone.
 //!
-//! What the caller of every C function promises, and what cannot be checked: a pointer that is not NULL points to as many
-//! elements as the count beside it says (to one value where there is no count), which may be read, or written if
-//! the pointer is not to `const`, and which no other thread writes during the call. What can be checked is: NULL,
+//! Preconditions that the caller of every C function promises, because they cannot be checked: a pointer that is not
+//! NULL points to as many elements as the count beside it says (to one value where there is no count), readable, or
+//! writable if the pointer is not to `const`, and no other thread writes them during the call. Checked are NULL,
 //! alignment, sizes that overflow, and arrays that are written and overlap others.
 
 use core::alloc::Layout;
@@ -13,14 +13,14 @@ use core::slice;
 
 use crate::status::*;
 
-/// The arrays of one call.
+/// The address ranges of the arrays of one call, to find overlaps.
 pub(crate) struct Arrays {
-    /// The first `count` of these have been written.
+    /// The first `count` are initialised.
     spans: [MaybeUninit<Span>; MOST],
     count: usize,
 }
 
-/// More than any call has.
+/// More arrays than any call has.
 const MOST: usize = 12;
 
 #[derive(Clone, Copy)]
@@ -32,13 +32,13 @@ struct Span {
 }
 
 impl Span {
-    /// Where it ends, which is an address.
+    /// The end address, which does not overflow.
     fn end(&self) -> usize {
         self.start.saturating_add(self.bytes)
     }
 }
 
-/// What can be wrong with an array: what a [`rwwce_error`] needs of it.
+/// Error of an array, in the fields of [`rwwce_error`] that it needs.
 struct Problem {
     status: rwwce_status,
     argument: rwwce_argument,
@@ -65,11 +65,11 @@ impl Arrays {
         Self { spans: [const { MaybeUninit::uninit() }; MOST], count: 0 }
     }
 
-    /// An array that is read; NULL will do for no elements.
+    /// Input array; NULL is allowed for no elements.
     ///
     /// # Safety
     ///
-    /// What the caller of every function promises; see the head of this file.
+    /// The preconditions at the head of this file.
     #[inline(always)]
     pub(crate) unsafe fn input<'a, T>(
         &mut self,
@@ -78,14 +78,13 @@ impl Arrays {
         count: usize,
     ) -> Result<&'a [T], rwwce_error> {
         if self.check(argument, pointer, count, false)? {
-            // SAFETY: not NULL, aligned, and its size does not overflow; the rest is promised. What is written to does not
-            // overlap it.
+            // SAFETY: not NULL, aligned, size in range, and no written array overlaps it; the rest is promised.
             return Ok(unsafe { slice::from_raw_parts(pointer, count) });
         }
         Ok(&[])
     }
 
-    /// An array that is read, whose elements have this size and alignment: where it is, and how many there are.
+    /// Input array of elements of this layout: its pointer, dangling for no elements, and its count.
     #[inline(always)]
     pub(crate) fn input_of(
         &mut self,
@@ -98,7 +97,7 @@ impl Arrays {
         Ok(if found { (pointer, count) } else { (without_provenance(element.align()), 0) })
     }
 
-    /// An array that is read if there is one: NULL with a count of 0 is none.
+    /// Optional input array: NULL with a count of 0 is none.
     ///
     /// # Safety
     ///
@@ -117,7 +116,7 @@ impl Arrays {
         unsafe { self.input(argument, pointer, count) }.map(Some)
     }
 
-    /// An array that is written; NULL will do for no elements.
+    /// Output array; NULL is allowed for no elements.
     ///
     /// # Safety
     ///
@@ -130,13 +129,13 @@ impl Arrays {
         count: usize,
     ) -> Result<&'a mut [T], rwwce_error> {
         if self.check(argument, pointer, count, true)? {
-            // SAFETY: as in `input`, and nothing else that this call has overlaps it.
+            // SAFETY: as in `input`, and no other array of the call overlaps it.
             return Ok(unsafe { slice::from_raw_parts_mut(pointer, count) });
         }
         Ok(&mut [])
     }
 
-    /// An array that is written if there is one: NULL with a count of 0 is none.
+    /// Optional output array: NULL with a count of 0 is none.
     ///
     /// # Safety
     ///
@@ -155,7 +154,7 @@ impl Arrays {
         unsafe { self.output(argument, pointer, count) }.map(Some)
     }
 
-    /// Whether there is anything at the pointer.
+    /// Checks an array and notes its address range; `false` for no elements.
     #[inline(always)]
     fn check<T>(
         &mut self,
@@ -167,7 +166,7 @@ impl Arrays {
         Ok(self.check_bytes(argument, pointer.addr(), count, Layout::new::<T>(), written)?)
     }
 
-    /// The same for elements of any type, so that a small program has it once.
+    /// [`Arrays::check`] without a type parameter, so that a small program contains it once.
     fn check_bytes(
         &mut self,
         argument: rwwce_argument,
@@ -217,11 +216,11 @@ fn check_address(address: usize, alignment: usize) -> Result<(), rwwce_status> {
     if address == 0 {
         return Err(RWWCE_ERROR_NULL);
     }
-    // A power of two.
+    // Alignments are powers of two.
     if address & alignment.wrapping_sub(1) != 0 { Err(RWWCE_ERROR_MISALIGNED) } else { Ok(()) }
 }
 
-/// One value that is read.
+/// Reads one value.
 ///
 /// # Safety
 ///
@@ -233,18 +232,18 @@ pub(crate) unsafe fn value<T: Copy>(argument: rwwce_argument, pointer: *const T)
     Ok(unsafe { *pointer })
 }
 
-/// Where one value is written, once the call has succeeded.
+/// Destination of one result, written once the call has succeeded.
 pub(crate) struct Place<T>(*mut T);
 
 impl Arrays {
-    /// A place for a result, which may be NULL: then nothing is written.
+    /// Destination of a result; nothing is written if it is NULL.
     #[inline(always)]
     pub(crate) fn optional_place<T>(&mut self, pointer: *mut T) -> Result<Place<T>, rwwce_error> {
         self.check(RWWCE_ARGUMENT_RESULT, pointer, usize::from(!pointer.is_null()), true)?;
         Ok(Place(pointer))
     }
 
-    /// A place for a result, which may not be NULL.
+    /// Destination of a result, not NULL.
     #[inline(always)]
     pub(crate) fn place<T>(&mut self, pointer: *mut T) -> Result<Place<T>, rwwce_error> {
         self.check(RWWCE_ARGUMENT_RESULT, pointer, 1, true)?;
@@ -253,7 +252,7 @@ impl Arrays {
 }
 
 impl<T> Place<T> {
-    /// A place for what has been read as a whole before anything is written, and so may overlap it.
+    /// Destination that may overlap inputs, for calls that read every input before they write.
     #[inline(always)]
     pub(crate) fn alone(argument: rwwce_argument, pointer: *mut T) -> Result<Self, rwwce_error> {
         check_pointer(argument, pointer)?;

@@ -8,12 +8,12 @@ use crate::options::{Loss, rwwce_binary_options};
 use crate::partials::rwwce_total;
 use crate::status::*;
 
-/// The binary loss of logits z and targets t in [0, 1], `[N, L]` both: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
+/// Binary loss of logits z and targets t in [0, 1], both `[N, L]`: −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)).
 ///
-/// `row_losses`, `[N, L]`, receives the loss of each logit; NULL with a count of 0 for none. `summary` may be NULL. The
-/// error is at most 6 ulp of the sum of the magnitudes of the terms.
+/// `row_losses`, `[N, L]`, receives the loss of each logit; NULL with a count of 0 for none. `summary` may be NULL.
+/// The error is at most 6 ulp of the sum of the magnitudes of the terms.
 ///
-/// Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
+/// Every error leaves `row_losses` and `summary` unchanged. `row_losses` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_binary_loss(
     options: *const rwwce_binary_options,
@@ -44,10 +44,10 @@ pub unsafe extern "C" fn rwwce_binary_loss(
     }
 }
 
-/// What logits with these targets, `[N, L]`, weigh, without a loss, into `total`: what every reduction divides by, as
-/// `rwwce_total_denominator` tells it.
+/// Sums rows and weights of these targets, `[N, L]`, without the loss, into `total`: the denominators of every
+/// reduction, for `rwwce_total_denominator`.
 ///
-/// Every error leaves `total` as it was.
+/// Every error leaves `total` unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_binary_weigh(
     options: *const rwwce_binary_options,
@@ -68,10 +68,10 @@ pub unsafe extern "C" fn rwwce_binary_weigh(
     }
 }
 
-/// The loss as `rwwce_binary_loss` has it, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) into `gradient`, `[N, L]`,
-/// multiplied by the upstream factors of the options.
+/// Loss as in `rwwce_binary_loss`, and its gradient (1 − t)·fp·σ(z) − t·fn·(1 − σ(z)) times the upstream factors of
+/// the options, written to `gradient`, `[N, L]`.
 ///
-/// Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
+/// Every error leaves `gradient` and `summary` unchanged. `gradient` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_binary_gradient(
     options: *const rwwce_binary_options,

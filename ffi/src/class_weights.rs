@@ -1,4 +1,4 @@
-//! Class weights from labels.
+//! Class weights from label counts.
 
 use core::ffi::c_void;
 
@@ -7,10 +7,10 @@ use crate::options::{Labels, rwwce_class_weights_options, rwwce_label_type, with
 use crate::status::*;
 use kernel::count_labels;
 
-/// Counts the rows of each class into `counts`, `[C]`, whose length is the number of classes. Rows whose label is
-/// `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of rows that were counted.
+/// Counts the labels of each class into `counts`, `[C]`, whose length is the number of classes. Labels equal to
+/// `*ignore_index` are left out; NULL for none. `counted`, which may be NULL, receives the number of labels counted.
 ///
-/// Every error leaves `counts` and `counted` as they were.
+/// Every error leaves `counts` and `counted` unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_count_labels(
     labels: *const c_void,
@@ -37,10 +37,10 @@ pub unsafe extern "C" fn rwwce_count_labels(
     }
 }
 
-/// The weight of each class into `weights`, `[C]`, from the number of samples of each, `[C]`, computed in double precision
-/// and rounded once. Every weight is finite.
+/// Writes the weight of each class to `weights`, `[C]`, given the number of samples of each class, `counts`, `[C]`.
+/// Weights are finite, computed in double precision and rounded once.
 ///
-/// Every error leaves `weights` as it was.
+/// Every error leaves `weights` unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_class_weights(
     options: *const rwwce_class_weights_options,

@@ -7,15 +7,15 @@ use crate::options::{Labels, Loss, rwwce_binary_options, rwwce_label_type, rwwce
 use crate::status::*;
 use kernel::Curvature;
 
-/// Which second derivative is written.
+/// Kind of second derivative: the diagonal of the Hessian, or an upper bound of the Hessian.
 pub type rwwce_curvature_kind = u32;
 
-/// The diagonal of the Hessian of the loss with respect to the logits of a row. With W = w[y], Σ_c w[c]·q_c of target
-/// probabilities, or what label smoothing makes of them, and s_j = fp[y,j]·p_j/(1 − p_j), it is
+/// The diagonal of the Hessian of the loss with respect to the logits of a row. With s_j = fp[y,j]·p_j/(1 − p_j), and
+/// W = w[y] or, for target probabilities, Σ_c w[c]·q_c, either of them with label smoothing applied, the diagonal is
 /// W·p_i·(1 − p_i) + fp[y,i]·p_i − p_i·(1 − p_i)·Σ_j s_j + p_i²·Σ_{j≠i} s_j/(1 − p_j).
 pub const RWWCE_CURVATURE_DIAGONAL: rwwce_curvature_kind = 0;
-/// 2·p_i·((|W| + fp[y,i])·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j), never negative: a diagonal matrix above the whole Hessian, for
-/// boosting, where neither sample weight nor upstream factor is negative.
+/// For boosting: 2·p_i·((|W| + fp[y,i])·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j), never negative. Where neither sample weight
+/// nor upstream factor is, the diagonal matrix of these bounds minus the Hessian of a row is positive semidefinite.
 pub const RWWCE_CURVATURE_BOUND: rwwce_curvature_kind = 1;
 
 fn kind(number: rwwce_curvature_kind) -> Result<Curvature, rwwce_error> {
@@ -26,11 +26,11 @@ fn kind(number: rwwce_curvature_kind) -> Result<Curvature, rwwce_error> {
     }
 }
 
-/// The second derivative of the loss of `rwwce_loss` with respect to each logit into `curvature`, shaped as the logits,
-/// multiplied and divided as the gradient is. Options with a focal factor or z-loss are refused. The error is at most 2 ulp
-/// of the sum of the magnitudes of its terms.
+/// Writes the second derivative of the loss of `rwwce_loss` with respect to each logit to `curvature`, shaped as the
+/// logits, multiplied and divided as the gradient is. Options with a focal factor or z-loss are refused. The error is
+/// at most 2 ulp of the sum of the magnitudes of the terms.
 ///
-/// Every error leaves `curvature` as it was. It must not overlap any other array.
+/// Every error leaves `curvature` unchanged. `curvature` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_curvature(
     options: *const rwwce_options,
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn rwwce_curvature(
     }
 }
 
-/// The second derivative of the loss of `rwwce_soft_loss`, as `rwwce_curvature` has that of labels.
+/// As `rwwce_curvature`, for the loss of `rwwce_soft_loss`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_soft_curvature(
     options: *const rwwce_options,
@@ -84,10 +84,10 @@ pub unsafe extern "C" fn rwwce_soft_curvature(
     }
 }
 
-/// The second derivative of the loss of `rwwce_binary_loss` with respect to each logit into `curvature`, `[N, L]`:
-/// s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)), multiplied and divided as the gradient is.
+/// Writes the second derivative of the loss of `rwwce_binary_loss` with respect to each logit, times upstream factors
+/// and divided as the gradient is, to `curvature`, `[N, L]`: s·(fn·t + fp·(1 − t))·σ(z)·(1 − σ(z)).
 ///
-/// Every error leaves `curvature` as it was. It must not overlap any other array.
+/// Every error leaves `curvature` unchanged. `curvature` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_binary_curvature(
     options: *const rwwce_binary_options,

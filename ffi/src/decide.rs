@@ -1,4 +1,4 @@
-//! What to say of each row.
+//! Decisions: the class of least expected cost of each row.
 
 use core::ffi::c_void;
 
@@ -6,16 +6,17 @@ use crate::arrays::Arrays;
 use crate::options::{Loss, rwwce_options};
 use crate::status::*;
 
-/// The class of least expected cost of each row into `decisions`, `[N, D]`, and that cost into `expected_costs`, `[N, D]`, which
-/// may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss costs fn are the class weights, each 1 when absent, at least
-/// 0 here, and fp the mislabel costs, each 0 when absent. Without costs it is the class of the largest logit; ties go to the
-/// lowest index. Two expected costs that differ by more than 4 ulp are told apart.
+/// Writes the class of least expected cost of each row to `decisions`, `[N, D]`, and the expected cost of the
+/// decision to `expected_costs`, `[N, D]`, which may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss
+/// costs fn are the class weights, each 1 when absent, at least 0 here, and fp the mislabel costs, each 0 when
+/// absent. Without costs the decision is the argmax of the logits; ties go to the lowest index. Where two expected
+/// costs differ by more than 4 ulp, the lower one decides.
 ///
-/// A row with a NaN, with several +∞, or with −∞ throughout has no decision: it gets `RWWCE_NO_DECISION` and an expected cost of
-/// NaN, and `undecided`, which may be NULL, receives the number of such rows.
+/// A row with a NaN, with several +∞ or with all logits −∞ has no decision: `decisions` gets `RWWCE_NO_DECISION` and
+/// `expected_costs` NaN. `undecided`, which may be NULL, receives the number of such rows.
 ///
-/// Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend matter.
-/// Every error leaves all outputs as they were; they must not overlap any other array.
+/// Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend
+/// are used. Every error leaves all outputs unchanged; outputs must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_decide(
     options: *const rwwce_options,
@@ -42,7 +43,7 @@ pub unsafe extern "C" fn rwwce_decide(
     }
 }
 
-/// `rwwce_decide` from *probabilities* `[N, C, D]` that somebody else has computed, which need not sum to 1. A row with one that
+/// As `rwwce_decide`, from given *probabilities* `[N, C, D]`, which need not sum to 1. A row with a probability that
 /// is NaN, negative or infinite has no decision.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_decide_from_probabilities(

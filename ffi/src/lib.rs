@@ -1,12 +1,12 @@
 //! The C interface of rwwce.
 //!
-//! Every function has the same shape: read the options and the arrays, which checks each pointer, call the safe
-//! library, write the result. What a caller has to keep is said once, at [`arrays`]; what each function computes is said
-//! in its own documentation, which becomes that of `include/rwwce.h`.
+//! Every function reads options and arrays, with a check of each pointer, calls the safe library, and writes the
+//! result. The preconditions of all functions are at [`arrays`]; the documentation of each becomes its comment in
+//! `include/rwwce.h`.
 #![no_std]
-// The names are those of C, which reaches what Rust does not, and the safety of every function is that of `arrays`.
+// C names, and items reached from C alone; the safety contract of every function is that of `arrays`.
 #![allow(non_camel_case_types, unreachable_pub, clippy::missing_safety_doc, clippy::too_many_arguments)]
-// No panic: not even one that a compiler would remove.
+// Nothing that may panic, even where the compiler would remove the check.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -16,13 +16,13 @@
     clippy::unreachable
 )]
 
-// Where panics unwind, in a build for debugging, the standard library catches them. It also has the threads.
+// The standard library has the panic handler where panics unwind (debug builds), and the threads.
 #[cfg(any(panic = "unwind", feature = "threads"))]
 extern crate std;
 
 mod arrays;
 
-// In the order that the header has them.
+// In the order of the header.
 mod status;
 
 mod options;
@@ -47,19 +47,20 @@ mod monitoring;
 
 mod queries;
 
-/// Never reached, and the linker proves it: it does not find this function anywhere. build.rs says when.
+/// Never reached, as the linker proves: `rwwce_panic_is_reachable` is defined nowhere. build.rs says when.
 #[cfg(all(panic = "abort", rwwce_prove_no_panic, not(feature = "threads")))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe extern "C" {
         fn rwwce_panic_is_reachable() -> !;
     }
-    // SAFETY: a library that calls it cannot be linked.
+    // SAFETY: a library that calls the function cannot be linked.
     unsafe { rwwce_panic_is_reachable() }
 }
 
-/// Which checks the compiler removes as never failing depends on the target and on the optimisation. Where nobody has looked,
-/// a program that ends is better than one that does not link. Not inlined, so that its name says whether it is left.
+/// Whether the compiler removes every check that cannot fail depends on target and optimisation. Where that has not
+/// been verified, a program that aborts is better than one that does not link. Not inlined: its symbol shows a panic
+/// left over.
 #[cfg(all(panic = "abort", not(rwwce_prove_no_panic), not(feature = "threads")))]
 #[panic_handler]
 #[inline(never)]
@@ -79,10 +80,10 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     }
 }
 
-// The objects of the compiler's support library name the function by which Rust unwinds, although nothing here does. Programs
-// that link the whole archive, as plug-ins do, need it to be somewhere. It is never called, so that any place will do. Where
-// another library in Rust brings its own, that one counts, since this is weak; `ffi/install/localize` gives the two names.
-// On Windows, whose objects know nothing of that kind, build.rs sees to the shared library alone.
+// The objects of compiler_builtins refer to `rust_eh_personality`, although nothing here unwinds, so programs that
+// link the whole archive, as plug-ins do, need a definition. It is never called: any address will do. It is weak, so
+// that the definition of another library in Rust takes precedence; `ffi/install/localize` renames it on installation.
+// On Windows, whose objects have no equivalent, build.rs defines it for the shared library alone.
 #[cfg(all(
     panic = "abort",
     not(feature = "threads"),

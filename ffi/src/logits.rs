@@ -1,4 +1,4 @@
-//! Logits of every type.
+//! Logits of every element type.
 
 use core::alloc::Layout;
 use core::ffi::c_void;
@@ -9,8 +9,8 @@ use crate::options::unknown;
 use crate::status::*;
 use kernel::Logits;
 
-/// The type of an array of logits. What is computed is what is computed of the floats that its elements stand for, in the
-/// same bits; gradients are with respect to these, and float.
+/// Element type of an array of logits. Results are those of the floats that the elements stand for, in the same bits;
+/// gradients are with respect to these floats, and float.
 pub type rwwce_logit_type = u32;
 
 /// `float`
@@ -24,7 +24,7 @@ pub const RWWCE_LOGIT_F16: rwwce_logit_type = 3;
 /// bfloat16: the upper half of the bits of a `float`, in a `uint16_t`.
 pub const RWWCE_LOGIT_BF16: rwwce_logit_type = 4;
 
-/// One of the types.
+/// A validated type, with scale and zero point.
 #[derive(Clone, Copy)]
 pub(crate) struct LogitType {
     number: rwwce_logit_type,
@@ -33,7 +33,7 @@ pub(crate) struct LogitType {
 }
 
 impl LogitType {
-    /// Scale and zero point are checked where they matter.
+    /// Validates the type; [`Logits::check`] validates scale and zero point.
     pub(crate) fn new(number: rwwce_logit_type, scale: f32, zero_point: i32) -> Result<Self, rwwce_error> {
         if number > RWWCE_LOGIT_BF16 {
             return Err(unknown(RWWCE_ARGUMENT_LOGIT_TYPE, number));
@@ -41,7 +41,7 @@ impl LogitType {
         Ok(Self { number, scale, zero_point })
     }
 
-    /// Refuses every type but float, in a call or together with an argument.
+    /// Refuses every type but float, for this call or together with argument `with`.
     pub(crate) fn float_alone(self, with: rwwce_argument) -> Result<(), rwwce_error> {
         if self.number != RWWCE_LOGIT_F32 {
             let wrong = rwwce_error::new(RWWCE_ERROR_INCOMPATIBLE, RWWCE_ARGUMENT_LOGIT_TYPE);
@@ -53,7 +53,7 @@ impl LogitType {
     /// # Safety
     ///
     /// As [`Arrays::input`], for elements of this type.
-    // As the options are.
+    // Inlined as the options are.
     #[cfg_attr(not(target_os = "none"), inline(always))]
     #[cfg_attr(target_os = "none", inline(never))]
     pub(crate) unsafe fn read<'a>(
@@ -69,7 +69,7 @@ impl LogitType {
             _ => Layout::new::<u16>(),
         };
         let (logits, count) = arrays.input_of(RWWCE_ARGUMENT_LOGITS, logits, count, element)?;
-        // SAFETY: an array of such elements, as in `Arrays::input`; those of 16 bits are transparent over `u16`.
+        // SAFETY: an array of such elements, as in `Arrays::input`; the 16-bit types are transparent over `u16`.
         unsafe {
             Ok(match number {
                 RWWCE_LOGIT_F32 => Logits::F32(slice::from_raw_parts(logits.cast(), count)),
@@ -82,11 +82,11 @@ impl LogitType {
     }
 }
 
-/// The floats that logits of any type stand for into `numbers`, as many as there are logits: for functions whose logits are
-/// `float *`. `logit_scale` and `logit_zero_point` are those of the options. A row of which memory holds a part at a time
-/// is widened, given to `rwwce_row_partial_of` and merged part by part.
+/// Converts logits of any type to float, into `numbers`, as many as there are logits: for functions whose logits are
+/// `float *`. `logit_scale` and `logit_zero_point` are as in the options. A row too large for memory is converted,
+/// given to `rwwce_row_partial_of` and merged part by part.
 ///
-/// Every error leaves `numbers` as they were. `numbers` must not overlap the logits.
+/// Every error leaves `numbers` unchanged. `numbers` must not overlap the logits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_widen(
     logits: *const c_void,

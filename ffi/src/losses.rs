@@ -1,4 +1,4 @@
-//! The losses of logits, of probabilities, and log-softmax.
+//! Losses of logits, probabilities and log-probabilities, and log-softmax.
 
 use core::ffi::{c_char, c_void};
 
@@ -8,7 +8,7 @@ use crate::partials::rwwce_total;
 use crate::status::*;
 use kernel::{Backend, Summary};
 
-/// The loss of a batch, and what it is made of.
+/// Reduced loss of a batch, with its sum, denominator and row counts.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_summary {
@@ -17,13 +17,13 @@ pub struct rwwce_summary {
     /// The sum of the losses of the rows that count, added in double precision in an order that depends on the shape
     /// alone.
     pub sum: f64,
-    /// What the sum is divided by; 1 for `RWWCE_REDUCTION_SUM`.
+    /// The denominator; 1 for `RWWCE_REDUCTION_SUM`.
     pub denominator: f64,
     /// The number of rows that count.
     pub rows: usize,
     /// The number of rows whose loss is NaN or infinite.
     pub non_finite: usize,
-    /// What batches add up to: see `rwwce_total_merge`.
+    /// Loss sum, row counts and weight sums, to merge with those of other batches by `rwwce_total_merge`.
     pub total: rwwce_total,
 }
 
@@ -34,13 +34,13 @@ impl From<Summary> for rwwce_summary {
     }
 }
 
-/// The loss of logits `[N, C, D]` and labels `[N, D]`, −w[y]·log p_y or what the options make of it; see `rwwce_options`.
+/// Loss of logits `[N, C, D]` and labels `[N, D]`: −w[y]·log p_y, or the loss that `rwwce_options` describe.
 ///
-/// `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for none.
-/// `summary` may be NULL. A row of the weighted loss has an error of at most 3 ulp down to the smallest normal float, of
-/// the others 6 ulp of the sum of the magnitudes of their terms, with a focal exponent γ above 2 at most 2·(γ + 1).
+/// `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for
+/// none. `summary` may be NULL. The weighted loss of a row has an error of at most 3 ulp down to the smallest normal
+/// float, other losses 6 ulp of the sum of the magnitudes of their terms, 2·(γ + 1) with a focal exponent γ above 2.
 ///
-/// Every error leaves `row_losses` and `summary` as they were. `row_losses` must not overlap any other array.
+/// Every error leaves `row_losses` and `summary` unchanged. `row_losses` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_loss(
     options: *const rwwce_options,
@@ -72,13 +72,13 @@ pub unsafe extern "C" fn rwwce_loss(
     }
 }
 
-/// −w[y]·log p_y of each row of logits `[N, C]` into `row_losses`, `[N]`, with the best backend, in the same bits as
-/// `rwwce_loss`: for programs that have no room for other options. What else this library can do is not linked with it.
+/// Writes the weighted loss −w[y]·log p_y of each row of logits `[N, C]` to `row_losses`, `[N]`, with the best
+/// backend, in the bits of `rwwce_loss`: for programs without room for other options, whose code is then not linked.
 ///
-/// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are made float by
-/// `rwwce_widen`, of as many rows at a time as there is room for.
+/// `class_weights`, `[C]`, are finite; NULL with a count of 0 for ones. Logits of another type are converted to float
+/// by `rwwce_widen`, as many rows at a time as there is room for.
 ///
-/// Every error leaves `row_losses` as they were. `row_losses` must not overlap any other array.
+/// Every error leaves `row_losses` unchanged. `row_losses` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_weighted_row_losses(
     classes: usize,
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn rwwce_weighted_row_losses(
         labels: &'a [i32],
         row_losses: &'a mut [f32],
     }
-    // What the checks need of the stack is free again when the losses are computed.
+    // Outlined: the stack frame of the checks is free again when the losses are computed.
     #[inline(never)]
     unsafe fn read<'a>(
         weights: (*const f32, usize),
@@ -131,13 +131,13 @@ pub unsafe extern "C" fn rwwce_weighted_row_losses(
     }
 }
 
-/// The loss as `rwwce_loss` has it, and its gradient with respect to the logits into `gradient`, shaped as they are.
+/// Loss as in `rwwce_loss`, and its gradient with respect to the logits, written to `gradient`, shaped as the logits.
 ///
-/// The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, of the loss of each
-/// row times the factor of the row. Rows that do not count, or whose weight or factor is 0, get exact zeros; padding
-/// between samples is left as it is. An element that is a normal number has an error of at most 5 ulp.
+/// The gradient is that of the reduced loss times `options->upstream`, or, with `options->row_upstream`, that of the
+/// loss of each row times the factor of the row. Rows that do not count, or whose weight or factor is 0, get exact
+/// zeros; padding between samples is left unchanged. An element that is a normal float has an error of at most 5 ulp.
 ///
-/// Every error leaves `gradient` and `summary` as they were. `gradient` must not overlap any other array.
+/// Every error leaves `gradient` and `summary` unchanged. `gradient` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_loss_gradient(
     options: *const rwwce_options,
@@ -195,8 +195,8 @@ pub unsafe extern "C" fn rwwce_loss_gradient_in_place(
     }
 }
 
-/// The loss of logits and target probabilities q, `[N, C, D]` both: −Σ_c w[c]·q_c·log p_c, 0 for a term whose q_c is 0. The
-/// targets are finite and need not add up to 1. Otherwise as `rwwce_loss`.
+/// Loss of logits and target probabilities q, both `[N, C, D]`: −Σ_c w[c]·q_c·log p_c, a term with q_c = 0 being 0.
+/// Targets are finite and need not sum to 1. Otherwise as `rwwce_loss`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_soft_loss(
     options: *const rwwce_options,
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn rwwce_soft_loss(
     }
 }
 
-/// The loss as `rwwce_soft_loss` has it, and its gradient as in `rwwce_loss_gradient`.
+/// Loss as in `rwwce_soft_loss`, and its gradient as in `rwwce_loss_gradient`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_soft_gradient(
     options: *const rwwce_options,
@@ -279,8 +279,8 @@ pub unsafe extern "C" fn rwwce_soft_gradient_in_place(
     }
 }
 
-/// The loss of *probabilities* `[N, C, D]` that somebody else has computed: −w[y]·log(p_y + eps), `eps` at least 0, and with
-/// mislabel costs − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps). Give the logits wherever they can be had. Otherwise as `rwwce_loss`.
+/// Loss of given *probabilities* `[N, C, D]`: −w[y]·log(p_y + eps), `eps` at least 0, and with mislabel costs
+/// − Σ_{j≠y} fp[y,j]·log(1 − p_j + eps). Give logits wherever they can be had. Otherwise as `rwwce_loss`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_loss_from_probabilities(
     options: *const rwwce_options,
@@ -314,8 +314,8 @@ pub unsafe extern "C" fn rwwce_loss_from_probabilities(
     }
 }
 
-/// The negative log-likelihood −w[y]·log p_y of *log-probabilities* `[N, C, D]`, as `rwwce_log_probabilities` writes them:
-/// PyTorch's `nll_loss`. Otherwise as `rwwce_loss`.
+/// Negative log-likelihood −w[y]·log p_y of given *log-probabilities* `[N, C, D]`, such as those of
+/// `rwwce_log_probabilities`: PyTorch's `nll_loss`. Otherwise as `rwwce_loss`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_loss_from_log_probabilities(
     options: *const rwwce_options,
@@ -348,10 +348,10 @@ pub unsafe extern "C" fn rwwce_loss_from_log_probabilities(
     }
 }
 
-/// The gradient of `rwwce_loss_from_log_probabilities` with respect to the log-probabilities into `gradient`, `[N, C, D]`:
-/// −w[y]·s at the label times the upstream factors of the options, 0 elsewhere.
+/// Writes the gradient of `rwwce_loss_from_log_probabilities` with respect to the log-probabilities to `gradient`,
+/// `[N, C, D]`: −w[y]·s at the label times the upstream factors of the options, 0 elsewhere.
 ///
-/// Every error leaves `gradient` as it was; it must not overlap any other array.
+/// Every error leaves `gradient` unchanged; `gradient` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_gradient_from_log_probabilities(
     options: *const rwwce_options,
@@ -375,11 +375,11 @@ pub unsafe extern "C" fn rwwce_gradient_from_log_probabilities(
     }
 }
 
-/// log p of every class into `log_probabilities`, shaped and padded as the logits `[N, C, D]`: log-softmax. Of the options
-/// only the shape, the type of the logits, the temperature, the class bias and the backend matter. The error is at most
-/// 3 ulp, also where p is near 1.
+/// Writes log-softmax, log p of every class, to `log_probabilities`, shaped and padded as the logits `[N, C, D]`. Of
+/// the options only the shape, the type of the logits, the temperature, the class bias and the backend are used. The
+/// error is at most 3 ulp, also where p is near 1.
 ///
-/// Every error leaves `log_probabilities` as it was; it must not overlap any other array.
+/// Every error leaves `log_probabilities` unchanged; `log_probabilities` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_log_probabilities(
     options: *const rwwce_options,
@@ -401,7 +401,7 @@ pub unsafe extern "C" fn rwwce_log_probabilities(
     }
 }
 
-/// log Σ exp of every row into `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`.
+/// Writes log-sum-exp of every row to `log_sum_exps`, `[N, D]`; options and errors as for `rwwce_log_probabilities`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_log_sum_exps(
     options: *const rwwce_options,
@@ -423,8 +423,8 @@ pub unsafe extern "C" fn rwwce_log_sum_exps(
     }
 }
 
-/// log Σ exp of one row of logits into `result`. An empty row, or one that is −∞ throughout, gives −∞; any NaN gives NaN;
-/// otherwise any +∞ gives +∞. `backend_name` may be NULL for the best one.
+/// Log-sum-exp, log Σ exp(x), of one row of logits, written to `result`. An empty row, or one with all logits −∞,
+/// gives −∞; any NaN gives NaN; otherwise any +∞ gives +∞. `backend_name` may be NULL for the best backend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_log_sum_exp(
     logits: *const f32,

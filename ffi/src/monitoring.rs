@@ -1,4 +1,4 @@
-//! What to watch while a model is in use.
+//! Monitoring of a model in use.
 
 use core::ffi::c_void;
 
@@ -7,10 +7,10 @@ use crate::options::{Labels, Loss, rwwce_label_type, rwwce_options, with_labels}
 use crate::status::*;
 use kernel::{ClassSums, decision_cost};
 
-/// Adds rows to the sums of their classes, `[C]` each: their number, their weights w[y]·s, and their losses as
-/// `rwwce_loss` has written them to `row_losses`, `[N, D]`. To be fed batch by batch; set the sums to 0 before the first.
+/// Adds number, weights w[y]·s and losses of rows to the sums of their classes, `[C]` each. `row_losses`, `[N, D]`,
+/// are those of `rwwce_loss`. To be called batch by batch; set the sums to 0 before the first.
 ///
-/// Every error leaves the sums as they were.
+/// Every error leaves the sums unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_add_class_sums(
     options: *const rwwce_options,
@@ -44,11 +44,11 @@ pub unsafe extern "C" fn rwwce_add_class_sums(
     }
 }
 
-/// Adds decisions to a confusion matrix `[C, C]`, row = truth, column = the class with the largest logit, the first of
-/// equals. Rows that do not count are left out, as are rows with a NaN, whose number `undecided`, which may be NULL,
-/// receives.
+/// Adds the argmax decision of each row to a confusion matrix `[C, C]`, row = truth, column = class of the largest
+/// logit, the lowest index in a tie. Rows that do not count are left out, as are rows with a NaN; `undecided`, which
+/// may be NULL, receives the number of rows with a NaN.
 ///
-/// Every error leaves the matrix and `undecided` as they were.
+/// Every error leaves the matrix and `undecided` unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_add_confusion(
     options: *const rwwce_options,
@@ -76,8 +76,8 @@ pub unsafe extern "C" fn rwwce_add_confusion(
     }
 }
 
-/// What the decisions of a confusion matrix `[C, C]` cost, Σ_{y≠j} n[y,j]·(fn[y] + fp[y,j]), into `cost`, from the miss costs
-/// fn `[C]`, whose length is the number of classes, and the mislabel costs fp `[C, C]`.
+/// Total cost of the decisions in a confusion matrix `[C, C]`, Σ_{y≠j} n[y,j]·(fn[y] + fp[y,j]), written to `cost`,
+/// from miss costs fn `[C]`, whose length is the number of classes, and mislabel costs fp `[C, C]`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_decision_cost(
     confusion: *const u64,

@@ -1,4 +1,4 @@
-//! The options of a call, as C has them.
+//! Options of a call in C, and their conversion to the options of the library.
 
 use core::alloc::Layout;
 use core::ffi::c_char;
@@ -14,33 +14,33 @@ use kernel::{
     Upstream, ZeroDenominator,
 };
 
-/// How the losses of the rows become one number.
+/// Reduction of the row losses: their sum, or their mean over a named denominator.
 pub type rwwce_reduction = u32;
 
-/// The mean over the weight sum; over the rows for target probabilities, with mislabel costs and for binary losses.
+/// The mean over the weight sum; for target probabilities, mislabel costs and binary losses the mean over the rows.
 pub const RWWCE_REDUCTION_DEFAULT: rwwce_reduction = 0;
 /// The sum over the rows that count.
 pub const RWWCE_REDUCTION_SUM: rwwce_reduction = 1;
-/// The sum over Σ w[y]·s of the rows that count: the mean of PyTorch and ONNX with class indices.
+/// The sum divided by Σ w[y]·s of the rows that count: the mean of PyTorch and ONNX with class indices.
 pub const RWWCE_REDUCTION_MEAN_WEIGHT_SUM: rwwce_reduction = 2;
-/// The sum over the number of rows that count: a mean written by hand; PyTorch's with target probabilities.
+/// The sum divided by the number of rows that count: a mean written by hand; PyTorch's with target probabilities.
 pub const RWWCE_REDUCTION_MEAN_ROWS: rwwce_reduction = 3;
-/// The sum over Σ s of the rows that count: the mean of Keras and scikit-learn.
+/// The sum divided by Σ s of the rows that count: the mean of Keras and scikit-learn.
 pub const RWWCE_REDUCTION_MEAN_SAMPLE_WEIGHT_SUM: rwwce_reduction = 4;
-/// The sum over the number of rows that count times that of classes.
+/// The sum divided by the number of rows that count times C.
 pub const RWWCE_REDUCTION_MEAN_ROWS_TIMES_CLASSES: rwwce_reduction = 5;
 
-/// What a mean is when its denominator is 0.
+/// Result of a mean whose denominator is 0.
 pub type rwwce_zero_denominator = u32;
 
 /// NaN, as in PyTorch.
 pub const RWWCE_ZERO_DENOMINATOR_NAN: rwwce_zero_denominator = 0;
-/// 0, loss and gradient.
+/// 0, in loss and gradient.
 pub const RWWCE_ZERO_DENOMINATOR_ZERO: rwwce_zero_denominator = 1;
 /// `RWWCE_ERROR_ZERO_DENOMINATOR`.
 pub const RWWCE_ZERO_DENOMINATOR_ERROR: rwwce_zero_denominator = 2;
 
-/// How class weights follow from the number of samples n_c of each class, with n = Σ n_c and C the number of classes.
+/// Formulas of class weights from the number of samples n_c of each class, with n = Σ n_c and C classes.
 pub type rwwce_scheme = u32;
 
 /// n / n_c
@@ -54,29 +54,29 @@ pub const RWWCE_SCHEME_INVERSE_SQUARE_ROOT: rwwce_scheme = 4;
 /// median(n_1 … n_C) / n_c over the classes that have samples (Eigen & Fergus, ICCV 2015).
 pub const RWWCE_SCHEME_MEDIAN_FREQUENCY: rwwce_scheme = 5;
 
-/// What class weights are scaled to.
+/// Scaling of class weights.
 pub type rwwce_normalisation = u32;
 
-/// As the scheme has them.
+/// As the formula of the scheme gives them.
 pub const RWWCE_NORMALISATION_NONE: rwwce_normalisation = 0;
 /// The weights of the classes with samples add up to 1.
 pub const RWWCE_NORMALISATION_SUM: rwwce_normalisation = 1;
 /// The weights of the classes with samples have the mean 1.
 pub const RWWCE_NORMALISATION_MEAN: rwwce_normalisation = 2;
 
-/// What a class without samples gets.
+/// Weight of a class without samples.
 pub type rwwce_empty_class = u32;
 
 /// `RWWCE_ERROR_EMPTY_CLASS`, which names the class.
 pub const RWWCE_EMPTY_CLASS_ERROR: rwwce_empty_class = 0;
-/// `empty_class_weight`, whatever the normalisation.
+/// `empty_class_weight`, which is not normalised.
 pub const RWWCE_EMPTY_CLASS_WEIGHT: rwwce_empty_class = 1;
 
-/// The loss over C classes: shapes, weights and the terms that it has. Start from `RWWCE_OPTIONS_INIT(C)`.
+/// Options of the loss over C classes: shapes, weights and terms. Start from `RWWCE_OPTIONS_INIT(C)`.
 ///
-/// A row is one of the N·D pairs of C logits and a label. A row whose label is the ignored index does not count. A row
-/// whose whole weight is 0 counts (in the number of rows) and contributes exactly 0 whatever its logits hold. Arrays that
-/// are absent are NULL with a count of 0. Their elements are finite.
+/// A row is one of the N·D pairs of C logits and a label. A row whose label is the ignored index does not count. A
+/// row whose total weight is 0 counts (in the number of rows) and contributes exactly 0 whatever its logits. An
+/// absent array is NULL with a count of 0. Elements of arrays are finite.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_options {
@@ -86,67 +86,67 @@ pub struct rwwce_options {
     pub classes: usize,
     /// D, at least 1: logits are `[N, C, D]`, the C logits of a row D elements apart. 1 for the flat `[N, C]`.
     pub positions: usize,
-    /// Elements from the start of one sample to the start of the next; 0 for C·D.
+    /// Elements from the start of one sample to the start of the next, for padded samples; 0 for C·D.
     pub row_stride: usize,
-    /// `[C]`: the cost of each class w; with mislabel costs the miss costs fn, then at least 0.
+    /// `[C]`: the weight w of each class; with mislabel costs the miss costs fn, then at least 0.
     pub class_weights: *const f32,
-    /// C; 0 where it is NULL.
+    /// C; 0 for NULL.
     pub class_weights_count: usize,
-    /// `[N, D]`: a factor s of each row, which may be negative.
+    /// `[N, D]`: the weight s of each row, which may be negative.
     pub sample_weights: *const f32,
-    /// N·D; 0 where it is NULL.
+    /// N·D; 0 for NULL.
     pub sample_weights_count: usize,
-    /// `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of naming class j where y is true. The loss is then
+    /// `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of predicting class j where y is true. The loss is then
     /// −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020).
     pub mislabel_costs: *const f32,
-    /// C·C; 0 where it is NULL.
+    /// C·C; 0 for NULL.
     pub mislabel_costs_count: usize,
-    /// `[C]`: what is added to the logits of each class, after the division by the temperature.
+    /// `[C]`: a bias added to the logits of each class, after the division by the temperature.
     pub class_bias: *const f32,
-    /// C; 0 where it is NULL.
+    /// C; 0 for NULL.
     pub class_bias_count: usize,
-    /// `[N, D]`: a gradient is multiplied by one factor a row, with respect to the loss of the row, and not divided by the
-    /// denominator of the mean. Absent, it is multiplied by `upstream`.
+    /// `[N, D]`: upstream gradient with respect to the row losses, not divided by the denominator of the mean. If
+    /// absent, `upstream` is used.
     pub row_upstream: *const f32,
-    /// N·D; 0 where it is NULL.
+    /// N·D; 0 for NULL.
     pub row_upstream_count: usize,
-    /// The label of rows that do not count, if `has_ignore_index` is not 0.
+    /// The label of ignored rows, if `has_ignore_index` is not 0.
     pub ignore_index: i64,
-    /// Whether there is an ignored index.
+    /// Whether `ignore_index` is set.
     pub has_ignore_index: u32,
-    /// How the losses become one number.
+    /// The reduction.
     pub reduction: rwwce_reduction,
-    /// What a mean is when its denominator is 0.
+    /// The result of a mean whose denominator is 0.
     pub zero_denominator: rwwce_zero_denominator,
-    /// ε in [0, 1]: (1 − ε) times the loss of the label plus ε/C times that of every class.
+    /// Label smoothing ε in [0, 1]: (1 − ε) times the loss of the label plus ε/C times that of every class.
     pub label_smoothing: f32,
-    /// γ, at least 0: the term of the label gets the factor (1 − p_y)^γ.
+    /// Focal exponent γ, at least 0: the term of the label gets the factor (1 − p_y)^γ.
     pub focal: f32,
-    /// λ, at least 0: adds λ·W·(log Σ exp x)² to the loss of a row of weight W.
+    /// Z-loss factor λ, at least 0: adds λ·W·(log Σ exp x)² to the loss of a row of weight W.
     pub z_loss: f32,
-    /// T, above 0: logits are divided by it. 1 changes nothing.
+    /// Temperature T, above 0: logits are divided by T. 1 changes nothing.
     pub temperature: f32,
-    /// What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
+    /// Upstream gradient with respect to the reduced loss. 1 changes nothing.
     pub upstream: f32,
     /// The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
     /// `RWWCE_LOGIT_F32`.
     pub logit_type: rwwce_logit_type,
-    /// The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter.
+    /// The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. Other types ignore it.
     pub logit_scale: f32,
-    /// The zero point of these two, among the numbers that the type has.
+    /// The zero point of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, in the range of the type.
     pub logit_zero_point: i32,
-    /// The backend by its name, or NULL for the best one.
+    /// Name of the backend; NULL for the best one.
     pub backend: *const c_char,
-    /// What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
-    /// reduced, it is the denominator of the whole: see `rwwce_weigh`.
+    /// A finite denominator instead of that of the reduction; NULL for that of the reduction. For a call on a part of
+    /// the batch, give the denominator of the whole: see `rwwce_weigh`.
     pub denominator: *const f64,
-    /// The number of threads that losses and gradients of 1 MB of logits or more are split over, in the same bits: 0 for that
-    /// of the environment variable `RWWCE_THREADS`, or 1. More than 1 needs a library built with the feature `threads`.
+    /// Threads over which losses and gradients of 2^18 logits (1 MB of float) or more are split, in the same bits; 0
+    /// for the environment variable `RWWCE_THREADS`, or 1. More than 1 needs the feature `threads` of the library.
     pub threads: usize,
 }
 
-/// The binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z a label. Start from
-/// `RWWCE_BINARY_OPTIONS_INIT(L)`.
+/// Options of the binary and multi-label loss −fn·t·log σ(z) − fp·(1 − t)·log(1 − σ(z)), one logit z per label. Start
+/// from `RWWCE_BINARY_OPTIONS_INIT(L)`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_binary_options {
@@ -156,42 +156,42 @@ pub struct rwwce_binary_options {
     pub labels: usize,
     /// `[L]`, at least 0: the cost fn of missing each label; PyTorch's `pos_weight`.
     pub miss_costs: *const f32,
-    /// L; 0 where it is NULL: all ones.
+    /// L; 0 for NULL: all ones.
     pub miss_costs_count: usize,
     /// `[L]`, at least 0: the cost fp of a false alarm of each label.
     pub false_alarm_costs: *const f32,
-    /// L; 0 where it is NULL: all ones.
+    /// L; 0 for NULL: all ones.
     pub false_alarm_costs_count: usize,
-    /// `[N, L]`: a factor of each logit, which may be negative; PyTorch's `weight`.
+    /// `[N, L]`: the weight s of each logit, which may be negative; PyTorch's `weight`.
     pub sample_weights: *const f32,
-    /// N·L; 0 where it is NULL.
+    /// N·L; 0 for NULL.
     pub sample_weights_count: usize,
-    /// `[N, L]`: a gradient is multiplied by one factor a logit, with respect to its own loss, and not divided. Absent, it
-    /// is multiplied by `upstream`.
+    /// `[N, L]`: upstream gradient with respect to the loss of each logit, not divided by the denominator of the
+    /// mean. If absent, `upstream` is used.
     pub row_upstream: *const f32,
-    /// N·L; 0 where it is NULL.
+    /// N·L; 0 for NULL.
     pub row_upstream_count: usize,
-    /// How the losses become one number.
+    /// The reduction.
     pub reduction: rwwce_reduction,
-    /// What a mean is when its denominator is 0.
+    /// The result of a mean whose denominator is 0.
     pub zero_denominator: rwwce_zero_denominator,
-    /// What a gradient is multiplied by, with respect to the reduced loss. 1 changes nothing.
+    /// Upstream gradient with respect to the reduced loss. 1 changes nothing.
     pub upstream: f32,
     /// The type of the logits. Calls that write over the logits, or read probabilities instead, refuse all but
     /// `RWWCE_LOGIT_F32`.
     pub logit_type: rwwce_logit_type,
-    /// The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. For others it does not matter.
+    /// The scale of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, finite and above 0. Other types ignore it.
     pub logit_scale: f32,
-    /// The zero point of these two, among the numbers that the type has.
+    /// The zero point of `RWWCE_LOGIT_I8` and `RWWCE_LOGIT_U8`, in the range of the type.
     pub logit_zero_point: i32,
-    /// The backend by its name, or NULL for the best one.
+    /// Name of the backend; NULL for the best one.
     pub backend: *const c_char,
-    /// What is divided by, finite, whatever the reduction has; NULL for what that has. Where a call has a part of what is
-    /// reduced, it is the denominator of the whole: see `rwwce_binary_weigh`.
+    /// A finite denominator instead of that of the reduction; NULL for that of the reduction. For a call on a part of
+    /// the batch, give the denominator of the whole: see `rwwce_binary_weigh`.
     pub denominator: *const f64,
 }
 
-/// How class weights are computed from counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`.
+/// Options of class weights from label counts. Start from `RWWCE_CLASS_WEIGHTS_OPTIONS_INIT(scheme)`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_class_weights_options {
@@ -199,37 +199,37 @@ pub struct rwwce_class_weights_options {
     pub struct_size: usize,
     /// The scheme.
     pub scheme: rwwce_scheme,
-    /// What the weights are scaled to.
+    /// The scaling of the weights.
     pub normalisation: rwwce_normalisation,
-    /// What a class without samples gets.
+    /// The weight of classes without samples.
     pub empty_class: rwwce_empty_class,
-    /// That weight, finite.
+    /// The finite weight of `RWWCE_EMPTY_CLASS_WEIGHT`.
     pub empty_class_weight: f32,
     /// β in [0, 1) of `RWWCE_SCHEME_EFFECTIVE_NUMBER`.
     pub beta: f64,
 }
 
-/// A structure whose first member is its size.
+/// Options structure that begins with its size.
 ///
 /// # Safety
 ///
 /// The type is `repr(C)`, its first member is `struct_size: usize`, and any bytes are a value of it.
 unsafe trait SizedStruct: Copy {}
-// SAFETY: plain numbers and pointers behind a size.
+// SAFETY: numbers and pointers after the size.
 unsafe impl SizedStruct for rwwce_options {}
 // SAFETY: as above.
 unsafe impl SizedStruct for rwwce_binary_options {}
 // SAFETY: as above.
 unsafe impl SizedStruct for rwwce_class_weights_options {}
 
-/// No structure of options will ever be larger.
+/// Largest size of an options structure in any version.
 const LARGEST_STRUCT: usize = 4096;
 
-/// Reads options of this version, or of a later one that uses none of the members that this one does not know.
+/// Reads options of this version, or of a later version with all members unknown here zero.
 ///
 /// # Safety
 ///
-/// What [`Arrays::input`] asks for; the structure is as large as its first member says.
+/// As [`Arrays::input`]; the structure is as large as its first member says.
 #[inline(always)]
 unsafe fn read<T: SizedStruct>(options: *const T) -> Result<T, rwwce_error> {
     // SAFETY: every such structure begins with its size.
@@ -253,7 +253,7 @@ pub(crate) fn unknown(argument: rwwce_argument, number: u32) -> rwwce_error {
     rwwce_error { found: number as usize, ..rwwce_error::new(RWWCE_ERROR_UNKNOWN_VALUE, argument) }
 }
 
-/// None for the default.
+/// `None` for `RWWCE_REDUCTION_DEFAULT`.
 pub(crate) fn reduction(number: rwwce_reduction) -> Result<Option<Reduction>, rwwce_error> {
     Ok(Some(match number {
         RWWCE_REDUCTION_DEFAULT => return Ok(None),
@@ -275,7 +275,7 @@ pub(crate) fn zero_denominator(number: rwwce_zero_denominator) -> Result<ZeroDen
     })
 }
 
-/// The backend of this name; none for NULL.
+/// The backend of this name; `None` for NULL.
 ///
 /// # Safety
 ///
@@ -289,7 +289,7 @@ pub(crate) unsafe fn backend(name: *const c_char) -> Result<Option<Backend>, rww
     found.map(Some).ok_or(rwwce_error::new(RWWCE_ERROR_UNKNOWN_BACKEND, RWWCE_ARGUMENT_BACKEND))
 }
 
-/// Whether a C string is this one.
+/// Whether the C string `text` equals `other`.
 ///
 /// # Safety
 ///
@@ -297,7 +297,7 @@ pub(crate) unsafe fn backend(name: *const c_char) -> Result<Option<Backend>, rww
 unsafe fn same(text: *const c_char, other: &str) -> bool {
     let mut rest = text.cast::<u8>();
     for &byte in other.as_bytes() {
-        // SAFETY: every byte before was equal to one of a text without NUL.
+        // SAFETY: every byte before was equal to one of `other`, which has no NUL.
         if unsafe { *rest } != byte {
             return false;
         }
@@ -308,7 +308,7 @@ unsafe fn same(text: *const c_char, other: &str) -> bool {
     unsafe { *rest == 0 }
 }
 
-/// What a gradient is multiplied by.
+/// The upstream gradient: one factor per row if given, else `factor`.
 ///
 /// # Safety
 ///
@@ -324,7 +324,7 @@ unsafe fn upstream<'a>(
     Ok(rows.map_or(Upstream::Loss(factor), Upstream::Rows))
 }
 
-/// A loss, how its logits are read, and what its gradient is multiplied by.
+/// A loss with the logit type, upstream gradient and threads of its options.
 pub(crate) struct Loss<'a, L> {
     pub(crate) loss: L,
     pub(crate) logit_type: LogitType,
@@ -338,7 +338,7 @@ impl rwwce_options {
     /// # Safety
     ///
     /// As [`Arrays::input`], for the options and the arrays that they name.
-    // A part of every call; of a program without an operating system, which has little memory, a function.
+    // Inlined into every call; outlined without an operating system, where memory is small.
     #[cfg_attr(not(target_os = "none"), inline(always))]
     #[cfg_attr(target_os = "none", inline(never))]
     pub(crate) unsafe fn read<'a>(
@@ -443,7 +443,7 @@ impl rwwce_binary_options {
 }
 
 impl rwwce_class_weights_options {
-    /// The weighting that these options describe.
+    /// The class weights that these options describe.
     ///
     /// # Safety
     ///
@@ -501,7 +501,7 @@ impl Labels<'_> {
     /// # Safety
     ///
     /// As [`Arrays::input`], for elements of the type that the number names.
-    // As above.
+    // Inlined as the options are.
     #[cfg_attr(not(target_os = "none"), inline(always))]
     #[cfg_attr(target_os = "none", inline(never))]
     pub(crate) unsafe fn read(
@@ -533,7 +533,7 @@ impl Labels<'_> {
     }
 }
 
-/// Calls with the labels, whatever their type.
+/// Evaluates `$call` with the labels as a slice of their type.
 macro_rules! with_labels {
     ($labels:expr, |$typed:ident| $call:expr) => {
         match $labels {
@@ -547,10 +547,10 @@ macro_rules! with_labels {
 }
 pub(crate) use with_labels;
 
-// A structure of this size in one version has it in every later one that calls itself the same.
+// The size must not change within compatible versions.
 const _: () = assert!(size_of::<*const f32>() != 8 || size_of::<rwwce_options>() == 192);
 
-// Behind the last member there is no padding, which would become a member of a later version without a larger size.
+// No padding after the last member: a later version could place a member there without a larger size.
 const _: () = {
     assert!(offset_of!(rwwce_options, threads) + size_of::<usize>() == size_of::<rwwce_options>());
     const END: usize = offset_of!(rwwce_binary_options, denominator) + size_of::<*const f64>();

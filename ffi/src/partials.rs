@@ -1,4 +1,4 @@
-//! Batches, and classes of a row, that are computed apart and merged.
+//! Partial results of batches, and of some classes of a row, computed apart and merged.
 
 use core::ffi::{c_char, c_void};
 
@@ -10,20 +10,20 @@ use crate::options::{
 use crate::status::*;
 use kernel::{Backend, CrossEntropy, RowPartial, Total};
 
-/// A running total over batches: what each of them adds to the sum and to every denominator. Start from
-/// `RWWCE_TOTAL_INIT`; it is plain data, which can be stored and sent.
+/// Running totals over batches: loss sum, row counts and weight sums, enough for every reduction. Start from
+/// `RWWCE_TOTAL_INIT`. Plain data, to be stored and sent.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_total {
     /// The sum of the losses of the rows that count.
     pub sum: f64,
-    /// Σ w[y]·s over them.
+    /// Σ w[y]·s over the rows that count.
     pub weight_sum: f64,
-    /// Σ s over them.
+    /// Σ s over the rows that count.
     pub sample_weight_sum: f64,
-    /// Their number.
+    /// The number of rows that count.
     pub rows: u64,
-    /// Their number times that of classes.
+    /// The number of rows that count times C.
     pub rows_times_classes: u64,
     /// The number of rows whose loss is NaN or infinite.
     pub non_finite: u64,
@@ -43,10 +43,10 @@ impl From<rwwce_total> for Total {
     }
 }
 
-/// What rows with these labels, `[N, D]`, weigh, without a loss, into `total`: what every reduction divides by, as
-/// `rwwce_total_denominator` tells it.
+/// Sums rows and weights of these labels, `[N, D]`, without the loss, into `total`: the denominators of every
+/// reduction, for `rwwce_total_denominator`.
 ///
-/// Every error leaves `total` as it was.
+/// Every error leaves `total` unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_weigh(
     options: *const rwwce_options,
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn rwwce_weigh(
     }
 }
 
-/// What rows with these target probabilities, shaped as logits, weigh: as `rwwce_weigh`.
+/// As `rwwce_weigh`, for target probabilities, shaped as the logits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_weigh_soft(
     options: *const rwwce_options,
@@ -89,15 +89,15 @@ pub unsafe extern "C" fn rwwce_weigh_soft(
     }
 }
 
-/// The number of rows of a chunk, a multiple of `positions`, which is at least 1. Sums over rows are made of those of chunks,
-/// one after the other. So where a batch is cut into calls of a chunk each, the last of which may be shorter, their totals
-/// merged in order into `RWWCE_TOTAL_INIT` have the bits of one call: whatever threads have computed them.
+/// Number of rows of a chunk, the unit of summation over rows: a multiple of `positions`, which is at least 1. Each
+/// chunk is summed apart, and the chunk sums are added in order. So where a batch is cut into calls of a chunk each,
+/// the last of which may be shorter, their totals merged in order into `RWWCE_TOTAL_INIT` have the bits of one call.
 #[unsafe(no_mangle)]
 pub extern "C" fn rwwce_chunk_rows(classes: usize, positions: usize) -> usize {
     CrossEntropy::new(classes).positions(positions).chunk_rows()
 }
 
-/// What a reduction of `total` divides by; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
+/// Denominator of a reduction of `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_total_denominator(
     total: *const rwwce_total,
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn rwwce_total_denominator(
     }
 }
 
-/// Adds `other` to `total`. Merging is an addition in double precision: another order may differ by its rounding.
+/// Adds `other` to `total`, in double precision: another order may round differently.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_total_merge(
     total: *mut rwwce_total,
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn rwwce_total_merge(
     }
 }
 
-/// The loss of everything that was merged into `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
+/// Reduced loss of all batches merged into `total`; `RWWCE_REDUCTION_DEFAULT` is the mean over the weight sum.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_total_reduce(
     total: *const rwwce_total,
@@ -152,21 +152,21 @@ pub unsafe extern "C" fn rwwce_total_reduce(
     }
 }
 
-/// What is known of a row of logits after some of its classes, enough to merge it with the rest of them: for classes that
-/// are split over machines, or over chunks that fit a small memory. Plain data, which can be stored and sent; start from
-/// `RWWCE_ROW_PARTIAL_INIT` or from `rwwce_row_partial_of`.
+/// Partial result of one row over some of its classes, to merge with the other classes: for classes split over
+/// machines, or over chunks that fit a small memory. Plain data, to be stored and sent; start from
+/// `RWWCE_ROW_PARTIAL_INIT` or `rwwce_row_partial_of`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rwwce_row_partial {
     /// The largest logit so far: −∞ before the first, NaN after a NaN.
     pub largest: f32,
-    /// The logit of the label; 0 where no part has held it.
+    /// The logit of the label; 0 if no part so far has held the label.
     pub label_logit: f32,
-    /// Σ exp(x_k − largest) over all but one of the largest.
+    /// Σ exp(x_k − largest) over all classes but one with the largest logit.
     pub excluded_sum: f64,
     /// The number of classes so far.
     pub classes: u64,
-    /// The number of parts that have held the logit of the label: to be 1 in the end.
+    /// The number of parts that have held the label: 1 for a whole row.
     pub labels: u64,
 }
 
@@ -184,15 +184,15 @@ impl From<rwwce_row_partial> for RowPartial {
     }
 }
 
-// In the header by cbindgen.toml, since the largest number of this type is no constant that cbindgen writes.
+// The header has it from cbindgen.toml: cbindgen does not write `usize::MAX` as a constant.
 pub const RWWCE_NO_LABEL: usize = usize::MAX;
 
 fn label_of(index: usize) -> Option<usize> {
     (index != RWWCE_NO_LABEL).then_some(index)
 }
 
-/// A part of a row into `part`: its logits, and the index among them of the label, or `RWWCE_NO_LABEL`. `backend_name` may be
-/// NULL for the best one. Logits of another type are made float by `rwwce_widen`.
+/// Reduces a part of a row into `part`: its logits, and the index of the label among them, or `RWWCE_NO_LABEL`.
+/// `backend_name` may be NULL for the best backend. Logits of another type are converted to float by `rwwce_widen`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_row_partial_of(
     logits: *const f32,
@@ -213,8 +213,7 @@ pub unsafe extern "C" fn rwwce_row_partial_of(
     }
 }
 
-/// Adds another part of the same row to `part`. Parts may come in any order; the sum may differ by the rounding of double
-/// precision.
+/// Merges another part of the same row into `part`. Parts may come in any order; another order may round differently.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_row_partial_merge(
     part: *mut rwwce_row_partial,
@@ -232,7 +231,7 @@ pub unsafe extern "C" fn rwwce_row_partial_merge(
     }
 }
 
-/// −`weight`·log p of the label into `loss`, with an error of at most 3 ulp.
+/// Writes the loss of the whole row, −`weight`·log p of the label, to `loss`, with an error of at most 3 ulp.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_row_partial_loss(
     part: *const rwwce_row_partial,
@@ -249,7 +248,7 @@ pub unsafe extern "C" fn rwwce_row_partial_loss(
     }
 }
 
-/// log Σ exp over the classes so far into `result`.
+/// Writes log-sum-exp over the classes so far to `result`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_row_partial_log_sum_exp(
     part: *const rwwce_row_partial,
@@ -265,10 +264,10 @@ pub unsafe extern "C" fn rwwce_row_partial_log_sum_exp(
     }
 }
 
-/// The gradient `factor`·(p_i − [i = y]) of a part of the row whose whole is `whole`: for the logits of the part, the index
-/// among them of the label or `RWWCE_NO_LABEL`, and weight, upstream factor and denominator in one.
+/// Writes the gradient `factor`·(p_i − [i = y]) of a part of the row to `gradient`: `whole` is the merged row,
+/// `logits` those of the part, `label` as in `rwwce_row_partial_of`, and `factor` = weight · upstream / denominator.
 ///
-/// Every error leaves `gradient` as it was; it must not overlap any other array.
+/// Every error leaves `gradient` unchanged; `gradient` must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_row_partial_gradient(
     whole: *const rwwce_row_partial,

@@ -1,4 +1,4 @@
-//! What this library is, and what it computes with.
+//! Version of this library, and its backends.
 
 use core::ffi::{CStr, c_char};
 use core::ptr;
@@ -6,7 +6,7 @@ use core::ptr;
 use crate::options::backend;
 use kernel::Backend;
 
-/// The version of this library, such as "0.2.0". Compare with `RWWCE_VERSION`, that of the header.
+/// The version of this library, such as "0.2.0", to compare with `RWWCE_VERSION`, the version of the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn rwwce_version() -> *const c_char {
     const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -16,24 +16,24 @@ pub extern "C" fn rwwce_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// The backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128", "scalar" (two
-/// roundings in a multiply-add) or "scalar-fma" (one). The last two are for processors without vectors; a library has
-/// both only if it was built with the feature `scalar`, to reproduce a microcontroller. The processor is asked once. Never
-/// NULL.
+/// Name of the backend that computes unless the options name another: "avx512", "avx2", "neon", "sse2", "simd128",
+/// "scalar" (a multiply-add rounds twice) or "scalar-fma" (once). The last two are for processors without vectors; a
+/// library has both only if built with the feature `scalar`, to reproduce a microcontroller. The processor is queried
+/// once. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn rwwce_backend_name() -> *const c_char {
     name_of(Backend::active()).as_ptr()
 }
 
-/// The name of backend `index` of those that this processor supports, the fastest first; NULL past the last.
+/// Name of backend `index` of those that this processor supports, the fastest first; NULL past the last.
 #[unsafe(no_mangle)]
 pub extern "C" fn rwwce_backend_available(index: usize) -> *const c_char {
     Backend::available().nth(index).map_or(ptr::null(), |backend| name_of(backend).as_ptr())
 }
 
-/// 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if it is not supported. NULL is the best one.
-/// Backends with the same answer return the same bits, but for "scalar" and "scalar-fma", which compute in one lane: each of
-/// these has bits of its own, the same on every machine, microcontrollers among them.
+/// 1 if a multiply-add of this backend rounds once, 0 if it rounds twice, −1 if the backend is not supported. NULL is
+/// the best backend. Backends with the same answer return the same bits, except "scalar" and "scalar-fma", which
+/// compute in one lane: each of these has bits of its own, the same on every machine, microcontrollers among them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_backend_is_fused(name: *const c_char) -> i32 {
     // SAFETY: NULL or a string that ends with NUL, as the caller of a C function promises.

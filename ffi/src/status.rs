@@ -1,42 +1,42 @@
-//! What a call returns, and where it says what was wrong.
+//! Statuses, the arguments that they refer to, and error messages.
 
 use core::fmt::{self, Write};
 
 use core::ffi::{CStr, c_char};
 use kernel::{Argument, Error};
 
-/// What a call returns: `RWWCE_OK`, or why it was refused. The numbers stay the same in every version.
+/// Status of a call: `RWWCE_OK`, or why the call was refused. The values are the same in every version.
 pub type rwwce_status = u32;
 
-/// The call did what it is for.
+/// Success.
 pub const RWWCE_OK: rwwce_status = 0;
 /// The number of classes (or labels of a binary loss) is 0.
 pub const RWWCE_ERROR_NO_CLASSES: rwwce_status = 1;
-/// An array is larger than memory can address: `found` rows of `expected` elements, or `found` elements of `argument`.
+/// An array exceeds the address space: `found` rows of `expected` elements, or `found` elements of `argument`.
 pub const RWWCE_ERROR_SIZE_OVERFLOW: rwwce_status = 2;
-/// An array has another length than its shape asks for: `argument`, `expected`, `found`.
+/// The length of an array is not that of its shape: `argument`, `expected`, `found`.
 pub const RWWCE_ERROR_LENGTH: rwwce_status = 3;
-/// A label is neither a class nor the ignored one: `row`, `label`, and `expected`, the number of classes.
+/// A label is neither in [0, C) nor the ignored label: `row`, `label`, and `expected`, the number of classes.
 pub const RWWCE_ERROR_LABEL_OUT_OF_RANGE: rwwce_status = 4;
-/// A number that must be finite is not: `argument`, `index`.
+/// A value that must be finite is not: `argument`, `index`.
 pub const RWWCE_ERROR_NOT_FINITE: rwwce_status = 5;
-/// An option is outside its range: `argument`. `rwwce_error_message` names the range.
+/// A scalar option is outside its range: `argument`. `rwwce_error_message` names the range.
 pub const RWWCE_ERROR_OUT_OF_RANGE: rwwce_status = 6;
-/// A class has no samples, and no weight was chosen for such classes: `index`, the class.
+/// A class has no samples, and no weight was set for such classes: `index`, the class.
 pub const RWWCE_ERROR_EMPTY_CLASS: rwwce_status = 7;
-/// The denominator of the mean is 0, and the options ask for an error then.
+/// The denominator of the mean is 0, with `RWWCE_ZERO_DENOMINATOR_ERROR`.
 pub const RWWCE_ERROR_ZERO_DENOMINATOR: rwwce_status = 8;
-/// A number that must not be negative is: `argument`, `index`.
+/// A value that must be at least 0 is negative: `argument`, `index`.
 pub const RWWCE_ERROR_NEGATIVE: rwwce_status = 9;
-/// The cost of naming a class where it is true is not 0: `index`, the class.
+/// A diagonal element of the mislabel costs is not 0: `index`, the class.
 pub const RWWCE_ERROR_COST_OF_TRUTH: rwwce_status = 10;
-/// An option means nothing together with another, or in this call: `argument`, `other_argument`, which may be none.
+/// An option has no meaning with another one, or in this call: `argument`, `other_argument`, which may be none.
 pub const RWWCE_ERROR_INCOMPATIBLE: rwwce_status = 11;
 /// A target of a binary loss is not in [0, 1]: `index`.
 pub const RWWCE_ERROR_TARGET_OUT_OF_RANGE: rwwce_status = 12;
 /// The parts of a row do not hold the logit of its label exactly once: `found` of them do.
 pub const RWWCE_ERROR_LABEL_OWNERS: rwwce_status = 13;
-/// A pointer is NULL that must not be: `argument`.
+/// A pointer that must not be NULL is NULL: `argument`.
 pub const RWWCE_ERROR_NULL: rwwce_status = 101;
 /// A pointer is not aligned for the type that it points to: `argument`.
 pub const RWWCE_ERROR_MISALIGNED: rwwce_status = 102;
@@ -45,12 +45,12 @@ pub const RWWCE_ERROR_OVERLAP: rwwce_status = 103;
 /// The first member of an options structure is not its size: `argument`, `expected`, `found`. Or a program that was
 /// compiled for a later version uses options that this one does not know.
 pub const RWWCE_ERROR_STRUCT_SIZE: rwwce_status = 104;
-/// A number is none of those that its type has: `argument`, `found`.
+/// A value is none of its type, or of its range: `argument`, `found`.
 pub const RWWCE_ERROR_UNKNOWN_VALUE: rwwce_status = 105;
 /// No backend of this name, or none that this processor supports.
 pub const RWWCE_ERROR_UNKNOWN_BACKEND: rwwce_status = 106;
 
-/// The argument that an error is about. The numbers stay the same in every version.
+/// Argument that an error refers to. The values are the same in every version.
 pub type rwwce_argument = u32;
 
 /// None.
@@ -71,15 +71,15 @@ pub const RWWCE_ARGUMENT_SAMPLE_WEIGHTS: rwwce_argument = 6;
 pub const RWWCE_ARGUMENT_TARGETS: rwwce_argument = 7;
 /// The class bias, `[C]`.
 pub const RWWCE_ARGUMENT_CLASS_BIAS: rwwce_argument = 8;
-/// The label that does not count.
+/// The ignored label.
 pub const RWWCE_ARGUMENT_IGNORE_INDEX: rwwce_argument = 9;
-/// The share of the label smoothing.
+/// The label smoothing ε.
 pub const RWWCE_ARGUMENT_LABEL_SMOOTHING: rwwce_argument = 10;
-/// The exponent of the focal factor.
+/// The focal exponent γ.
 pub const RWWCE_ARGUMENT_FOCAL: rwwce_argument = 11;
-/// The temperature.
+/// The temperature T.
 pub const RWWCE_ARGUMENT_TEMPERATURE: rwwce_argument = 12;
-/// The factor of the squared log-sum-exp.
+/// The z-loss factor λ, of the squared log-sum-exp.
 pub const RWWCE_ARGUMENT_Z_LOSS: rwwce_argument = 13;
 /// The number of positions D.
 pub const RWWCE_ARGUMENT_POSITIONS: rwwce_argument = 14;
@@ -87,9 +87,9 @@ pub const RWWCE_ARGUMENT_POSITIONS: rwwce_argument = 14;
 pub const RWWCE_ARGUMENT_MISS_COSTS: rwwce_argument = 15;
 /// The false-alarm costs, `[L]`.
 pub const RWWCE_ARGUMENT_FALSE_ALARM_COSTS: rwwce_argument = 16;
-/// The log-probabilities that are written.
+/// The log-probabilities.
 pub const RWWCE_ARGUMENT_LOG_PROBABILITIES: rwwce_argument = 17;
-/// The log-sum-exp of each row that is written, `[N, D]`.
+/// The log-sum-exps of the rows, `[N, D]`.
 pub const RWWCE_ARGUMENT_LOG_SUM_EXPS: rwwce_argument = 18;
 /// The weight sums of the classes, `[C]`.
 pub const RWWCE_ARGUMENT_WEIGHT_SUMS: rwwce_argument = 19;
@@ -105,25 +105,25 @@ pub const RWWCE_ARGUMENT_GRADIENT: rwwce_argument = 23;
 pub const RWWCE_ARGUMENT_UPSTREAM: rwwce_argument = 24;
 /// The row stride.
 pub const RWWCE_ARGUMENT_ROW_STRIDE: rwwce_argument = 25;
-/// What is added to a probability before its logarithm is taken.
+/// The constant added to a probability before the logarithm.
 pub const RWWCE_ARGUMENT_EPS: rwwce_argument = 26;
 /// The number of rows of each class, `[C]`.
 pub const RWWCE_ARGUMENT_COUNTS: rwwce_argument = 27;
 /// The beta of the effective number of samples.
 pub const RWWCE_ARGUMENT_BETA: rwwce_argument = 28;
-/// The weight of a class without samples.
+/// The weight of classes without samples.
 pub const RWWCE_ARGUMENT_EMPTY_CLASS_WEIGHT: rwwce_argument = 29;
 /// The scale of integer logits.
 pub const RWWCE_ARGUMENT_SCALE: rwwce_argument = 30;
 /// The zero point of integer logits.
 pub const RWWCE_ARGUMENT_ZERO_POINT: rwwce_argument = 31;
-/// The decision of each row that is written, `[N, D]`.
+/// The decisions of the rows, `[N, D]`.
 pub const RWWCE_ARGUMENT_DECISIONS: rwwce_argument = 32;
-/// The expected cost of each decision that is written, `[N, D]`.
+/// The expected costs of the decisions, `[N, D]`.
 pub const RWWCE_ARGUMENT_EXPECTED_COSTS: rwwce_argument = 33;
-/// The denominator that is given.
+/// The denominator set by the caller.
 pub const RWWCE_ARGUMENT_DENOMINATOR: rwwce_argument = 34;
-/// The array that receives the curvature, shaped as the logits.
+/// The curvature, shaped as the logits.
 pub const RWWCE_ARGUMENT_CURVATURE: rwwce_argument = 35;
 /// The options.
 pub const RWWCE_ARGUMENT_OPTIONS: rwwce_argument = 101;
@@ -131,7 +131,7 @@ pub const RWWCE_ARGUMENT_OPTIONS: rwwce_argument = 101;
 pub const RWWCE_ARGUMENT_LABEL_TYPE: rwwce_argument = 102;
 /// The reduction.
 pub const RWWCE_ARGUMENT_REDUCTION: rwwce_argument = 103;
-/// What a mean over a denominator of 0 is.
+/// The result of a mean whose denominator is 0.
 pub const RWWCE_ARGUMENT_ZERO_DENOMINATOR: rwwce_argument = 104;
 /// The name of a backend.
 pub const RWWCE_ARGUMENT_BACKEND: rwwce_argument = 105;
@@ -139,22 +139,22 @@ pub const RWWCE_ARGUMENT_BACKEND: rwwce_argument = 105;
 pub const RWWCE_ARGUMENT_SCHEME: rwwce_argument = 106;
 /// The normalisation of the class weights.
 pub const RWWCE_ARGUMENT_NORMALISATION: rwwce_argument = 107;
-/// What becomes of classes without samples.
+/// The policy for classes without samples.
 pub const RWWCE_ARGUMENT_EMPTY_CLASS: rwwce_argument = 108;
-/// The summary, or another result that is one value.
+/// The summary, or another result of one value.
 pub const RWWCE_ARGUMENT_RESULT: rwwce_argument = 109;
 /// A total or a part of a row.
 pub const RWWCE_ARGUMENT_PARTIAL: rwwce_argument = 110;
 /// The type of the logits.
 pub const RWWCE_ARGUMENT_LOGIT_TYPE: rwwce_argument = 111;
-/// The floats that logits stand for.
+/// The floats converted from logits.
 pub const RWWCE_ARGUMENT_NUMBERS: rwwce_argument = 112;
-/// Which second derivative is written.
+/// The kind of second derivative.
 pub const RWWCE_ARGUMENT_CURVATURE_KIND: rwwce_argument = 113;
 /// The number of threads.
 pub const RWWCE_ARGUMENT_THREADS: rwwce_argument = 114;
 
-/// The numbers that have a name on both sides.
+/// The arguments that the library names too.
 const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
     (RWWCE_ARGUMENT_LOGITS, Argument::Logits),
     (RWWCE_ARGUMENT_PROBABILITIES, Argument::Probabilities),
@@ -193,7 +193,7 @@ const IN_THE_LIBRARY: [(rwwce_argument, Argument); Argument::ALL.len()] = [
     (RWWCE_ARGUMENT_CURVATURE, Argument::Curvature),
 ];
 
-// They are the same on both.
+// Their values are those of the library, from 1 on without gaps.
 const _: () = {
     let (mut left, mut expected) = (IN_THE_LIBRARY.as_slice(), 1_u32);
     while let [(number, argument), rest @ ..] = left {
@@ -208,24 +208,24 @@ fn in_the_library(number: rwwce_argument) -> Option<Argument> {
     IN_THE_LIBRARY.get((number as usize).wrapping_sub(1)).map(|&(_, argument)| argument)
 }
 
-/// What was wrong with a call, and where. Which members mean something is said at each status, `argument` wherever one
+/// Status of a call, and where its error is. Each status names the members that it sets, `argument` wherever one
 /// argument is to blame; the others are 0.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct rwwce_error {
-    /// What the call returned.
+    /// The status that the call returned.
     pub status: rwwce_status,
-    /// Which argument.
+    /// The argument.
     pub argument: rwwce_argument,
-    /// The other argument of the two that do not go together.
+    /// The second argument of two that exclude each other.
     pub other_argument: rwwce_argument,
     /// The row.
     pub row: usize,
     /// The index in the array.
     pub index: usize,
-    /// What was expected.
+    /// The expected value.
     pub expected: usize,
-    /// What was found.
+    /// The value found.
     pub found: usize,
     /// The label.
     pub label: i64,
@@ -261,7 +261,7 @@ impl From<Error> for rwwce_error {
     }
 }
 
-/// Runs a call, says in `error` what came of it, and returns its status.
+/// Runs a call, writes its outcome to `error`, and returns the status.
 ///
 /// # Safety
 ///
@@ -276,7 +276,7 @@ pub(crate) unsafe fn report(error: *mut rwwce_error, call: impl FnOnce() -> Resu
     outcome.status
 }
 
-/// The name of a status in a few words, such as "label out of range"; "unknown status" for any other number. Never NULL.
+/// Short description of a status, such as "label out of range"; "unknown status" for any other value. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn rwwce_status_string(status: rwwce_status) -> *const c_char {
     in_words(status).as_ptr()
@@ -308,11 +308,11 @@ fn in_words(status: rwwce_status) -> &'static CStr {
     }
 }
 
-/// Writes a sentence that says what was wrong, such as "labels: row 7 has label -1, expected 0 to 2", and a
-/// terminating NUL, cut off where `size` bytes do not hold it.
+/// Writes a sentence that describes an error, such as "labels: row 7 has label -1, expected 0 to 2", with a
+/// terminating NUL, truncated to `size` bytes.
 ///
-/// Returns the length of the whole sentence without the NUL, as `snprintf` does. For a NULL `error` the sentence is empty.
-/// `message` may be NULL if `size` is 0.
+/// Returns the length of the untruncated sentence without the NUL, as `snprintf` does. For a NULL `error` the
+/// sentence is empty. `message` may be NULL if `size` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_error_message(error: *const rwwce_error, message: *mut c_char, size: usize) -> usize {
     let mut text = Text { to: message.cast(), size: if message.is_null() { 0 } else { size }, len: 0 };
@@ -328,11 +328,11 @@ pub unsafe extern "C" fn rwwce_error_message(error: *const rwwce_error, message:
     text.len
 }
 
-/// Bytes of the caller.
+/// Buffer of the caller, written as by `snprintf`.
 struct Text {
     to: *mut u8,
     size: usize,
-    /// The length of what was written or would have been.
+    /// The untruncated length.
     len: usize,
 }
 
@@ -384,12 +384,12 @@ fn describe(error: &rwwce_error, text: &mut Text) -> fmt::Result {
         }
         RWWCE_ERROR_UNKNOWN_VALUE => write!(text, "{argument}: {} is not a value that it has", error.found),
         RWWCE_ERROR_UNKNOWN_BACKEND => text.write_str("backend: no backend of this name is supported here"),
-        // Every word that is not given a number here.
+        // Statuses without details.
         status => text.write_str(in_words(status).to_str().unwrap_or("")),
     }
 }
 
-/// The error as the library had it.
+/// The error of the library, if it comes from there.
 fn as_in_the_library(error: &rwwce_error) -> Option<Error> {
     let &rwwce_error { row, index, expected, found, label, .. } = error;
     let named = |number: rwwce_argument| Argument::ALL.get((number as usize).wrapping_sub(1)).copied();
@@ -414,7 +414,7 @@ fn as_in_the_library(error: &rwwce_error) -> Option<Error> {
     })
 }
 
-/// The words for an argument.
+/// The name of an argument in messages.
 struct Name(rwwce_argument);
 
 impl fmt::Display for Name {
