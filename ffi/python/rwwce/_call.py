@@ -114,12 +114,13 @@ def _place(array: Optional[Array]) -> Any:
 class Call:
     """A loss that is ready to be computed: its arrays as the library reads them."""
 
+    options: Options
     function: Any
     native: Any
     shape: tuple[int, ...]
     rows: tuple[int, ...]
 
-    __slots__ = ("arrays", "function", "input", "kind", "native", "none", "reduced", "rows", "shape", "target")
+    __slots__ = ("arrays", "function", "input", "kind", "native", "none", "options", "reduced", "rows", "shape", "target")
 
     def __init__(
         self,
@@ -131,7 +132,7 @@ class Call:
         costs: Optional[Array] = None,
         bias: Optional[Array] = None,
     ):
-        self.shape = shape = input.shape
+        self.options, self.shape = options, (shape := input.shape)
         self.kind, self.none = options.kind, options.reduction == "none"
         # Held until the call is over.
         self.arrays: tuple[Any, ...] = (input, target, weight, samples, costs, bias)
@@ -175,6 +176,7 @@ class Call:
     def of_rows(cls, options: Options, shape: tuple[int, int], arrays: tuple[Any, ...], places: tuple[Any, ...]) -> Call:
         """The call for logits (N, C) in float32, labels (N) in 64 bits and weights, for callers that have looked at them."""
         self = cls.__new__(cls)
+        self.options = options
         rows, classes = shape
         input, target, weight = places
         self.kind, self.none, self.arrays, self.shape, self.rows = "labels", options.reduction == "none", arrays, shape, (rows,)

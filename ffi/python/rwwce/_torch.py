@@ -363,16 +363,20 @@ def _gradients(
     input = tensors[0]
     assert input is not None
     if needed[0] and known is not None and not torch.is_grad_enabled():
-        if not is_last:
-            product = known * factor
-        else:
-            product = known if factor.item() == 1.0 else known.mul_(factor)
+        product = _times(known, factor, is_last)
         found[0] = product if product.dtype is input.dtype else product.to(input.dtype)
     elif needed[0]:
         found[0] = _any_gradient("input", options, factor, *tensors)
     if needed[1]:
         found[1] = _any_gradient("target", options, factor, *tensors)
     return found
+
+
+def _times(known: Tensor, factor: Tensor, is_last: bool) -> Tensor:
+    """The gradient for a factor, in the place of the known one if nobody reads that again."""
+    if not is_last:
+        return known * factor
+    return known if factor.item() == 1.0 else known.mul_(factor)
 
 
 def _any_gradient(of: str, options: Options, factor: Tensor, *tensors: Any) -> Tensor:
@@ -555,20 +559,20 @@ class _OfRows(torch.autograd.Function):
     """`_Eager` for the usual (N, C) and (N) and a reduced loss: of small batches what stands about the call takes the time."""
 
     @staticmethod
-    def forward(
-        ctx: Any, call: Call, options: Options, input: Tensor, target: Tensor, weight: Optional[Tensor]
-    ) -> Tensor:
-        ctx.options, found, known = options, empty(()), empty(call.shape)
+    def forward(ctx: Any, call: Call, input: Tensor) -> Tensor:
+        # Those that are differentiated alone are inputs here; the others are saved with them.
+        ctx.options, found, known = call.options, torch.empty_like(_ONE), torch.empty_like(input)
         call.derivative(GRADIENT, 1.0, _place(known), found.data_ptr())
-        ctx.save_for_backward(input, target, weight, known)
+        ctx.save_for_backward(*call.arrays, known)
         return found
 
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> Any:
         input, target, weight, known = ctx.saved_tensors
-        tensors = input, target, weight, None, None, None
-        gradients = _gradients((True, False), ctx.options, tensors, factor, known, _is_last_backward())
-        return None, None, gradients[0], None, None
+        if torch.is_grad_enabled():
+            tensors = input, target, weight, None, None, None
+            return None, _any_gradient("input", ctx.options, factor, *tensors)
+        return None, _times(known, factor, _is_last_backward())
 
 
 class _Gradient(torch.autograd.Function):
@@ -676,9 +680,9 @@ def _usual(options: Options, input: Tensor, target: Any, weight: Any) -> Optiona
     if call is None:
         return None
     if input.requires_grad and torch.is_grad_enabled():
-        found: Tensor = _OfRows.apply(call, options, input, target, weight)
+        found: Tensor = _OfRows.apply(call, input)
         return found
-    found = empty(())
+    found = torch.empty_like(_ONE)
     call.losses(None, found.data_ptr())
     return found
 
