@@ -2,7 +2,7 @@
 
 use crate::cross_entropy::CrossEntropy;
 use crate::error::{Argument, Error, check_row_losses};
-use crate::kernel::given::ProbabilityRows;
+use crate::kernel::from_probabilities::ProbabilityRows;
 use crate::label::Label;
 use crate::reduction::Summary;
 use crate::rows::Targets;

@@ -1,9 +1,9 @@
 //! Log-sum-exp of one row.
 
 use crate::backend::Backend;
-use crate::kernel::double;
+use crate::kernel::f64_math;
 use crate::logits::Logits;
-use crate::row_partial::row_part;
+use crate::row_partial::max_and_excluded_sum;
 
 /// Log-sum-exp of one row of logits, log Σ_k exp(x_k), without overflow and without loss of small terms.
 ///
@@ -26,7 +26,7 @@ impl Backend {
     /// [`log_sum_exp`](crate::log_sum_exp()) with the instructions of this backend.
     #[must_use]
     pub fn log_sum_exp<'l>(self, row: impl Into<Logits<'l>>) -> f32 {
-        let (largest, excluded_sum) = row_part(row.into(), self);
-        if largest.is_infinite() { largest } else { (f64::from(largest) + double::log1p(excluded_sum)) as f32 }
+        let (largest, excluded_sum) = max_and_excluded_sum(row.into(), self);
+        if largest.is_infinite() { largest } else { (f64::from(largest) + f64_math::log1p(excluded_sum)) as f32 }
     }
 }

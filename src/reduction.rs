@@ -274,8 +274,8 @@ impl<'a> GradientScale<'a> {
 }
 
 /// Sum of f64 over rows, in a fixed order. Within a chunk, the value of row i is added to lane i % [`VIRTUAL_LANES`];
-/// at its end the lanes are added by [`halved`], and the sums of the chunks are added in order. So chunks may be summed
-/// apart, and their sums merged in the order of the rows.
+/// at its end the lanes are added by [`sum_of_lanes`], and the sums of the chunks are added in order. So chunks may be
+/// summed apart, and their sums merged in the order of the rows.
 pub(crate) struct RowSum {
     lanes: [f64; VIRTUAL_LANES],
     /// Sum of the earlier chunks; `start` is the first row of the present chunk.
@@ -353,13 +353,13 @@ impl RowSum {
 
     #[inline(always)]
     pub(crate) fn total(&self) -> f64 {
-        self.before + halved(self.lanes)
+        self.before + sum_of_lanes(self.lanes)
     }
 }
 
 /// Horizontal sum: the upper half of the lanes is added to the lower half until one lane is left.
 #[inline(always)]
-pub(crate) fn halved(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
+pub(crate) fn sum_of_lanes(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
     let mut width = VIRTUAL_LANES / 2;
     while width > 0 {
         let (low, high) = lanes.split_at_mut(width);

@@ -88,7 +88,7 @@ impl RowPartial {
         let logits = logits.into();
         logits.check()?;
         check_label(logits, label)?;
-        let (largest, excluded_sum) = row_part(logits, backend);
+        let (largest, excluded_sum) = max_and_excluded_sum(logits, backend);
         let label_logit = label.and_then(|label| logits.get(label));
         Ok(Self {
             largest,
@@ -221,7 +221,7 @@ fn check_label(logits: Logits<'_>, label: Option<usize>) -> Result<(), Error> {
 }
 
 /// The largest logit and Σ exp(x_k − largest) over the others.
-pub(crate) fn row_part(logits: Logits<'_>, backend: Backend) -> (f32, f64) {
+pub(crate) fn max_and_excluded_sum(logits: Logits<'_>, backend: Backend) -> (f32, f64) {
     let shape = Shape {
         classes: logits.len(),
         positions: 1,

@@ -32,20 +32,20 @@ impl<T: Token, O: Operation> pulp::WithSimd for WithToken<T, O> {
 
 /// The operations that pulp does not have for every token.
 pub(super) trait Token: pulp::Simd {
-    /// [`Vector::zip`]
-    fn zip(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
-    /// [`Vector::unzip`]
-    fn unzip(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
+    /// [`Vector::interleave`]
+    fn interleave(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
+    /// [`Vector::deinterleave`]
+    fn deinterleave(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
     /// [`Vector::any_bit`]
     fn any_bit(self, a: Self::u32s) -> bool;
-    /// [`Vector::load_some`] of fewer elements than a vector has, zero-filled.
+    /// [`Vector::load_partial`] of fewer elements than a vector has, zero-filled.
     fn load_part(self, from: &[f32]) -> Self::f32s;
-    /// [`Vector::store_some`] to fewer elements than a vector has.
+    /// [`Vector::store_partial`] to fewer elements than a vector has.
     fn store_part(self, values: Self::f32s, to: &mut [f32]);
     /// [`Vector::bits_of_mask`]
     fn bits_of_mask(self, mask: Self::m32s) -> u32;
-    /// [`Vector::sums`]
-    fn sums(self, of: &[Self::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
+    /// [`Vector::horizontal_sums`]
+    fn horizontal_sums(self, of: &[Self::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
 }
 
 /// Lanes j and j + 4 of eight, added in f64.
@@ -113,14 +113,14 @@ fn first_eight(s: pulp::x86::V3, len: usize) -> __m256i {
 #[cfg(target_arch = "x86_64")]
 impl Token for pulp::x86::V4 {
     #[inline(always)]
-    fn zip(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
+    fn interleave(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
         let low = pulp::u32x16(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
         let high = pulp::u32x16(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
         let first = self.avx512f._mm512_permutex2var_ps(cast(a), cast(low), cast(b));
         (cast(first), cast(self.avx512f._mm512_permutex2var_ps(cast(a), cast(high), cast(b))))
     }
     #[inline(always)]
-    fn unzip(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
+    fn deinterleave(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
         let even = pulp::u32x16(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         let odd = pulp::u32x16(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
         let first = self.avx512f._mm512_permutex2var_ps(cast(a), cast(even), cast(b));
@@ -145,7 +145,7 @@ impl Token for pulp::x86::V4 {
         u32::from(mask.0)
     }
     #[inline(always)]
-    fn sums(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+    fn horizontal_sums(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sums, of) in sums.as_chunks_mut::<8>().0.iter_mut().zip(of.as_chunks::<8>().0) {
             let &[a, b, c, d, e, f, g, h] = of;
@@ -161,7 +161,7 @@ impl Token for pulp::x86::V4 {
 #[cfg(target_arch = "x86_64")]
 impl Token for pulp::x86::V3 {
     #[inline(always)]
-    fn zip(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
+    fn interleave(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
         // Interleaves within 128-bit halves, then reorders the halves.
         let low = self.avx._mm256_unpacklo_ps(cast(a), cast(b));
         let high = self.avx._mm256_unpackhi_ps(cast(a), cast(b));
@@ -169,7 +169,7 @@ impl Token for pulp::x86::V3 {
         (cast(first), cast(self.avx._mm256_permute2f128_ps::<0x31>(low, high)))
     }
     #[inline(always)]
-    fn unzip(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
+    fn deinterleave(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
         // Reorders 128-bit halves, then deinterleaves within them.
         let low = self.avx._mm256_permute2f128_ps::<0x20>(cast(a), cast(b));
         let high = self.avx._mm256_permute2f128_ps::<0x31>(cast(a), cast(b));
@@ -196,7 +196,7 @@ impl Token for pulp::x86::V3 {
         self.avx._mm256_movemask_ps(cast(mask)) as u32
     }
     #[inline(always)]
-    fn sums(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+    fn horizontal_sums(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sums, of) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks::<4>().0).take(2) {
             let &[a, b, c, d] = of;
@@ -215,12 +215,12 @@ fn in_f64(a: f32, b: f32) -> pulp::f64x2 {
 #[cfg(target_arch = "aarch64")]
 impl Token for pulp::aarch64::Neon {
     #[inline(always)]
-    fn zip(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
+    fn interleave(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
         let (a, b) = (cast(a), cast(b));
         (cast(self.neon.vzip1q_f32(a, b)), cast(self.neon.vzip2q_f32(a, b)))
     }
     #[inline(always)]
-    fn unzip(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
+    fn deinterleave(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
         let (a, b) = (cast(a), cast(b));
         (cast(self.neon.vuzp1q_f32(a, b)), cast(self.neon.vuzp2q_f32(a, b)))
     }
@@ -249,7 +249,7 @@ impl Token for pulp::aarch64::Neon {
     }
     // Explicit f64 vectors: scalar code would be vectorised across the rows, with as many shuffles as additions.
     #[inline(always)]
-    fn sums(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+    fn horizontal_sums(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sum, &[low, high]) in sums.iter_mut().zip(of.as_chunks().0).take(4) {
             let (start, end) = (
@@ -295,13 +295,13 @@ impl<S: Token> Vector for Pulp<S> {
         vectors.first().copied().unwrap_or(S::f32s::zeroed())
     }
     #[inline(always)]
-    fn load_inside(self, from: &[f32], at: usize) -> Option<S::f32s> {
+    fn try_load(self, from: &[f32], at: usize) -> Option<S::f32s> {
         let (vectors, _) = S::as_simd_f32s(from.get(at..)?);
         vectors.first().copied()
     }
     #[inline(always)]
-    fn load_some(self, from: &[f32], fill: f32) -> S::f32s {
-        if let Some(vector) = self.load_inside(from, 0) {
+    fn load_partial(self, from: &[f32], fill: f32) -> S::f32s {
+        if let Some(vector) = self.try_load(from, 0) {
             return vector;
         }
         // An empty slice may have an invalid address, from which a masked load of no lanes takes hundreds of cycles.
@@ -316,7 +316,7 @@ impl<S: Token> Vector for Pulp<S> {
         }
     }
     #[inline(always)]
-    fn store_some(self, values: S::f32s, to: &mut [f32]) {
+    fn store_partial(self, values: S::f32s, to: &mut [f32]) {
         if to.len() >= S::F32_LANES {
             self.store(values, to, 0);
         } else if !to.is_empty() {
@@ -375,16 +375,16 @@ impl<S: Token> Vector for Pulp<S> {
         Token::bits_of_mask(self.0, mask)
     }
     #[inline(always)]
-    fn zip(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
-        self.0.zip(a, b)
+    fn interleave(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
+        self.0.interleave(a, b)
     }
     #[inline(always)]
-    fn unzip(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
-        self.0.unzip(a, b)
+    fn deinterleave(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
+        self.0.deinterleave(a, b)
     }
     #[inline(always)]
-    fn sums(self, of: &[S::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
-        Token::sums(self.0, of)
+    fn horizontal_sums(self, of: &[S::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        Token::horizontal_sums(self.0, of)
     }
     #[inline(always)]
     fn to_bits(self, a: S::f32s) -> S::u32s {

@@ -120,7 +120,7 @@ impl<A: MulAdd> Vector for Scalar<A> {
         from.get(at).copied().unwrap_or(0.0)
     }
     #[inline(always)]
-    fn load_inside(self, from: &[f32], at: usize) -> Option<f32> {
+    fn try_load(self, from: &[f32], at: usize) -> Option<f32> {
         from.get(at).copied()
     }
     #[inline(always)]
@@ -174,15 +174,15 @@ impl<A: MulAdd> Vector for Scalar<A> {
         u32::from(mask)
     }
     #[inline(always)]
-    fn zip(self, a: f32, b: f32) -> (f32, f32) {
+    fn interleave(self, a: f32, b: f32) -> (f32, f32) {
         (a, b)
     }
     #[inline(always)]
-    fn unzip(self, a: f32, b: f32) -> (f32, f32) {
+    fn deinterleave(self, a: f32, b: f32) -> (f32, f32) {
         (a, b)
     }
     #[inline(always)]
-    fn sums(self, of: &[f32; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+    fn horizontal_sums(self, of: &[f32; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let [a, b, c, d, e, f, g, h, ..] = of.map(f64::from);
         let mut sums = [0.0; VIRTUAL_LANES];
         sums[0] = ((a + e) + (c + g)) + ((b + f) + (d + h));

@@ -34,9 +34,9 @@ impl Vector for Sixteen {
         [value; LANES]
     }
     fn load(self, from: &[f32], at: usize) -> Floats {
-        self.load_inside(from, at).unwrap_or_default()
+        self.try_load(from, at).unwrap_or_default()
     }
-    fn load_inside(self, from: &[f32], at: usize) -> Option<Floats> {
+    fn try_load(self, from: &[f32], at: usize) -> Option<Floats> {
         from.get(at..)?.first_chunk().copied()
     }
     fn store(self, values: Floats, to: &mut [f32], at: usize) {
@@ -74,15 +74,15 @@ impl Vector for Sixteen {
     fn select(self, mask: Mask, yes: Floats, no: Floats) -> Floats {
         from_fn(|i| if mask[i] { yes[i] } else { no[i] })
     }
-    fn zip(self, a: Floats, b: Floats) -> (Floats, Floats) {
+    fn interleave(self, a: Floats, b: Floats) -> (Floats, Floats) {
         let lane = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
         (from_fn(lane), from_fn(|i| lane(i + LANES)))
     }
-    fn unzip(self, a: Floats, b: Floats) -> (Floats, Floats) {
+    fn deinterleave(self, a: Floats, b: Floats) -> (Floats, Floats) {
         let lane = |i: usize| if i < LANES { a[i] } else { b[i - LANES] };
         (from_fn(|i| lane(2 * i)), from_fn(|i| lane(2 * i + 1)))
     }
-    fn sums(self, of: &[Floats; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+    fn horizontal_sums(self, of: &[Floats; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         of.map(|lanes| {
             let half = |j: usize| f64::from(lanes[j] + lanes[j + 8]) + f64::from(lanes[j + 4] + lanes[j + 12]);
             (half(0) + half(2)) + (half(1) + half(3))

@@ -31,23 +31,23 @@ impl<S: Vector<F = f32, U = u32, M = bool>> OneLane for S {}
 /// The vector instructions of one backend. A value is a proof that the processor has them.
 ///
 /// Every operation is exact or correctly rounded, so that two backends with the same [`Vector::FUSED`] return the same
-/// bits. Lanes interact only in the shuffles [`Vector::zip`] and [`Vector::unzip`], and in the horizontal
-/// [`Vector::sums`], whose order is fixed.
+/// bits. Lanes interact only in the shuffles [`Vector::interleave`] and [`Vector::deinterleave`], and in the horizontal
+/// [`Vector::horizontal_sums`], whose order is fixed.
 pub(crate) trait Vector: Copy {
     /// Lanes of a vector: a divisor of [`VIRTUAL_LANES`].
     const LANES: usize;
     /// Whether a vector has several lanes.
     const WIDE: bool = Self::LANES > 1;
     /// Lanes of two vectors.
-    const TWICE: usize = 2 * Self::LANES;
+    const LANES_OF_TWO: usize = 2 * Self::LANES;
     /// Number of vectors in a column, one element for each virtual lane.
-    const GROUPS: usize = VIRTUAL_LANES / Self::LANES;
+    const VECTORS_OF_A_COLUMN: usize = VIRTUAL_LANES / Self::LANES;
     /// Number of vectors in two columns.
-    const OF_TWO: usize = 2 * Self::GROUPS;
+    const VECTORS_OF_TWO_COLUMNS: usize = 2 * Self::VECTORS_OF_A_COLUMN;
     /// Number of vectors in a column that hold virtual lanes 0 to 7.
-    const OF_EIGHT: usize = 8_usize.div_ceil(Self::LANES);
+    const VECTORS_OF_EIGHT_LANES: usize = 8_usize.div_ceil(Self::LANES);
     /// Number of vectors in a column that hold only virtual lanes 8 to 15; 0 where one vector holds all.
-    const BEYOND_EIGHT: usize = Self::GROUPS - Self::OF_EIGHT;
+    const VECTORS_BEYOND_EIGHT_LANES: usize = Self::VECTORS_OF_A_COLUMN - Self::VECTORS_OF_EIGHT_LANES;
     /// Whether [`Vector::mul_add`] rounds once.
     const FUSED: bool;
     /// A vector of f32.
@@ -72,7 +72,7 @@ pub(crate) trait Vector: Copy {
     /// `from[at..at + LANES]`; zeros where that is out of bounds, which no caller asks for.
     fn load(self, from: &[f32], at: usize) -> Self::F;
     /// `from[at..at + LANES]`; `None` where that is out of bounds.
-    fn load_inside(self, from: &[f32], at: usize) -> Option<Self::F>;
+    fn try_load(self, from: &[f32], at: usize) -> Option<Self::F>;
     /// Writes the lanes to `to[at..at + LANES]`; nothing where that is out of bounds, which no caller asks for.
     fn store(self, values: Self::F, to: &mut [f32], at: usize);
 
@@ -99,13 +99,13 @@ pub(crate) trait Vector: Copy {
     fn select(self, mask: Self::M, yes: Self::F, no: Self::F) -> Self::F;
 
     /// Interleaves a and b, a first: their lower halves, and their upper halves. One lane: a and b.
-    fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
-    /// Deinterleaves, the inverse of [`Vector::zip`]: the even lanes of a and then of b, and the odd lanes.
-    fn unzip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
+    fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
+    /// Deinterleaves, the inverse of [`Vector::interleave`]: the even lanes of a and then of b, and the odd lanes.
+    fn deinterleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
-    /// Horizontal sums of `LANES` rows, each of 8 or 16 virtual lanes in [`Vector::OF_EIGHT`] vectors: lanes j and
-    /// j + 8 are added in f32, then lanes j and j + 4, j and j + 2, 0 and 1 in f64.
-    fn sums(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
+    /// Horizontal sums of `LANES` rows, each of 8 or 16 virtual lanes in [`Vector::VECTORS_OF_EIGHT_LANES`] vectors:
+    /// lanes j and j + 8 are added in f32, then lanes j and j + 4, j and j + 2, 0 and 1 in f64.
+    fn horizontal_sums(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
 
     /// The bits of each lane.
     fn to_bits(self, a: Self::F) -> Self::U;
@@ -153,8 +153,8 @@ pub(crate) trait Vector: Copy {
 
     /// The first `LANES` elements of `from`; `fill` in the lanes beyond its end.
     #[inline(always)]
-    fn load_some(self, from: &[f32], fill: f32) -> Self::F {
-        self.load_inside(from, 0).unwrap_or_else(|| {
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::F {
+        self.try_load(from, 0).unwrap_or_else(|| {
             let mut lanes = [fill; VIRTUAL_LANES];
             for (lane, &element) in lanes.iter_mut().zip(from) {
                 *lane = element;
@@ -165,7 +165,7 @@ pub(crate) trait Vector: Copy {
 
     /// Stores the first lanes, as many as `to` has elements.
     #[inline(always)]
-    fn store_some(self, values: Self::F, to: &mut [f32]) {
+    fn store_partial(self, values: Self::F, to: &mut [f32]) {
         if to.len() >= Self::LANES {
             return self.store(values, to, 0);
         }

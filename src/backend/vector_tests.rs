@@ -150,26 +150,26 @@ fn memory<S: Vector>(s: S) {
         let inside = at + S::LANES <= count;
         let found = lanes(s, s.load(&numbers, at));
         each(&found, |lane| if inside { numbers[at + lane] } else { 0.0 });
-        let found = s.load_inside(&numbers, at).map(|vector| lanes(s, vector));
+        let found = s.try_load(&numbers, at).map(|vector| lanes(s, vector));
         assert_eq!(found, inside.then(|| numbers[at..at + S::LANES].into()), "at {at} of {count}");
         let mut written = numbers.clone();
         s.store(s.splat(-1.0), &mut written, at);
         each(&written, |i| if inside && (at..at + S::LANES).contains(&i) { -1.0 } else { numbers[i] });
     }
     let (a, b) = (s.load(&numbers, 0), s.load(&numbers, S::LANES));
-    let (low, high) = s.zip(a, b);
+    let (low, high) = s.interleave(a, b);
     // Interleaved; with one lane, unchanged.
     let in_turn = |i: usize| numbers[i / 2 + i % 2 * S::LANES];
     each(&lanes(s, low), in_turn);
     each(&lanes(s, high), |lane| in_turn(S::LANES + lane));
-    let (even, odd) = s.unzip(low, high);
+    let (even, odd) = s.deinterleave(low, high);
     each(&lanes(s, even), |lane| numbers[lane]);
     each(&lanes(s, odd), |lane| numbers[S::LANES + lane]);
     for len in 0..=VIRTUAL_LANES + 1 {
-        let some = lanes(s, s.load_some(&numbers[..len], -1.0));
+        let some = lanes(s, s.load_partial(&numbers[..len], -1.0));
         each(&some, |lane| if lane < len { numbers[lane] } else { -1.0 });
         let mut written = numbers[..len].to_vec();
-        s.store_some(s.splat(-1.0), &mut written);
+        s.store_partial(s.splat(-1.0), &mut written);
         each(&written, |i| if i < S::LANES { -1.0 } else { numbers[i] });
     }
 }
@@ -191,10 +191,14 @@ fn masks_and_sums<S: Vector>(s: S) {
     for (number, vector) in rows.iter_mut().enumerate() {
         *vector = s.mul(x, s.splat(1.0 + number as f32));
     }
-    for (row, sum) in s.sums(&rows).into_iter().enumerate().take(S::LANES) {
+    for (row, sum) in s.horizontal_sums(&rows).into_iter().enumerate().take(S::LANES) {
         let lane = |lane: usize| {
             let (vector, lane) = (lane / S::LANES, lane % S::LANES);
-            if vector < S::OF_EIGHT { a[lane] * (1.0 + (S::OF_EIGHT * row + vector) as f32) } else { 0.0 }
+            if vector < S::VECTORS_OF_EIGHT_LANES {
+                a[lane] * (1.0 + (S::VECTORS_OF_EIGHT_LANES * row + vector) as f32)
+            } else {
+                0.0
+            }
         };
         let half = |j: usize| f64::from(lane(j) + lane(j + 8)) + f64::from(lane(j + 4) + lane(j + 12));
         assert_eq!(sum, (half(0) + half(2)) + (half(1) + half(3)));

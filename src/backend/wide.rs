@@ -40,7 +40,7 @@ impl Vector for Baseline {
         f32x4::new(*lanes.unwrap_or(&[0.0; 4]))
     }
     #[inline(always)]
-    fn load_inside(self, from: &[f32], at: usize) -> Option<f32x4> {
+    fn try_load(self, from: &[f32], at: usize) -> Option<f32x4> {
         Some(f32x4::new(*from.get(at..)?.first_chunk::<4>()?))
     }
     #[inline(always)]
@@ -96,18 +96,18 @@ impl Vector for Baseline {
         mask.to_bitmask()
     }
     #[inline(always)]
-    fn zip(self, a: f32x4, b: f32x4) -> (f32x4, f32x4) {
+    fn interleave(self, a: f32x4, b: f32x4) -> (f32x4, f32x4) {
         (a.unpack_lo(b), a.unpack_hi(b))
     }
     #[inline(always)]
-    fn unzip(self, a: f32x4, b: f32x4) -> (f32x4, f32x4) {
+    fn deinterleave(self, a: f32x4, b: f32x4) -> (f32x4, f32x4) {
         // a0 b0 a1 b1 and a2 b2 a3 b3, then a0 a2 b0 b2 and a1 a3 b1 b3.
-        let (low, high) = self.zip(a, b);
-        self.zip(low, high)
+        let (low, high) = self.interleave(a, b);
+        self.interleave(low, high)
     }
     // Explicit f64 vectors: scalar code would be vectorised across the rows, with more shuffles.
     #[inline(always)]
-    fn sums(self, of: &[f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+    fn horizontal_sums(self, of: &[f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sum, [low, high]) in sums.iter_mut().zip(of.as_chunks().0).take(Self::LANES) {
             let ([a, b, c, d], [e, f, g, h]) = (low.to_array().map(f64::from), high.to_array().map(f64::from));

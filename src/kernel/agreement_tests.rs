@@ -4,7 +4,7 @@
 use super::elementary_tests::Run;
 use super::exp::GENERAL_WAY_ONLY;
 use super::lanes::{Lane, Lanes};
-use super::limits::{BLOCK, REACH, ROWS};
+use super::limits::{REACH, ROWS, SUMMED_IN_F32};
 use super::sums::{Tail, excluded_sums, sum, sum_of};
 use super::tile::RowBlock;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -566,9 +566,9 @@ impl Operation for Sums<'_> {
         let Self { row, len, left_out } = self;
         let tail = Tail::new(s, len);
         let whole = sum(s, &tail, row, len, 0.0);
-        let by_terms = sum_of(s, len, |at| s.load_some(&row[at.min(len)..len], 0.0));
+        let by_terms = sum_of(s, len, |at| s.load_partial(&row[at.min(len)..len], 0.0));
         let mut by_pieces = 0.0;
-        let piece = if left_out % 2 == 0 { BLOCK } else { 2 * BLOCK };
+        let piece = if left_out % 2 == 0 { SUMMED_IN_F32 } else { 2 * SUMMED_IN_F32 };
         for start in (0..len).step_by(piece) {
             let width = piece.min(len - start);
             by_pieces = sum(s, &Tail::new(s, width), &row[start..], width, by_pieces);

@@ -7,7 +7,7 @@ use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use core::num::NonZero;
 
-use super::double;
+use super::f64_math;
 use super::{copy, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::logits::Logits;
@@ -93,10 +93,10 @@ impl Operation for BinaryElements<'_> {
             }
             let (mut exponentials, mut losses) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
-                exponentials[i] = double::exp(-f64::from(logits[i]).abs());
+                exponentials[i] = f64_math::exp(-f64::from(logits[i]).abs());
             }
             for i in Lane::all() {
-                let (z, log) = (f64::from(logits[i]), double::log1p_to_one(exponentials[i]));
+                let (z, log) = (f64::from(logits[i]), f64_math::log1p_to_one(exponentials[i]));
                 let (below, above) = (if z > 0.0 { 0.0 } else { -z }, if z > 0.0 { z } else { 0.0 });
                 // A zero weight: the loss is 0 even where the logit is ±∞ or NaN.
                 let of_miss = if misses[i] == 0.0 { 0.0 } else { misses[i] * (below + log) };

@@ -39,15 +39,15 @@ pub(crate) fn sums<S: Vector, const C: usize>(
         from_row_mut(spare, whole, FOUR).fill(0.0);
         match dense {
             Some(logits) => s.run(Spaced::<C> { rows: logits, to: spare }),
-            None if C == FOUR => batch.bring(s, place, spare),
+            None if C == FOUR => batch.load_rows(s, place, spare),
             None => {
-                batch.bring(s, place, columns);
+                batch.load_rows(s, place, columns);
                 s.run(Spaced::<C> { rows: rows_of(columns, 0, count, C), to: spare });
             }
         }
         &*spare
     };
-    s.run(Turn::<C> { rows, to: columns, blocks });
+    s.run(Transpose::<C> { rows, to: columns, blocks });
     let all = s.run(Exponentials { logits: None, to: columns, count: blocks.len().wrapping_mul(const { ROWS * C }) });
     if !all {
         mark(s, Some(rows_of(rows, 0, count, FOUR)), FOUR, blocks);
@@ -93,14 +93,14 @@ fn labels(block: &RowBlock) -> Lanes<f32> {
 }
 
 /// Transposes each block of rows to columns, and fills the logits of the labels.
-struct Turn<'a, const C: usize> {
+struct Transpose<'a, const C: usize> {
     /// Whole blocks, at a stride of four.
     rows: &'a [f32],
     to: &'a mut [f32],
     blocks: &'a mut [RowBlock],
 }
 
-impl<const C: usize> Operation for Turn<'_, C> {
+impl<const C: usize> Operation for Transpose<'_, C> {
     type Output = ();
 
     #[inline(always)]
@@ -111,8 +111,8 @@ impl<const C: usize> Operation for Turn<'_, C> {
             let labels = labels(block);
             for at in (0..ROWS).step_by(S::LANES) {
                 let of = |number: usize| s.load(rows, in_fours::<S>(at, number));
-                let (a, b) = (s.unzip(of(0), of(1)), s.unzip(of(2), of(3)));
-                let (even, odd) = (s.unzip(a.0, b.0), s.unzip(a.1, b.1));
+                let (a, b) = (s.deinterleave(of(0), of(1)), s.deinterleave(of(2), of(3)));
+                let (even, odd) = (s.deinterleave(a.0, b.0), s.deinterleave(a.1, b.1));
                 let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(labels.as_slice(), at));
                 let mut logit = columns[0];
                 for (class, &column) in columns.iter().enumerate().take(C) {
@@ -163,7 +163,7 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
     let half = tile.room() / 2;
     let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
     let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
-    let all = blocks.iter().all(|block| block.general == 0) && count.is_multiple_of(ROWS);
+    let all = blocks.iter().all(|block| block.marked == 0) && count.is_multiple_of(ROWS);
     let dense = match batch.gradient.as_deref_mut() {
         Some(gradient) if all && batch.rows.are_dense() => Some(rows_of_mut(gradient, first, count, C)),
         _ => None,
@@ -176,7 +176,7 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
                 blocks,
                 to: rows_of_mut(spare, 0, blocks.len(), const { ROWS * C }),
             });
-            batch.send_unmarked(s, Place { first, rows: count, start: 0, width: C }, spare, blocks);
+            batch.store_unmarked(s, Place { first, rows: count, start: 0, width: C }, spare, blocks);
         }
     }
 }
@@ -207,8 +207,8 @@ impl<const C: usize> Operation for ColumnGradient<'_, C> {
                     *element = s.select(is_label, s.load(block.at_reference.as_slice(), at), scaled);
                 }
                 let [a, b, c, d] = elements;
-                let (even, odd) = (s.zip(a, c), s.zip(b, d));
-                let (low, high) = (s.zip(even.0, odd.0), s.zip(even.1, odd.1));
+                let (even, odd) = (s.interleave(a, c), s.interleave(b, d));
+                let (low, high) = (s.interleave(even.0, odd.0), s.interleave(even.1, odd.1));
                 for (number, vector) in [low.0, low.1, high.0, high.1].into_iter().enumerate() {
                     if C == FOUR {
                         s.store(vector, to, in_fours::<S>(at, number));

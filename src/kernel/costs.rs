@@ -5,10 +5,10 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
-use super::sums::{Tail, reach_of_row, sums_of_terms, twos};
+use super::sums::{Tail, column_pairs, reach_of_row, sums_of_terms};
 use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{double, part_mut};
+use super::{f64_math, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Coefficients of −log(1 − p)/z in z², where z = p/(2 − p): relative error 2^−27.7 for p in [0, ½].
@@ -81,7 +81,11 @@ impl Operation for CostSums<'_> {
                 #[inline(always)]
                 |lane| {
                     let share = s.splat(block.share[lane] as f32);
-                    let of_row = twos(exponentials, start_of(lane), classes).zip(twos(costs(labels[lane]), 0, classes));
+                    let of_row = column_pairs(exponentials, start_of(lane), classes).zip(column_pairs(
+                        costs(labels[lane]),
+                        0,
+                        classes,
+                    ));
                     core::iter::repeat(share).zip(of_row)
                 },
                 #[inline(always)]
@@ -102,7 +106,7 @@ impl Operation for CostSums<'_> {
                 let start = start_of(lane);
                 // Stores past the end of a row are overwritten by the next row.
                 let to = part_mut(odds, start, reach_of_row(classes));
-                let row = twos(exponentials, start, classes).zip(twos(costs(labels[lane]), 0, classes));
+                let row = column_pairs(exponentials, start, classes).zip(column_pairs(costs(labels[lane]), 0, classes));
                 write_odds(s, block.share[lane], row, to);
             }
             sums_of_terms(
@@ -111,7 +115,7 @@ impl Operation for CostSums<'_> {
                 classes,
                 [&mut sums],
                 #[inline(always)]
-                |lane| twos(odds, start_of(lane), classes),
+                |lane| column_pairs(odds, start_of(lane), classes),
                 #[inline(always)]
                 |odds, at| [s.load(*odds, at)],
             );
@@ -143,7 +147,7 @@ fn write_odds<'a, S: Vector>(
 /// Fills log E, where E = (1 − p_m)/p_m.
 #[inline(always)]
 fn log_excluded(block: &RowBlock, terms: &mut TermBlock) {
-    for (to, miss) in terms.log_excluded.iter_mut().zip(block.miss) {
-        *to = double::log(miss / (1.0 - miss));
+    for (to, miss) in terms.log_excluded.iter_mut().zip(block.one_minus_p) {
+        *to = f64_math::log(miss / (1.0 - miss));
     }
 }

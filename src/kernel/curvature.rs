@@ -17,9 +17,9 @@ use super::references::largest;
 use super::spread::Spread;
 use super::term_scalars::Terms;
 use super::tile::{Batch, Place, with_tile};
-use super::{double, part, part_mut, row_of, whole};
+use super::{f64_math, part, part_mut, row_of, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
-use crate::reduction::halved;
+use crate::reduction::sum_of_lanes;
 
 /// Writes curvatures to the gradient of the batch. All inputs have been validated.
 pub(crate) struct CurvatureRows<'a> {
@@ -40,7 +40,7 @@ impl Driver for CurvatureRows<'_> {
         }
         let spread = self.terms.has_spread().then(|| {
             let spread = Spread::new(&self.terms, rows);
-            spread.with_whole(&self.terms, rows.classes())
+            spread.with_u_sum(&self.terms, rows.classes())
         });
         with_tile::<2, _>(rows.count(), rows.classes(), |tile| {
             for row in 0..rows.count() {
@@ -84,7 +84,7 @@ impl<'a> CurvatureRows<'a> {
         }
         let mut first = f32::NEG_INFINITY;
         for place in pieces() {
-            self.batch.bring(s, place, numbers);
+            self.batch.load_rows(s, place, numbers);
             let (logit, class) = s.run(Largest { logits: part(numbers, 0, place.width) });
             if logit > first || place.start == 0 {
                 (first, of_row.class) = (logit, place.start.wrapping_add(class));
@@ -92,7 +92,7 @@ impl<'a> CurvatureRows<'a> {
         }
         let mut second = f32::NEG_INFINITY;
         for place in pieces() {
-            self.bring_others(s, place, of_row.class, numbers);
+            self.load_others(s, place, of_row.class, numbers);
             let (logit, _) = s.run(Largest { logits: part(numbers, 0, place.width) });
             second = if logit > second || logit.is_nan() { logit } else { second };
         }
@@ -101,29 +101,29 @@ impl<'a> CurvatureRows<'a> {
         of_row.second = if second == f32::NEG_INFINITY { 0.0 } else { f64::from(second) };
         let mut lanes = [0.0; VIRTUAL_LANES];
         for place in pieces() {
-            self.bring_others(s, place, of_row.class, numbers);
+            self.load_others(s, place, of_row.class, numbers);
             s.run(AddOthers { logits: part(numbers, 0, place.width), second: of_row.second, lanes: &mut lanes });
         }
-        let sum = halved(lanes);
+        let sum = sum_of_lanes(lanes);
         if first.is_nan() || first == f32::NEG_INFINITY || second == f32::INFINITY || sum.is_nan() {
             return self.fill(s, numbers, pieces(), f32::NAN);
         }
         of_row.inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
         // Not 0·∞, where no other logit is above −∞ and the largest is far below 0.
-        let excluded = if sum == 0.0 { 0.0 } else { sum * double::exp(of_row.second - f64::from(first)) };
+        let excluded = if sum == 0.0 { 0.0 } else { sum * f64_math::exp(of_row.second - f64::from(first)) };
         (of_row.hit, of_row.miss) = (1.0 / (1.0 + excluded), excluded / (1.0 + excluded));
         if !of_row.costs.is_empty() {
             self.add_costs(s, &mut of_row, numbers, pieces());
         }
         for place in pieces() {
-            self.bring_others(s, place, of_row.class, numbers);
+            self.load_others(s, place, of_row.class, numbers);
             let numbers = part_mut(numbers, 0, place.width);
             s.run(WriteOthers { numbers: &mut *numbers, start: place.start, row: of_row, bound: self.bound });
             if let Some(element) = of_row.class.checked_sub(place.start).and_then(|class| numbers.get_mut(class)) {
                 let factor = if self.bound { of_row.factor.abs() } else { of_row.factor };
                 *element = (factor * of_row.of_largest(self.bound)) as f32;
             }
-            self.batch.send(s, place, numbers);
+            self.batch.store_rows(s, place, numbers);
         }
     }
 
@@ -138,7 +138,7 @@ impl<'a> CurvatureRows<'a> {
         let mut lanes = [[0.0; VIRTUAL_LANES]; 3];
         let [mistakes, odds, steep] = &mut lanes;
         for place in pieces {
-            self.bring_others(s, place, of_row.class, numbers);
+            self.load_others(s, place, of_row.class, numbers);
             let (logits, start, row) = (part(numbers, 0, place.width), place.start, *of_row);
             if self.bound {
                 s.run(AddMistakes { logits, start, row, lanes: mistakes });
@@ -146,7 +146,7 @@ impl<'a> CurvatureRows<'a> {
                 s.run(AddOdds { logits, start, row, sums: (odds, steep) });
             }
         }
-        [of_row.mistakes, of_row.odds, of_row.steep_odds] = lanes.map(halved);
+        [of_row.mistakes, of_row.odds, of_row.steep_odds] = lanes.map(sum_of_lanes);
     }
 
     /// The row with weight, costs and factor; its other scalars are 0.
@@ -163,13 +163,13 @@ impl<'a> CurvatureRows<'a> {
         let mut weight = label.map_or(0.0, |label| terms.kept() * f64::from(rows.weight(label)));
         if let (Some(spread), Some(soft)) = (spread, terms.soft) {
             for place in pieces {
-                self.batch.bring_targets(s, soft, place, spare);
+                self.batch.load_targets(s, soft, place, spare);
                 for index in 0..place.width {
                     weight += spread.of_class_at(Some(part(spare, 0, place.width)), index, place.start);
                 }
             }
         } else if let Some(spread) = spread {
-            weight += spread.whole;
+            weight += spread.u_sum;
         }
         let costs = match (terms.costs, label) {
             (Some(matrix), Some(label)) => row_of(matrix, label, classes),
@@ -186,9 +186,9 @@ impl<'a> CurvatureRows<'a> {
     }
 
     /// Loads logits, with −∞ at m. Those of a row in one piece are in `numbers` since m was found.
-    fn bring_others<S: Vector>(&self, s: S, place: Place, class: usize, numbers: &mut [f32]) {
+    fn load_others<S: Vector>(&self, s: S, place: Place, class: usize, numbers: &mut [f32]) {
         if place.width < self.batch.rows.classes() {
-            self.batch.bring(s, place, numbers);
+            self.batch.load_rows(s, place, numbers);
         }
         let numbers = part_mut(numbers, 0, place.width);
         if let Some(logit) = class.checked_sub(place.start).and_then(|class| numbers.get_mut(class)) {
@@ -199,7 +199,7 @@ impl<'a> CurvatureRows<'a> {
     fn fill<S: Vector>(&mut self, s: S, numbers: &mut [f32], pieces: impl Iterator<Item = Place>, with: f32) {
         numbers.fill(with);
         for place in pieces {
-            self.batch.send(s, place, numbers);
+            self.batch.store_rows(s, place, numbers);
         }
     }
 }
@@ -242,7 +242,7 @@ fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
     }
     let mut of_gaps = [0.0; VIRTUAL_LANES];
     for (of_gap, &gap) in of_gaps.iter_mut().zip(&gaps) {
-        *of_gap = double::exp(gap);
+        *of_gap = f64_math::exp(gap);
     }
     of_gaps
 }

@@ -3,7 +3,7 @@
 
 use super::limits::{DECIDED_AT_ONCE, FEW_DECIDED};
 use super::tile::{Batch, Place};
-use super::{copy, double, from_row, part, part_mut, row_of, whole};
+use super::{copy, f64_math, from_row, part, part_mut, row_of, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, Operation, Vector};
 use core::ops::Range;
@@ -114,8 +114,8 @@ impl<const L: usize> Groups<'_, '_, L> {
         let (at_once, costs, weights) = (self.e.len(), self.of.costs, self.of.batch.rows.class_weights());
         let mut found = Found::new(costs.map_or(0.0, |_| f64::INFINITY));
         for place in rows.pieces(at_once) {
-            self.bring(s, place);
-            found.find_largest(place.start, part_mut(self.e, 0, place.width));
+            self.load_rows(s, place);
+            found.find_argmax(place.start, part_mut(self.e, 0, place.width));
         }
         let argmax = core::mem::replace(&mut found.class, [0.0; L]);
         for named in rows.pieces(if costs.is_some() { at_once } else { rows.width }) {
@@ -123,7 +123,7 @@ impl<const L: usize> Groups<'_, '_, L> {
             part_mut(self.sums, 0, costs.map_or(0, |_| named.width)).fill([0.0; L]);
             for place in rows.pieces(at_once) {
                 if at_once < rows.width {
-                    self.bring(s, place);
+                    self.load_rows(s, place);
                 }
                 let e = part_mut(self.e, 0, place.width);
                 found.add_up(e, self.of.given);
@@ -145,14 +145,14 @@ impl<const L: usize> Groups<'_, '_, L> {
 
     /// Transposes the logits of `place` into `e`, each row into a lane.
     #[inline(never)]
-    fn bring<S: Vector>(&mut self, s: S, place: Place) {
+    fn load_rows<S: Vector>(&mut self, s: S, place: Place) {
         let (batch, Place { first, start, width, .. }) = (&self.of.batch, place);
         let dense = batch.as_tile();
         if dense.is_none() {
-            batch.bring(s, place, self.numbers);
+            batch.load_rows(s, place, self.numbers);
         }
         let (at, stride) = dense.map_or((0, width), |_| (batch.rows.element(first, start), batch.rows.classes()));
-        spread(dense.unwrap_or(self.numbers).get(at..).unwrap_or(&[]), stride, width, self.e);
+        transpose_to_lanes(dense.unwrap_or(self.numbers).get(at..).unwrap_or(&[]), stride, width, self.e);
     }
 
     /// Adds e_y·(fn\[y\] + fp\[y,j\]) for y in `place` to the sums of the classes j ≠ y in `named`.
@@ -178,7 +178,7 @@ impl<const L: usize> Groups<'_, '_, L> {
 
 /// Transposes the first `width` elements of L rows, `stride` apart, into lanes.
 #[inline(never)]
-fn spread<const L: usize>(numbers: &[f32], stride: usize, width: usize, to: &mut [[f64; L]]) {
+fn transpose_to_lanes<const L: usize>(numbers: &[f32], stride: usize, width: usize, to: &mut [[f64; L]]) {
     for lane in 0..L {
         for (to, &x) in to.iter_mut().zip(part(from_row(numbers, lane, stride), 0, width)) {
             if let Some(to) = to.get_mut(lane) {
@@ -216,7 +216,7 @@ impl<const L: usize> Found<L> {
 
     /// Row-wise maximum and argmax, the first of equals.
     #[inline(always)]
-    fn find_largest(&mut self, start: usize, logits: &mut [[f64; L]]) {
+    fn find_argmax(&mut self, start: usize, logits: &mut [[f64; L]]) {
         for (class, x) in (start..).zip(lanes(logits)) {
             for (&mut x, (largest, found)) in x.iter_mut().zip(self.largest.iter_mut().zip(&mut self.class)) {
                 let is_larger = x > *largest;
@@ -245,7 +245,7 @@ impl<const L: usize> Found<L> {
         }
         if !given {
             for x in numbers.as_flattened_mut() {
-                *x = double::exp(*x);
+                *x = f64_math::exp(*x);
             }
         }
         for e in lanes(numbers) {

@@ -1,8 +1,8 @@
 //! exp and logarithms against f64 references, value by value, on every backend.
 
 use super::costs::log_over_p;
-use super::double;
 use super::exp::{Exp, Exponentials, Reference, exp_of_pair};
+use super::f64_math;
 use super::limits::{FAR, RAISE};
 use crate::Backend;
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
@@ -216,17 +216,15 @@ const EDGES: [f32; 30] = [
 
 /// All bit patterns.
 const ALL: core::ops::Range<u64> = 0..1 << 32;
-const BLOCK: u64 = 4096;
+const SUMMED_IN_F32: u64 = 4096;
 
 /// f32 values near [`EDGES`], then of every `step`th bit pattern, in blocks. The last may come several times.
 fn numbers(patterns: core::ops::Range<u64>, step: u64) -> impl Iterator<Item = Vec<f32>> {
     let edges = EDGES.iter().flat_map(|x| (0..16).map(|i| f32::from_bits(x.to_bits().wrapping_add(i).wrapping_sub(8))));
-    let starts = patterns.step_by((BLOCK * step) as usize);
-    core::iter::once(edges.collect()).chain(
-        starts.map(move |from| {
-            (0..BLOCK).map(|i| f32::from_bits((from + i * step).min(u32::MAX.into()) as u32)).collect()
-        }),
-    )
+    let starts = patterns.step_by((SUMMED_IN_F32 * step) as usize);
+    core::iter::once(edges.collect()).chain(starts.map(move |from| {
+        (0..SUMMED_IN_F32).map(|i| f32::from_bits((from + i * step).min(u32::MAX.into()) as u32)).collect()
+    }))
 }
 
 /// Checks every backend against the expected results, and backends of a class for the same bits.
@@ -526,13 +524,13 @@ impl Double {
     fn of(self, x: f64) -> f64 {
         match self {
             Self::ExpInParts => {
-                let (mantissa, exponent) = double::exp_in_parts(x);
-                mantissa * double::power_of_two(exponent - 4.0 * quarter(x))
+                let (mantissa, exponent) = f64_math::exp_in_parts(x);
+                mantissa * f64_math::power_of_two(exponent - 4.0 * quarter(x))
             }
-            Self::Exp => double::exp(x),
-            Self::Log1p => double::log1p(x),
-            Self::Log1pToOne => double::log1p_to_one(x),
-            Self::Log => double::log(x),
+            Self::Exp => f64_math::exp(x),
+            Self::Log1p => f64_math::log1p(x),
+            Self::Log1pToOne => f64_math::log1p_to_one(x),
+            Self::Log => f64_math::log(x),
         }
     }
 }
@@ -587,7 +585,7 @@ fn scan_double(function: Double, patterns: core::ops::Range<u64>, step: u64) {
     // Random f64 bit patterns of any exponent, and of 2^−28 to 2^12.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     for _ in 0..50 {
-        let inputs: Vec<f64> = (0..BLOCK)
+        let inputs: Vec<f64> = (0..SUMMED_IN_F32)
             .map(|i| {
                 state ^= state << 13;
                 state ^= state >> 7;
@@ -621,18 +619,18 @@ fn every_number_of_the_functions_of_f64() {
 
 #[test]
 fn ends_of_the_functions_of_f64() {
-    assert_eq!(double::exp(0.0), 1.0);
+    assert_eq!(f64_math::exp(0.0), 1.0);
     for x in [-700.1, -1e300, f64::NEG_INFINITY] {
-        assert_eq!(double::exp(x), 0.0);
+        assert_eq!(f64_math::exp(x), 0.0);
     }
-    assert!(double::exp(f64::NAN).is_nan());
-    assert_eq!((double::log1p(0.0), double::log1p_to_one(0.0), double::log(1.0)), (0.0, 0.0, 0.0));
+    assert!(f64_math::exp(f64::NAN).is_nan());
+    assert_eq!((f64_math::log1p(0.0), f64_math::log1p_to_one(0.0), f64_math::log(1.0)), (0.0, 0.0, 0.0));
     for exponent in -1022..=1023 {
-        assert_eq!(double::power_of_two(f64::from(exponent)), 2f64.powi(exponent));
+        assert_eq!(f64_math::power_of_two(f64::from(exponent)), 2f64.powi(exponent));
     }
     // Mantissas in the stated range, integer exponents.
     for i in -200_000..=200_000 {
-        let (mantissa, exponent) = double::exp_in_parts(f64::from(i) * 5_000.3);
+        let (mantissa, exponent) = f64_math::exp_in_parts(f64::from(i) * 5_000.3);
         assert!((0.707..=1.414_3).contains(&mantissa) && exponent == exponent.round(), "{i}");
     }
 }

@@ -5,7 +5,7 @@
 //! mantissas with any. Only from [`FAR`] on is it subtracted from the logits.
 
 use super::copy;
-use super::limits::{AHEAD, FAR, FAST_BIAS};
+use super::limits::{FAR, FAST_BIAS, PREFETCH_DISTANCE};
 use crate::backend::vector::{OneLane, Operation, Vector};
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
@@ -52,21 +52,21 @@ fn reduced<S: Vector>(s: S, x: S::F, k: S::F) -> S::F {
 /// eˣ of a logit in range, and the bits of k + [`FAST_BIAS`]: any from bit 7 up is set exactly where x is out of range.
 #[inline(always)]
 pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
-    let begun = begin(s, x);
-    (end(s, begun), s.sub_bits(begun.1, s.splat_bits(BIASED_ROUND)))
+    let current = reduce_range(s, x);
+    (reconstruct(s, current), s.sub_bits(current.1, s.splat_bits(BIASED_ROUND)))
 }
 
 /// Range reduction: f, and the bits of k + [`ROUND`].
 #[inline(always)]
-fn begin<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
+fn reduce_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     let round = s.splat(ROUND);
     let t = s.mul_add(x, s.splat(LOG2_E), round);
     (reduced(s, x, s.sub(t, round)), s.to_bits(t))
 }
 
-/// 2ᵏ·eᶠ from what [`begin`] returns.
+/// 2ᵏ·eᶠ from what [`reduce_range`] returns.
 #[inline(always)]
-fn end<S: Vector>(s: S, (f, bits): (S::F, S::U)) -> S::F {
+fn reconstruct<S: Vector>(s: S, (f, bits): (S::F, S::U)) -> S::F {
     s.of_bits(s.add_bits(s.to_bits(exp_reduced(s, f)), s.shift_left::<23>(bits)))
 }
 
@@ -112,13 +112,13 @@ impl Operation for Exponentials<'_> {
                 s.store(e, x, 0);
             }
         } else if let Some(logits) = logits {
-            let (mut pairs, mut from) = (to.chunks_exact_mut(S::TWICE), logits.chunks_exact(S::TWICE));
+            let (mut pairs, mut from) = (to.chunks_exact_mut(S::LANES_OF_TWO), logits.chunks_exact(S::LANES_OF_TWO));
             union = exp_of_pairs(
                 s,
                 from.by_ref().zip(pairs.by_ref()),
                 #[inline(always)]
                 |(from, _), at| {
-                    s.prefetch(from, at.wrapping_add(AHEAD));
+                    s.prefetch(from, at.wrapping_add(PREFETCH_DISTANCE));
                     s.load(from, at)
                 },
                 #[inline(always)]
@@ -126,12 +126,12 @@ impl Operation for Exponentials<'_> {
             );
             let rest = pairs.into_remainder().chunks_mut(S::LANES);
             for (to, from) in rest.zip(from.remainder().chunks(S::LANES)) {
-                let (e, bits) = exp_in_range(s, s.load_some(from, 0.0));
+                let (e, bits) = exp_in_range(s, s.load_partial(from, 0.0));
                 union = s.or_bits(union, bits);
-                s.store_some(e, to);
+                s.store_partial(e, to);
             }
         } else {
-            let mut pairs = to.chunks_exact_mut(S::TWICE);
+            let mut pairs = to.chunks_exact_mut(S::LANES_OF_TWO);
             union = exp_of_pairs(
                 s,
                 pairs.by_ref(),
@@ -141,9 +141,9 @@ impl Operation for Exponentials<'_> {
                 |to, at, e| s.store(e, to, at),
             );
             for to in pairs.into_remainder().chunks_mut(S::LANES) {
-                let (e, bits) = exp_in_range(s, s.load_some(to, 0.0));
+                let (e, bits) = exp_in_range(s, s.load_partial(to, 0.0));
                 union = s.or_bits(union, bits);
-                s.store_some(e, to);
+                s.store_partial(e, to);
             }
         }
         all_in_range(s, union)
@@ -159,19 +159,20 @@ fn exp_of_pairs<S: Vector, P>(
     mut store: impl FnMut(&mut P, usize, S::F),
 ) -> S::U {
     let mut union = s.splat_bits(0);
-    if !begins_ahead::<S>() {
+    if !is_pipelined::<S>() {
         while let Some(mut pair) = pairs.next() {
-            let begun = [begin(s, load(&pair, 0)), begin(s, load(&pair, S::LANES))];
+            let current = [reduce_range(s, load(&pair, 0)), reduce_range(s, load(&pair, S::LANES))];
             let next = pairs.next();
             if let Some(mut next) = next {
-                let ahead = [begin(s, load(&next, 0)), begin(s, load(&next, S::LANES))];
-                let ([a, b], [c, d]) = (end_both(s, begun, &mut union), end_both(s, ahead, &mut union));
+                let ahead = [reduce_range(s, load(&next, 0)), reduce_range(s, load(&next, S::LANES))];
+                let ([a, b], [c, d]) =
+                    (reconstruct_both(s, current, &mut union), reconstruct_both(s, ahead, &mut union));
                 store(&mut pair, 0, a);
                 store(&mut pair, S::LANES, b);
                 store(&mut next, 0, c);
                 store(&mut next, S::LANES, d);
             } else {
-                let [a, b] = end_both(s, begun, &mut union);
+                let [a, b] = reconstruct_both(s, current, &mut union);
                 store(&mut pair, 0, a);
                 store(&mut pair, S::LANES, b);
             }
@@ -179,15 +180,15 @@ fn exp_of_pairs<S: Vector, P>(
         return union;
     }
     let Some(mut pair) = pairs.next() else { return union };
-    let mut begun = [begin(s, load(&pair, 0)), begin(s, load(&pair, S::LANES))];
+    let mut current = [reduce_range(s, load(&pair, 0)), reduce_range(s, load(&pair, S::LANES))];
     for next in pairs {
-        let ahead = [begin(s, load(&next, 0)), begin(s, load(&next, S::LANES))];
-        let [a, b] = end_both(s, begun, &mut union);
+        let ahead = [reduce_range(s, load(&next, 0)), reduce_range(s, load(&next, S::LANES))];
+        let [a, b] = reconstruct_both(s, current, &mut union);
         store(&mut pair, 0, a);
         store(&mut pair, S::LANES, b);
-        (pair, begun) = (next, ahead);
+        (pair, current) = (next, ahead);
     }
-    let [a, b] = end_both(s, begun, &mut union);
+    let [a, b] = reconstruct_both(s, current, &mut union);
     store(&mut pair, 0, a);
     store(&mut pair, S::LANES, b);
     union
@@ -196,15 +197,15 @@ fn exp_of_pairs<S: Vector, P>(
 /// Whether to pipeline: range reduction of two vectors beside the polynomials of the two before, for dependency chains
 /// half as long, twice as many in flight. On NEON, bound by its two pipes, copying registers from one iteration to the
 /// next would be a twelfth of all operations; its registers hold four vectors at once instead.
-const fn begins_ahead<S: Vector>() -> bool {
+const fn is_pipelined<S: Vector>() -> bool {
     S::LANES > 4 || !S::FUSED
 }
 
 #[inline(always)]
-fn end_both<S: Vector>(s: S, [a, b]: [(S::F, S::U); 2], union: &mut S::U) -> [S::F; 2] {
+fn reconstruct_both<S: Vector>(s: S, [a, b]: [(S::F, S::U); 2], union: &mut S::U) -> [S::F; 2] {
     let bias = s.splat_bits(BIASED_ROUND);
     *union = s.or_bits(*union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
-    [end(s, a), end(s, b)]
+    [reconstruct(s, a), reconstruct(s, b)]
 }
 
 /// e^(x + low) for a double-float with x in [−87, 0].

@@ -60,7 +60,7 @@ fn minus_log_p<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
         logits.len(),
         #[inline(always)]
         |at| {
-            let (e, bits) = exp_in_range(s, s.load_some(logits.get(at..).unwrap_or(&[]), 0.0));
+            let (e, bits) = exp_in_range(s, s.load_partial(logits.get(at..).unwrap_or(&[]), 0.0));
             union = s.or_bits(union, bits);
             let index = s.add(s.lanes(), s.splat(at as f32));
             let e = s.select(s.less(index, len), e, s.splat(0.0));

@@ -2,14 +2,14 @@
 //! logit other than the reference's, so that Σexp neither overflows nor underflows; row scalars are f64; rows with
 //! infinite or NaN logits follow the contract's table.
 
-use super::double::{self, power_of_two};
 use super::exp::{Exp, Reference, all_in_range, exp_in_range};
+use super::f64_math::{self, power_of_two};
 use super::label_terms::LabelTerms;
 use super::lanes::{Aligned, Lane, Lanes};
-use super::limits::{BLOCK, FAR_SCALE, RAISE, ROWS};
+use super::limits::{RAISE, ROWS, SUMMED_IN_F32, UNDERFLOW_SCALE};
 use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
-use super::sums::{RowSums, Tail, is_long, sum};
+use super::sums::{RowSums, Tail, has_long_vectors, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, from_row, from_row_mut, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -104,14 +104,14 @@ pub(crate) fn for_each_group(
     let at_once = if classes <= room / ROWS {
         ROWS
     } else if rows.positions() > 1 {
-        (room / BLOCK).clamp(1, ROWS)
+        (room / SUMMED_IN_F32).clamp(1, ROWS)
     } else {
         1
     };
     let room = room.checked_div(at_once).unwrap_or(0);
-    let width = if classes <= room { classes } else { whole(room, BLOCK) };
+    let width = if classes <= room { classes } else { whole(room, SUMMED_IN_F32) };
     for (number, block) in blocks.iter_mut().enumerate() {
-        let (marked, start) = (core::mem::take(&mut block.general), number.wrapping_mul(ROWS));
+        let (marked, start) = (core::mem::take(&mut block.marked), number.wrapping_mul(ROWS));
         let in_block = ROWS.min(count.saturating_sub(start));
         for lane in steps(in_block, at_once) {
             let rows = at_once.min(in_block.wrapping_sub(lane));
@@ -143,16 +143,10 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 }
 
 /// Makes the argmax of each marked row, the first on ties, its reference class.
-pub(crate) fn find_largest<S: Vector>(
-    s: S,
-    batch: &Batch<'_>,
-    numbers: &mut [f32],
-    found: &mut RowBlock,
-    group: Group,
-) {
+pub(crate) fn find_argmax<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], found: &mut RowBlock, group: Group) {
     if S::WIDE && group.is_block() {
         for place in group.pieces() {
-            batch.bring(s, place, numbers);
+            batch.load_rows(s, place, numbers);
         }
         let blocks = core::slice::from_mut(found);
         return s.run(References { logits: numbers, classes: group.classes, blocks });
@@ -162,7 +156,7 @@ pub(crate) fn find_largest<S: Vector>(
         found.class[lane] = 0;
     }
     for place in group.pieces() {
-        batch.bring(s, place, numbers);
+        batch.load_rows(s, place, numbers);
         for (row, lane) in group.marked() {
             let (x, class) = s.run(LargestOf { row: row_of(numbers, row, place.width) });
             if x > most[lane] {
@@ -188,7 +182,7 @@ impl Operation for LargestOf<'_> {
 
 /// Fills Σexp of each marked row over the classes other than its reference, and the scalars of [`Finish`]. Leaves the
 /// exponentials in the tile if it holds all classes of a row.
-pub(crate) fn finish_excluded<S: Vector>(
+pub(crate) fn sum_without_references<S: Vector>(
     s: S,
     batch: &Batch<'_>,
     numbers: &mut [f32],
@@ -199,7 +193,7 @@ pub(crate) fn finish_excluded<S: Vector>(
         (found.shift[lane], found.sum[lane]) = (f32::NEG_INFINITY, 0.0);
     }
     for place in group.pieces() {
-        batch.bring(s, place, numbers);
+        batch.load_rows(s, place, numbers);
         let class = found.class;
         exclude(numbers, &class, group, place, |lane, logit| found.logit[lane] = logit);
         s.run(Largest { numbers, width: place.width, group, largest: &mut found.shift });
@@ -211,7 +205,7 @@ pub(crate) fn finish_excluded<S: Vector>(
     }
     for place in group.pieces() {
         if group.width < group.classes {
-            bring(s, batch, numbers, found, group, place);
+            load_rows(s, batch, numbers, found, group, place);
         }
         s.run(MarkedExponentials { numbers, width: place.width, group, found: &*found });
         if S::WIDE && group.is_block() {
@@ -239,14 +233,15 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     group: Group,
 ) {
     let (log, mut certain) = (block.log, Lanes::splat(None));
-    finish_excluded(s, batch, numbers, block, group);
+    sum_without_references(s, batch, numbers, block, group);
     terms.apply(s, core::slice::from_mut(block));
     for (row, lane) in group.marked() {
         // Σexp is NaN if a logit other than the label's is NaN or +∞.
         if block.sum[lane].is_nan() || block.sum[lane] == 0.0 && block.logit[lane] == f32::NEG_INFINITY {
-            let (loss, class) = loss_without_sum(batch, group.row(row), block.class[lane], terms.of_tied());
-            (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.at_certain())));
-            (block.share[lane], block.miss[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
+            let (loss, class) =
+                loss_without_sum(batch, group.row(row), block.class[lane], terms.loss_of_tied_infinities());
+            (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.slope_at_sole_infinity())));
+            (block.share[lane], block.one_minus_p[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
     }
     if GRADIENT && batch.gradient.is_some() {
@@ -260,7 +255,7 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 }
 
 /// Loads a piece of the group's rows, and sets the reference logits of the marked ones to −∞.
-pub(crate) fn bring<S: Vector>(
+pub(crate) fn load_rows<S: Vector>(
     s: S,
     batch: &Batch<'_>,
     numbers: &mut [f32],
@@ -268,7 +263,7 @@ pub(crate) fn bring<S: Vector>(
     group: Group,
     place: Place,
 ) {
-    batch.bring(s, place, numbers);
+    batch.load_rows(s, place, numbers);
     exclude(numbers, &block.class, group, place, |_, _| ());
 }
 
@@ -283,9 +278,10 @@ fn exclude(numbers: &mut [f32], class: &Lanes<usize>, group: Group, place: Place
     }
 }
 
-/// Loss of a row with NaN or +∞ at a class other than the label, or with only −∞ logits: NaN if undefined, `of_tied` if
-/// the label is +∞ too, else +∞. Also the class of probability 1: that of the only +∞, if no logit is NaN.
-fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, of_tied: f64) -> (f64, Option<usize>) {
+/// Loss of a row with NaN or +∞ at a class other than the label, or with only −∞ logits: NaN if undefined,
+/// `loss_of_tied_infinities` if the label is +∞ too, else +∞. Also the class of probability 1: that of the only +∞, if no
+/// logit is NaN.
+fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, loss_of_tied_infinities: f64) -> (f64, Option<usize>) {
     let (mut certain, mut infinite, mut any_nan) = (None, 0_usize, false);
     for class in 0..batch.rows.classes() {
         let x = batch.logit(row, class);
@@ -298,7 +294,7 @@ fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, of_tied: f64) -
     let loss = match infinite {
         _ if any_nan => f64::NAN,
         0 => f64::NAN,
-        _ if is_tied => of_tied,
+        _ if is_tied => loss_of_tied_infinities,
         _ => f64::INFINITY,
     };
     (loss, certain.filter(|_| infinite == 1 && !any_nan))
@@ -314,7 +310,7 @@ fn write_gradient<S: Vector>(
 ) {
     for place in group.pieces() {
         if group.width < group.classes {
-            bring(s, batch, numbers, found, group, place);
+            load_rows(s, batch, numbers, found, group, place);
             s.run(MarkedExponentials { numbers, width: place.width, group, found });
         }
         s.run(MarkedGradients { numbers, width: place.width, group, found });
@@ -327,30 +323,30 @@ fn write_gradient<S: Vector>(
                 // The constant NaN: sign and payload of a computed one depend on the processor.
                 elements.fill(f32::NAN);
             } else {
-                if is_far(factor * found.share[lane]) {
-                    add_far(batch, elements, found, lane, place.row(row));
+                if underflow_matters(factor * found.share[lane]) {
+                    recompute_underflowed(batch, elements, found, lane, place.row(row));
                 }
                 if let Some((class, slope)) = certain[lane] {
                     elements.fill(0.0);
                     set(elements, place, class, factor * slope);
                 }
-                set(elements, place, found.class[lane], 0.0 - factor * found.miss[lane]);
+                set(elements, place, found.class[lane], 0.0 - factor * found.one_minus_p[lane]);
             }
         }
         if group.are_all_marked() {
-            batch.send(s, place, numbers);
+            batch.store_rows(s, place, numbers);
             continue;
         }
         for (row, _) in group.marked() {
             let place = place.row(row);
-            batch.send(s, place, row_of(numbers, row, place.width));
+            batch.store_rows(s, place, row_of(numbers, row, place.width));
         }
     }
 }
 
 /// Recomputes in f64 elements whose exponential underflowed in f32, for factors so large that the product need not.
 #[cold]
-fn add_far(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: Lane, place: Place) {
+fn recompute_underflowed(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlock, lane: Lane, place: Place) {
     for (class, element) in (place.start..).zip(elements) {
         if *element == 0.0 {
             let e = found.reference(lane).exp(batch.logit(place.first, class));
@@ -402,7 +398,7 @@ impl Operation for Largest<'_> {
             let most = row.fold(
                 lowest,
                 #[inline(always)]
-                |most, x| s.at_least(most, s.load_some(x, f32::NEG_INFINITY)),
+                |most, x| s.at_least(most, s.load_partial(x, f32::NEG_INFINITY)),
             );
             let lanes = s.to_array(most).into_iter().take(S::LANES);
             largest[lane] = lanes.fold(largest[lane], |most, x| if x > most { x } else { most });
@@ -424,15 +420,15 @@ impl Operation for MarkedExponentials<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
-        if is_long::<S>() && width < S::LANES {
-            // The vector of a row overlaps the next row: were it loaded right after the store of the row before, it would
-            // wait for that store to reach the cache.
+        if has_long_vectors::<S>() && width < S::LANES {
+            // All rows are loaded before any is stored: a load that overlaps the masked store of the row before cannot be
+            // forwarded and waits until that store has reached the cache.
             let mut exponentials = Aligned([s.splat(0.0); VIRTUAL_LANES]);
             for ((row, lane), e) in group.marked().zip(&mut exponentials.0) {
                 *e = Exp::new(s, found.reference(lane)).of(s, s.load(from_row(numbers, row, width), 0));
             }
             for ((row, _), &e) in group.marked().zip(&exponentials.0) {
-                s.store_some(e, row_of_mut(numbers, row, width));
+                s.store_partial(e, row_of_mut(numbers, row, width));
             }
             return;
         }
@@ -471,7 +467,7 @@ fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, 
     // Shorter than a vector: no store past the row, as the next row's elements may still be needed.
     let Some(last) = len.checked_sub(S::LANES) else {
         let e = of(s.load(from.unwrap_or(to), 0));
-        return s.store_some(e, part_mut(to, 0, len));
+        return s.store_partial(e, part_mut(to, 0, len));
     };
     // The last vector overlaps the one before: loaded before that is stored in place.
     let at_end = s.load(from.unwrap_or(to), last);
@@ -527,8 +523,8 @@ impl Operation for MarkedGradients<'_> {
 }
 
 /// Whether `scale` times an exponential that underflowed to 0 in f32 may be a nonzero f32.
-pub(crate) fn is_far(scale: f64) -> bool {
-    scale.abs() > FAR_SCALE
+pub(crate) fn underflow_matters(scale: f64) -> bool {
+    scale.abs() > UNDERFLOW_SCALE
 }
 
 impl RowBlock {
@@ -554,7 +550,7 @@ impl Reference {
     /// exp(x − shift)·2^power in f64.
     #[inline(always)]
     pub(crate) fn exp(self, x: f32) -> f64 {
-        double::exp((f64::from(x) - f64::from(self.shift)) + f64::from(self.power) * LN_2)
+        f64_math::exp((f64::from(x) - f64::from(self.shift)) + f64::from(self.power) * LN_2)
     }
 }
 
@@ -574,7 +570,7 @@ impl Operation for MarkRows<'_> {
         for block in self.blocks {
             for (lane, row) in Lane::all().zip(rows.by_ref()) {
                 if !is_in_range(s, row) {
-                    block.general |= lane.bit();
+                    block.marked |= lane.bit();
                 }
             }
         }
@@ -588,10 +584,10 @@ pub(crate) fn is_in_range<S: Vector>(s: S, logits: &[f32]) -> bool {
     let vectors = logits.chunks_exact(S::LANES);
     if !vectors.remainder().is_empty() {
         // The tail as a full vector that overlaps the one before, if there is one.
-        let last = logits.len().checked_sub(S::LANES).and_then(|at| s.load_inside(logits, at));
+        let last = logits.len().checked_sub(S::LANES).and_then(|at| s.try_load(logits, at));
         let last = last.unwrap_or_else(
             #[inline(always)]
-            || s.load_some(logits, 0.0),
+            || s.load_partial(logits, 0.0),
         );
         union = s.or_bits(union, exp_in_range(s, last).1);
     }
@@ -622,14 +618,14 @@ impl Operation for InRange<'_> {
 pub(crate) fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) {
     match logits {
         Some(logits) => s.run(MarkBlocks { logits, classes, blocks }),
-        None => blocks.iter_mut().for_each(|block| block.general = u32::MAX),
+        None => blocks.iter_mut().for_each(|block| block.marked = u32::MAX),
     }
 }
 
 /// Calls [`mark`]; whether every block is marked.
 pub(crate) fn marks_all<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) -> bool {
     mark(s, logits, classes, blocks);
-    blocks.iter().all(|block| block.general != 0)
+    blocks.iter().all(|block| block.marked != 0)
 }
 
 struct MarkBlocks<'a> {
@@ -645,7 +641,7 @@ impl Operation for MarkBlocks<'_> {
     fn run<S: Vector>(self, s: S) {
         for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, ROWS.wrapping_mul(self.classes).max(1))) {
             if !is_in_range(s, logits) {
-                block.general = u32::MAX;
+                block.marked = u32::MAX;
             }
         }
     }

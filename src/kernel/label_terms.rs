@@ -4,7 +4,7 @@
 //! gradient w·(p_i − [i = y]) into w·((f + z)·p_i − f·[i = y]) with f = (1 − p_y)^γ + γ·(1 − p_y)^(γ−1)·p_y·L and
 //! z = 2λ·lse: only row scalars change.
 
-use super::double;
+use super::f64_math;
 use super::lanes::{Lane, Lanes};
 use super::row_scalars::Finish;
 use super::tile::{RowBlock, one_by_one};
@@ -17,12 +17,12 @@ pub(crate) trait LabelTerms: Copy {
     const NONE: bool;
     /// Whether two classes are computed from the gap of their logits alone, with opposite gradient elements.
     fn are_of_gap(self) -> bool;
-    /// Updates `log`, `share` and `miss`.
+    /// Updates `log`, `share` and `one_minus_p`.
     fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]);
     /// Gradient, without the row's factor, at a class other than the label that has the only +∞ logit.
-    fn at_certain(self) -> f64;
+    fn slope_at_sole_infinity(self) -> f64;
     /// Loss, without the row's weight, if the label and another logit are +∞, so that p_y is undefined.
-    fn of_tied(self) -> f64;
+    fn loss_of_tied_infinities(self) -> f64;
 }
 
 /// The weighted loss alone.
@@ -40,11 +40,11 @@ impl LabelTerms for Plain {
     #[inline(always)]
     fn apply<S: Vector>(self, _: S, _: &mut [RowBlock]) {}
 
-    fn at_certain(self) -> f64 {
+    fn slope_at_sole_infinity(self) -> f64 {
         1.0
     }
 
-    fn of_tied(self) -> f64 {
+    fn loss_of_tied_infinities(self) -> f64 {
         f64::NAN
     }
 }
@@ -68,11 +68,11 @@ impl LabelTerms for FocalAndZ {
         s.run(Apply { terms: self, blocks });
     }
 
-    fn at_certain(self) -> f64 {
+    fn slope_at_sole_infinity(self) -> f64 {
         if self.z_loss == 0.0 { 1.0 } else { f64::INFINITY }
     }
 
-    fn of_tied(self) -> f64 {
+    fn loss_of_tied_infinities(self) -> f64 {
         if self.z_loss == 0.0 { f64::NAN } else { f64::INFINITY }
     }
 }
@@ -89,11 +89,11 @@ impl Operation for Apply<'_> {
     fn run<S: Vector>(self, _: S) {
         let (gamma, lambda) = (f64::from(self.terms.focal), f64::from(self.terms.z_loss));
         for block in one_by_one(self.blocks) {
-            let (log, miss) = (block.log, block.miss);
+            let (log, miss) = (block.log, block.one_minus_p);
             // Not 1 − (1 − p), a catastrophic cancellation where p is small.
             let mut p = Lanes::splat(0.0);
             for i in Lane::all() {
-                p[i] = double::exp(-log[i]);
+                p[i] = f64_math::exp(-log[i]);
             }
             let (mut of_loss, mut of_gradient) = (Lanes::splat(1.0), Lanes::splat(1.0));
             if gamma != 0.0 {
@@ -117,7 +117,7 @@ impl Operation for Apply<'_> {
                 misses[i] = of_gradient[i] * miss[i] - of_z;
                 shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (of_gradient[i] + z[i]) };
             }
-            (block.log, block.share, block.miss) = (losses, shares, misses);
+            (block.log, block.share, block.one_minus_p) = (losses, shares, misses);
         }
     }
 }
@@ -143,9 +143,9 @@ pub(crate) fn focal_factors(
     } else {
         for i in Lane::all() {
             let held = if miss[i] < 1e-300 { 1e-300 } else { miss[i] };
-            let power = double::exp(gamma * double::log(held));
+            let power = f64_math::exp(gamma * f64_math::log(held));
             let power = if miss[i] == 0.0 { 0.0 } else { power };
-            // `double::log` of a NaN is finite.
+            // `f64_math::log` of a NaN is finite.
             powers[i] = if miss[i].is_nan() { f64::NAN } else { power };
             lower[i] = powers[i] / held;
         }
@@ -161,7 +161,7 @@ pub(crate) fn focal_factors(
 /// Log-sum-exp: x_y − log p_y or, where p_y < ½ and the two may cancel, from Σexp over the other classes.
 #[inline(always)]
 fn log_sum_exp(logit: f32, shift: f32, power: f32, sum: f64, miss: f64, log: f64) -> f64 {
-    let of_others = double::log(sum / miss) + (f64::from(shift) - f64::from(power) * LN_2);
+    let of_others = f64_math::log(sum / miss) + (f64::from(shift) - f64::from(power) * LN_2);
     if miss > 0.5 { of_others } else { f64::from(logit) + log }
 }
 

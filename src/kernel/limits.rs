@@ -7,7 +7,7 @@ use crate::backend::vector::VIRTUAL_LANES;
 pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANES };
 
 /// The classes of a row whose exponentials are added in f32, before f64 takes over.
-pub(crate) const BLOCK: usize = 128;
+pub(crate) const SUMMED_IN_F32: usize = 128;
 
 /// The logits of a chunk of rows: some ten microseconds of work, enough to hand to another thread, and for adding the
 /// sums of chunks to cost nothing.
@@ -18,7 +18,7 @@ pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { 2 * VIRTUAL
 
 /// Prefetch distance in logits, one piece of a long row: the next piece arrives while sums are added up in the tile,
 /// where hardware prefetchers see no logits being read.
-pub(crate) const AHEAD: usize = 2048;
+pub(crate) const PREFETCH_DISTANCE: usize = 2048;
 
 /// The logits of the only tile where memory is small.
 pub(crate) const SMALLEST: usize = 128;
@@ -54,14 +54,14 @@ pub(crate) const LARGEST_TERM_LOSS: f64 = f64::from_bits((1023 + 126) << 52);
 
 /// Multiplied by at most this, scaled exponentials that underflow do not matter: 2⁻¹²⁶·2⁻²⁴ is half of the smallest
 /// subnormal.
-pub(crate) const FAR_SCALE: f64 = f64::from_bits((1023 - 24) << 52);
+pub(crate) const UNDERFLOW_SCALE: f64 = f64::from_bits((1023 - 24) << 52);
 
 /// Addends of a gradient element that are at most this cannot overflow when they are added in f32.
 pub(crate) const LARGEST_PART: f64 = f64::from_bits((1023 + 100) << 52);
 
 /// exp(x) of a row scalar is 2^k·m in f64, with k clamped to ±this: 2^k times a sum of 2⁶⁴ scaled exponentials stays
 /// within f64, and smaller powers are 0 in f32 after any product of three f32 weights and a denominator (10^±159).
-pub(crate) const POWERS: f64 = 800.0;
+pub(crate) const LARGEST_POWER: f64 = 800.0;
 
 /// From this gap of two classes on e^gap is a normal f32, at least 2⁻¹²⁴·√½; below, it may be subnormal.
 pub(crate) const LEAST_GAP: f32 = -86.0;

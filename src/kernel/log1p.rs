@@ -33,7 +33,7 @@ pub(crate) fn rest<S: Vector>(s: S, f: S::F) -> S::F {
 
 /// −f²/2 + f³·P(f) in f32: less exact, and enough where f is exactly an f32.
 #[inline(always)]
-pub(crate) fn but_first<S: Vector>(s: S, f: S::F) -> S::F {
+pub(crate) fn without_linear_term<S: Vector>(s: S, f: S::F) -> S::F {
     let (p, square) = polynomial(s, f);
     s.mul(square, s.mul_add(p, f, s.splat(-0.5)))
 }

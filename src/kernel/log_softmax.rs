@@ -3,12 +3,12 @@
 use super::exp::Exponentials;
 use super::general::{self, Group, MarkRows};
 use super::lanes::{Lane, Lanes};
-use super::limits::{POWERS, ROWS};
+use super::limits::{LARGEST_POWER, ROWS};
 use super::references::References;
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks, chunks_mut, double, part, part_mut, row_of_mut, rows_of, steps};
+use super::{chunks, chunks_mut, f64_math, part, part_mut, row_of_mut, rows_of, steps};
 use crate::backend::vector::{Driver, Operation, Vector};
 
 /// Everything has been validated. The log-probabilities are written to the gradient of the batch.
@@ -35,11 +35,11 @@ impl LogProbabilityRows<'_> {
         for first in steps(rows.count(), at_once) {
             let count = at_once.min(rows.count().wrapping_sub(first));
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            blocks.iter_mut().for_each(|block| block.general = if fitting == 0 { u32::MAX } else { 0 });
+            blocks.iter_mut().for_each(|block| block.marked = if fitting == 0 { u32::MAX } else { 0 });
             if fitting > 0 {
                 self.compute(s, &mut tile, Place { first, rows: count, start: 0, width: classes });
             }
-            if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.general != 0) {
+            if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.marked != 0) {
                 self.compute_any(s, &mut tile, first, count);
             }
             let Some(out) = self.log_sum_exps.as_deref_mut() else { continue };
@@ -57,7 +57,7 @@ impl LogProbabilityRows<'_> {
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         let dense = batch.as_tile().map(|logits| rows_of(logits, first, count, classes));
         if dense.is_none() {
-            batch.bring(s, place, tile.spare);
+            batch.load_rows(s, place, tile.spare);
         }
         let logits = dense.unwrap_or(part(tile.spare, 0, len));
         s.run(References { logits, classes, blocks: &mut *blocks });
@@ -68,7 +68,7 @@ impl LogProbabilityRows<'_> {
         s.run(Finish::<false, false> { blocks: &mut *blocks });
         if batch.gradient.is_some() {
             s.run(LogElements { logits, to: part_mut(tile.numbers, 0, len), classes, blocks });
-            self.batch.send_unmarked(s, place, tile.numbers, tile.blocks);
+            self.batch.store_unmarked(s, place, tile.numbers, tile.blocks);
         }
     }
 
@@ -80,8 +80,8 @@ impl LogProbabilityRows<'_> {
         let rows = batch.rows;
         general::for_each_group(rows, room, first, count, tile.blocks, |_, block, group| {
             let mut found = block.clone();
-            general::find_largest(s, batch, numbers, &mut found, group);
-            general::finish_excluded(s, batch, numbers, &mut found, group);
+            general::find_argmax(s, batch, numbers, &mut found, group);
+            general::sum_without_references(s, batch, numbers, &mut found, group);
             let mut infinite = Lanes::splat(0);
             for (row, lane) in group.marked() {
                 (block.class[lane], block.logit[lane]) = (found.class[lane], found.logit[lane]);
@@ -116,7 +116,7 @@ fn write_any<S: Vector>(
     group: Group,
 ) {
     for place in group.pieces() {
-        batch.bring(s, place, numbers);
+        batch.load_rows(s, place, numbers);
         for (row, lane) in group.marked() {
             let elements = row_of_mut(numbers, row, place.width);
             let (largest, log) = (f64::from(block.logit[lane]), block.log[lane]);
@@ -126,7 +126,7 @@ fn write_any<S: Vector>(
                 // All −∞: no class has a probability.
                 *x = if is_tied || largest == f64::NEG_INFINITY { f32::NAN } else { value as f32 };
             }
-            batch.send(s, place.row(row), elements);
+            batch.store_rows(s, place.row(row), elements);
         }
     }
 }
@@ -153,7 +153,7 @@ impl Operation for LogElements<'_> {
                 let log = block.log[lane] as f32;
                 let (largest, log_of_all) = (s.splat(block.logit[lane]), s.splat(log));
                 for (x, to) in chunks(x, S::LANES).zip(chunks_mut(to, S::LANES)) {
-                    s.store_some(s.sub(s.sub(s.load_some(x, 0.0), largest), log_of_all), to);
+                    s.store_partial(s.sub(s.sub(s.load_partial(x, 0.0), largest), log_of_all), to);
                 }
                 if let Some(element) = to.get_mut(block.class[lane]) {
                     *element = 0.0 - log;
@@ -175,12 +175,12 @@ impl Driver for RowPart<'_> {
         with_tile::<1, _>(1, self.batch.rows.classes(), |tile| {
             let (room, numbers, batch) = (tile.room(), tile.numbers, &self.batch);
             let mut block = RowBlock::EMPTY;
-            block.general = 1;
+            block.marked = 1;
             let mut part = (f32::NEG_INFINITY, 0.0);
             let blocks = core::slice::from_mut(&mut block);
             general::for_each_group(batch.rows, room, 0, 1, blocks, |_, block, group| {
-                general::find_largest(s, batch, numbers, block, group);
-                general::finish_excluded(s, batch, numbers, block, group);
+                general::find_argmax(s, batch, numbers, block, group);
+                general::sum_without_references(s, batch, numbers, block, group);
                 part = part_of(batch, block);
             });
             part
@@ -196,7 +196,10 @@ fn part_of(batch: &Batch<'_>, block: &RowBlock) -> (f32, f64) {
         return (if log.is_nan() { f32::NAN } else { largest }, infinite.saturating_sub(1) as f64);
     }
     let gap = f64::from(block.shift[lane]) - f64::from(largest);
-    let (mantissa, exponent) = double::exp_in_parts(if gap < -1e6 { -1e6 } else { gap });
+    let (mantissa, exponent) = f64_math::exp_in_parts(if gap < -1e6 { -1e6 } else { gap });
     let exponent = exponent - f64::from(block.power[lane]);
-    (largest, if sum == 0.0 || exponent < -POWERS { 0.0 } else { sum * mantissa * double::power_of_two(exponent) })
+    (
+        largest,
+        if sum == 0.0 || exponent < -LARGEST_POWER { 0.0 } else { sum * mantissa * f64_math::power_of_two(exponent) },
+    )
 }

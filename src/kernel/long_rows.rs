@@ -5,7 +5,7 @@ use super::exp::Exponentials;
 use super::general::{self, AddSums, Group, InRange};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
-use super::limits::BLOCK;
+use super::limits::SUMMED_IN_F32;
 use super::row_scalars::Scales;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};
@@ -24,7 +24,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     first: usize,
 ) {
     let classes = batch.rows.classes();
-    let width = whole(tile.room().min(PIECE), BLOCK);
+    let width = whole(tile.room().min(PIECE), SUMMED_IN_F32);
     let pieces = || Place { first, rows: 1, start: 0, width: classes }.pieces(width);
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
     let Some(block) = blocks.first_mut() else { return };
@@ -39,14 +39,14 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
             break;
         }
         let width = place.width;
-        if keep && batch.as_tile().is_some() && width.is_multiple_of(BLOCK) {
+        if keep && batch.as_tile().is_some() && width.is_multiple_of(SUMMED_IN_F32) {
             in_range = write_exponentials(s, batch, block, place);
             continue;
         }
         in_range = exponentials(s, batch, numbers, block, place);
         s.run(AddSums { numbers, width, group: Group::of_rows(place, classes), found: block });
         if keep {
-            batch.send(s, place, part(numbers, 0, width));
+            batch.store_rows(s, place, part(numbers, 0, width));
         }
     }
     if in_range {
@@ -54,7 +54,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         is_held = !gradient || s.run(Scales { blocks: core::slice::from_mut(block) });
     }
     if !in_range || !is_held && !keep {
-        block.general = u32::MAX;
+        block.marked = u32::MAX;
         return general::compute::<S, L, GRADIENT>(s, batch, terms, tile, first, 1);
     }
     if keep {
@@ -72,7 +72,7 @@ fn write_piece<S: Vector>(s: S, batch: &mut Batch<'_>, numbers: &mut [f32], bloc
     if let Some(element) = block.class[Lane::FIRST].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
         *element = block.at_reference[Lane::FIRST];
     }
-    batch.send(s, place, row);
+    batch.store_rows(s, place, row);
 }
 
 /// Scales the kept exponentials of a row to its gradient, in place.
@@ -85,7 +85,7 @@ fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, firs
         // Logits in the buffer are overwritten by now: the product in f64, as the general way has it.
         let scale = block.factor[Lane::FIRST] * block.share[Lane::FIRST];
         row.iter_mut().for_each(|e| *e = (f64::from(*e) * scale) as f32);
-        block.general = 0;
+        block.marked = 0;
     }
     if let Some(element) = row.get_mut(block.class[Lane::FIRST]) {
         *element = block.at_reference[Lane::FIRST];
@@ -102,7 +102,7 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: 
     let Place { first, start, width, .. } = place;
     let dense = batch.as_tile().map(|logits| part(logits, batch.rows.element(first, start), width));
     if dense.is_none() {
-        batch.bring(s, place, numbers);
+        batch.load_rows(s, place, numbers);
     }
     let in_range = s.run(Exponentials { logits: dense, to: &mut *numbers, count: width });
     if let Some(e) =
@@ -113,7 +113,7 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: 
     in_range
 }
 
-/// [`exponentials`] for a multiple of [`BLOCK`] classes, written to the gradient buffer and added to the sum.
+/// [`exponentials`] for a multiple of [`SUMMED_IN_F32`] classes, written to the gradient buffer and added to the sum.
 fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, place: Place) -> bool {
     let Place { first, start, width, .. } = place;
     let at = batch.rows.element(first, start);
@@ -145,7 +145,7 @@ impl Operation for Scale<'_> {
             s.store(element, x, 0);
         }
         let tail = vectors.into_remainder();
-        let element = s.mul(s.load_some(tail, 0.0), scale);
-        s.store_some(element, tail);
+        let element = s.mul(s.load_partial(tail, 0.0), scale);
+        s.store_partial(element, tail);
     }
 }

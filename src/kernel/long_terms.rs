@@ -4,10 +4,10 @@
 use super::exp::Exponentials;
 use super::general::{InRange, LargestOf};
 use super::lanes::{Lane, Lanes};
-use super::limits::{BLOCK, ROWS};
+use super::limits::{ROWS, SUMMED_IN_F32};
 use super::row_scalars::Finish;
 use super::spread::{PieceSums, Spread, U};
-use super::term_gradient::Elements;
+use super::term_gradient::GradientFactors;
 use super::term_scalars::{FinishTerms, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, from_row, part, part_mut, row_of, row_of_mut, steps, whole};
@@ -30,14 +30,14 @@ pub(crate) fn compute<S: Vector>(
     // With positions > 1 the logits of a class are contiguous across rows, and loaded together.
     let at_once = if batch.rows.positions() > 1 { ROWS } else { 1 };
     let (width, room) =
-        (whole(tile.room().checked_div(at_once).unwrap_or(0).min(PIECE), BLOCK), tile.numbers.len().max(1));
+        (whole(tile.room().checked_div(at_once).unwrap_or(0).min(PIECE), SUMMED_IN_F32), tile.numbers.len().max(1));
     let mut spare = tile.spare.chunks_exact_mut(room);
     let [logits, targets, weights] = [(); 3].map(|()| spare.next().unwrap_or_default());
     let Some(block) = tile.blocks.first_mut() else { return };
     let mut piece = Room { e: &mut *tile.numbers, logits, targets, weights };
     let rows = LongRows { options, spread, width };
     block.without_references();
-    block.general = 0;
+    block.marked = 0;
     let groups = || {
         steps(count, at_once).map(|start| Rows {
             first: first.wrapping_add(start),
@@ -114,7 +114,7 @@ impl LongRows<'_> {
         let Some(soft) = self.options.soft else { return U::of_classes(self.spread, weights) };
         let mut targets = part(soft, batch.rows.element(first, start), width);
         if !batch.rows.are_dense() || !ends_with_vectors(place) {
-            batch.bring_targets(s, soft, place, to_targets);
+            batch.load_targets(s, soft, place, to_targets);
             targets = to_targets;
         }
         U::of_targets(self.spread, weights.unwrap_or(&[]), targets)
@@ -139,7 +139,7 @@ impl LongRows<'_> {
             let len = width.wrapping_mul(rows.count);
             if !s.run(Exponentials { logits: Some(part(x, 0, len)), to: &mut *piece.e, count: len }) {
                 for (row, lane) in rows.lanes() {
-                    block.general |= if s.run(InRange { row: row_of(x, row, width) }) { 0 } else { lane.bit() };
+                    block.marked |= if s.run(InRange { row: row_of(x, row, width) }) { 0 } else { lane.bit() };
                 }
                 if rows.lanes().all(|(_, lane)| block.is_marked(lane)) {
                     return;
@@ -165,7 +165,7 @@ impl LongRows<'_> {
             let of_reference = u(block.class[lane]);
             (block.sum[lane], terms.u_reference[lane]) = (sum, of_reference);
             terms.gaps[lane] = gaps;
-            terms.others[lane] = if self.options.soft.is_some() { others } else { self.spread.whole - of_reference };
+            terms.others[lane] = if self.options.soft.is_some() { others } else { self.spread.u_sum - of_reference };
             if terms.label[lane] < classes {
                 terms.u_label[lane] = u(terms.label[lane]);
                 terms.label_logit[lane] = batch.logit(row, terms.label[lane]);
@@ -243,23 +243,23 @@ impl LongRows<'_> {
                 continue;
             } else if rows.lanes().any(|(_, lane)| block.is_marked(lane)) {
                 for (row, _) in rows.lanes().filter(|&(_, lane)| !block.is_marked(lane)) {
-                    batch.send(s, place.row(row), row_of(piece.logits, row, width));
+                    batch.store_rows(s, place.row(row), row_of(piece.logits, row, width));
                 }
             } else {
-                batch.send(s, place, piece.logits);
+                batch.store_rows(s, place, piece.logits);
             }
         }
     }
 }
 
-/// The logits of a piece: borrowed if dense, unadjusted f32 and no load passes its end, else copied to `brought`.
-fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, brought: &'p mut [f32]) -> &'p [f32] {
+/// The logits of a piece: borrowed if dense, unadjusted f32 and no load passes its end, else copied to `loaded`.
+fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, loaded: &'p mut [f32]) -> &'p [f32] {
     let dense = batch.as_tile().filter(|_| ends_with_vectors(place));
     if let Some(logits) = dense {
         return part(logits, batch.rows.element(place.first, place.start), place.width);
     }
-    batch.bring(s, place, brought);
-    brought
+    batch.load_rows(s, place, loaded);
+    loaded
 }
 
 /// Whether a piece is made of whole pairs of columns, so that no load passes its end.
@@ -285,6 +285,6 @@ impl Operation for RowGradient<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { block, terms, lane, exponentials, u, start, to } = self;
-        Elements::new(s, block, terms, lane).write(s, to, exponentials, Some(u), None, start);
+        GradientFactors::new(s, block, terms, lane).write(s, to, exponentials, Some(u), None, start);
     }
 }

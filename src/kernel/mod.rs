@@ -11,7 +11,7 @@
 //! | logits of any type and layout are copied into the tile as rows of f32 | `tile` |
 //! | exponentials; f32 holds them without a reference for logits within ±44, other rows are *marked* | `exp` |
 //! | the exponential of the label is set to 0; row sums | `sums` |
-//! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `double` |
+//! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `f64_math` |
 //! | the focal factor and z-loss | `label_terms` |
 //! | marked rows again: any logits, any weights, NaN and infinity | `general` |
 //! | weighted losses and their sum | `row_scalars` |
@@ -25,7 +25,7 @@
 //! | the diagonal of the Hessian, and a bound of it | `curvature` |
 //! | decisions of least expected cost | `decide` |
 //! | binary, multi-label: one logit a label | `binary` |
-//! | losses from given probabilities | `given` |
+//! | losses from given probabilities | `from_probabilities` |
 //! | the weighted loss in one lane, in pairs of f32 | `one_lane`, with `pair` and `log_of_pair` |
 //!
 //! `limits` has every numeric limit with its derivation, `lanes` the row index of a block and arrays that it indexes.
@@ -36,11 +36,11 @@ pub(crate) mod columns;
 pub(crate) mod costs;
 pub(crate) mod curvature;
 pub(crate) mod decide;
-pub(crate) mod double;
 pub(crate) mod exp;
+pub(crate) mod f64_math;
 pub(crate) mod few_rows;
+pub(crate) mod from_probabilities;
 pub(crate) mod general;
-pub(crate) mod given;
 pub(crate) mod label_terms;
 pub(crate) mod lanes;
 pub(crate) mod limits;

@@ -10,7 +10,7 @@
 
 use super::exp::{Exp, LN2_HI, LN2_LO, ROUND, Reference, exp_rest};
 use super::lanes::{Lane, Lanes};
-use super::limits::{BLOCK, ROWS};
+use super::limits::{ROWS, SUMMED_IN_F32};
 use super::log_of_pair::Reduced;
 use super::pair::{Pair, fast_two_sum, product, scaled, two_prod, two_sum};
 use super::tile::{Batch, Place, Tile};
@@ -49,7 +49,7 @@ impl Logits for &[f32] {
 }
 
 /// A row that does not fit the tile: each piece is copied into `numbers` when it is read.
-struct Brought<'a, S> {
+struct RowInPieces<'a, S> {
     s: S,
     batch: &'a Batch<'a>,
     row: usize,
@@ -57,10 +57,10 @@ struct Brought<'a, S> {
     width: usize,
 }
 
-impl<S: Vector> Logits for Brought<'_, S> {
+impl<S: Vector> Logits for RowInPieces<'_, S> {
     fn pieces(&mut self, mut work: impl FnMut(usize, &[f32])) {
         for place in place_of(self.row, self.batch.rows.classes()).pieces(self.width) {
-            self.batch.bring(self.s, place, self.numbers);
+            self.batch.load_rows(self.s, place, self.numbers);
             work(place.start, part(self.numbers, 0, place.width));
         }
     }
@@ -76,7 +76,7 @@ fn place_of(row: usize, classes: usize) -> Place {
 
 /// The elements before and after `index`; all of the piece, and none, where `index` is out of bounds.
 #[inline(always)]
-fn without(piece: &[f32], index: usize) -> [&[f32]; 2] {
+fn split_around(piece: &[f32], index: usize) -> [&[f32]; 2] {
     let (before, from) = piece.split_at_checked(index).unwrap_or((piece, &[]));
     [before, from.get(1..).unwrap_or(&[])]
 }
@@ -94,7 +94,7 @@ struct Sum {
 }
 
 /// A row with a NaN, or in which x_y or the largest of the other logits is infinite or missing.
-struct Limit {
+struct NonFiniteRow {
     /// −log p_y: 0, ∞ or NaN.
     loss: f32,
     reference: Reference,
@@ -113,10 +113,10 @@ struct Scaled {
 
 impl Sum {
     #[inline(always)]
-    fn new<S: OneLane>(s: S, row: &mut impl Logits, label: usize) -> Result<Self, Limit> {
+    fn new<S: OneLane>(s: S, row: &mut impl Logits, label: usize) -> Result<Self, NonFiniteRow> {
         let mut largest = f32::NEG_INFINITY;
         row.pieces(|start, piece| {
-            for part in without(piece, label.wrapping_sub(start)) {
+            for part in split_around(piece, label.wrapping_sub(start)) {
                 for &x in part {
                     // The maximum drops a NaN; the sum keeps it.
                     largest = if x > largest { x } else { largest };
@@ -126,7 +126,7 @@ impl Sum {
         let (reference, own) = (Reference::new(largest), row.logit(label));
         let (exp, mut total, mut lost) = (Exp::new(s, reference), FIRST, 0.0);
         row.pieces(|start, piece| {
-            for part in without(piece, label.wrapping_sub(start)) {
+            for part in split_around(piece, label.wrapping_sub(start)) {
                 for &x in part {
                     if let Some((mantissa, power)) = exp.term(s, x) {
                         let addend = s.mul_add(mantissa, power, lost);
@@ -142,7 +142,7 @@ impl Sum {
         if others.hi > 0.0 && own.is_finite() {
             return Ok(Self { reference, own, others, odds: odds(s, reference, own, others) });
         }
-        Err(Limit::new(row, label, own, reference, others.hi))
+        Err(NonFiniteRow::new(row, label, own, reference, others.hi))
     }
 
     /// log(1 + E)
@@ -196,7 +196,7 @@ fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits((exponent.wrapping_add(127) as u32) << 23)
 }
 
-impl Limit {
+impl NonFiniteRow {
     /// By the contract's table of NaN and infinity.
     #[cold]
     #[inline(never)]
@@ -261,7 +261,7 @@ pub(crate) fn loss<S: OneLane>(s: S, mut row: &[f32], label: usize, weight: f32)
 }
 
 /// −`weight`·log p_y for a weight, as w\[y\]·s, that need not be an f32.
-fn loss_of_sum<S: OneLane>(s: S, sum: &Result<Sum, Limit>, weight: f64) -> f32 {
+fn loss_of_sum<S: OneLane>(s: S, sum: &Result<Sum, NonFiniteRow>, weight: f64) -> f32 {
     match sum {
         Ok(sum) => {
             let (loss, rounded) = (sum.minus_log_p(s), weight as f32);
@@ -278,9 +278,9 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
     let place = Place { first, rows: count, start: 0, width: classes };
     let in_place = batch.as_tile().is_some();
     let in_tile = !in_place && count.saturating_mul(classes) <= room;
-    let width = whole(room, BLOCK);
+    let width = whole(room, SUMMED_IN_F32);
     if in_tile {
-        batch.bring(s, place, tile.numbers);
+        batch.load_rows(s, place, tile.numbers);
     }
     // The reduction adds the losses of lanes without a row too.
     tile.blocks.iter_mut().for_each(|block| block.loss = Lanes::splat(0.0));
@@ -295,7 +295,7 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
                 let (rows, first) = if in_tile { (&*tile.numbers, 0) } else { (batch.as_tile().unwrap_or(&[]), first) };
                 Sum::new(s, &mut row_of(rows, first.wrapping_add(at), classes), label)
             } else {
-                Sum::new(s, &mut Brought { s, batch, row, numbers: tile.numbers, width }, label)
+                Sum::new(s, &mut RowInPieces { s, batch, row, numbers: tile.numbers, width }, label)
             };
             block.loss[lane] = loss_of_sum(s, &sum, weight);
             if batch.gradient.is_some() {
@@ -312,14 +312,14 @@ pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_
             gradient.write(s, 0, elements);
         } else if batch.gradient.is_some() {
             for place in place_of(row, classes).pieces(width) {
-                batch.bring(s, place, tile.numbers);
+                batch.load_rows(s, place, tile.numbers);
                 gradient.write(s, place.start, part_mut(tile.numbers, 0, place.width));
-                batch.send(s, place, tile.numbers);
+                batch.store_rows(s, place, tile.numbers);
             }
         }
     }
     if in_tile {
-        batch.send(s, place, tile.numbers);
+        batch.store_rows(s, place, tile.numbers);
     }
 }
 
@@ -337,7 +337,7 @@ struct RowGradient {
 impl RowGradient {
     const NONE: Self = Self { reference: None, mantissa: 0.0, far: None, apart: [(usize::MAX, 0.0); 2] };
 
-    fn new(sum: &Result<Sum, Limit>, label: usize, factor: f64) -> Self {
+    fn new(sum: &Result<Sum, NonFiniteRow>, label: usize, factor: f64) -> Self {
         if factor == 0.0 {
             return Self::NONE;
         }
@@ -349,13 +349,13 @@ impl RowGradient {
                 let share = odds / ((1.0 + odds) * others);
                 (sum.reference, share, share * others, None)
             }
-            Err(Limit { loss: f32::INFINITY, reference, others, certain }) => match certain {
+            Err(NonFiniteRow { loss: f32::INFINITY, reference, others, certain }) => match certain {
                 None if others.is_nan() => (reference, f64::NAN, f64::NAN, None),
                 None => (reference, 1.0 / f64::from(others), 1.0, None),
                 Some(_) => (reference, 0.0, 1.0, certain),
             },
             // A loss of 0: all elements are 0; of NaN: all are NaN.
-            Err(Limit { loss, reference, .. }) => (reference, f64::from(loss), f64::from(loss), None),
+            Err(NonFiniteRow { loss, reference, .. }) => (reference, f64::from(loss), f64::from(loss), None),
         };
         let (mantissa, power) = mantissa_and_power(share * factor);
         // 2ᵏ = 2¹²⁸ overflows f32, though times a mantissa below 1 it may not.

@@ -4,7 +4,7 @@
 use super::exp::Exponentials;
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::{Lane, Lanes};
-use super::limits::{BLOCK, ROWS};
+use super::limits::{ROWS, SUMMED_IN_F32};
 use super::row_scalars::Scales;
 use super::tile::{Batch, Place, RowBlock, Tile, load, rows_of_blocks, runs};
 use super::{copy, from_row, part, part_mut, rows_of_mut, whole};
@@ -29,7 +29,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
     let all = blocks.len().saturating_mul(ROWS).saturating_mul(classes);
     // A single block that does not fit is computed in pieces.
-    let width = if all <= room { classes } else { whole(room / ROWS, BLOCK) };
+    let width = if all <= room { classes } else { whole(room / ROWS, SUMMED_IN_F32) };
     let pieces = || Place { first, rows: count, start: 0, width: classes }.pieces(width);
     for block in &mut *blocks {
         block.sum = Lanes::splat(0.0);
@@ -42,21 +42,21 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     if GRADIENT && batch.gradient.is_some() {
         s.run(Scales { blocks: &mut *blocks });
         // The general way returns the same bits for whole blocks.
-        blocks.iter_mut().filter(|block| block.general != 0).for_each(|block| block.general = u32::MAX);
+        blocks.iter_mut().filter(|block| block.marked != 0).for_each(|block| block.marked = u32::MAX);
         for place in pieces() {
             if width < classes {
                 exponentials(s, batch, numbers, blocks, place);
             }
             s.run(ScaledColumns { exponentials: &mut *numbers, place, blocks });
             let Some(to) = batch.gradient.as_deref_mut() else { break };
-            for (at, _) in (0..count).step_by(ROWS).zip(&*blocks).filter(|(_, block)| block.general == 0) {
+            for (at, _) in (0..count).step_by(ROWS).zip(&*blocks).filter(|(_, block)| block.marked == 0) {
                 let rows = ROWS.min(count.wrapping_sub(at));
                 let from = from_row(numbers, at, place.width);
-                s.run(SendColumns { rows: batch.rows, place: Place { rows, ..place.row(at) }, from, to });
+                s.run(StoreColumns { rows: batch.rows, place: Place { rows, ..place.row(at) }, from, to });
             }
         }
     }
-    blocks.iter().all(|block| block.general == 0)
+    blocks.iter().all(|block| block.marked == 0)
 }
 
 /// Columns of exponentials of some classes, 0 for the labels, whose logits are filled in as well. Blocks with a logit
@@ -66,7 +66,7 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks:
     for ((at, rows), block) in (0..).step_by(ROWS).zip(rows_of_blocks(count)).zip(blocks) {
         let columns = rows_of_mut(numbers, at, ROWS, width);
         let place = Place { rows, ..place.row(at) };
-        s.run(BringColumns { batch, place, to: &mut *columns });
+        s.run(LoadColumns { batch, place, to: &mut *columns });
         let class = block.class;
         let label = |lane: Lane| {
             class[lane].checked_sub(start).map(|class| class.wrapping_mul(ROWS).wrapping_add(lane.number()))
@@ -83,19 +83,19 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks:
             }
         }
         if !in_range {
-            block.general = u32::MAX;
+            block.marked = u32::MAX;
         }
     }
 }
 
 /// Copies columns of some classes of a block, adjusted; lanes without a row are 0.
-struct BringColumns<'a> {
+struct LoadColumns<'a> {
     batch: &'a Batch<'a>,
     place: Place,
     to: &'a mut [f32],
 }
 
-impl Operation for BringColumns<'_> {
+impl Operation for LoadColumns<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -115,7 +115,7 @@ impl Operation for BringColumns<'_> {
                 }
                 let to = part_mut(to, run.at, run.rows);
                 for (row, to) in (0..).step_by(S::LANES).zip(to.chunks_mut(S::LANES)) {
-                    s.store_some(load(s, from, run.in_samples(class, row, positions)), to);
+                    s.store_partial(load(s, from, run.in_samples(class, row, positions)), to);
                 }
             }
         }
@@ -144,7 +144,7 @@ impl Operation for ColumnSums<'_> {
         for (block, columns) in
             self.blocks.iter_mut().zip(self.exponentials.chunks_exact(ROWS.wrapping_mul(self.width).max(1)))
         {
-            for columns in columns.chunks(BLOCK * ROWS) {
+            for columns in columns.chunks(SUMMED_IN_F32 * ROWS) {
                 let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [Lanes::splat(0.0); VIRTUAL_LANES / 2]);
                 for (from, sums) in eight.iter_mut().enumerate().take(columns.len()) {
                     for at in (0..ROWS).step_by(S::LANES) {
@@ -216,15 +216,15 @@ impl Operation for ScaledColumns<'_> {
     }
 }
 
-/// The inverse of [`BringColumns`], for the gradient.
-struct SendColumns<'a> {
+/// The inverse of [`LoadColumns`], for the gradient.
+struct StoreColumns<'a> {
     rows: &'a Rows<'a>,
     place: Place,
     from: &'a [f32],
     to: &'a mut [f32],
 }
 
-impl Operation for SendColumns<'_> {
+impl Operation for StoreColumns<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -145,7 +145,7 @@ fn largest_lanes<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> S::F {
     while half > 0 {
         let (low, high) = of.split_at_mut_checked(half).unwrap_or_default();
         for (low, high) in low.iter_mut().zip(high) {
-            let (a, b) = s.zip(*low, *high);
+            let (a, b) = s.interleave(*low, *high);
             *low = s.at_least(a, b);
         }
         half /= 2;
@@ -170,7 +170,7 @@ fn first_class<S: Vector, const VECTORS: usize>(s: S, row: &[f32], classes: usiz
 pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
     let mut most = s.splat(f32::NEG_INFINITY);
     let whole = row.chunks_exact(S::LANES);
-    let tail = s.load_some(whole.remainder(), f32::NEG_INFINITY);
+    let tail = s.load_partial(whole.remainder(), f32::NEG_INFINITY);
     for x in whole {
         most = s.at_least(most, s.load(x, 0));
     }

@@ -2,14 +2,14 @@
 
 use super::exp::ExpInParts;
 use super::lanes::{Lane, Lanes};
-use super::limits::{POWERS, ROWS};
+use super::limits::{LARGEST_POWER, ROWS};
 use super::tile::{RowBlock, one_by_one};
-use super::{double, log1p};
+use super::{f64_math, log1p};
 use crate::backend::vector::{Operation, Vector};
 use crate::reduction::Tally;
 use core::f64::consts::LN_2;
 
-/// Fills `log` = log(1 + E) and, for gradients, `share` = p_k / exponential k, and `miss` = 1 − p_r.
+/// Fills `log` = log(1 + E) and, for gradients, `share` = p_k / exponential k, and `one_minus_p` = 1 − p_r.
 ///
 /// E = sum·e^(shift − x_r)·2^−power. With `ANY` shift and power are applied, and shift − x_r may have any size.
 pub(crate) struct Finish<'a, const GRADIENT: bool, const ANY: bool> {
@@ -32,7 +32,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                 // With a sum of 0 the unit scales only zeros; a large one might overflow.
                 unit[i] = if ANY && sum[i] == 0.0 { 0.0 } else { unit[i] };
             }
-            block.miss = excluded;
+            block.one_minus_p = excluded;
             if ANY {
                 block.log = beyond;
             }
@@ -41,7 +41,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
             }
         }
         for block in one_by_one(self.blocks) {
-            let (excluded, mut log, mut fractions) = (block.miss, Lanes::splat(0.0), Lanes::splat(0.0));
+            let (excluded, mut log, mut fractions) = (block.one_minus_p, Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
                 let (of_power, f) = log1p::split(excluded[i]);
                 log[i] = of_power + log1p::start(f);
@@ -64,7 +64,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                     share[i] *= p;
                     miss[i] *= p;
                 }
-                (block.share, block.miss) = (share, miss);
+                (block.share, block.one_minus_p) = (share, miss);
             }
         }
         for block in one_by_one(self.blocks) {
@@ -123,10 +123,10 @@ fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> (Lanes<f64>, Lanes<f64>) {
     }
     for i in Lane::all() {
         let exponent = f64::from(ks[i]) - f64::from(block.power[i]);
-        let held = if exponent > POWERS { POWERS } else { exponent };
-        let held = if held < -POWERS { -POWERS } else { held };
+        let held = if exponent > LARGEST_POWER { LARGEST_POWER } else { exponent };
+        let held = if held < -LARGEST_POWER { -LARGEST_POWER } else { held };
         let far = beyond[i] + (exponent - held) * LN_2;
-        let unit = ((1.0 + f64::from(fs[i])) + f64::from(rests[i])) * double::power_of_two(held);
+        let unit = ((1.0 + f64::from(fs[i])) + f64::from(rests[i])) * f64_math::power_of_two(held);
         // x_r = +∞: exactly 0, since the factor of the gradient may be ∞.
         units[i] = if gaps[i] == f64::NEG_INFINITY { 0.0 } else { unit };
         beyond[i] = if far > 0.0 { far } else { 0.0 };
@@ -209,7 +209,7 @@ impl Operation for Scales<'_> {
         // Sign bit: |scale| is below the smallest or above the largest normal f32.
         let mut outside = Lanes::splat(0);
         for block in &mut *self.blocks {
-            let (factor, share, miss) = (block.factor, block.share, block.miss);
+            let (factor, share, miss) = (block.factor, block.share, block.one_minus_p);
             let (mut scales, mut at_reference) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
                 let scale = factor[i] * share[i];
@@ -225,7 +225,7 @@ impl Operation for Scales<'_> {
             for block in self.blocks {
                 for lane in Lane::all() {
                     if block.factor[lane] != 0.0 && !is_held(block.factor[lane] * block.share[lane]) {
-                        block.general |= lane.bit();
+                        block.marked |= lane.bit();
                     }
                 }
             }

@@ -3,12 +3,12 @@
 use super::classes::Weights;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
-use super::sums::{Tail, sum, sums_of_terms, totals_of_terms, twos};
+use super::sums::{Tail, column_pairs, sum, sums_of_terms, totals_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, one_by_one};
 use super::{chunks, chunks_mut, copy, part, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
-use crate::reduction::halved;
+use crate::reduction::sum_of_lanes;
 use crate::rows::Rows;
 use core::slice::Iter;
 
@@ -19,7 +19,7 @@ pub(crate) struct Spread<'a> {
     kept: f64,
     evenly: f64,
     /// Σ u_c of label smoothing, the same for all rows; 0 with target probabilities.
-    pub(crate) whole: f64,
+    pub(crate) u_sum: f64,
     /// The largest |w|.
     pub(crate) largest_weight: f64,
     /// Whether the label is the reference of rows in range.
@@ -32,30 +32,30 @@ impl<'a> Spread<'a> {
             weights: rows.class_weights(),
             kept: options.kept(),
             evenly: options.evenly(rows.classes()),
-            whole: 0.0,
+            u_sum: 0.0,
             largest_weight: 1.0,
             by_label: false,
         }
     }
 
     /// Fills the largest |w| and, without target probabilities, Σ u_c.
-    pub(crate) fn with_whole(mut self, options: &Terms<'_>, classes: usize) -> Self {
+    pub(crate) fn with_u_sum(mut self, options: &Terms<'_>, classes: usize) -> Self {
         if let Some(weights) = self.weights {
             let largest = |most: f32, weight: &f32| if weight.abs() > most { weight.abs() } else { most };
             self.largest_weight = f64::from(weights.iter().fold(0.0, largest));
         }
         if options.soft.is_none() {
-            self.whole = (0..classes).map(|class| self.of_class_at(None, class, 0)).sum();
+            self.u_sum = (0..classes).map(|class| self.of_class_at(None, class, 0)).sum();
         }
         self
     }
 
-    /// As [`Spread::with_whole`], and makes the label the reference where it may be, which saves the row-wise argmax:
+    /// As [`Spread::with_u_sum`], and makes the label the reference where it may be, which saves the row-wise argmax:
     ///
     /// a·(−log p_y) + Σ u_c·(−log p_c) = (a + U)·log(1 + E) + Σ u_c·(x_y − x_c),
     ///
     /// whose terms may be negative, but in sum of magnitudes are at most twice those of the loss where Σ|u| ≤ |a|.
-    pub(crate) fn with_whole_and_reference(mut self, options: &Terms<'_>, classes: usize) -> Self {
+    pub(crate) fn with_u_sum_and_reference(mut self, options: &Terms<'_>, classes: usize) -> Self {
         let (mut sum, mut size, mut smallest) = (classes as f64, classes as f64, 1.0);
         if let Some(weights) = self.weights {
             let (mut sums, mut sizes) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
@@ -70,12 +70,12 @@ impl<'a> Spread<'a> {
                     *most = if size > *most { size } else { *most };
                 }
             }
-            (sum, size) = (halved(sums), halved(sizes));
+            (sum, size) = (sum_of_lanes(sums), sum_of_lanes(sizes));
             smallest = least.into_iter().fold(f64::INFINITY, f64::min);
             self.largest_weight = most.into_iter().fold(0.0, f64::max);
         }
         if options.soft.is_none() {
-            self.whole = sum * self.evenly;
+            self.u_sum = sum * self.evenly;
             self.by_label = options.costs.is_none() && size * self.evenly <= self.kept * smallest;
         }
         self
@@ -110,12 +110,12 @@ impl<'a> Spread<'a> {
     pub(crate) fn lanes(&self, targets: Option<&[f32]>, at: usize, first: usize) -> [f64; VIRTUAL_LANES] {
         let mut u = [self.evenly; VIRTUAL_LANES];
         if let Some(targets) = targets {
-            for (u, q) in u.iter_mut().zip(sixteen(targets, at)) {
+            for (u, q) in u.iter_mut().zip(padded_column(targets, at)) {
                 *u += self.kept * f64::from(q);
             }
         }
         if let Some(weights) = self.weights {
-            for (u, w) in u.iter_mut().zip(sixteen(weights, first.wrapping_add(at))) {
+            for (u, w) in u.iter_mut().zip(padded_column(weights, first.wrapping_add(at))) {
                 *u *= f64::from(w);
             }
         }
@@ -146,7 +146,7 @@ impl<'a> Spread<'a> {
 
 /// 16 elements from `at` on, padded with zeros.
 #[inline(always)]
-pub(crate) fn sixteen(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
+pub(crate) fn padded_column(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
     let from = from.get(at..).unwrap_or(&[]);
     from.first_chunk().copied().unwrap_or_else(
         #[inline(always)]
@@ -173,7 +173,7 @@ impl Operation for FillWeights<'_> {
         self.to.fill(evenly);
         if let Some(weights) = self.spread.weights {
             for (u, w) in chunks_mut(self.to, S::LANES).zip(chunks(weights, S::LANES)) {
-                s.store_some(s.mul(s.splat(evenly), s.load_some(w, 0.0)), u);
+                s.store_partial(s.mul(s.splat(evenly), s.load_partial(w, 0.0)), u);
             }
         }
     }
@@ -269,7 +269,7 @@ impl Operation for SpreadSums<'_> {
                 #[inline(always)]
                 |lane| {
                     let (largest, x) = rows.logits(s, lane);
-                    core::iter::repeat(largest).zip(x.zip(twos(u.rows, 0, classes)))
+                    core::iter::repeat(largest).zip(x.zip(column_pairs(u.rows, 0, classes)))
                 },
                 #[inline(always)]
                 |(largest, (x, u)), at| [weighed(s, s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
@@ -291,7 +291,7 @@ impl<'a> BlockOfRows<'a> {
     #[inline(always)]
     fn logits<S: Vector>(&self, s: S, lane: Lane) -> (S::F, Iter<'a, [f32; 2 * VIRTUAL_LANES]>) {
         let start = self.first.wrapping_add(lane.number()).wrapping_mul(self.classes);
-        (s.splat(self.block.logit[lane]), twos(self.logits, start, self.classes))
+        (s.splat(self.block.logit[lane]), column_pairs(self.logits, start, self.classes))
     }
 }
 
@@ -318,8 +318,8 @@ fn sums_of_targets<S: Vector>(
         |lane| {
             let start = first.wrapping_add(lane.number()).wrapping_mul(classes);
             let of_row = (s.splat(block.logit[lane]), block.class[lane]);
-            let (x, q) = (twos(logits, start, classes), twos(u.rows, start, classes));
-            let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(twos(weights, 0, classes))));
+            let (x, q) = (column_pairs(logits, start, classes), column_pairs(u.rows, start, classes));
+            let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(column_pairs(weights, 0, classes))));
             core::iter::repeat(of_row).zip(numbered)
         },
         #[inline(always)]
@@ -355,10 +355,10 @@ impl Operation for PieceSums<'_> {
         let Self { u, x, e, width, start, largest, reference, sums: [total, gaps, others] } = self;
         let (tail, largest) = (Tail::new(s, width), s.splat(largest));
         *total = sum(s, &tail, e, width, *total);
-        let x = twos(x, 0, width);
+        let x = column_pairs(x, 0, width);
         // With `even` kept is 0: any finite values will do for q, such as logits in range.
-        let targets = if u.even.is_some() { x.clone() } else { twos(u.rows, u.start(start), width) };
-        let weights = u.weights.map_or(targets.clone(), |weights| twos(weights, 0, width));
+        let targets = if u.even.is_some() { x.clone() } else { column_pairs(u.rows, u.start(start), width) };
+        let weights = u.weights.map_or(targets.clone(), |weights| column_pairs(weights, 0, width));
         let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES);
         let items = numbered.zip(x.zip(targets.zip(weights)));
         [*gaps, *others] = totals_of_terms(
@@ -436,7 +436,7 @@ impl Operation for WeighSoftRows<'_> {
             for ((total, lanes), of_sample) in
                 totals.iter_mut().zip(one_by_one(of_rows.as_mut_slice())).zip(&of_samples)
             {
-                *total = halved(*lanes) * of_sample;
+                *total = sum_of_lanes(*lanes) * of_sample;
             }
             weights.weights.add_blocks(first, &mut [totals], |totals| *totals);
             weights.sample_weights.add_blocks(first, &mut [of_samples], |of_samples| *of_samples);
@@ -465,7 +465,7 @@ impl LastColumn {
     /// Adds w\[c\]·q_c of a row's remainder, whose targets these are.
     #[inline(always)]
     fn add(&self, targets: &[f32], lanes: &mut [f64; VIRTUAL_LANES]) {
-        let column = sixteen(targets, 0);
+        let column = padded_column(targets, 0);
         for (((lane, q), mask), w) in lanes.iter_mut().zip(column).zip(self.mask).zip(self.weights) {
             *lane += f64::from(f32::from_bits(q.to_bits() & mask)) * w;
         }

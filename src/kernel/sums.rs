@@ -6,7 +6,7 @@
 //! f64 as well. Padding counts as 0.
 
 use super::lanes::{Aligned, Lane, Lanes};
-use super::limits::{BLOCK, ROWS};
+use super::limits::{ROWS, SUMMED_IN_F32};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -25,7 +25,7 @@ impl<S: Vector> Columns<S> {
     /// Adds two columns; `vector(at)` is not called from `end` on.
     #[inline(always)]
     fn add(&mut self, s: S, end: usize, mut vector: impl FnMut(usize) -> S::F) {
-        for (lane, at) in self.0.iter_mut().zip((0..).step_by(S::LANES)).take(S::OF_TWO) {
+        for (lane, at) in self.0.iter_mut().zip((0..).step_by(S::LANES)).take(S::VECTORS_OF_TWO_COLUMNS) {
             if at < end {
                 *lane = s.add(*lane, vector(at));
             }
@@ -33,13 +33,13 @@ impl<S: Vector> Columns<S> {
     }
 
     /// Adds the odd columns to the even ones, if `len` elements reach any, then lanes j and j + 8 where they are in
-    /// different vectors. The result is in the first [`Vector::OF_EIGHT`] vectors.
+    /// different vectors. The result is in the first [`Vector::VECTORS_OF_EIGHT_LANES`] vectors.
     #[inline(always)]
     fn folded(mut self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
         if len > VIRTUAL_LANES {
-            fold(s, &mut self.0, S::GROUPS, S::GROUPS);
+            fold(s, &mut self.0, S::VECTORS_OF_A_COLUMN, S::VECTORS_OF_A_COLUMN);
         }
-        fold(s, &mut self.0, S::OF_EIGHT, S::BEYOND_EIGHT);
+        fold(s, &mut self.0, S::VECTORS_OF_EIGHT_LANES, S::VECTORS_BEYOND_EIGHT_LANES);
         let mut folded = [s.splat(0.0); VIRTUAL_LANES];
         copy_vectors(&mut folded, &self.0);
         folded
@@ -48,7 +48,7 @@ impl<S: Vector> Columns<S> {
     /// The horizontal sum, of `len` elements.
     #[inline(always)]
     fn total(self, s: S, len: usize) -> f64 {
-        let [total, ..] = s.sums(&self.folded(s, len));
+        let [total, ..] = s.horizontal_sums(&self.folded(s, len));
         total
     }
 }
@@ -57,8 +57,8 @@ impl<S: Vector> Columns<S> {
 #[inline(always)]
 pub(crate) fn sum_of<S: Vector>(s: S, len: usize, mut term: impl FnMut(usize) -> S::F) -> f64 {
     let mut total = 0.0;
-    for first in (0..len).step_by(BLOCK) {
-        let (mut columns, end) = (Columns::new(s), len.min(first.saturating_add(BLOCK)));
+    for first in (0..len).step_by(SUMMED_IN_F32) {
+        let (mut columns, end) = (Columns::new(s), len.min(first.saturating_add(SUMMED_IN_F32)));
         for at in (first..end).step_by(2 * VIRTUAL_LANES) {
             columns.add(
                 s,
@@ -85,7 +85,7 @@ impl<S: Vector> Tail<S> {
         let len = classes % (2 * VIRTUAL_LANES);
         let mut masks = [s.first_lanes(0); 2 * VIRTUAL_LANES];
         if S::WIDE {
-            for (mask, at) in masks.iter_mut().zip((0..).step_by(S::LANES)).take(S::OF_TWO) {
+            for (mask, at) in masks.iter_mut().zip((0..).step_by(S::LANES)).take(S::VECTORS_OF_TWO_COLUMNS) {
                 *mask = s.first_lanes(len.saturating_sub(at));
             }
         }
@@ -108,20 +108,20 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
     while left > 0 {
         // The horizontal sums of as many blocks of classes as there are lanes are computed together.
         let (mut of_blocks, mut blocks) = (Aligned([s.splat(0.0); VIRTUAL_LANES]), 0_usize);
-        for of_block in of_blocks.0.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
-            let count = left.min(BLOCK);
+        for of_block in of_blocks.0.chunks_exact_mut(S::VECTORS_OF_EIGHT_LANES).take(S::LANES) {
+            let count = left.min(SUMMED_IN_F32);
             if count == 0 {
                 break;
             }
             let columns = match row.first_chunk() {
-                Some(block) if is_long::<S>() && count == BLOCK => columns_of_block(s, block),
+                Some(block) if has_long_vectors::<S>() && count == SUMMED_IN_F32 => columns_of_whole(s, block),
                 _ => columns(s, tail, row, count),
             };
             copy_vectors(of_block, &columns.folded(s, count));
             row = row.get(count..).unwrap_or(&[]);
             (left, blocks) = (left.wrapping_sub(count), blocks.wrapping_add(1));
         }
-        for of_block in s.sums(&of_blocks.0).iter().take(blocks) {
+        for of_block in s.horizontal_sums(&of_blocks.0).iter().take(blocks) {
             total += of_block;
         }
     }
@@ -130,13 +130,13 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
 
 /// Whether separate loops for rows of one column and for whole blocks are worth their code, which is longer for short
 /// vectors.
-pub(crate) const fn is_long<S: Vector>() -> bool {
+pub(crate) const fn has_long_vectors<S: Vector>() -> bool {
     S::LANES > 4
 }
 
 /// [`columns`] for a whole block of classes.
 #[inline(always)]
-fn columns_of_block<S: Vector>(s: S, block: &[f32; BLOCK]) -> Columns<S> {
+fn columns_of_whole<S: Vector>(s: S, block: &[f32; SUMMED_IN_F32]) -> Columns<S> {
     let mut columns = Columns::new(s);
     for pair in block.as_chunks::<{ 2 * VIRTUAL_LANES }>().0 {
         columns.add(
@@ -149,7 +149,7 @@ fn columns_of_block<S: Vector>(s: S, block: &[f32; BLOCK]) -> Columns<S> {
     columns
 }
 
-/// The partial sums of the first `len` elements of `row`, at most [`BLOCK`].
+/// The partial sums of the first `len` elements of `row`, at most [`SUMMED_IN_F32`].
 #[inline(always)]
 fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<S> {
     let mut columns = Columns::new(s);
@@ -173,11 +173,11 @@ fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<
         && let Some(rest) = row.get(whole..).and_then(|rest| rest.first_chunk())
     {
         let mut vectors = columns.0.iter_mut().enumerate();
-        for (number, vector) in vectors.by_ref().take(S::GROUPS) {
+        for (number, vector) in vectors.by_ref().take(S::VECTORS_OF_A_COLUMN) {
             *vector = s.add(*vector, tail.load(s, rest, number));
         }
         if count > VIRTUAL_LANES {
-            for (number, vector) in vectors.take(S::GROUPS) {
+            for (number, vector) in vectors.take(S::VECTORS_OF_A_COLUMN) {
                 *vector = s.add(*vector, tail.load(s, rest, number));
             }
         }
@@ -215,7 +215,7 @@ impl Operation for RowSums<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, classes, rows, blocks } = self;
         let tail = Tail::new(s, classes);
-        if S::WIDE && classes <= BLOCK {
+        if S::WIDE && classes <= SUMMED_IN_F32 {
             return sums_at_once(s, &tail, numbers, classes, blocks);
         }
         let mut at = 0;
@@ -254,16 +254,16 @@ fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blo
     }
 }
 
-/// Fills `sum` of rows of at most [`BLOCK`] classes. Rows of at most [`VIRTUAL_LANES`] classes have a loop for each
-/// number of vectors.
+/// Fills `sum` of rows of at most [`SUMMED_IN_F32`] classes. Rows of at most [`VIRTUAL_LANES`] classes have a loop for
+/// each number of vectors.
 #[inline(always)]
 fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize, blocks: &mut [RowBlock]) {
     match classes.div_ceil(S::LANES) {
         // Four lanes: rows of one vector, C ≤ 4, come here only for losses other than the weighted one.
-        1 if S::GROUPS < 4 => short_rows::<S, 1>(s, tail, numbers, classes, blocks),
-        2 if S::GROUPS >= 2 => short_rows::<S, 2>(s, tail, numbers, classes, blocks),
-        3 if S::GROUPS >= 4 => short_rows::<S, 3>(s, tail, numbers, classes, blocks),
-        4 if S::GROUPS >= 4 => short_rows::<S, 4>(s, tail, numbers, classes, blocks),
+        1 if S::VECTORS_OF_A_COLUMN < 4 => short_rows::<S, 1>(s, tail, numbers, classes, blocks),
+        2 if S::VECTORS_OF_A_COLUMN >= 2 => short_rows::<S, 2>(s, tail, numbers, classes, blocks),
+        3 if S::VECTORS_OF_A_COLUMN >= 4 => short_rows::<S, 3>(s, tail, numbers, classes, blocks),
+        4 if S::VECTORS_OF_A_COLUMN >= 4 => short_rows::<S, 4>(s, tail, numbers, classes, blocks),
         _ => {
             let mut left = numbers;
             for block in blocks {
@@ -305,7 +305,7 @@ fn short_rows<S: Vector, const VECTORS: usize>(
                     *vector =
                         if is_last { tail.load(s, row, number) } else { s.load(row, number.wrapping_mul(S::LANES)) };
                 }
-                fold(s, &mut vectors, S::OF_EIGHT, VECTORS.saturating_sub(S::OF_EIGHT));
+                fold(s, &mut vectors, S::VECTORS_OF_EIGHT_LANES, VECTORS.saturating_sub(S::VECTORS_OF_EIGHT_LANES));
                 left = left.get(classes..).unwrap_or(&[]);
                 vectors
             },
@@ -319,10 +319,10 @@ fn short_rows<S: Vector, const VECTORS: usize>(
 fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut() -> [S::F; VIRTUAL_LANES]) {
     for sums in sums.as_mut_slice().chunks_exact_mut(S::LANES) {
         let mut of_rows = Aligned([s.splat(0.0); VIRTUAL_LANES]);
-        for of_row in of_rows.0.chunks_exact_mut(S::OF_EIGHT).take(S::LANES) {
+        for of_row in of_rows.0.chunks_exact_mut(S::VECTORS_OF_EIGHT_LANES).take(S::LANES) {
             copy_vectors(of_row, &vectors());
         }
-        for (to, sum) in sums.iter_mut().zip(s.sums(&of_rows.0)) {
+        for (to, sum) in sums.iter_mut().zip(s.horizontal_sums(&of_rows.0)) {
             *to = sum;
         }
     }
@@ -356,17 +356,19 @@ pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
     mut row: impl FnMut(Lane) -> I,
     terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
 ) {
-    if S::WIDE && classes <= BLOCK {
+    if S::WIDE && classes <= SUMMED_IN_F32 {
         for first in (0..ROWS).step_by(S::LANES) {
             let mut of_rows = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
-            for (at, lane) in (0..).step_by(S::OF_EIGHT).zip(Lane::starting_at(first)).take(S::LANES) {
+            for (at, lane) in (0..).step_by(S::VECTORS_OF_EIGHT_LANES).zip(Lane::starting_at(first)).take(S::LANES) {
                 let columns = columns_of_terms(s, tail, classes, &mut row(lane), terms);
                 for (of_rows, columns) in of_rows.0.iter_mut().zip(columns) {
-                    copy_vectors(part_mut(of_rows, at, S::OF_EIGHT), &columns.folded(s, classes));
+                    copy_vectors(part_mut(of_rows, at, S::VECTORS_OF_EIGHT_LANES), &columns.folded(s, classes));
                 }
             }
             for (sums, of_rows) in sums.iter_mut().zip(&of_rows.0) {
-                for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.sums(of_rows)) {
+                for (to, sum) in
+                    part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.horizontal_sums(of_rows))
+                {
                     *to = sum;
                 }
             }
@@ -388,12 +390,12 @@ pub(crate) fn totals_of_terms<S: Vector, I: Iterator, const N: usize>(
     tail: &Tail<S>,
     classes: usize,
     mut totals: [f64; N],
-    mut twos: I,
+    mut column_pairs: I,
     terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
 ) -> [f64; N] {
-    for first in (0..classes).step_by(BLOCK) {
-        let len = BLOCK.min(classes.wrapping_sub(first));
-        let columns = columns_of_terms(s, tail, len, &mut twos, terms);
+    for first in (0..classes).step_by(SUMMED_IN_F32) {
+        let len = SUMMED_IN_F32.min(classes.wrapping_sub(first));
+        let columns = columns_of_terms(s, tail, len, &mut column_pairs, terms);
         for (total, columns) in totals.iter_mut().zip(columns) {
             *total += columns.total(s, len);
         }
@@ -401,19 +403,19 @@ pub(crate) fn totals_of_terms<S: Vector, I: Iterator, const N: usize>(
     totals
 }
 
-/// The partial sums of the next `len` terms, at most [`BLOCK`].
+/// The partial sums of the next `len` terms, at most [`SUMMED_IN_F32`].
 #[inline(always)]
 fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     s: S,
     tail: &Tail<S>,
     len: usize,
-    twos: &mut I,
+    column_pairs: &mut I,
     terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
 ) -> [Columns<S>; N] {
     let mut columns = [Columns::new(s); N];
-    if is_long::<S>() && len <= VIRTUAL_LANES {
-        let Some(two) = twos.next() else { return columns };
-        for (vector, at) in (0..S::GROUPS).zip((0..).step_by(S::LANES)) {
+    if has_long_vectors::<S>() && len <= VIRTUAL_LANES {
+        let Some(two) = column_pairs.next() else { return columns };
+        for (vector, at) in (0..S::VECTORS_OF_A_COLUMN).zip((0..).step_by(S::LANES)) {
             if at < len {
                 for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
                     let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };
@@ -425,8 +427,8 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     }
     // One lane has only the loop of the remainder, where memory is small.
     let whole = if S::WIDE { whole(len, 2 * VIRTUAL_LANES) } else { 0 };
-    for two in twos.by_ref().take(whole / (2 * VIRTUAL_LANES)) {
-        for (vector, at) in (0..S::OF_TWO).zip((0..).step_by(S::LANES)) {
+    for two in column_pairs.by_ref().take(whole / (2 * VIRTUAL_LANES)) {
+        for (vector, at) in (0..S::VECTORS_OF_TWO_COLUMNS).zip((0..).step_by(S::LANES)) {
             for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
                 let Some(sum) = columns.0.get_mut(vector) else { break };
                 *sum = s.add(*sum, term);
@@ -434,8 +436,8 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
         }
     }
     for first in (whole..len).step_by(2 * VIRTUAL_LANES) {
-        let (Some(two), left) = (twos.next(), len.wrapping_sub(first)) else { break };
-        for (vector, at) in (0..S::OF_TWO).zip((0..left).step_by(S::LANES)) {
+        let (Some(two), left) = (column_pairs.next(), len.wrapping_sub(first)) else { break };
+        for (vector, at) in (0..S::VECTORS_OF_TWO_COLUMNS).zip((0..left).step_by(S::LANES)) {
             for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
                 let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };
                 let term = if S::WIDE { s.select(mask, term, s.splat(0.0)) } else { term };
@@ -446,7 +448,7 @@ fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
     columns
 }
 
-/// The elements of a row that [`twos`] iterates over, padding included.
+/// The elements of a row that [`column_pairs`] iterates over, padding included.
 #[inline(always)]
 pub(crate) fn reach_of_row(classes: usize) -> usize {
     classes.next_multiple_of(2 * VIRTUAL_LANES)
@@ -454,6 +456,6 @@ pub(crate) fn reach_of_row(classes: usize) -> usize {
 
 /// Iterates over the row at `start`, two columns at a time; the last two may reach beyond it.
 #[inline(always)]
-pub(crate) fn twos(numbers: &[f32], start: usize, classes: usize) -> Iter<'_, [f32; 2 * VIRTUAL_LANES]> {
+pub(crate) fn column_pairs(numbers: &[f32], start: usize, classes: usize) -> Iter<'_, [f32; 2 * VIRTUAL_LANES]> {
     part(numbers, start, reach_of_row(classes)).as_chunks().0.iter()
 }

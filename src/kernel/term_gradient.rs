@@ -3,7 +3,7 @@
 use super::lanes::Lane;
 use super::limits::ROWS;
 use super::spread::U;
-use super::sums::is_long;
+use super::sums::has_long_vectors;
 use super::term_scalars::TermBlock;
 use super::tile::RowBlock;
 use super::{part, part_mut};
@@ -28,9 +28,9 @@ impl Operation for TermGradient<'_> {
     fn run<S: Vector>(self, s: S) {
         let Self { exponentials, u, odds, to, classes, blocks, terms } = self;
         // A row's last vector may store into the next row, which is written afterwards unless it is marked.
-        let overlap = blocks.iter().all(|block| block.general == 0);
+        let overlap = blocks.iter().all(|block| block.marked == 0);
         let (reach, end) = (classes.next_multiple_of(S::LANES), to.len());
-        let written = if is_long::<S>() && overlap && classes <= VIRTUAL_LANES {
+        let written = if has_long_vectors::<S>() && overlap && classes <= VIRTUAL_LANES {
             write_short_rows(s, [exponentials, odds.unwrap_or(&[])], u, to, classes, blocks, terms)
         } else {
             0
@@ -46,7 +46,7 @@ impl Operation for TermGradient<'_> {
                 }
                 let is_inside = overlap && first.saturating_add(reach) <= end;
                 let to = part_mut(to, first, if is_inside { reach } else { classes });
-                Elements::new(s, block, terms, lane).write(s, to, exponentials, u, odds, first);
+                GradientFactors::new(s, block, terms, lane).write(s, to, exponentials, u, odds, first);
             }
         }
         // The elements of labels and references, which are row scalars.
@@ -88,7 +88,7 @@ fn write_short_rows<S: Vector>(
             let (Some(e), Some(to)) = (e.first_chunk::<VIRTUAL_LANES>(), to.first_chunk_mut::<VIRTUAL_LANES>()) else {
                 return row;
             };
-            let elements = Elements::new(s, block, terms, lane);
+            let elements = GradientFactors::new(s, block, terms, lane);
             for at in (0..classes).step_by(S::LANES) {
                 let e = s.load(e, at);
                 let mut element = match u {
@@ -107,20 +107,20 @@ fn write_short_rows<S: Vector>(
 }
 
 /// Factors of the exponentials, of u and of the odds of a row, in every lane.
-pub(crate) struct Elements<S: Vector> {
+pub(crate) struct GradientFactors<S: Vector> {
     scale: S::F,
     factor: S::F,
     of_odds: S::F,
 }
 
-impl<S: Vector> Elements<S> {
+impl<S: Vector> GradientFactors<S> {
     /// The factors of the row in `lane`.
     #[inline(always)]
     pub(crate) fn new(s: S, block: &RowBlock, terms: &TermBlock, lane: Lane) -> Self {
         Self {
             scale: s.splat(block.scale[lane]),
             factor: s.splat(-terms.factor[lane]),
-            of_odds: s.splat(terms.weighed_probability[lane]),
+            of_odds: s.splat(terms.odds_scale[lane]),
         }
     }
 
@@ -261,6 +261,6 @@ fn write_vectors<S: Vector, const N: usize>(
     }
     let rest = vectors.into_remainder();
     if !rest.is_empty() {
-        s.store_some(vector(of_next()), rest);
+        s.store_partial(vector(of_next()), rest);
     }
 }

@@ -1,10 +1,10 @@
 //! Row scalars of the losses with terms: the loss of a row and the factors of its gradient. The formulas are in
 //! [`super::terms`].
 
-use super::double;
+use super::f64_math;
 use super::label_terms::{FocalAndZ, focal_factors};
 use super::lanes::{Lane, Lanes};
-use super::limits::{FAR_SCALE, LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS};
+use super::limits::{LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, UNDERFLOW_SCALE};
 use super::row_scalars::is_held;
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
@@ -61,7 +61,7 @@ pub(crate) struct TermBlock {
     /// x_y
     pub(crate) label_logit: Lanes<f32>,
     /// a
-    pub(crate) own: Lanes<f64>,
+    pub(crate) label_weight: Lanes<f64>,
     /// u of the label and of the reference.
     pub(crate) u_label: Lanes<f64>,
     pub(crate) u_reference: Lanes<f64>,
@@ -80,10 +80,10 @@ pub(crate) struct TermBlock {
     /// Gradient element of the label.
     pub(crate) at_label: Lanes<f32>,
     /// factor·share, the factor of fp·e/(1 − p) in the gradient, and the row's factor, in f32.
-    pub(crate) weighed_probability: Lanes<f32>,
+    pub(crate) odds_scale: Lanes<f32>,
     pub(crate) factor: Lanes<f32>,
     /// Bit i: row i is marked for its gradient alone, and keeps the loss that a call without a gradient returns.
-    pub(crate) loss_is_known: u32,
+    pub(crate) marked_for_gradient_only: u32,
 }
 
 /// The label of a row that has none.
@@ -95,7 +95,7 @@ impl TermBlock {
         Self {
             label: Lanes::splat(NO_LABEL),
             label_logit: numbers,
-            own: zeros,
+            label_weight: zeros,
             u_label: zeros,
             u_reference: zeros,
             others: zeros,
@@ -106,9 +106,9 @@ impl TermBlock {
             odds: zeros,
             scale: zeros,
             at_label: numbers,
-            weighed_probability: numbers,
+            odds_scale: numbers,
             factor: numbers,
-            loss_is_known: 0,
+            marked_for_gradient_only: 0,
         }
     };
 }
@@ -131,22 +131,22 @@ impl Operation for FinishTerms<'_> {
     fn run<S: Vector>(self, _: S) {
         let Terms { focal, z_loss, costs: matrix, .. } = *self.options;
         for (block, terms) in one_by_one(self.blocks).zip(self.terms) {
-            let (own, logit, log) = (terms.own, block.logit, block.log);
+            let (label_weight, logit, log) = (terms.label_weight, block.logit, block.log);
             let (of_label, p, q) = labels(block, terms, self.gradient || focal != 0.0);
-            let (mut loss_factor, mut slope) = (own, own);
+            let (mut loss_factor, mut slope) = (label_weight, label_weight);
             if focal != 0.0 {
                 let (mut of_loss, mut of_gradient) = (Lanes::splat(0.0), Lanes::splat(0.0));
                 focal_factors(f64::from(focal), &p, &q, &of_label, &mut of_loss, &mut of_gradient);
                 for i in Lane::all() {
-                    loss_factor[i] = own[i] * of_loss[i];
-                    slope[i] = own[i] * of_gradient[i];
+                    loss_factor[i] = label_weight[i] * of_loss[i];
+                    slope[i] = label_weight[i] * of_gradient[i];
                 }
             }
             let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
             let (cost, log_excluded, z_loss) = (terms.cost_reference, terms.log_excluded, f64::from(z_loss));
             let (mut losses, mut lse, mut whole) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
-                whole[i] = own[i] + (others[i] + u[i]);
+                whole[i] = label_weight[i] + (others[i] + u[i]);
                 let spread = gaps[i] + (others[i] + u[i]) * log[i];
                 // 0·∞ = 0
                 let label = if loss_factor[i] == 0.0 { 0.0 } else { loss_factor[i] * of_label[i] };
@@ -185,7 +185,7 @@ impl Operation for FinishTerms<'_> {
 #[inline(always)]
 fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> (Lanes<f64>, Lanes<f64>, Lanes<f64>) {
     let is_reference = is_reference(block, terms);
-    let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.miss);
+    let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.one_minus_p);
     let (mut of_label, mut p, mut q) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
     for i in Lane::all() {
         let gap = f64::from(logit[i]) - f64::from(label_logit[i]);
@@ -193,7 +193,7 @@ fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> (Lanes<f6
     }
     if probabilities {
         for i in Lane::all() {
-            p[i] = double::exp(-of_label[i]);
+            p[i] = f64_math::exp(-of_label[i]);
             q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
         }
     }
@@ -216,7 +216,7 @@ pub(crate) fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
     let is_beyond = |loss: f64| loss.is_nan() | (loss.abs() > LARGEST_TERM_LOSS);
     if losses.iter().fold(false, |any, loss| any | is_beyond(*loss)) {
         for lane in Lane::all().filter(|&lane| is_beyond(losses[lane])) {
-            block.general |= lane.bit();
+            block.marked |= lane.bit();
         }
     }
 }
@@ -237,7 +237,7 @@ fn gradients(
     has_costs: bool,
     largest_weight: f64,
 ) {
-    let (share, miss, sum, factor) = (block.share, block.miss, block.sum, block.factor);
+    let (share, miss, sum, factor) = (block.share, block.one_minus_p, block.sum, block.factor);
     let (others, u, u_label) = (terms.others, terms.u_reference, terms.u_label);
     let (odds, cost, label_logit) = (terms.odds, terms.cost_reference, terms.label_logit);
     let (shift, power) = (block.shift, block.power);
@@ -252,8 +252,8 @@ fn gradients(
         let size = slope[i].abs() + without_label.abs() + largest_weight + odds[i].abs() + cost[i].abs();
         // Factor 0: the size alone, as an overflow times 0 is NaN.
         sizes[i] = if factor[i] == 0.0 { size } else { factor[i].abs() * size };
-        let own = if is_reference[i] { -slope[i] * miss[i] } else { slope[i] * hit };
-        let at = own + (others[i] * hit - u[i] * miss[i]) + (cost[i] - odds[i]) * hit;
+        let label_weight = if is_reference[i] { -slope[i] * miss[i] } else { slope[i] * hit };
+        let at = label_weight + (others[i] * hit - u[i] * miss[i]) + (cost[i] - odds[i]) * hit;
         at_reference[i] = factor[i] * (at + if of_z[i] == 0.0 { 0.0 } else { of_z[i] * hit });
         at_label[i] = p[i] * without_label - slope[i] * q[i] - u_label[i];
     }
@@ -264,7 +264,7 @@ fn gradients(
             let of_cost = if cost[i] == 0.0 || sum[i] == 0.0 { 0.0 } else { cost[i] * hit / sum[i] };
             scale[i] -= of_cost;
             let gap = f64::from(label_logit[i]) - f64::from(shift[i]);
-            let e = double::exp(gap) * double::power_of_two(f64::from(power[i]));
+            let e = f64_math::exp(gap) * f64_math::power_of_two(f64::from(power[i]));
             at_label[i] -= if e == 0.0 { 0.0 } else { of_cost * e };
         }
     }
@@ -294,18 +294,19 @@ fn round(
         block.scale[i] = scale[i] as f32;
         block.at_reference[i] = at_reference[i] as f32;
         terms.at_label[i] = at_label[i] as f32;
-        terms.weighed_probability[i] = with_factor as f32;
+        terms.odds_scale[i] = with_factor as f32;
         terms.factor[i] = factor[i] as f32;
         let is_held = |x: f64| (x == 0.0) | is_held(x);
         let are_held = is_held(scale[i]) & is_held(with_factor) & is_held(factor[i]);
         let is_near = (block.power[i] == 0.0)
-            | ((scale[i].abs() <= FAR_SCALE) & (with_factor.abs() * f64::from(LARGEST_TERM_COST) <= FAR_SCALE));
+            | ((scale[i].abs() <= UNDERFLOW_SCALE)
+                & (with_factor.abs() * f64::from(LARGEST_TERM_COST) <= UNDERFLOW_SCALE));
         held[i] = is_near & (sizes[i] <= LARGEST_PART) & ((factor[i] == 0.0) | are_held);
     }
     let losses = block.log;
     mark(block, &losses);
     for (lane, _) in held.iter().enumerate().filter(|(_, held)| !**held) {
-        terms.loss_is_known |= !block.general & 1 << lane;
-        block.general |= 1 << lane;
+        terms.marked_for_gradient_only |= !block.marked & 1 << lane;
+        block.marked |= 1 << lane;
     }
 }

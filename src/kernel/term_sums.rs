@@ -75,7 +75,7 @@ fn largest_of_marked<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &m
     for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
         let (logits, are_all_marked) =
             (from_row(logits, first, classes), Lane::all().all(|lane| block.is_marked(lane)));
-        let is_marked = block.general != 0;
+        let is_marked = block.marked != 0;
         let blocks = core::slice::from_mut(block);
         if are_all_marked {
             s.run(References { logits, classes, blocks });
@@ -135,7 +135,7 @@ impl Operation for ExponentialsFromLargest<'_> {
                 }
                 start = start.wrapping_add(classes);
             }
-            block.general = 0;
+            block.marked = 0;
         }
     }
 }
@@ -164,7 +164,7 @@ impl Operation for MarkTooSmall<'_> {
                 let is_held = block.sum[lane] >= LEAST_TERM_SUM
                     && block.shift[lane] <= LARGEST_TERM_LOGIT
                     && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
-                block.general |= if is_held { 0 } else { lane.bit() };
+                block.marked |= if is_held { 0 } else { lane.bit() };
             }
         }
     }

@@ -13,7 +13,7 @@
 //!
 //! The reference class m is the row-wise argmax. With E = Σ_{k≠m} exp(x_k − x_m), −log p_c = (x_m − x_c) + log(1 + E)
 //! adds nonnegative values, without cancellation; 1 − p_m = E/(1 + E), every other p is at most ½. Label smoothing
-//! without costs takes the label as the reference where the weights allow it: see [`Spread::with_whole_and_reference`].
+//! without costs takes the label as the reference where the weights allow it: see [`Spread::with_u_sum_and_reference`].
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, end_of};
@@ -66,10 +66,10 @@ impl<'a> TermRows<'a, '_> {
         let mut terms = [TermBlock::EMPTY; BLOCKS];
         let spread = Spread::new(&self.terms, rows);
         let spread = if S::WIDE {
-            spread.with_whole_and_reference(&self.terms, rows.classes())
+            spread.with_u_sum_and_reference(&self.terms, rows.classes())
         } else {
             // One lane always refers to the argmax: small memories have no room for the code of both.
-            spread.with_whole(&self.terms, rows.classes())
+            spread.with_u_sum(&self.terms, rows.classes())
         };
         let spread = self.terms.has_spread().then_some(spread);
         let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
@@ -106,7 +106,7 @@ impl<'a> TermRows<'a, '_> {
                 self.compute(s, &mut tile, &mut terms, spread, first, count);
             }
             let (batch, options) = (&mut self.batch, &self.terms);
-            if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.general != 0) {
+            if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.marked != 0) {
                 terms_general::compute(s, batch, options, spread, &mut tile, &mut terms, (first, count));
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
@@ -139,9 +139,10 @@ impl<'a> TermRows<'a, '_> {
         let (rows, kept) = (self.batch.rows, self.terms.kept());
         let has_labels = rows.labels().is_some();
         for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
-            (block.general, terms.u_label, terms.label_logit) = (0, Lanes::splat(0.0), Lanes::splat(0.0));
-            terms.loss_is_known = 0;
-            (block.weight, terms.label, terms.own) = (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
+            (block.marked, terms.u_label, terms.label_logit) = (0, Lanes::splat(0.0), Lanes::splat(0.0));
+            terms.marked_for_gradient_only = 0;
+            (block.weight, terms.label, terms.label_weight) =
+                (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
             let row = first.wrapping_add(start);
             if let Some(samples) = rows.sample_weights() {
                 for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
@@ -150,26 +151,26 @@ impl<'a> TermRows<'a, '_> {
             }
             if has_labels {
                 terms.label = block.class;
-                for (own, class) in terms.own.iter_mut().zip(block.class) {
-                    *own = kept * f64::from(rows.weight(class));
+                for (label_weight, class) in terms.label_weight.iter_mut().zip(block.class) {
+                    *label_weight = kept * f64::from(rows.weight(class));
                 }
             }
             for lane in Lane::all().skip(if all_count { count.wrapping_sub(start) } else { 0 }) {
                 if lane.number() >= count.wrapping_sub(start) || !rows.counts(row.wrapping_add(lane.number())) {
-                    (block.weight[lane], terms.label[lane], terms.own[lane]) = (0.0, NO_LABEL, 0.0);
+                    (block.weight[lane], terms.label[lane], terms.label_weight[lane]) = (0.0, NO_LABEL, 0.0);
                 }
             }
         }
     }
 
-    /// The logits of these rows: borrowed if dense, unadjusted f32 with two columns to spare, else copied to `brought`.
-    fn logits<'t, S: Vector>(&'t self, s: S, place: Place, brought: &'t mut [f32]) -> &'t [f32] {
+    /// The logits of these rows: borrowed if dense, unadjusted f32 with two columns to spare, else copied to `loaded`.
+    fn logits<'t, S: Vector>(&'t self, s: S, place: Place, loaded: &'t mut [f32]) -> &'t [f32] {
         let (start, reach) = place.with_reach();
         match self.batch.as_tile().map(|logits| part(logits, start, reach)) {
             Some(logits) if !logits.is_empty() => logits,
             _ => {
-                self.batch.bring(s, place, brought);
-                brought
+                self.batch.load_rows(s, place, loaded);
+                loaded
             }
         }
     }
@@ -194,7 +195,7 @@ impl<'a> TermRows<'a, '_> {
             spread.read(None, classes, blocks, terms);
             for terms in terms {
                 for (others, u) in terms.others.iter_mut().zip(&terms.u_reference) {
-                    *others = spread.whole - u;
+                    *others = spread.u_sum - u;
                 }
             }
             return U::same(spread, same);
@@ -203,7 +204,7 @@ impl<'a> TermRows<'a, '_> {
         let targets = if batch.rows.are_dense() && soft.len() >= start.saturating_add(reach) {
             part(soft, start, reach)
         } else {
-            batch.bring_targets(s, soft, place, targets);
+            batch.load_targets(s, soft, place, targets);
             targets
         };
         spread.read(Some(targets), classes, blocks, terms);
@@ -231,7 +232,7 @@ impl<'a> TermRows<'a, '_> {
             return long_terms::compute(s, batch, options, spread, tile, terms, (first, count));
         }
         for block in part_mut(tile.blocks, 0, count.div_ceil(ROWS)) {
-            block.general = u32::MAX;
+            block.marked = u32::MAX;
         }
     }
 
@@ -251,10 +252,10 @@ impl<'a> TermRows<'a, '_> {
         let gradient = batch.gradient.is_some();
         let room = tile.numbers.len();
         let mut parts = tile.spare.chunks_exact_mut(room.max(1));
-        let [brought, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
+        let [loaded, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
         // One array for both: target probabilities exclude costs.
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
-        let logits = self.logits(s, place, brought);
+        let logits = self.logits(s, place, loaded);
         let exponentials = &mut *tile.numbers;
         // False at compile time for one lane.
         let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
@@ -266,8 +267,8 @@ impl<'a> TermRows<'a, '_> {
         }
         if let Some(matrix) = options.costs {
             // A copy of the last rows, past which vectors would load; the logits are done with.
-            copy(brought, end_of(matrix, classes));
-            let (end, odds) = (&*brought, gradient.then_some(&mut *odds));
+            copy(loaded, end_of(matrix, classes));
+            let (end, odds) = (&*loaded, gradient.then_some(&mut *odds));
             let terms = &mut *terms;
             s.run(CostSums { matrix, end, exponentials, odds, classes, rows: count, blocks, terms });
         }
@@ -280,10 +281,10 @@ impl<'a> TermRows<'a, '_> {
                 _ => None,
             };
             let is_dense = dense.is_some();
-            let to = dense.unwrap_or(part_mut(brought, 0, len));
+            let to = dense.unwrap_or(part_mut(loaded, 0, len));
             s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
             if !is_dense {
-                self.batch.send_unmarked(s, place, brought, blocks);
+                self.batch.store_unmarked(s, place, loaded, blocks);
             }
         }
         blocks.iter_mut().filter(|_| !in_range).for_each(RowBlock::without_references);

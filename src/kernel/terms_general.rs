@@ -1,12 +1,14 @@
 //! The general way of the losses with terms: marked rows, whatever their logits, in pieces, terms summed in f64.
 
 use super::exp::Reference;
-use super::general::{Group, MarkedExponentials, bring, find_largest, finish_excluded, for_each_group, is_far};
+use super::general::{
+    Group, MarkedExponentials, find_argmax, for_each_group, load_rows, sum_without_references, underflow_matters,
+};
 use super::lanes::Lane;
-use super::spread::{Spread, sixteen};
+use super::spread::{Spread, padded_column};
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{chunks, copy, double, part, row_of, row_of_mut, whole};
+use super::{chunks, copy, f64_math, part, row_of, row_of_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
@@ -46,8 +48,8 @@ impl<S: Vector> MarkedRows<'_, S> {
     fn compute(&mut self, batch: &mut Batch<'_>, block: &mut RowBlock, terms: &mut TermBlock) {
         let (s, group) = (self.s, self.group);
         let (mut found, mut known) = (block.clone(), terms.clone());
-        find_largest(s, batch, self.numbers, &mut found, group);
-        finish_excluded(s, batch, self.numbers, &mut found, group);
+        find_argmax(s, batch, self.numbers, &mut found, group);
+        sum_without_references(s, batch, self.numbers, &mut found, group);
         for (row, lane) in group.marked() {
             let label = known.label[lane];
             if label != NO_LABEL {
@@ -57,7 +59,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             let gap = f64::from(found.shift[lane]) - f64::from(found.logit[lane]);
             known.log_excluded[lane] = f64::NEG_INFINITY;
             if found.sum[lane] > 0.0 {
-                known.log_excluded[lane] = double::log(found.sum[lane]) - f64::from(found.power[lane]) * LN_2 + gap;
+                known.log_excluded[lane] = f64_math::log(found.sum[lane]) - f64::from(found.power[lane]) * LN_2 + gap;
             }
         }
         if self.spread.is_some() || self.options.costs.is_some() {
@@ -77,7 +79,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             if !self.has_weight(batch.rows, group.row(row), &known, lane) {
                 (found.factor[lane], found.log[lane]) = (0.0, 0.0);
             }
-            if terms.loss_is_known & lane.bit() == 0 {
+            if terms.marked_for_gradient_only & lane.bit() == 0 {
                 block.log[lane] = found.log[lane];
             }
         }
@@ -89,8 +91,8 @@ impl<S: Vector> MarkedRows<'_, S> {
     /// Sums over the classes other than the reference; u of reference and label, fp of the reference.
     fn add_up(&mut self, batch: &Batch<'_>, found: &RowBlock, known: &mut TermBlock) {
         for place in self.group.pieces() {
-            self.bring_targets(batch, place);
-            batch.bring(self.s, place, self.numbers);
+            self.load_targets(batch, place);
+            batch.load_rows(self.s, place, self.numbers);
             for (row, lane) in self.group.marked() {
                 let Some(spread) = self.spread else { break };
                 let (x, targets) = (row_of(self.numbers, row, place.width), self.targets(row, place));
@@ -107,7 +109,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                 }
             }
             let Some(matrix) = self.options.costs else { continue };
-            bring(self.s, batch, self.numbers, found, self.group, place);
+            load_rows(self.s, batch, self.numbers, found, self.group, place);
             let (numbers, group) = (&mut *self.numbers, self.group);
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
@@ -123,9 +125,9 @@ impl<S: Vector> MarkedRows<'_, S> {
         }
     }
 
-    fn bring_targets(&mut self, batch: &Batch<'_>, place: Place) {
+    fn load_targets(&mut self, batch: &Batch<'_>, place: Place) {
         if let Some(soft) = self.options.soft {
-            batch.bring_targets(self.s, soft, place, self.spare);
+            batch.load_targets(self.s, soft, place, self.spare);
         }
     }
 
@@ -136,9 +138,9 @@ impl<S: Vector> MarkedRows<'_, S> {
     fn write_gradient(&mut self, batch: &mut Batch<'_>, found: &RowBlock, known: &TermBlock, undefined: u32) {
         let spread = self.spread;
         for place in self.group.pieces() {
-            self.bring_targets(batch, place);
-            bring(self.s, batch, self.numbers, found, self.group, place);
-            let far = self.group.marked_where(|lane| is_far(self.largest_scale(found, known, lane)));
+            self.load_targets(batch, place);
+            load_rows(self.s, batch, self.numbers, found, self.group, place);
+            let far = self.group.marked_where(|lane| underflow_matters(self.largest_scale(found, known, lane)));
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
@@ -174,12 +176,12 @@ impl<S: Vector> MarkedRows<'_, S> {
                         }
                     }
                 }
-                batch.send(self.s, place.row(row), elements);
+                batch.store_rows(self.s, place.row(row), elements);
             }
         }
     }
 
-    /// Bound of the factors of a row's exponentials in the gradient, for [`is_far`].
+    /// Bound of the factors of a row's exponentials in the gradient, for [`underflow_matters`].
     fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: Lane) -> f64 {
         let classes = self.group.classes;
         let costs = self.options.costs.filter(|_| known.label[lane] != NO_LABEL);
@@ -199,7 +201,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         let label = known.label[lane];
         let has_u = |class| self.u(rows, row, class) != 0.0;
         let costs = self.options.costs.filter(|_| label != NO_LABEL);
-        known.own[lane] != 0.0
+        known.label_weight[lane] != 0.0
             || self.spread.is_some() && (0..rows.classes()).any(has_u)
             || costs.is_some_and(|matrix| row_of(matrix, label, rows.classes()).iter().any(|&cost| cost != 0.0))
     }
@@ -207,9 +209,9 @@ impl<S: Vector> MarkedRows<'_, S> {
     /// Loss of a row with a NaN, several +∞ or only −∞ logits: each term is 0, ∞ or undefined; the loss is NaN if a
     /// term is undefined, unless another is infinite.
     fn loss_without_probabilities(&self, batch: &Batch<'_>, row: usize, known: &TermBlock, lane: Lane) -> f64 {
-        let (label, own) = (known.label[lane], known.own[lane]);
+        let (label, label_weight) = (known.label[lane], known.label_weight[lane]);
         let rows = batch.rows;
-        let (mut loss, mut unknown, mut whole) = (0.0, false, own);
+        let (mut loss, mut unknown, mut whole) = (0.0, false, label_weight);
         let (mut any_nan, mut infinite) = (false, 0_usize);
         for class in 0..rows.classes() {
             let x = batch.logit(row, class);
@@ -232,7 +234,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             loss += if value.is_nan() || value == 0.0 { 0.0 } else { weight * value };
         };
         if label != NO_LABEL {
-            add(own, batch.logit(row, label), 0.0, f64::INFINITY);
+            add(label_weight, batch.logit(row, label), 0.0, f64::INFINITY);
         }
         for class in 0..rows.classes() {
             let x = batch.logit(row, class);
@@ -271,7 +273,7 @@ impl Operation for SpreadOfRow<'_> {
         let Self { spread, place, x, targets, largest, reference } = self;
         let (mut others, mut gaps, largest) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES], f64::from(largest));
         let reference = reference.wrapping_sub(place.start);
-        by_sixteen(
+        for_each_column(
             x,
             #[inline(always)]
             |at, x, len| {
@@ -295,7 +297,7 @@ impl Operation for SpreadOfRow<'_> {
 
 /// Calls `work` with start, elements and length of each column; the last is padded with zeros.
 #[inline(always)]
-fn by_sixteen(x: &[f32], mut work: impl FnMut(usize, &[f32; VIRTUAL_LANES], usize)) {
+fn for_each_column(x: &[f32], mut work: impl FnMut(usize, &[f32; VIRTUAL_LANES], usize)) {
     let (columns, rest) = x.as_chunks();
     for (at, column) in (0..).step_by(VIRTUAL_LANES).zip(columns) {
         work(at, column, VIRTUAL_LANES);
@@ -305,9 +307,9 @@ fn by_sixteen(x: &[f32], mut work: impl FnMut(usize, &[f32; VIRTUAL_LANES], usiz
     work(whole(x.len(), VIRTUAL_LANES), &padded, rest.len());
 }
 
-/// The mutable form of [`by_sixteen`]; what `work` writes to the padding is dropped.
+/// The mutable form of [`for_each_column`]; what `work` writes to the padding is dropped.
 #[inline(always)]
-fn by_sixteen_mut(x: &mut [f32], mut work: impl FnMut(usize, &mut [f32; VIRTUAL_LANES])) {
+fn for_each_column_mut(x: &mut [f32], mut work: impl FnMut(usize, &mut [f32; VIRTUAL_LANES])) {
     let len = x.len();
     let (columns, rest) = x.as_chunks_mut();
     for (at, column) in (0..).step_by(VIRTUAL_LANES).zip(columns) {
@@ -337,7 +339,7 @@ impl Operation for CostsOfRow<'_> {
                 let p = f64::from(e) * self.share;
                 // −log(1 − p) = log(1 + p/(1 − p))
                 let ratio = p / (1.0 - p);
-                *log += f64::from(cost) * double::log1p_to_one(ratio);
+                *log += f64::from(cost) * f64_math::log1p_to_one(ratio);
                 *odds += f64::from(cost) * ratio;
             }
         }
@@ -376,7 +378,7 @@ impl Operation for Elements<'_> {
         let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
         if far.is_none() && costs.is_none() {
             // A loop of its own: the one below, vectorised, evaluates all its branches.
-            by_sixteen_mut(
+            for_each_column_mut(
                 elements,
                 #[inline(always)]
                 |at, e| {
@@ -411,12 +413,12 @@ impl Operation for Elements<'_> {
             }
             return;
         }
-        by_sixteen_mut(
+        for_each_column_mut(
             elements,
             #[inline(always)]
             |at, elements| {
                 let u = weighed(spread, targets, at, place);
-                for ((to, u), cost) in elements.iter_mut().zip(u).zip(sixteen(costs, at)) {
+                for ((to, u), cost) in elements.iter_mut().zip(u).zip(padded_column(costs, at)) {
                     *to = element(*to, cost, u);
                 }
             },

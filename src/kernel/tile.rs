@@ -32,14 +32,14 @@ pub(crate) struct RowBlock {
     /// p_k divided by the exponential of class k: e^(shift − x_r)·2^−power/(1 + E)
     pub(crate) share: Lanes<f64>,
     /// 1 − p_r = E/(1 + E)
-    pub(crate) miss: Lanes<f64>,
+    pub(crate) one_minus_p: Lanes<f64>,
     pub(crate) loss: Lanes<f32>,
     /// factor·share: the gradient element of class k divided by its exponential.
     pub(crate) scale: Lanes<f32>,
     /// The gradient element of class r.
     pub(crate) at_reference: Lanes<f32>,
     /// Mask of the marked rows, left to the general way: bit i for lane i.
-    pub(crate) general: u32,
+    pub(crate) marked: u32,
 }
 
 impl RowBlock {
@@ -55,17 +55,17 @@ impl RowBlock {
             sum: zeros,
             log: zeros,
             share: zeros,
-            miss: zeros,
+            one_minus_p: zeros,
             loss: numbers,
             scale: numbers,
             at_reference: numbers,
-            general: 0,
+            marked: 0,
         }
     };
 
     #[inline(always)]
     pub(crate) fn is_marked(&self, lane: Lane) -> bool {
-        self.general & lane.bit() != 0
+        self.marked & lane.bit() != 0
     }
 }
 
@@ -180,8 +180,8 @@ impl Batch<'_> {
     }
 
     /// Copies some classes of some rows into `to`, as `[rows, width]` of adjusted f32.
-    pub(crate) fn bring<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
-        s.run(Bring { rows: self.rows, from: self.given(), place, to });
+    pub(crate) fn load_rows<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
+        s.run(LoadRows { rows: self.rows, from: self.given(), place, to });
         let Place { start, width, rows, .. } = place;
         if !self.adjustment.is_none() {
             for row in rows_of_mut(to, 0, rows, width).chunks_exact_mut(width.max(1)) {
@@ -192,27 +192,27 @@ impl Batch<'_> {
         }
     }
 
-    /// [`Batch::bring`] for target probabilities, which have the layout of the logits.
-    pub(crate) fn bring_targets<S: Vector>(&self, s: S, targets: &[f32], place: Place, to: &mut [f32]) {
-        s.run(Bring { rows: self.rows, from: Logits::F32(targets), place, to });
+    /// [`Batch::load_rows`] for target probabilities, which have the layout of the logits.
+    pub(crate) fn load_targets<S: Vector>(&self, s: S, targets: &[f32], place: Place, to: &mut [f32]) {
+        s.run(LoadRows { rows: self.rows, from: Logits::F32(targets), place, to });
     }
 
     /// Copies `from` to the gradient but for marked rows; `place` has all classes.
-    pub(crate) fn send_unmarked<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
-        if blocks.iter().all(|block| block.general == 0) {
-            return self.send(s, place, from);
+    pub(crate) fn store_unmarked<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
+        if blocks.iter().all(|block| block.marked == 0) {
+            return self.store_rows(s, place, from);
         }
         let Place { rows, width, .. } = place;
         for row in (0..rows).filter(|&row| blocks.get(row / ROWS).is_some_and(|block| !block.is_marked(Lane::of(row))))
         {
-            self.send(s, place.row(row), row_of(from, row, width));
+            self.store_rows(s, place.row(row), row_of(from, row, width));
         }
     }
 
-    /// The inverse of [`Batch::bring`], for the gradient.
-    pub(crate) fn send<S: Vector>(&mut self, s: S, place: Place, from: &[f32]) {
+    /// The inverse of [`Batch::load_rows`], for the gradient.
+    pub(crate) fn store_rows<S: Vector>(&mut self, s: S, place: Place, from: &[f32]) {
         let Some(to) = self.gradient.as_deref_mut() else { return };
-        s.run(Send { rows: self.rows, from, place, to });
+        s.run(StoreRows { rows: self.rows, from, place, to });
     }
 }
 
@@ -245,14 +245,14 @@ impl Place {
     }
 }
 
-struct Bring<'a> {
+struct LoadRows<'a> {
     rows: &'a Rows<'a>,
     from: Logits<'a>,
     place: Place,
     to: &'a mut [f32],
 }
 
-impl Operation for Bring<'_> {
+impl Operation for LoadRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -271,7 +271,7 @@ impl Operation for Bring<'_> {
         for run in runs(rows, place) {
             // The cache lines of some classes are used up before the next classes are read.
             for (class, row) in squares::<S>(width, run.rows) {
-                turn(
+                transpose(
                     s,
                     width.wrapping_sub(class),
                     run.rows.wrapping_sub(row),
@@ -280,7 +280,10 @@ impl Operation for Bring<'_> {
                     // Lanes beyond the end of a row of few classes are overwritten by the next row.
                     #[inline(always)]
                     |i, x| {
-                        s.store_some(x, to.get_mut(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&mut []))
+                        s.store_partial(
+                            x,
+                            to.get_mut(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&mut []),
+                        )
                     },
                 );
             }
@@ -292,21 +295,21 @@ impl Operation for Bring<'_> {
 #[inline(always)]
 pub(crate) fn load<S: Vector>(s: S, from: Logits<'_>, at: usize) -> S::F {
     if let Some(logits) = from.as_f32() {
-        return s.load_some(logits.get(at..).unwrap_or(&[]), 0.0);
+        return s.load_partial(logits.get(at..).unwrap_or(&[]), 0.0);
     }
     let mut numbers = [0.0; VIRTUAL_LANES];
     from.widen(at, 1, part_mut(&mut numbers, 0, S::LANES));
     s.load(&numbers, 0)
 }
 
-struct Send<'a> {
+struct StoreRows<'a> {
     rows: &'a Rows<'a>,
     from: &'a [f32],
     place: Place,
     to: &'a mut [f32],
 }
 
-impl Operation for Send<'_> {
+impl Operation for StoreRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -325,18 +328,18 @@ impl Operation for Send<'_> {
         for run in runs(rows, place) {
             for (class, row) in squares::<S>(width, run.rows) {
                 let left = run.rows.wrapping_sub(row);
-                turn(
+                transpose(
                     s,
                     left,
                     width.wrapping_sub(class),
                     #[inline(always)]
-                    |i| s.load_some(from.get(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&[]), 0.0),
+                    |i| s.load_partial(from.get(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&[]), 0.0),
                     #[inline(always)]
                     |i, x| {
                         let to = to
                             .get_mut(run.in_samples(class.wrapping_add(i), row, rows.positions())..)
                             .unwrap_or(&mut []);
-                        if left < S::LANES { s.store_some(x, part_mut(to, 0, left)) } else { s.store(x, to, 0) }
+                        if left < S::LANES { s.store_partial(x, part_mut(to, 0, left)) } else { s.store(x, to, 0) }
                     },
                 );
             }
@@ -390,7 +393,7 @@ fn squares<S: Vector>(width: usize, rows: usize) -> impl Iterator<Item = (usize,
 
 /// Transposes a square with at most `LANES` loads and stores: lane j of vector i becomes lane i of vector j.
 #[inline(always)]
-fn turn<S: Vector>(
+fn transpose<S: Vector>(
     s: S,
     loads: usize,
     stores: usize,
@@ -402,7 +405,7 @@ fn turn<S: Vector>(
         for (i, vector) in of.iter_mut().enumerate().take(loads.min(S::LANES)) {
             *vector = load(i);
         }
-        for (i, &vector) in turned(s, of).iter().enumerate().take(stores.min(S::LANES)) {
+        for (i, &vector) in transposed(s, of).iter().enumerate().take(stores.min(S::LANES)) {
             store(i, vector);
         }
         return;
@@ -410,19 +413,19 @@ fn turn<S: Vector>(
     for (i, vector) in of.iter_mut().enumerate().take(S::LANES) {
         *vector = load(i);
     }
-    for (i, &vector) in turned(s, of).iter().enumerate().take(S::LANES) {
+    for (i, &vector) in transposed(s, of).iter().enumerate().take(S::LANES) {
         store(i, vector);
     }
 }
 
 #[inline(always)]
-fn turned<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_LANES] {
+fn transposed<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_LANES] {
     let mut left = S::LANES;
     while left > 1 {
         let from = of;
         let (low, high) = from.split_at_checked(S::LANES / 2).unwrap_or_default();
         for (to, (&low, &high)) in of.as_chunks_mut().0.iter_mut().zip(low.iter().zip(high)) {
-            let (even, odd) = s.zip(low, high);
+            let (even, odd) = s.interleave(low, high);
             *to = [even, odd];
         }
         left /= 2;

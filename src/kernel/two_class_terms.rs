@@ -11,7 +11,7 @@ use super::spread::Spread;
 use super::term_scalars::{TermBlock, Terms, mark};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::two_classes::{TwoClasses, write_two_classes};
-use super::{double, part_mut, rows_of};
+use super::{f64_math, part_mut, rows_of};
 use crate::backend::vector::{Operation, Vector};
 
 /// Whether α·softplus(g) + β·softplus(−g) is the whole loss: neither focal factor nor z-loss.
@@ -32,19 +32,19 @@ pub(crate) fn compute<S: Vector>(
     let (blocks, place) =
         (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), Place { first, rows: count, start: 0, width: 2 });
     let gradient = batch.gradient.is_some();
-    let (brought, numbers) = (&mut *tile.spare, &mut *tile.numbers);
+    let (loaded, numbers) = (&mut *tile.spare, &mut *tile.numbers);
     let targets = match options.soft {
         Some(soft) if batch.rows.are_dense() => rows_of(soft, first, count, 2),
         Some(soft) => {
-            batch.bring_targets(s, soft, place, brought);
-            &*brought
+            batch.load_targets(s, soft, place, loaded);
+            &*loaded
         }
         None => &[],
     };
     let logits = match batch.as_tile() {
         Some(logits) => rows_of(logits, first, count, 2),
         None => {
-            batch.bring(s, place, numbers);
+            batch.load_rows(s, place, numbers);
             rows_of(numbers, 0, count, 2)
         }
     };
@@ -89,13 +89,13 @@ impl AlphaBeta {
                 *beta = second * (self.kept * f64::from(*other) + self.evenly);
             }
         } else {
-            let (own, label) = (terms.own, terms.label);
+            let (label_weight, label) = (terms.label_weight, terms.label);
             let [of_first, of_second] = [first * self.evenly, second * self.evenly];
             for i in Lane::all() {
                 let is_second = label[i] == 1;
                 let (u, other, cost) =
                     if is_second { (of_second, of_first, self.costs[1]) } else { (of_first, of_second, self.costs[0]) };
-                alpha[i] = own[i] + u + cost;
+                alpha[i] = label_weight[i] + u + cost;
                 beta[i] = other;
             }
         }
@@ -103,7 +103,7 @@ impl AlphaBeta {
     }
 }
 
-/// Fills the losses (as `log`) and, with `gradient`, the element at o without the row's factor (as `miss`).
+/// Fills the losses (as `log`) and, with `gradient`, the element at o without the row's factor (as `one_minus_p`).
 struct GapTerms<'a> {
     alpha_beta: AlphaBeta,
     /// Pairs of target probabilities, if there are any.
@@ -142,7 +142,7 @@ impl Operation for GapTerms<'_> {
                     let (of_gap, of_opposite) = if g[i] > 0.0 { (larger, smaller) } else { (smaller, larger) };
                     elements[i] = alpha[i] * of_gap - beta[i] * of_opposite;
                 }
-                block.miss = elements;
+                block.one_minus_p = elements;
             }
             block.log = losses;
             mark(block, &losses);
@@ -178,7 +178,7 @@ impl Gaps {
         }
         for i in Lane::all() {
             let difference: f64 = differences[i];
-            let e = double::exp(-difference.abs());
+            let e = f64_math::exp(-difference.abs());
             let far = !is_near(self.g[i]) & difference.is_finite();
             let gap = if classes[i] == 0 { difference } else { -difference };
             self.g[i] = if far { gap } else { self.g[i] };
@@ -186,7 +186,7 @@ impl Gaps {
             self.log[i] = if far { e } else { self.log[i] };
             is_far[i] = u32::from(far);
         }
-        block.general &= !is_far.iter().rev().fold(0, |bits, far| bits << 1 | far);
+        block.marked &= !is_far.iter().rev().fold(0, |bits, far| bits << 1 | far);
     }
 }
 

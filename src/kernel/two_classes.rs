@@ -5,24 +5,24 @@ use super::exp;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_GAP, ROWS};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{copy, double, log1p, part, rows_of_mut};
+use super::{copy, f64_math, log1p, part, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
 
 /// Fills log(1 + e^gap) and, for gradients, 1 − p_y. Rows whose gap is below [`LEAST_GAP`], infinite or NaN are marked;
-/// returns whether none is. With `POWERS` 1 − p_y is computed in f64, for the focal factor.
-pub(crate) struct TwoClasses<'a, const GRADIENT: bool, const POWERS: bool> {
+/// returns whether none is. With `MISS_IN_F64` 1 − p_y is computed in f64, for the focal factor.
+pub(crate) struct TwoClasses<'a, const GRADIENT: bool, const MISS_IN_F64: bool> {
     pub(crate) logits: &'a [f32],
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
-impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRADIENT, POWERS> {
+impl<const GRADIENT: bool, const MISS_IN_F64: bool> Operation for TwoClasses<'_, GRADIENT, MISS_IN_F64> {
     type Output = bool;
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> bool {
         // Short loops over all rows, one after the other, so that the processor overlaps rows.
-        // `strange` is a sum of gap·0: NaN if any gap is infinite or NaN.
-        let (mut strange, mut least) = (s.splat(0.0), s.splat(0.0));
+        // `non_finite` is a sum of gap·0: NaN if any gap is infinite or NaN.
+        let (mut non_finite, mut least) = (s.splat(0.0), s.splat(0.0));
         for (block, logits) in self.blocks.iter_mut().zip(self.logits.chunks(2 * ROWS)) {
             let mut padded = [0.0; 2 * ROWS];
             let logits = logits.first_chunk().unwrap_or_else(
@@ -32,7 +32,7 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
                     &padded
                 },
             );
-            (strange, least) = gaps(s, logits, block, (strange, least));
+            (non_finite, least) = gaps(s, logits, block, (non_finite, least));
         }
         for block in &mut *self.blocks {
             let mut exponentials = Lanes::splat(0.0);
@@ -45,7 +45,7 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
         for block in &mut *self.blocks {
             logs(s, block);
         }
-        if POWERS {
+        if MISS_IN_F64 {
             for block in &mut *self.blocks {
                 exact_misses(block);
             }
@@ -54,15 +54,15 @@ impl<const GRADIENT: bool, const POWERS: bool> Operation for TwoClasses<'_, GRAD
                 misses(s, block);
             }
         }
-        let (strange, least) = (s.to_array(strange), s.to_array(least));
+        let (non_finite, least) = (s.to_array(non_finite), s.to_array(least));
         let mut all = true;
-        for (&strange, &least) in strange.iter().zip(&least).take(S::LANES) {
-            all &= (strange == 0.0) & (least >= LEAST_GAP);
+        for (&non_finite, &least) in non_finite.iter().zip(&least).take(S::LANES) {
+            all &= (non_finite == 0.0) & (least >= LEAST_GAP);
         }
         if !all {
             for block in self.blocks {
                 for lane in Lane::all().filter(|&lane| !is_ordinary(block.logit[lane])) {
-                    block.general |= lane.bit();
+                    block.marked |= lane.bit();
                 }
             }
         }
@@ -83,34 +83,34 @@ impl Operation for FarLeads<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> bool {
         for (block, logits) in self.blocks.iter_mut().zip(self.logits.chunks(2 * ROWS)) {
-            if block.general == 0 {
+            if block.marked == 0 {
                 continue;
             }
             let mut padded = [0.0; 2 * ROWS];
             copy(&mut padded, logits);
             let (mut firsts, mut seconds) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for at in (0..ROWS).step_by(S::LANES) {
-                let (first, second) = s.unzip(
+                let (first, second) = s.deinterleave(
                     s.load(&padded, at.wrapping_mul(2)),
                     s.load(&padded, at.wrapping_mul(2).wrapping_add(S::LANES)),
                 );
                 s.store(first, firsts.as_mut_slice(), at);
                 s.store(second, seconds.as_mut_slice(), at);
             }
-            let (mut log, mut miss, classes) = (block.log, block.miss, block.class);
-            let (mut is_far, marked) = (Lanes::splat(0), block.general);
+            let (mut log, mut miss, classes) = (block.log, block.one_minus_p, block.class);
+            let (mut is_far, marked) = (Lanes::splat(0), block.marked);
             for i in Lane::all() {
                 let difference = f64::from(seconds[i]) - f64::from(firsts[i]);
                 let gap = if classes[i] == 0 { difference } else { -difference };
-                let e = double::exp(gap);
+                let e = f64_math::exp(gap);
                 is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & marked.wrapping_shr(i.number() as u32);
                 log[i] = if is_far[i] & 1 == 1 { e } else { log[i] };
                 miss[i] = if is_far[i] & 1 == 1 { e } else { miss[i] };
             }
             let far = is_far.iter().rev().fold(0, |bits, far| bits << 1 | far & 1);
-            (block.log, block.miss, block.general) = (log, miss, marked & !far);
+            (block.log, block.one_minus_p, block.marked) = (log, miss, marked & !far);
         }
-        self.blocks.iter().all(|block| block.general == 0)
+        self.blocks.iter().all(|block| block.marked == 0)
     }
 }
 
@@ -121,7 +121,7 @@ fn logs<S: Vector>(s: S, block: &mut RowBlock) {
     let (mut near, mut log) = (Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
         s.store(s.at_least(s.load(block.logit.as_slice(), at), s.splat(0.0)), over.as_mut_slice(), at);
-        s.store(log1p::but_first(s, s.load(block.scale.as_slice(), at)), rests.as_mut_slice(), at);
+        s.store(log1p::without_linear_term(s, s.load(block.scale.as_slice(), at)), rests.as_mut_slice(), at);
     }
     let e = block.scale;
     for i in Lane::all() {
@@ -143,7 +143,7 @@ fn misses<S: Vector>(s: S, block: &mut RowBlock) {
     for i in Lane::all() {
         miss[i] = f64::from(shares[i]);
     }
-    block.miss = miss;
+    block.one_minus_p = miss;
 }
 
 #[inline(always)]
@@ -154,7 +154,7 @@ fn exact_misses(block: &mut RowBlock) {
         let top = if gap[i] > 0.0 { 1.0 } else { e };
         miss[i] = top / (1.0 + e);
     }
-    block.miss = miss;
+    block.one_minus_p = miss;
 }
 
 #[inline(always)]
@@ -168,22 +168,24 @@ fn gaps<S: Vector>(
     s: S,
     logits: &[f32; 2 * ROWS],
     block: &mut RowBlock,
-    (mut strange, mut least): (S::F, S::F),
+    (mut non_finite, mut least): (S::F, S::F),
 ) -> (S::F, S::F) {
     let signs = block.class.map(|class| if class == 0 { 1.0 } else { -1.0 });
     let (mut gaps, mut sizes, mut lows) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
-        let (first, second) =
-            s.unzip(s.load(logits, at.wrapping_mul(2)), s.load(logits, at.wrapping_mul(2).wrapping_add(S::LANES)));
+        let (first, second) = s.deinterleave(
+            s.load(logits, at.wrapping_mul(2)),
+            s.load(logits, at.wrapping_mul(2).wrapping_add(S::LANES)),
+        );
         let (gap, size, low) = gap(s, first, second, s.load(signs.as_slice(), at));
-        strange = s.mul_add(gap, s.splat(0.0), strange);
+        non_finite = s.mul_add(gap, s.splat(0.0), non_finite);
         least = s.at_most(gap, least);
         s.store(gap, gaps.as_mut_slice(), at);
         s.store(size, sizes.as_mut_slice(), at);
         s.store(low, lows.as_mut_slice(), at);
     }
     (block.logit, block.shift, block.power) = (gaps, sizes, lows);
-    (strange, least)
+    (non_finite, least)
 }
 
 /// The rounded gap; −|gap|, not below [`LEAST_GAP`]; and the rounding error of the latter.
@@ -216,7 +218,7 @@ pub(crate) fn write_two_classes<S: Vector>(
         }
         _ => {
             s.run(TwoClassGradient { blocks, to: rows_of_mut(tile.numbers, 0, count, 2) });
-            batch.send_unmarked(s, Place { first, rows: count, start: 0, width: 2 }, tile.numbers, blocks);
+            batch.store_unmarked(s, Place { first, rows: count, start: 0, width: 2 }, tile.numbers, blocks);
         }
     }
 }
@@ -233,13 +235,13 @@ impl Operation for TwoClassGradient<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         for (block, to) in self.blocks.iter().zip(self.to.chunks_mut(2 * ROWS)) {
-            let (factor, miss) = (block.factor, block.miss);
+            let (factor, miss) = (block.factor, block.one_minus_p);
             let signs = block.class.map(|class| if class == 0 { -1.0 } else { 1.0 });
             let mut elements = Lanes::splat(0.0);
             for i in Lane::all() {
                 elements[i] = (factor[i] * miss[i]) as f32;
             }
-            if block.general == 0
+            if block.marked == 0
                 && let Some(to) = to.first_chunk_mut()
             {
                 pairs(s, &elements, &signs, to);
@@ -261,7 +263,7 @@ impl Operation for TwoClassGradient<'_> {
 fn pairs<S: Vector>(s: S, elements: &Lanes<f32>, signs: &Lanes<f32>, to: &mut [f32; 2 * ROWS]) {
     for at in (0..ROWS).step_by(S::LANES) {
         let first = s.mul(s.load(elements.as_slice(), at), s.load(signs.as_slice(), at));
-        let (low, high) = s.zip(s.add(first, s.splat(0.0)), s.sub(s.splat(0.0), first));
+        let (low, high) = s.interleave(s.add(first, s.splat(0.0)), s.sub(s.splat(0.0), first));
         s.store(low, to, at.wrapping_mul(2));
         s.store(high, to, at.wrapping_mul(2).wrapping_add(S::LANES));
     }

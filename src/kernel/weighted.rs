@@ -120,8 +120,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             general::mark(s, Some(rows_of(logits, first, count, classes)), classes, blocks);
         }
         let mut in_range = true;
-        if blocks.iter().any(|block| block.general == 0) {
-            blocks.iter_mut().for_each(|block| block.general = 0);
+        if blocks.iter().any(|block| block.marked == 0) {
+            blocks.iter_mut().for_each(|block| block.marked = 0);
             in_range = match classes {
                 _ if self.are_positions::<S>() => {
                     positions::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count)
@@ -136,7 +136,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             };
         }
         let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
-        let all_general = blocks.iter().all(|block| block.general == u32::MAX);
+        let all_general = blocks.iter().all(|block| block.marked == u32::MAX);
         if all_general || !in_range {
             general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
         }
@@ -151,7 +151,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let len = count.wrapping_mul(classes);
         let dense = batch.as_tile().map(|logits| rows_of(logits, first, count, classes));
         if dense.is_none() {
-            batch.bring(s, Place { first, rows: count, start: 0, width: classes }, tile.numbers);
+            batch.load_rows(s, Place { first, rows: count, start: 0, width: classes }, tile.numbers);
         }
         let mut in_range;
         if self.are_gaps::<S>() {
@@ -244,7 +244,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         s.run(ScaledRows { exponentials: tile.numbers, to: dense, classes, blocks });
         if !is_dense {
             let place = Place { first, rows: count, start: 0, width: classes };
-            self.batch.send_unmarked(s, place, tile.numbers, blocks);
+            self.batch.store_unmarked(s, place, tile.numbers, blocks);
         }
     }
 }
@@ -267,7 +267,7 @@ impl Operation for ScaledRows<'_> {
         let Some(to) = to else { return scale_in_place(s, exponentials, classes, blocks) };
         // Vectors overlap into the next row, written later: not for the last rows, nor where rows are left out.
         let mut written = 0;
-        if S::WIDE && blocks.iter().all(|block| block.general == 0) {
+        if S::WIDE && blocks.iter().all(|block| block.marked == 0) {
             written = if classes <= VIRTUAL_LANES {
                 scale_short_rows(s, exponentials, to, classes, blocks)
             } else {
@@ -355,8 +355,8 @@ fn scale_row<S: Vector>(s: S, from: &[f32], scale: S::F, to: &mut [f32]) {
     for (to, from) in vectors.by_ref().zip(elements.by_ref()) {
         s.store(s.mul(s.load(from, 0), scale), to, 0);
     }
-    let scaled = s.mul(s.load_some(elements.remainder(), 0.0), scale);
-    s.store_some(scaled, vectors.into_remainder());
+    let scaled = s.mul(s.load_partial(elements.remainder(), 0.0), scale);
+    s.store_partial(scaled, vectors.into_remainder());
 }
 
 /// The gradient in place of the exponentials.
