@@ -277,13 +277,11 @@ impl Operation for SpreadOfRow<'_> {
             x,
             #[inline(always)]
             |at, x, len| {
-                let mut u = spread.lanes(targets, at, place.start);
-                if let Some(of_reference) = u.get_mut(reference.wrapping_sub(at)) {
-                    *of_reference = 0.0;
-                }
-                // The padding after the last class gets weight 0.
-                u.get_mut(len..).unwrap_or(&mut []).fill(0.0);
-                for ((others, gaps), (&u, &x)) in others.iter_mut().zip(&mut gaps).zip(u.iter().zip(x)) {
+                let (u, reference) = (spread.lanes(targets, at, place.start), reference.wrapping_sub(at));
+                let sums = others.iter_mut().zip(&mut gaps);
+                for (((lane, &u), &x), (others, gaps)) in u.iter().enumerate().zip(x).zip(sums) {
+                    // The reference and the padding after the last class have no weight.
+                    let u = if lane == reference || lane >= len { 0.0 } else { u };
                     *others += u;
                     let gap = u * (largest - f64::from(x));
                     // 0·∞ = 0
