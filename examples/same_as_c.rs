@@ -1,16 +1,16 @@
-//! What the C programs in `examples/c` compute, by the Rust interface: the same text, digit by digit.
+//! The C programs in `examples/c` with the Rust interface: the output is the same text, digit by digit.
 //!
 //! ```text
 //! cargo run --example same_as_c -- drift_monitor
 //! ```
 //!
-//! The classes that `split_classes_mpi.c` splits over processes are whole here. `.ci/c` compares the outputs.
+//! Rows that `split_classes_mpi.c` splits by class over processes are whole here. `.ci/c` compares the outputs.
 
 use std::error::Error;
 
 use rwwce::{ClassSums, CrossEntropy, Denominator, Reduction, Total, ZeroDenominator, decision_cost};
 
-/// A number as C's `%.9g` has it.
+/// A number formatted as by C's `%.9g`.
 fn general(number: impl Into<f64>) -> String {
     const DIGITS: i32 = 9;
     let scientific = format!("{:.*e}", DIGITS as usize - 1, number.into());
@@ -19,7 +19,7 @@ fn general(number: impl Into<f64>) -> String {
         if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }.to_owned()
     };
     match exponent.parse::<i32>() {
-        // Rounded once more to the same number of digits, which changes nothing.
+        // The second rounding is to the same number of digits, and exact.
         Ok(exponent @ -4..DIGITS) => {
             let number: f64 = scientific.parse().unwrap_or(f64::NAN);
             without_zeros(&format!("{number:.*}", (DIGITS - 1 - exponent) as usize))

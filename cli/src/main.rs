@@ -1,8 +1,7 @@
-//! `rwwce`: what the mistakes of a classifier cost.
+//! `rwwce`: costs of the mistakes of a classifier.
 //!
-//! `rwwce costs` trains linear classifiers on a table and compares ways of training and of deciding, `rwwce evaluate` prints
-//! losses of NumPy arrays. What is wrong with a file or an option is told in one line on standard error, and the exit code
-//! is then 2.
+//! `rwwce costs` trains linear classifiers on a table and compares losses and decision rules, `rwwce evaluate` prints
+//! losses of NumPy arrays. Errors in files and options are one line on standard error, with exit code 2.
 
 mod costs;
 mod evaluate;
@@ -15,7 +14,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-/// An error is the line that is shown.
+/// The error is the line to print.
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
 fn command() -> Command {
@@ -46,7 +45,7 @@ fn run(matches: &ArgMatches) -> Result<()> {
     }
 }
 
-/// What clap has to say of a wrong command line, in one line.
+/// clap's error message for a wrong command line, in one line.
 fn usage_error(error: &clap::Error) -> String {
     let text = error.to_string();
     let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
@@ -64,9 +63,9 @@ fn main() -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    // A path or a value in the message can hold any character; the message stays one line even so.
+    // Paths and values in the message may contain control characters, which would break the line.
     let line = error.replace(char::is_control, "\u{fffd}");
-    // Where standard error is closed, the exit code still tells.
+    // If standard error is closed, there is still the exit code.
     let _ = writeln!(io::stderr(), "error: {line}");
     ExitCode::from(2)
 }

@@ -1,4 +1,4 @@
-//! `rwwce costs` with the data of the repository, and with tables as people have them.
+//! `rwwce costs` with the data of the repository, and with tables in all usual formats.
 #![cfg(not(miri))]
 
 mod common;
@@ -15,7 +15,7 @@ fn costs(arguments: &[&str]) -> Output {
     rwwce(&[&["costs"], arguments].concat())
 }
 
-/// The standard output of a run that must succeed; on a busy machine standard error says how far the training is.
+/// Standard output of a run that must succeed; on a busy machine there are progress lines on standard error.
 #[track_caller]
 fn accepted(output: &Output) -> String {
     let (text, message) = accepted_with_notes(output);
@@ -23,12 +23,12 @@ fn accepted(output: &Output) -> String {
     text
 }
 
-/// The total costs in a row of the first table: of the most probable class, and of the least expected cost.
+/// Total costs in a row of the first table: for the most probable class, and for least expected cost.
 #[track_caller]
 fn total_costs(output: &str, way: &str) -> [f64; 2] {
     let line = output.lines().find(|line| line.starts_with(way)).unwrap_or_else(|| panic!("no {way} in {output}"));
     let words: Vec<&str> = line.split_whitespace().collect();
-    // The total stands before its spread.
+    // The total is the word before ±.
     let totals = words.windows(2).filter(|pair| pair[1] == "±").map(|pair| pair[0].parse().unwrap());
     totals.collect::<Vec<f64>>().try_into().unwrap()
 }
@@ -40,9 +40,10 @@ fn the_breast_data_show_what_each_part_is_worth() {
     assert!(output.starts_with("569 cases: 212 malignant, 357 benign; 30 features.\n"), "{output}");
     assert!(output.contains("A missed case of malignant costs 20, any other mistake 1"), "{output}");
     let [probable, least] = total_costs(&output, "plain loss");
-    // Logistic regression with this penalty has 80 to 90 for the one, depending on the deals, and 160 to 170 for the other.
+    // Logistic regression with this penalty costs 80 to 90 with least expected cost, depending on the deals, and 160 to
+    // 170 with the most probable class.
     assert!(least <= 95.0 && (150.0..180.0).contains(&probable), "{output}");
-    // Weights that are the costs move the threshold to where the decision has it.
+    // With two classes, class weights equal to the costs move the threshold as the decision rule does.
     let [probable, least] = total_costs(&output, "cost weights");
     assert_eq!(probable, least);
 
@@ -51,7 +52,7 @@ fn the_breast_data_show_what_each_part_is_worth() {
     for words in ["most probable class", "least expected cost", "plain loss", "mislabel costs", "malignant"] {
         assert!(drawn.contains(words), "{words}");
     }
-    // Whatever the threads do, every run says the same.
+    // The output does not depend on the order of the threads.
     assert_eq!(accepted(&costs(&["--chart", &chart])), output);
     assert_eq!(fs::read_to_string(&chart).unwrap(), drawn);
 }
@@ -101,7 +102,7 @@ fn bad_matrices_of_costs_are_refused_in_one_line() {
     }
 }
 
-/// Sixty cases of two measurements, one in three of them ill.
+/// Sixty cases with two features, a third of them ill.
 fn cases() -> Vec<(String, String, &'static str)> {
     let mut state = 1_u64;
     let mut random = || {
@@ -118,12 +119,12 @@ fn cases() -> Vec<(String, String, &'static str)> {
     (0..60).map(case).collect()
 }
 
-/// A line for each case.
+/// Table with a line for each case.
 fn lines(line: impl Fn(usize, &str, &str, &str) -> String) -> String {
     cases().iter().enumerate().map(|(number, (a, b, label))| line(number, a, b, label)).collect()
 }
 
-/// The same cases in the forms in which people have them, with the options that each needs.
+/// The same cases in various CSV formats, with the options that each needs.
 fn messy_tables(plain: &str) -> [(&'static str, Vec<u8>, &'static [&'static str]); 14] {
     let comma = |number: &str| number.replace('.', ",");
     let latin1 = |text: String| text.chars().map(|c| u8::try_from(c).unwrap()).collect::<Vec<u8>>();
@@ -184,7 +185,7 @@ fn messy_tables_are_read_as_what_they_mean() {
         assert_eq!(accepted(&costs(&[&[&path, "--brief"], options].concat())), expected, "{name}");
     }
 
-    // An empty column is left out, with a word about it.
+    // An empty column is left out, with a note.
     let trailing = plain.replace('\n', ",\n");
     let output = costs(&[&file("trailing.csv", trailing.as_bytes()), "--brief", "--label", "state"]);
     let (text, message) = accepted_with_notes(&output);
@@ -209,7 +210,7 @@ fn labels_are_text_or_numbers() {
         let path = file("labels.csv", table(ill, well).as_bytes());
         let output = accepted(&costs(&[&path, "--brief"]));
         assert!(output.starts_with(&format!("60 cases: {first}, {second}; 2 features.\n")), "{output}");
-        // The rarer one is the costly one, whatever its name.
+        // The rarer class is the costly one.
         let ill = second.split(' ').next_back().unwrap();
         let ill = if first.starts_with("20") { first.split(' ').next_back().unwrap() } else { ill };
         assert!(output.contains(&format!("A missed case of {ill} costs 20")), "{output}");

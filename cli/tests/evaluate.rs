@@ -1,4 +1,4 @@
-//! `rwwce evaluate` with arrays that are read and arrays that are refused.
+//! `rwwce evaluate` with valid and invalid arrays.
 #![cfg(not(miri))]
 
 mod common;
@@ -17,12 +17,12 @@ fn evaluate(arguments: &[&str]) -> Output {
     rwwce(&[&["evaluate"], arguments].concat())
 }
 
-/// A file that `arrays/make.py` has made.
+/// Path of a file made by `arrays/make.py`.
 fn array(name: &str) -> String {
     format!("{}/tests/arrays/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The value behind `name:` in the output of `evaluate`.
+/// The value after `name:` in the output of `evaluate`.
 fn value(output: &str, name: &str) -> String {
     let line = output.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {name} in {output}")).trim().to_owned()
@@ -32,7 +32,7 @@ fn value(output: &str, name: &str) -> String {
 fn assert_close(found: &str, expected: f64) {
     let found: f32 = found.parse().unwrap();
     let error = (f64::from(found) - expected).abs();
-    // The library promises 2 ulp, which is at most this.
+    // From 2 to 4 ulp, depending on the mantissa.
     assert!(error <= 2.0 * f64::from(f32::EPSILON) * expected.abs(), "{found} is not {expected}");
 }
 
@@ -63,7 +63,7 @@ const LOGIT_ROWS: [[f32; 3]; 8] = [
 ];
 const LABEL_ROWS: [i64; 8] = [0, 2, 1, 1, 1, -100, 0, 2];
 
-// What they give with the weights 1, 2.5 and 4, computed with 50 digits.
+// Their losses with the weights 1, 2.5 and 4, computed with 50 digits.
 const ROW_LOSSES: [f64; 8] = [
     8.279_875_094_788_66e-8,
     68.000_000_331_195,
@@ -133,7 +133,7 @@ fn one_loss_per_row_on_standard_output_and_in_a_file() {
     assert_eq!(lines.len(), ROW_LOSSES.len());
     lines.iter().zip(ROW_LOSSES).for_each(|(line, expected)| assert_close(line, expected));
 
-    // The printed digits are those of the very numbers in the file.
+    // The printed digits round-trip to the values in the file.
     let bytes = fs::read(&path).unwrap();
     let (header, data) = bytes.split_at(bytes.len() - 4 * ROW_LOSSES.len());
     assert!(header.starts_with(b"\x93NUMPY") && header.ends_with(b"\n"));
@@ -156,7 +156,7 @@ fn every_accepted_dtype_and_order_gives_the_same_loss() {
         file("fortran_logits.npy", &npy("'<f4'", true, "(8, 3)", &columns)),
     ];
 
-    // The unsigned types have no -100; 9 is ignored in its place.
+    // Unsigned types have no -100: the ignored index is 9 instead.
     let labels = LABEL_ROWS.map(|label| if label == -100 { 9 } else { label });
     let little = |size: usize| labels.iter().flat_map(move |l| l.to_le_bytes().into_iter().take(size));
     let big = |size: usize| labels.iter().flat_map(move |l| l.to_be_bytes().into_iter().skip(8 - size));
@@ -201,7 +201,7 @@ fn probabilities() {
     assert_close(rows[0], 4_f64.ln());
     assert_close(rows[1], 8_f64.ln());
 
-    // Not a number, so no eps at all.
+    // NaN is no valid eps.
     refused(&evaluate(&[&scores, &labels, "--probabilities", "NaN"]));
 }
 
@@ -401,7 +401,7 @@ fn arrays_that_are_refused_in_one_line() {
     let line = refused(&evaluate(&[&array("named.npz")]));
     assert!(line.contains("expected arrays named logits and labels, found x, y, w"), "{line}");
 
-    // Whatever byte of an archive is wrong, it is either refused or was of no account.
+    // An archive with any byte changed is refused, or gives the same output.
     let whole = fs::read(array("compressed.npz")).unwrap();
     for place in (0..whole.len()).step_by(7) {
         let mut bytes = whole.clone();
@@ -415,7 +415,7 @@ fn arrays_that_are_refused_in_one_line() {
     }
 }
 
-/// Small logits, whose losses the textbook's formulas give to all digits.
+/// Small logits, for which the textbook formulas are accurate.
 const ROWS: [[f64; 3]; 3] = [[0.5, -1.0, 2.0], [1.5, 0.25, -0.5], [-0.75, 1.0, 0.0]];
 
 fn small_arrays(name: &str) -> (String, String) {
@@ -497,13 +497,13 @@ fn decisions_of_least_expected_cost() {
     assert_eq!(value(&output, "mistakes"), "2");
     assert_eq!(value(&output, "decision cost"), "2.0");
 
-    // Missing class 0 costs 100 and so is not risked; a miss of another costs 1.
+    // Missing class 0 costs 100 and any other miss costs 1, so every decision is 0.
     let (classes, output) = decisions(&["--weights", "100,1,1"]);
     assert_eq!(classes, [0, 0, 0]);
     assert_eq!(value(&output, "mistakes"), "2");
     assert_eq!(value(&output, "decision cost"), "2.0");
 
-    // To say 1 where 2 is true costs 1 + 99.
+    // Deciding 1 where 2 is true costs 1 + 99.
     let (classes, output) = decisions(&["--mislabel-costs", "0,0,0;0,0,0;0,99,0"]);
     assert_eq!(classes, [2, 0, 2]);
     assert_eq!(value(&output, "decision cost"), "2.0");

@@ -1,4 +1,4 @@
-/* Watches a classifier at work: the loss of each class, window by window, and what decisions cost.
+/* Monitors a classifier: the mean loss of each class, window by window, and the cost of decisions.
  *
  *   cc drift_monitor.c $(pkg-config --cflags --libs rwwce) -o drift_monitor
  *
@@ -11,22 +11,22 @@
 enum { CLASSES = 3, ROWS = 64, BATCHES = 24, WINDOW = 4, DIRTY_FROM = 12 };
 
 static const char *const names[CLASSES] = {"good", "scratched", "cracked"};
-/* What it costs to miss a class, whatever it is taken for. */
+/* The cost of missing a class, whatever it is taken for. */
 static const float miss_costs[CLASSES] = {1.0f, 1.0f, 4.0f};
-/* What it costs on top to name class j (column) where y is true (row). */
+/* The additional cost of naming class j (column) where y is true (row). */
 static const float mislabel_costs[CLASSES * CLASSES] = {
   0.0f,  0.0f, 0.5f,
   0.0f,  0.0f, 0.5f,
   40.0f, 4.0f, 0.0f,
 };
 
-/* The same numbers on every machine, from 0 to 65535. */
+/* Pseudo-random numbers from 0 to 65535, the same on every machine. */
 static uint32_t next(uint32_t *state) {
   *state = *state * 1664525u + 1013904223u;
   return *state >> 16;
 }
 
-/* What the classifier says about some castings: half are good, a quarter of each other class. */
+/* Logits of some castings: half are good, a quarter of each other class. */
 static void observe(int batch, uint32_t *state, float *logits, uint8_t *labels) {
   for (int row = 0; row < ROWS; row++) {
     const uint32_t kind = next(state) % 4;

@@ -5,8 +5,8 @@
  *
  * Each rank reduces its part of every row to one rwwce_row_partial. The parts are merged by one
  * MPI_Allreduce of a few bytes a row; then every rank knows the loss, and has the gradient of its
- * own classes. Rank 0 holds the losses against those of whole rows: both are within 3 ulp of the
- * truth, and for these rows they are the same. */
+ * own classes. Rank 0 compares the losses with those of whole rows: both are within 3 ulp of the
+ * exact loss, and for these rows they are the same. */
 #include <mpi.h>
 #include <rwwce.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-//! Where the linker finds the memory maps.
+//! Adds this folder, with the linker scripts, to the linker's search path.
 
 fn main() {
     println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! Where the linker finds memory.x.
+//! Adds this folder, with memory.x, to the linker's search path.
 
 fn main() {
     println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));

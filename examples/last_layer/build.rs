@@ -1,4 +1,4 @@
-//! Makes constants of the tables in cli/data, and says where the linker finds memory.x.
+//! Converts the tables in cli/data to constants, and adds this folder, with memory.x, to the linker's search path.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,16 @@ fn main() {
         println!("cargo::rerun-if-changed={}", path.display());
         write_table(&mut source, name, &path, features);
     };
-    // The means of what has been measured in an image, without their deviations and extremes; alcohol and flavanoids.
+    // The means of the measurements in an image, without standard errors and worst values; alcohol and flavanoids.
     write("BREAST_CANCER", "breast_cancer.csv", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     write("WINE", "wine_data.csv", &[0, 6]);
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the folder"));
     fs::write(out.join("data.rs"), source).expect("the folder is there to be written to");
 }
 
-/// The cases of a table as constants: these of their features, each with mean 0 and standard deviation 1 over the cases to train
-/// with, after them a 1 for the bias; and their labels. Every fifth case, which is held out, is behind the others.
+/// Writes the cases of a table as constants: the chosen features, standardised by mean and standard deviation of the
+/// training cases, and a 1 for the bias; and the labels. Every fifth case is held out, and comes after the training
+/// cases.
 fn write_table(source: &mut String, name: &str, path: &Path, chosen: &[usize]) {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let cases = text.lines().skip(1).map(|line| line.split(',').map(|cell| cell.parse().expect("a number")).collect());

@@ -1,12 +1,13 @@
-"""What boosted trees cost, by how they are trained and how they decide: `python boosting.py`, some minutes.
+"""Compares the costs of boosted trees by training loss and decision rule: `python boosting.py`, some minutes.
 
-It needs rwwce, scikit-learn and xgboost (or xgboost-cpu); with empulse and polars installed there are two more tables, of the
-data that empulse ships, and two more rows, of its own methods.
+Needs rwwce, scikit-learn and xgboost (or xgboost-cpu); with empulse and polars installed there are two more tables, of
+data sets that empulse ships, and two more rows, of its own methods.
 
-Every row is trained with the same trees, folds and seeds. A number is what a hundred cases held out cost: the mean over two
-deals into five folds, ± the standard deviation over the ten folds, which is more than the error of the mean. The last column
-is the difference of the better of a row's two numbers from the plain loss with least expected cost, fold by fold: where it is
-within its own ± of 0, the table says nothing about which is better. The better is chosen by these very folds.
+Every row is trained with the same tree parameters, folds and seeds. Each entry is the cost of a hundred held-out cases:
+the mean over two repetitions of five-fold cross-validation, ± the standard deviation over the ten folds, which is more
+than the standard error of the mean. The last column is the difference between the better entry of a row and the plain
+loss with least expected cost, fold by fold: if it is within its ± of 0, the table does not tell which is better. The
+better entry is selected on these very folds.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Decisions = tuple[np.ndarray, "np.ndarray | None"]
 
 
 class Table(NamedTuple):
-    """A data set, and what it costs to say j (column) where y (row) is true."""
+    """A data set with its cost matrix, row = truth, column = decision."""
 
     name: str
     x: np.ndarray
@@ -39,7 +40,7 @@ class Table(NamedTuple):
 
 
 def shipped() -> list[Table]:
-    """Data that scikit-learn brings."""
+    """Data sets of scikit-learn."""
     wine, tumours, digits = load_wine(), load_breast_cancer(), load_digits()
     of_tumours = np.array([[0.0, 20], [1, 0]])
     of_wine = np.array([[0.0, 5, 5], [20, 0, 1], [20, 1, 0]])
@@ -52,7 +53,7 @@ def shipped() -> list[Table]:
 
 
 def of_empulse() -> list[Table]:
-    """Larger data with few positives; costs are the same for every case, near the means of those it gives for each."""
+    """Larger data sets with few positives; constant costs, close to the means of empulse's costs per case."""
     try:
         import polars
         from empulse.datasets import load_churn_tv_subscriptions, load_upsell_bank_telemarketing
@@ -72,7 +73,7 @@ def of_empulse() -> list[Table]:
 
 
 def both(model: Any, table: Table, test: np.ndarray) -> Decisions:
-    """Decisions for the most probable class, and of least expected cost."""
+    """Decisions for the most probable class, and for the class of least expected cost."""
     p = model.predict_proba(table.x[test])
     return p.argmax(1), (p @ table.costs).argmin(1)
 
@@ -88,27 +89,27 @@ def balanced(table: Table, train: np.ndarray, test: np.ndarray) -> Decisions:
 
 
 def cost_weights(table: Table, train: np.ndarray, test: np.ndarray) -> Decisions:
-    """Each class by the mean cost of missing it, with XGBoost's own objective."""
+    """Class weights are the mean costs of missing a class, with XGBoost's own objective."""
     weight = table.costs.sum(1) / (len(table.costs) - 1)
     weight = weight[table.y[train]]
     return both(XGBClassifier(**TREES).fit(table.x[train], table.y[train], sample_weight=weight), table, test)
 
 
 def objective(table: Table, train: np.ndarray, test: np.ndarray) -> Decisions:
-    """A loss of 1 for the class itself, and the costs for saying another."""
+    """Miss costs of 1 and the mislabel costs."""
     model = XGBClassifier(**TREES, objective=xgboost_objective(mislabel_costs=table.costs))
     return both(model.fit(table.x[train], table.y[train]), table, test)
 
 
 def objective_alone(table: Table, train: np.ndarray, test: np.ndarray) -> Decisions:
-    """The costs for saying another, and nothing for the class itself."""
+    """Miss costs of 0 and the mislabel costs."""
     loss = xgboost_objective(np.zeros(len(table.costs)), table.costs)
     model = XGBClassifier(**TREES, objective=loss)
     return both(model.fit(table.x[train], table.y[train]), table, test)
 
 
 def tuned(table: Table, train: np.ndarray, test: np.ndarray) -> Decisions:
-    """The threshold of least cost in folds of the training cases."""
+    """Threshold of least cost in cross-validation on the training cases."""
     scorer = cost_scorer(table.costs, labels=[0, 1], decided=True)
     model = TunedThresholdClassifierCV(XGBClassifier(**TREES), scoring=scorer, cv=3)
     return model.fit(table.x[train], table.y[train]).predict(table.x[test]), None
@@ -158,7 +159,7 @@ def show(table: Table) -> None:
         found = np.array([[cost(test, said) for said in way(table, train, test)] for train, test in splits])
         least = found[:, 1] if least is None else least
         columns = ["–" if np.isnan(of).any() else f"{of.mean():.1f} ± {of.std(ddof=1):.1f}" for of in found.T]
-        # A threshold is a decision of neither kind, and has one column.
+        # A tuned threshold has one decision, in the first column; the other is NaN.
         further = found[:, int(np.nanargmin(found.mean(0)))] - least
         print(f"| {name} | {' | '.join(columns)} | {further.mean():+.1f} ± {further.std(ddof=1):.1f} |", flush=True)
 

@@ -1,6 +1,6 @@
-"""What wheels promise: their tags, the one function that Python calls, the libraries that they ask for, their size.
+"""Checks wheels: tags, the exported init function, the system libraries that they link, their size.
 
-`python wheels.py FOLDER`; it needs lief.
+`python wheels.py FOLDER`; needs lief.
 """
 
 import re
@@ -14,7 +14,7 @@ LARGEST = 2_000_000
 
 GLIBC = r"(libc|libm|libgcc_s|libpthread|libdl|librt)\.so\.\d|ld-linux.*"
 
-# By the platform of a wheel: its kind of file, the processor, and the only libraries of the system that it may ask for.
+# Platform tag of a wheel: file format, processor, and the system libraries that it may link.
 PLATFORMS = {
     r"(manylinux2014_x86_64\.)?manylinux_2_17_x86_64": ("ELF", "X86_64", GLIBC),
     r"(manylinux2014_aarch64\.)?manylinux_2_17_aarch64": ("ELF", "AARCH64", GLIBC),
@@ -66,7 +66,7 @@ def check(wheel):
     print(f"{wheel.name:<75} {wheel.stat().st_size / 1e3:5.0f} kB, exports {len(exported)}, asks for {', '.join(asked)}")
 
 
-# It warns of signatures that it does not read.
+# lief warns of signatures that it cannot parse.
 lief.logging.disable()
 wheels = sorted(Path(sys.argv[1]).glob("*.whl"))
 if not wheels:

@@ -61,7 +61,7 @@ static size_t block_of(rwwce_argument argument) {
   return argument < RWWCE_ARGUMENT_OPTIONS ? argument : argument - GAP;
 }
 Place *place_of(rwwce_argument argument) { return &places[block_of(argument)]; }
-/* There is room before and behind each. */
+/* Each has room before and behind it. */
 unsigned char *home_of(rwwce_argument argument) {
   return arena + block_of(argument) * BLOCK + BLOCK / 4;
 }
@@ -380,10 +380,10 @@ void set_label(size_t row, int64_t value) {
   }
 }
 
-/* A logit in quarters, of which every type has as many. */
+/* Four times a logit, the same integer for every type. */
 static int quarters(size_t i) { return (int)(i * 7 % 11) - 4; }
 
-/* The upper 16 bits of a float; of one that binary16 has as well, those. */
+/* The bits of a float in bfloat16, or in binary16, which must both hold it exactly. */
 static uint16_t half_of(float value, int is_binary16) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
@@ -449,7 +449,7 @@ static void fill(rwwce_argument argument, int is_output) {
   }
 }
 
-/* Scale and zero point are what would be refused where they do not matter. */
+/* Where scale and zero point do not matter, they are values that would be refused elsewhere. */
 static void set_its_type(void) {
   const rwwce_logit_type type = its_type();
   const int is_integer = type == RWWCE_LOGIT_I8 || type == RWWCE_LOGIT_U8;

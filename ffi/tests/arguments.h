@@ -1,7 +1,7 @@
-/* Good arguments for every function of the library, and calls that check what comes of them.
+/* Good arguments for every function of the library, and calls that check their effects.
  *
- * A test prepares a function, changes one of its arguments, and calls. All arguments stand in one
- * arena, far apart: one comparison shows whether anything was written that should not be. */
+ * A test prepares a function, changes one of its arguments, and calls. All arguments are in one
+ * arena, far apart: one comparison shows any write that should not be. */
 #ifndef ARGUMENTS_H
 #define ARGUMENTS_H
 
@@ -18,12 +18,12 @@ int is_close(double found, double wanted);
 #define ONE_LANE 0
 #endif
 extern long checks, failures;
-/* What is being tested. */
+/* What is being tested, for messages. */
 extern char context[200];
 
 enum {
   N = 2, C = 4, D = 3, ROWS = N * D, ELEMENTS = N * C * D,
-  /* The second partial result of a merge; the library calls both by the same number. */
+  /* The second partial result of a merge; the library has one argument number for both. */
   OTHER = RWWCE_ARGUMENT_THREADS + 1,
   /* The numbers of the arguments have a gap. */
   GAP = RWWCE_ARGUMENT_OPTIONS - RWWCE_ARGUMENT_CURVATURE - 1,
@@ -35,7 +35,7 @@ enum {
   ARRAY = 1,     /* a pointer and a count; otherwise one value */
   WRITTEN = 2,
   OPTIONAL = 4,  /* may be NULL */
-  ANY_LENGTH = 8, /* with one more element it is not this argument that is wrong */
+  ANY_LENGTH = 8, /* one more element is an error of another argument */
   ANY_TYPE = 16  /* logits or labels, of any type */
 };
 
@@ -48,14 +48,14 @@ typedef struct Function {
   const char *name;
   rwwce_status (*call)(rwwce_error *error);
   size_t options_size, result_size, partial_size;
-  /* In the order in which the library looks at them; the last has the argument 0. */
+  /* In the order in which the library checks them; the last has the argument 0. */
   Use uses[12];
 } Function;
 
 enum { FUNCTIONS = 38 };
 extern const Function functions[FUNCTIONS];
 
-/* Where an argument is. */
+/* Address, elements and bytes per element of an argument. */
 typedef struct Place {
   unsigned char *at;
   size_t count, size;
@@ -73,7 +73,7 @@ extern rwwce_reduction how;
 extern rwwce_zero_denominator if_zero;
 extern rwwce_curvature_kind which_curvature;
 
-/* The arena, and what it held at another time. */
+/* The arena, its copy before a call, and its contents after a call that succeeded. */
 extern unsigned char *arena, *before, *reference;
 void set_up(void);
 void tear_down(void);
@@ -83,8 +83,8 @@ void prepare(const Function *function);
 void prepare_named(const char *name);
 const Use *use_of(const Function *function, rwwce_argument argument);
 int is_binary(const Function *function);
-/* Whether it reads logits, or labels, of any type: then theirs is `logit_type`, or `label_type`,
- * and they stand for the same numbers whatever it is. */
+/* Whether the function reads logits, or labels, of any type: then they are of `logit_type`, or
+ * `label_type`, with the same values in each. */
 int reads_any_type(const Function *function, rwwce_argument argument);
 /* Where an argument is now, and where `prepare` has put it. */
 Place *place_of(rwwce_argument argument);
@@ -92,7 +92,7 @@ unsigned char *home_of(rwwce_argument argument);
 void set_label(size_t row, int64_t value);
 /* Sets how the call reads the logits, in its options or as arguments. */
 void set_logit_type(rwwce_logit_type type, float its_scale, int32_t its_zero_point);
-/* Puts the arrays that the options name into them, as every call does. */
+/* Sets the arrays in the options, as every call does. */
 void link_options(void);
 /* Makes the padding of the summary comparable. */
 void tidy_summary(void);
@@ -103,7 +103,7 @@ void tidy_summary(void);
 #define HOME(type, name) ((type *)(void *)home_of(A(name)))
 #define IN(name, i) HOME(float, name)[i]
 
-/* Errors as they should be. */
+/* Expected errors. */
 rwwce_error problem(rwwce_status status, rwwce_argument argument);
 rwwce_error problem_at(rwwce_status status, rwwce_argument argument, size_t index);
 rwwce_error problem_with(rwwce_status status, rwwce_argument argument, rwwce_argument other);
@@ -114,14 +114,14 @@ rwwce_error problem_of_label(size_t row, int64_t value, size_t classes);
 /* The call succeeds. */
 void call_at(const char *file, int line);
 #define CALL() call_at(__FILE__, __LINE__)
-/* The call writes what is in `reference`, wherever its outputs are now, and nothing else. */
+/* The call writes the outputs of `reference`, wherever they are now, and nothing else. */
 void accepted_at(const char *file, int line);
 #define ACCEPTED() accepted_at(__FILE__, __LINE__)
-/* The call is refused, the error says this, and nothing is written. */
+/* The call is refused with this error, and nothing is written. */
 void refused_at(rwwce_error wanted, const char *file, int line);
 #define REFUSED(wanted) refused_at((wanted), __FILE__, __LINE__)
 
-/* What the functions compute: results.c. */
+/* Checks of what the functions compute: results.c. */
 void results(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* A program with two libraries in Rust, of which the other one unwinds. */
+/* A program with two Rust libraries, of which the other one unwinds. */
 #include <rwwce.h>
 #include <stdio.h>
 

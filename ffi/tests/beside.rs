@@ -1,4 +1,4 @@
-//! Another library in Rust, for beside.c: it has the standard library, and catches its own panics.
+//! Another Rust library, for beside.c, with the standard library, which catches its own panics.
 
 use std::panic::catch_unwind;
 

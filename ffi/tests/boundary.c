@@ -1,6 +1,6 @@
-/* What the C interface promises at its boundary: every kind of bad argument of every function is
- * refused by the right status and place, and leaves every output as it was. What is computed from
- * good arguments is in results.c. */
+/* Argument checks of the C interface: every kind of bad argument of every function is refused
+ * with the right status and place, and leaves every output as it was. Results of good arguments
+ * are in results.c. */
 #include "arguments.h"
 
 #include <math.h>
@@ -77,9 +77,9 @@ static size_t round_up(size_t bytes, size_t multiple) {
   return (bytes + multiple - 1) / multiple * multiple;
 }
 
-/* What is written may stand beside another array, but not on it, nor on a part of it. */
+/* An output may be adjacent to another array, but not overlap it. */
 static void overlaps(const Function *function, const Use *written, const Use *use) {
-  /* Of two outputs the later one is said to overlap the earlier one. */
+  /* Of two outputs the error names the later one, with the earlier one as the other. */
   const int swap = use->how & WRITTEN && use > written;
   const rwwce_error wanted =
     problem_with(RWWCE_ERROR_OVERLAP, swap ? use->argument : written->argument,
@@ -98,7 +98,7 @@ static void overlaps(const Function *function, const Use *written, const Use *us
   }
 }
 
-/* What is only read may be anywhere, if it holds good numbers there. */
+/* Inputs may share memory, if their values are good there. */
 static void shared(const Function *function, const Use *first, const Use *second) {
   prepare_place(function, first, "shared");
   place_of(second->argument)->at = place_of(first->argument)->at;
@@ -106,7 +106,7 @@ static void shared(const Function *function, const Use *first, const Use *second
   CHECK(now->call(NULL) != RWWCE_ERROR_OVERLAP);
 }
 
-/* A result that is one value is written like an array. */
+/* A result of a single value must not overlap either. */
 static void results_that_overlap(void) {
   const uint8_t labels[] = {0, 1, 1};
   uint64_t counts[] = {7, 7};
@@ -127,7 +127,7 @@ static void results_that_overlap(void) {
   CHECK(shared.gradient[0] == 1.0f);
 }
 
-/* In blocks of their exact size a tool that watches memory sees any access that goes too far. */
+/* In blocks of their exact size a memory checker finds any access out of bounds. */
 static void blocks_of_their_own(const Function *function) {
   prepare(function);
   for (int options = 0; options < 2; options++) {
@@ -193,13 +193,13 @@ static void sizes_of_structs(const Function *function) {
   }
 }
 
-/* Whether the call is told a type of logits. */
+/* Whether the call has a logit type. */
 static int has_logit_type(const Function *function) {
   return function->options_size == sizeof(rwwce_options) || is_binary(function) ||
          reads_any_type(function, A(LOGITS));
 }
 
-/* A type, scale and zero point that the call is given in place of good ones. */
+/* Bad types, scales and zero points of logits. */
 static void types_of_logits(const Function *function) {
   if (!has_logit_type(function)) return;
   const rwwce_logit_type unknown[] = {5, 256, UINT32_MAX};
@@ -237,7 +237,7 @@ static void types_of_logits(const Function *function) {
   }
 }
 
-/* Tries a number that an enumeration does not have. */
+/* A value that an enumeration does not have. */
 #define UNKNOWN(argument, place, value)                                         \
   do {                                                                          \
     prepare(function);                                                          \
@@ -245,7 +245,7 @@ static void types_of_logits(const Function *function) {
     REFUSED(problem_found(RWWCE_ERROR_UNKNOWN_VALUE, A(argument), 0, (value))); \
   } while (0)
 
-/* One thread is the caller; more are in a library that was built with them, as the one for tests is. */
+/* One thread is the caller's; more need a library built with them, as the one for tests is. */
 static void threads_of(const Function *function) {
   for (size_t threads = 1; threads <= 2; threads++) {
     prepare(function);
@@ -305,7 +305,7 @@ static int set_backend(const char *name) {
   return 1;
 }
 
-/* Backends of a class return the same bits: those with vectors whose multiply-add rounds as often, or those without. */
+/* Classes of same bits: with vectors or one lane, and with fused or unfused multiply-add. */
 static int class_of(const char *name) {
   return 2 * (strncmp(name, "scalar", 6) == 0) + (rwwce_backend_is_fused(name) == 1);
 }
@@ -329,7 +329,7 @@ static void backends_of(const Function *function) {
   }
 }
 
-/* Logits of any type have the results of the floats that they stand for, in the same bits. */
+/* Logits of any type give the bits of the same logits in float. */
 static void other_types(const Function *function) {
   if (!reads_any_type(function, A(LOGITS))) return;
   for (rwwce_logit_type type = RWWCE_LOGIT_I8; type <= RWWCE_LOGIT_BF16; type++) {
@@ -411,7 +411,7 @@ static void bad_shapes(void) {
   TRY(row_partial_of, label = ELEMENTS, problem_of_label(0, ELEMENTS, ELEMENTS));
   TRY(row_partial_of, label = SIZE_MAX - 1, problem_of_label(0, INT64_MAX, ELEMENTS));
   TRY(row_partial_of, COUNT(LOGITS) = 0, problem_of_label(0, 5, 0));
-  /* No pointer is looked at where there is nothing. */
+  /* No pointer is checked where there is no element. */
   TRY(loss, COUNT(LOGITS) = 0, LENGTH(LOGITS, ELEMENTS, 0));
   TRY(loss, COUNT(ROW_LOSSES) = 0, LENGTH(ROW_LOSSES, ROWS, 0));
   TRY(loss_gradient, COUNT(GRADIENT) = 0, LENGTH(GRADIENT, ELEMENTS, 0));
@@ -623,7 +623,7 @@ static void sentences(void) {
   char nothing[] = "x";
   CHECK(rwwce_error_message(NULL, nothing, sizeof nothing) == 0 && nothing[0] == 0);
 
-  /* There are words for every error, also for those that no call makes. */
+  /* Every error has a message, also those that no call returns. */
   int silent = 0;
   for (rwwce_status status = 0; status < 120; status++) {
     for (rwwce_argument argument = 0; argument < 120; argument++) {
@@ -658,7 +658,7 @@ static void names(void) {
   CHECK(rwwce_backend_is_fused("scalar-fma") == (ONE_LANE ? 1 : -1));
 }
 
-/* Rows that need every kind of vector: backends of a class return the same bits. */
+/* Rows of full vectors and remainders: backends of a class return the same bits. */
 static void same_bits(void) {
   enum { LONG_ROWS = 3, CLASSES = 1003, ALL = LONG_ROWS * CLASSES };
   static float logits[ALL], gradient[ALL], first[4][ALL];

@@ -1,4 +1,4 @@
-/* The header as C89 sees it, and its macros. */
+/* The header and its macros in C89. */
 #include <rwwce.h>
 
 #include <math.h>

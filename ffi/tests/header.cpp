@@ -1,4 +1,4 @@
-// The header as C++ sees it: its macros make values of their structures, and a call is linked.
+// The header in C++: initialiser macros, and a linked call.
 #include <rwwce.h>
 
 #include <cmath>
@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <vector>
 
-// What is stored and sent keeps its layout.
+// Structures that are stored or sent keep their layout.
 static_assert(std::is_trivially_copyable_v<rwwce_total> && sizeof(rwwce_total) == 48);
 static_assert(std::is_trivially_copyable_v<rwwce_row_partial> && sizeof(rwwce_row_partial) == 32);
 static_assert(std::is_same_v<rwwce_status, std::uint32_t>);

@@ -1,4 +1,4 @@
-/* Loads the plug-in of plugin.c, with every function that it needs, and computes with it. */
+/* Loads the plug-in of plugin.c, binds all of its symbols, and calls it. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>

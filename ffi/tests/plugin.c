@@ -1,9 +1,9 @@
-/* A plug-in that has the whole library in it, for load.c. */
+/* A plug-in with the static library linked into it, for load.c. */
 #include <rwwce.h>
 
 float rwwce_plugin_loss(void);
 
-/* log 2, or what an error makes of it. */
+/* log 2, or -1 for an error. */
 float rwwce_plugin_loss(void) {
   const float logits[] = {3.0f, 3.0f};
   const int32_t label = 1;

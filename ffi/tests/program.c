@@ -1,4 +1,4 @@
-/* A program for every target that the library is for: 0 where the loss of two equal logits is log 2. */
+/* A program for every supported target: 0 where the loss of two equal logits is log 2. */
 #include <rwwce.h>
 
 int main(void) {

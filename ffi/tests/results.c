@@ -1,4 +1,4 @@
-/* What the functions compute from good arguments, held against the formulas of the header in double
+/* Results of the functions for good arguments, against the header's formulas in double
  * precision. */
 #include "arguments.h"
 
@@ -57,7 +57,7 @@ enum {
   EVERYTHING
 };
 
-/* Options of which one is set, or everything. */
+/* Sets one option, or everything. */
 static void set_one(int which, int is_soft) {
   static const struct { int which; rwwce_argument argument; } arrays[] = {
     {CLASS_WEIGHTS, A(CLASS_WEIGHTS)}, {SAMPLE_WEIGHTS, A(SAMPLE_WEIGHTS)},
@@ -369,7 +369,7 @@ static void totals_and_parts(void) {
   }
 }
 
-/* The rows alone have the bits that the loss of D = 1 has. */
+/* The row losses alone have the bits of the loss with D = 1. */
 static void rows_alone(void) {
   for (int weighted = 0; weighted < 2; weighted++) {
     float row_losses[ROWS];
@@ -437,7 +437,7 @@ static void widened(void) {
   }
 }
 
-/* A long row of bytes, as a whole, and widened part by part. */
+/* A long row of bytes, whole and in parts that are widened one by one. */
 static void rows_of_bytes(void) {
   enum { CLASSES = 5000, PART = 300, LABEL = 4321 };
   static int8_t logits[CLASSES];
@@ -547,7 +547,7 @@ static double expected_cost(const double *p, size_t named) {
   return cost;
 }
 
-/* A call has decided, by what is p of each row; row 1 has no decision. */
+/* Checks the decisions of a call, from logits or from probabilities; row 1 has none. */
 static void check_decisions(int by_probabilities) {
   const uint32_t *const decisions = HOME(uint32_t, DECISIONS);
   const float *const costs = (const float *)(void *)place_of(A(EXPECTED_COSTS))->at;
@@ -589,7 +589,7 @@ static void decisions(void) {
   }
 }
 
-/* Rows weigh without a loss what they weigh with one, and are divided by what is given. */
+/* The totals without a loss are those with one, and a given denominator divides. */
 static void weighed(void) {
   static const char *const losses[] = {"rwwce_loss", "rwwce_soft_loss", "rwwce_binary_loss"};
   static const char *const alone[] = {"rwwce_weigh", "rwwce_weigh_soft", "rwwce_binary_weigh"};
@@ -610,7 +610,7 @@ static void weighed(void) {
     total.sum = 0.0;
     CHECK(memcmp(home_of(A(RESULT)), &total, sizeof total) == 0);
   }
-  /* Chunks are whole samples, as large as have 32,768 logits at most. */
+  /* Chunks are whole samples, at most 32,768 logits or one sample. */
   CHECK(rwwce_chunk_rows(2, 1) == 16384 && rwwce_chunk_rows(10, 3) == 3072);
   CHECK(rwwce_chunk_rows(100000, 1) == 1);
 }
@@ -655,7 +655,7 @@ static void curvatures(void) {
   }
 }
 
-/* A call that is large enough to be split, by several threads: the bits of one. */
+/* A call that is large enough to be split over threads has the bits of one thread. */
 static void threads(void) {
   enum { LARGE = 30000, CLASSES = 10 };
   float *const logits = (float *)malloc(LARGE * CLASSES * sizeof(float));

@@ -1,12 +1,12 @@
-//! How far to trust a classifier: a temperature from cases that it was not trained with.
+//! Calibration of logits by a temperature, fitted to cases held out from the training.
 
 use rwwce::CrossEntropy;
 
 use super::folds::{FOLDS, Part, deal};
 use super::model::Linear;
 
-/// The temperature by which the logits of held-out cases have the least loss (Guo, Pleiss, Sun & Weinberger, "On Calibration of
-/// Modern Neural Networks", ICML 2017), each case held out from a training with four fifths of the others.
+/// Temperature that minimises the loss of held-out logits (Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern
+/// Neural Networks", ICML 2017), from five-fold cross-validation on the training cases.
 pub(crate) fn temperature(
     loss: &CrossEntropy<'_>,
     classes: usize,
@@ -20,7 +20,7 @@ pub(crate) fn temperature(
         logits.extend(Linear::train(loss, classes, &training, penalty)?.logits(&held_out));
         labels.extend(held_out.labels);
     }
-    // The loss has one minimum along the logarithm of the temperature, from which thirds that cannot have it are cut off.
+    // Ternary search: the loss has one minimum along the logarithm of the temperature.
     let (mut low, mut high) = (-4.0_f32, 4.0_f32);
     let loss_at = |logarithm: f32| Ok(loss.temperature(logarithm.exp()).loss(&logits, &labels)?.sum);
     while high - low > 1e-3 {

@@ -1,4 +1,4 @@
-//! The total cost against the cost ratio, as an SVG file: a panel for each decision, a line for each way to train.
+//! SVG chart of total cost against cost ratio: a panel for each decision rule, a line for each loss.
 
 use std::error::Error;
 use std::fs;
@@ -17,12 +17,12 @@ use super::ways::Way;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Told apart by colour-blind readers too, and in grey by marks and dashes.
+/// Distinguishable with colour blindness; in grey, marks and dashes distinguish the lines.
 const COLOURS: [RGBColor; 4] = [BLACK, RGBColor(0, 114, 178), RGBColor(0, 135, 100), RGBColor(200, 80, 0)];
-/// Lengths of dashes and of the gaps between them; without a gap the line has none.
+/// Lengths of dashes and gaps; a gap of 0 is a solid line.
 const DASHES: [(i32, i32); 4] = [(1, 0), (2, 4), (9, 5), (1, 0)];
 
-/// The factors to draw at: cost ratios, or multiples of a matrix of costs; that of the table among them.
+/// Factors on the x axis: cost ratios, or multiples of the costs in a matrix; the base factor of the table among them.
 pub(crate) fn factors(base: f64, by_matrix: bool) -> Vec<f64> {
     let mut factors =
         if by_matrix { vec![0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0] } else { vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0] };
@@ -60,7 +60,7 @@ fn draw(svg: &mut String, trials: &Trials<'_>, description: &str) -> Result<()> 
     Ok(())
 }
 
-/// The logarithms to base 10 of the least and the largest cost that is drawn, by which the panels have one scale.
+/// log10 of the least and the largest cost drawn, the common scale of both panels.
 fn cost_range(trials: &Trials<'_>) -> (f64, f64) {
     let points = Way::ALL.into_iter().flat_map(|way| Decision::BOTH.map(|decision| points(trials, way, decision)));
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -71,7 +71,7 @@ fn cost_range(trials: &Trials<'_>) -> (f64, f64) {
     if low < high { (low - 0.03, high + 0.03) } else { (low - 1.0, low + 1.0) }
 }
 
-/// From the mean less its spread to the mean and its spread, as logarithms. What costs nothing is drawn as 0.1.
+/// Error bar: log10 of the mean cost ± its standard deviation. Costs below 0.1 are drawn as 0.1.
 fn bar(figures: &Figures) -> (f64, f64) {
     (logarithm(figures.cost - figures.spread), logarithm(figures.cost + figures.spread))
 }
@@ -85,7 +85,7 @@ fn points(trials: &Trials<'_>, way: Way, decision: Decision) -> Vec<(f64, Figure
     trials.plan.factors.iter().map(figures).collect()
 }
 
-/// An axis of logarithms with ticks at 1, 2 and 5 times the powers of ten.
+/// Logarithmic axis with ticks at 1, 2 and 5 times the powers of ten.
 struct LogAxis {
     from: f64,
     to: f64,
@@ -104,7 +104,7 @@ impl Ranged for LogAxis {
         let ticks =
             exponents.flat_map(|exponent| [1.0, 2.0, 5.0].map(|digit: f64| digit.log10() + f64::from(exponent)));
         let ticks: Vec<f64> = ticks.filter(|tick| (self.from - 1e-9..=self.to + 1e-9).contains(tick)).collect();
-        // Over many powers of ten the powers are enough.
+        // Over many decades the powers of ten alone.
         let is_power = |tick: &f64| (tick - tick.round()).abs() < 1e-9;
         if ticks.len() > 12 { ticks.into_iter().filter(is_power).collect() } else { ticks }
     }
@@ -116,7 +116,7 @@ impl Ranged for LogAxis {
 
 impl ValueFormatter<f64> for LogAxis {
     fn format(value: &f64) -> String {
-        // Of the tick, whose logarithm is rounded.
+        // The tick value, off by the rounding of its logarithm.
         let number = 10_f64.powf(*value);
         let digits = if number < 0.95 { 1 } else { 0 };
         if number < 1e6 { format!("{number:.digits$}") } else { format!("{number:.0e}") }
@@ -143,7 +143,7 @@ fn draw_panel(panel: &Area<'_>, trials: &Trials<'_>, decision: Decision, range: 
         .label_style(("sans-serif", 16))
         .draw()?;
     for (number, way) in Way::ALL.into_iter().enumerate() {
-        // Side by side, so that the bars of all can be seen.
+        // Shifted sideways, so that the error bars do not overlap.
         let shift = (number as f64 - 1.5) * 0.018;
         let points: Vec<(f64, Figures)> =
             points(trials, way, decision).into_iter().map(|(x, figures)| (x + shift, figures)).collect();
@@ -167,7 +167,7 @@ fn draw_panel(panel: &Area<'_>, trials: &Trials<'_>, decision: Decision, range: 
     Ok(())
 }
 
-/// The mark of a way: a circle, a triangle, a square, a filled circle.
+/// Marker of a loss: circle, triangle, square, filled circle.
 fn draw_mark(area: &Area<'_>, number: usize, (x, y): (i32, i32)) -> Result<()> {
     let (line, fill) = (COLOURS[number].stroke_width(2), WHITE.filled());
     match number {

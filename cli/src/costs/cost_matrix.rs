@@ -1,4 +1,4 @@
-//! What each kind of mistake costs.
+//! Costs of each kind of mistake.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::table::{Reading, Records, text_of};
 use crate::Result;
 use crate::output::at;
 
-/// The cost of saying j (column) where y (row) is true, 0 where that is right.
+/// Costs of deciding j (column) where y (row) is true, diagonal 0.
 #[derive(Clone)]
 pub(crate) struct CostMatrix {
     pub(crate) classes: usize,
@@ -23,7 +23,7 @@ impl CostMatrix {
         Self { classes, costs: (0..classes * classes).map(cost).collect() }
     }
 
-    /// Missing this class costs `factor` times as much.
+    /// The matrix with the costs of missing this class multiplied by `factor`.
     pub(crate) fn scaled(&self, class: usize, factor: f64) -> Self {
         let mut scaled = self.clone();
         scaled.costs[class * self.classes..][..self.classes].iter_mut().for_each(|cost| *cost *= factor);
@@ -34,13 +34,13 @@ impl CostMatrix {
         self.costs[truth * self.classes + said]
     }
 
-    /// What missing a class costs on average over the other classes.
+    /// Mean cost of missing a class, over the other classes.
     pub(crate) fn mean_cost(&self, truth: usize) -> f64 {
         let row = &self.costs[truth * self.classes..][..self.classes];
         row.iter().sum::<f64>() / (self.classes - 1) as f64
     }
 
-    /// The least cost of a mistake that costs anything.
+    /// Least cost above 0.
     pub(crate) fn least(&self) -> f64 {
         self.costs.iter().copied().filter(|&cost| cost > 0.0).fold(f64::INFINITY, f64::min)
     }
@@ -49,13 +49,13 @@ impl CostMatrix {
         self.costs.iter().map(|&cost| cost as f32).collect()
     }
 
-    /// What the decisions of a confusion matrix cost.
+    /// Total cost of the decisions in a confusion matrix.
     pub(crate) fn total(&self, confusion: &[u64]) -> f64 {
         confusion.iter().zip(&self.costs).map(|(&count, cost)| count as f64 * cost).sum()
     }
 
-    /// Reads a CSV file: a row for each true class, a column for each that is said, with the names of the classes in the
-    /// first line and column or, without, in the order of `classes`.
+    /// Reads a CSV file with a row for each true class and a column for each decision, with the class names in the
+    /// first line and column or, without names, in the order of `classes`.
     pub(crate) fn read(path: &Path, classes: &[String]) -> Result<Self> {
         let bytes = fs::read(path).map_err(at(path))?;
         Self::parse(&bytes, classes).map_err(at(path))
@@ -72,7 +72,7 @@ impl CostMatrix {
                 "expected {count} rows and columns, or one more with names, found {rows} and {columns}"
             ));
         }
-        // The place of each class in rows and columns.
+        // Index of each class among the rows or the columns.
         let header = |name: &dyn Fn(usize) -> String, what: &str| -> Result<Vec<usize>> {
             let place = |class: &String| {
                 let place = (1..=count).find(|&place| name(place) == *class);
@@ -97,7 +97,7 @@ impl CostMatrix {
 
     fn parse_cost(parsed: &Records<'_>, record: &ByteRecord, column: usize, right: bool) -> Result<f64> {
         let text = text_of(record, column);
-        // A right decision may have nothing in its cell.
+        // Cells on the diagonal may be empty.
         let cost = if right && text.is_empty() { Some(0.0) } else { text.parse().ok() };
         let usable = |cost: &f64| (*cost as f32).is_finite() && *cost >= 0.0 && (!right || *cost == 0.0);
         let expected = if right { "expected 0, the cost of what is right" } else { "expected a cost of at least 0" };

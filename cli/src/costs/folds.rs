@@ -1,20 +1,20 @@
-//! Deals the cases into folds, and makes those of a fold ready for a classifier.
+//! Cross-validation: deals cases into folds, fills in missing values and standardises features.
 
 use super::table::Table;
 
-/// Parts that the cases are dealt into; each is held out once, while the others train.
+/// Number of folds; each is held out once, while the others train.
 pub(crate) const FOLDS: usize = 5;
 
-/// Cases made ready for a linear classifier.
+/// Cases prepared for a linear classifier.
 #[derive(Default)]
 pub(crate) struct Part {
-    /// The standardised values of each feature.
+    /// Standardised values of each feature, one per case.
     pub(crate) columns: Vec<Vec<f32>>,
     pub(crate) labels: Vec<u32>,
 }
 
 impl Part {
-    /// The cases outside and inside of a fold.
+    /// Cases outside and inside a fold.
     pub(crate) fn split(&self, fold_of: &[usize], fold: usize) -> (Self, Self) {
         let part = |is_inside: bool| {
             let taken: Vec<usize> = (0..fold_of.len()).filter(|&case| (fold_of[case] == fold) == is_inside).collect();
@@ -28,7 +28,7 @@ impl Part {
     }
 }
 
-/// Deals the cases out at random, each class evenly, and says which fold each case is in.
+/// Deals the cases at random, stratified by class, and returns the fold of each.
 pub(crate) fn deal(labels: &[u32], seed: u64) -> Vec<usize> {
     let mut state = seed;
     let mut splitmix64 = || {
@@ -37,7 +37,7 @@ pub(crate) fn deal(labels: &[u32], seed: u64) -> Vec<usize> {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     };
-    // By class, and in random order within each.
+    // Sorted by class, in random order within each.
     let mut order: Vec<_> = labels.iter().enumerate().map(|(case, label)| (label, splitmix64(), case)).collect();
     order.sort_unstable();
     let mut fold_of = vec![0; labels.len()];
@@ -47,7 +47,7 @@ pub(crate) fn deal(labels: &[u32], seed: u64) -> Vec<usize> {
     fold_of
 }
 
-/// The cases to train with, and those of `fold`, which are held out.
+/// Training cases, and the held-out cases of `fold`.
 pub(crate) fn split(table: &Table, fold_of: &[usize], fold: usize) -> (Part, Part) {
     let (mut training, mut held_out) = (Part::default(), Part::default());
     for (&label, &f) in table.labels.iter().zip(fold_of) {
@@ -66,8 +66,8 @@ pub(crate) fn split(table: &Table, fold_of: &[usize], fold: usize) -> (Part, Par
     (training, held_out)
 }
 
-/// What fills in a feature and brings it to mean 0 and variance 1. The training cases alone say it, so that nothing about the
-/// held-out cases enters the training.
+/// Fill value of a feature, and its scaling to mean 0 and variance 1, from the training cases alone, so that nothing
+/// leaks from the held-out cases.
 struct Scaling {
     missing: f64,
     mean: f64,
@@ -88,8 +88,7 @@ impl Scaling {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
-        // A constant feature tells nothing: scaled by 0, it takes no part. Its variance need not come out as exactly 0,
-        // because the mean is rounded.
+        // A constant feature is scaled by 0. Its variance need not be exactly 0, since the mean is rounded.
         let varies = values.iter().any(|value| *value != values[0]) && variance > 0.0;
         Self { missing, mean, scale: if varies { 1.0 / variance.sqrt() } else { 0.0 } }
     }
@@ -100,7 +99,7 @@ impl Scaling {
     }
 }
 
-/// 0 where there is nothing.
+/// Median of sorted values; 0 if there are none.
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     match sorted.get(middle) {

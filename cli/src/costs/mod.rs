@@ -1,8 +1,8 @@
-//! `rwwce costs`: what each way of training and of deciding costs on cases held out.
+//! `rwwce costs`: costs of each loss and decision rule on held-out cases.
 //!
-//! Linear softmax classifiers are trained in four ways that differ in nothing but the loss, and decide in two: for the most
-//! probable class, and for that of least expected cost. Five-fold cross-validation holds every case out once; the mistakes
-//! on held-out cases are means over random deals into folds.
+//! Linear softmax classifiers are trained with four losses and decide by two rules: the most probable class, and the
+//! class of least expected cost. In five-fold cross-validation every case is held out once; the mistakes on held-out
+//! cases are means over random deals into folds.
 
 mod calibration;
 mod chart;
@@ -25,10 +25,10 @@ use folds::FOLDS;
 use table::{Reading, Table};
 use trials::{Plan, Trials};
 
-/// The breast cancer data; `cli/data/README.md` says where they are from.
+/// The breast cancer data set, described in `cli/data/README.md`.
 const BREAST_CANCER: &[u8] = include_bytes!("../../data/breast_cancer.csv");
 
-/// Values above which fewer things are tried, so that large tables do not take hours.
+/// Number of feature values above which deals and penalties are fewer, so that large tables do not take hours.
 const MANY_VALUES: usize = 500_000;
 
 pub(crate) fn command() -> Command {
@@ -87,7 +87,7 @@ fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help).allow_negative_numbers(true)
 }
 
-/// It becomes an f32, so that is where it has to be finite and above 0.
+/// Parses a number that is finite and above 0 in f32, to which it is converted later.
 fn above_zero(text: &str) -> std::result::Result<f64, &'static str> {
     let usable = |number: &f64| (*number as f32).is_finite() && *number as f32 > 0.0;
     text.parse().ok().filter(usable).ok_or("expected a finite number above 0")
@@ -158,7 +158,7 @@ fn load(matches: &ArgMatches, path: Option<&Path>) -> Result<Table> {
     Ok(table)
 }
 
-/// The class of this name or, where none is given, the rarest one.
+/// Index of the class of this name, by default of the rarest class.
 fn costly_class(table: &Table, wanted: Option<&String>) -> Result<usize> {
     let Some(wanted) = wanted else {
         let counts = table.counts();

@@ -1,4 +1,4 @@
-//! A linear softmax classifier, and the descent that trains it.
+//! A linear softmax classifier, trained by L-BFGS.
 
 use std::collections::VecDeque;
 
@@ -6,19 +6,19 @@ use rwwce::CrossEntropy;
 
 use super::folds::Part;
 
-/// Cases whose logits are computed at a time, so that they stay in the nearest cache.
+/// Number of cases computed at a time, so that their logits stay in the first-level cache.
 const BLOCK: usize = 2048;
 
-/// A row of coefficients a class, the last of a row its bias.
+/// Coefficients, a row for each class; the last of a row is the bias.
 pub(crate) struct Linear {
     classes: usize,
     coefficients: Vec<f64>,
 }
 
 impl Linear {
-    /// The classifier of least loss plus penalty: the mean of `loss` over the cases, and `penalty` times the sum of the squared
-    /// coefficients over their number, in which biases have no part. For two classes that is logistic regression with an L2
-    /// penalty of C = 1 / `penalty` in the words of scikit-learn.
+    /// Minimises the mean of `loss` over the cases plus `penalty` times the sum of squared coefficients without biases,
+    /// divided by the number of cases. For two classes this is scikit-learn's logistic regression with an L2 penalty of
+    /// C = 1 / `penalty`.
     pub(crate) fn train(
         loss: &CrossEntropy<'_>,
         classes: usize,
@@ -32,7 +32,7 @@ impl Linear {
         let start = vec![0.0; classes * width];
         let coefficients = minimise(start, |coefficients, gradient| {
             write_logits(coefficients, part, &mut logits);
-            // The logits are of no further use, so the loss writes its gradient over them.
+            // The gradient is written over the logits, which are not needed any more.
             let summary = loss.gradient_in_place(&mut logits, &part.labels, 1.0)?;
             let mut value = summary.sum / summary.denominator;
             let rows = coefficients.chunks_exact(width).zip(gradient.chunks_exact_mut(width));
@@ -48,7 +48,7 @@ impl Linear {
         Ok(Self { classes, coefficients })
     }
 
-    /// One row of logits a case.
+    /// Logits `[cases, classes]`.
     pub(crate) fn logits(&self, part: &Part) -> Vec<f32> {
         let cases = part.labels.len();
         let mut by_class = vec![0.0; self.classes * cases];
@@ -57,7 +57,7 @@ impl Linear {
     }
 }
 
-/// The logits of the first class, then those of the second, and so on.
+/// Writes logits `[classes, cases]`.
 fn write_logits(coefficients: &[f64], part: &Part, logits: &mut [f32]) {
     let (cases, width) = (part.labels.len(), part.columns.len() + 1);
     for from in (0..cases).step_by(BLOCK) {
@@ -73,8 +73,7 @@ fn write_logits(coefficients: &[f64], part: &Part, logits: &mut [f32]) {
     }
 }
 
-/// A logit is the sum of coefficients × inputs, so the gradient of a coefficient is that of the logit × the input, summed over
-/// the cases.
+/// Gradient with respect to the coefficients of a class: that of each logit times the inputs, summed over the cases.
 fn write_gradient(of_logits: &[f32], part: &Part, gradient: &mut [f64]) {
     gradient.fill(0.0);
     for from in (0..of_logits.len()).step_by(BLOCK) {
@@ -88,7 +87,7 @@ fn write_gradient(of_logits: &[f32], part: &Part, gradient: &mut [f64]) {
     }
 }
 
-/// In eight sums side by side, so that the compiler may use vectors.
+/// Dot product in eight partial sums, so that the compiler can vectorise.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0; 8];
@@ -101,23 +100,23 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// Steps after which a descent ends in any case.
+/// Largest number of steps.
 const STEPS: usize = 500;
-/// The largest element of a gradient that counts as zero.
+/// Tolerance of convergence: largest magnitude of an element of the gradient.
 const SMALL: f64 = 1e-5;
-/// Steps that the curvature is estimated from.
+/// Number of latest steps that approximate the curvature.
 const REMEMBERED: usize = 10;
 
-/// A step and the change of the gradient along it.
+/// A step and the change of the gradient over it.
 struct Pair {
     step: Vec<f64>,
     change: Vec<f64>,
-    /// Of both.
+    /// Inner product of step and change.
     product: f64,
 }
 
-/// L-BFGS (Liu & Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming 45, 1989)
-/// with steps that are halved until they lead down far enough. `evaluate` returns the value at a point and writes the
+/// L-BFGS (Liu & Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming
+/// 45, 1989) with a backtracking line search (Armijo condition). `evaluate` returns the value at a point and writes the
 /// gradient.
 fn minimise<E>(
     mut point: Vec<f64>,
@@ -141,7 +140,7 @@ fn minimise<E>(
                 break (next, next_value);
             }
             length /= 2.0;
-            // Nothing is lower, but for rounding.
+            // No decrease beyond rounding: converged.
             if length < 1e-6 {
                 return Ok(point);
             }
@@ -149,7 +148,7 @@ fn minimise<E>(
         let step: Vec<f64> = next.iter().zip(&point).map(|(a, b)| a - b).collect();
         let change: Vec<f64> = next_gradient.iter().zip(&gradient).map(|(a, b)| a - b).collect();
         let product = product(&step, &change);
-        // Only where the curvature is above 0 is there a minimum to step to.
+        // Pairs of positive curvature alone keep the approximation of the Hessian positive definite.
         if product > 0.0 {
             pairs.truncate(REMEMBERED - 1);
             pairs.push_front(Pair { step, change, product });
@@ -160,7 +159,7 @@ fn minimise<E>(
     Ok(point)
 }
 
-/// Minus the gradient, divided by the curvature that the pairs tell of, the latest first.
+/// Minus the gradient times the approximate inverse Hessian (two-loop recursion over the pairs, the latest first).
 fn descent_direction(pairs: &VecDeque<Pair>, gradient: &[f64]) -> Vec<f64> {
     let mut direction: Vec<f64> = gradient.iter().map(|g| -g).collect();
     let add = |direction: &mut [f64], factor: f64, vector: &[f64]| {
@@ -191,7 +190,7 @@ fn product(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Cases of three overlapping classes, by a small generator of numbers.
+    /// Cases of three overlapping classes, from a linear congruential generator.
     fn part(cases: usize) -> Part {
         let mut state = 7_u64;
         let mut random = || {
@@ -205,7 +204,7 @@ mod tests {
         Part { columns: vec![column(0), column(1)], labels: labels.clone() }
     }
 
-    /// What is to be least, in the words of the textbook.
+    /// The objective by its textbook formula.
     fn objective(coefficients: &[f64], part: &Part, weights: &[f64], penalty: f64) -> f64 {
         let cases = part.labels.len();
         let loss = |case: usize| {
@@ -222,7 +221,7 @@ mod tests {
 
     #[test]
     fn no_classifier_near_the_trained_one_is_better() {
-        // More cases than one block, and no multiple of the lanes of a dot product.
+        // Fewer and more cases than a block, no multiples of the partial sums of a dot product.
         for cases in [31, 2 * BLOCK + 5] {
             let (part, weights, penalty) = (part(cases), [1.0, 3.0, 0.5], 0.3);
             let loss = CrossEntropy::new(3).class_weights(&[1.0, 3.0, 0.5]);

@@ -1,4 +1,4 @@
-//! The tables.
+//! Tables of the results.
 
 use std::io::{self, Write};
 
@@ -55,7 +55,7 @@ fn write_costs(out: &mut dyn Write, table: &Table, trials: &Trials<'_>) -> io::R
     Ok(())
 }
 
-/// The mistakes of each way and decision, with the costs and the penalty that were asked for.
+/// Table of the mistakes of each loss and decision rule, with the base factor and penalty.
 fn write_mistakes(out: &mut dyn Write, more_classes: bool, trials: &Trials<'_>) -> io::Result<()> {
     let others = if more_classes { format!("{:>8}", "others") } else { String::new() };
     let header = format!("{:>8}{:>14}{others}{:>18}", "missed", "false alarms", "total cost");
@@ -75,7 +75,7 @@ fn write_mistakes(out: &mut dyn Write, more_classes: bool, trials: &Trials<'_>) 
     Ok(())
 }
 
-/// The total cost with weaker and stronger penalties.
+/// Table of total costs by penalty.
 fn write_penalties(out: &mut dyn Write, trials: &Trials<'_>) -> io::Result<()> {
     let penalties = trials.plan.penalties();
     writeln!(
@@ -98,7 +98,7 @@ fn write_penalties(out: &mut dyn Write, trials: &Trials<'_>) -> io::Result<()> {
 }
 
 fn cost(figures: &Figures) -> String {
-    // A large total needs no digits behind the point.
+    // No decimals for large totals.
     let digits = if figures.cost < 1e4 { 1 } else { 0 };
     if figures.spread == 0.0 {
         format!("{:.digits$}", figures.cost)

@@ -1,4 +1,4 @@
-//! Reads the table: a CSV file as spreadsheets, databases and scripts leave it.
+//! Reader of tables: CSV files as spreadsheets, databases and scripts write them.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -9,32 +9,32 @@ use csv::{ByteRecord, ReaderBuilder};
 use crate::Result;
 use crate::output::{at, note};
 
-/// More classes than this are taken for a column of measurements.
+/// Largest number of classes; a label column with more is taken for measurements and refused.
 const MOST_CLASSES: usize = 100;
 
-/// Cases with numeric features and a label each.
+/// Cases with numeric features and labels.
 pub(crate) struct Table {
-    /// Sorted, as numbers where all are numbers.
+    /// Class names, sorted, numerically if all are numbers.
     pub(crate) classes: Vec<String>,
-    /// The values of each feature, one a case, NaN where it is missing.
+    /// Values of each feature, one per case, NaN if missing.
     pub(crate) features: Vec<Vec<f64>>,
-    /// The class of each case.
+    /// Class index of each case.
     pub(crate) labels: Vec<u32>,
 }
 
-/// How to read a table.
+/// Options of reading a table.
 #[derive(Default)]
 pub(crate) struct Reading {
     pub(crate) delimiter: Option<u8>,
-    /// Whether the first line has the names of the columns; found out where it is not said.
+    /// Whether the first line has the column names; detected if None.
     pub(crate) header: Option<bool>,
-    /// A name or a position from 1 on; the last column where it is not said.
+    /// Label column, by name or 1-based position; the last one if None.
     pub(crate) label: Option<String>,
-    /// The columns to learn from; all but the label where empty.
+    /// Feature columns; all but the label if empty.
     pub(crate) features: Vec<String>,
     /// Columns to leave out.
     pub(crate) dropped: Vec<String>,
-    /// Whether missing values are for the training to fill in.
+    /// Whether missing values are kept as NaN, to be filled in, instead of refused.
     pub(crate) fill_missing: bool,
 }
 
@@ -48,7 +48,7 @@ impl Table {
         Records::parse(bytes, reading)?.table(reading)
     }
 
-    /// How many cases each class has.
+    /// Number of cases of each class.
     pub(crate) fn counts(&self) -> Vec<u64> {
         let mut counts = vec![0; self.classes.len()];
         self.labels.iter().for_each(|&label| counts[label as usize] += 1);
@@ -56,13 +56,13 @@ impl Table {
     }
 }
 
-/// The fields of a file, apart from a header.
+/// Fields of a file, with its header split off.
 pub(crate) struct Records<'a> {
     bytes: &'a [u8],
     delimiter: u8,
-    /// The names of the columns, or `column 1` and so on.
+    /// Column names, or `column 1` and so on.
     names: Vec<String>,
-    /// The names of the classes 0, 1 and so on, where the first line has them.
+    /// Names of the classes 0, 1 and so on, if the first line has them.
     class_names: Vec<String>,
     pub(crate) records: Vec<ByteRecord>,
 }
@@ -99,12 +99,12 @@ impl<'a> Records<'a> {
         Ok(parsed)
     }
 
-    /// Names and nothing else: no number among them, and no gap.
+    /// Whether no field is a number or a word for a missing value.
     fn is_header(&self, record: &ByteRecord) -> bool {
         record.iter().all(|field| self.number(field).is_none() && (!is_missing(field) || field.is_empty()))
     }
 
-    /// The column of this name or, where none has it, at this position from 1 on.
+    /// Index of the column of this name or, without one, at this 1-based position.
     fn column(&self, option: &str, wanted: &str) -> Result<usize> {
         let mut named = (0..self.names.len()).filter(|&column| self.names[column] == wanted);
         match (named.next(), named.next()) {
@@ -149,7 +149,7 @@ impl<'a> Records<'a> {
         Ok(Table { classes, features, labels })
     }
 
-    /// Whether a column has nothing in it, as one behind a delimiter at the end of each line.
+    /// Whether all fields of a column are empty, as after a trailing delimiter; prints a note if so.
     fn is_empty(&self, column: usize) -> bool {
         let empty = self.records.iter().all(|record| record[column].is_empty());
         if empty {
@@ -178,7 +178,7 @@ impl<'a> Records<'a> {
         Ok(values)
     }
 
-    /// The classes, sorted, and that of each case.
+    /// Sorted class names, and the class index of each case.
     fn labels(&self, column: usize) -> Result<(Vec<String>, Vec<u32>)> {
         if let Some(record) = self.records.iter().find(|record| is_missing(&record[column])) {
             return Err(self.wrong(record, column, "the label is missing"));
@@ -188,7 +188,7 @@ impl<'a> Records<'a> {
         }
         let fields = || self.records.iter().map(|record| text(&record[column]));
         let numbers: Option<Vec<f64>> = self.records.iter().map(|record| self.number(&record[column])).collect();
-        // 1 and 1.0 are one class.
+        // 1 and 1.0 are the same class, as are 0 and −0.
         let names: Vec<Cow<'_, str>> = match &numbers {
             Some(numbers) => numbers.iter().map(|number| Cow::Owned((number + 0.0).to_string())).collect(),
             None => fields().collect(),
@@ -216,7 +216,7 @@ impl<'a> Records<'a> {
         Ok((order.iter().map(|&class| classes[class].clone()).collect(), labels.collect()))
     }
 
-    /// Labels that are numbers of the classes whose names the first line has.
+    /// Labels that are indices of the class names in the first line.
     fn numbered_labels(&self, column: usize) -> Result<(Vec<String>, Vec<u32>)> {
         let label = |record: &ByteRecord| {
             let class = (0..self.class_names.len()).find(|class| self.number(&record[column]) == Some(*class as f64));
@@ -228,7 +228,7 @@ impl<'a> Records<'a> {
         Ok((self.class_names.clone(), self.records.iter().map(label).collect::<Result<_>>()?))
     }
 
-    /// A number as in programs or, where a comma does not separate columns, with a decimal comma; or a truth value.
+    /// A number, with a decimal comma too unless that is the delimiter; true and false are 1 and 0. None for NaN.
     fn number(&self, field: &[u8]) -> Option<f64> {
         let field = str::from_utf8(field).ok()?;
         let number = field.parse::<f64>().ok().or_else(|| {
@@ -245,14 +245,14 @@ impl<'a> Records<'a> {
         if self.names[column] == position { position } else { format!("{position} ({})", self.names[column]) }
     }
 
-    /// Says what is wrong with a field, and where it stands.
+    /// Error message about a field, with its line and column.
     pub(crate) fn wrong(&self, record: &ByteRecord, column: usize, what: &str) -> String {
         let found = shortened(&text(&record[column]), 40);
         format!("line {}, {}: {what}; found {found:?}", self.line(record), self.name(column))
     }
 
-    /// The line that a record stands on, counted here because the position that the reader gives is that of the line break
-    /// before it, if that is `\r\n` or a blank line.
+    /// Line number of a record. Counted here, since after `\r\n` or a blank line the position of the csv reader is that
+    /// of the line break before the record.
     fn line(&self, record: &ByteRecord) -> usize {
         let start = record.position().map_or(0, |position| position.byte() as usize);
         let breaks = self.bytes[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -260,9 +260,9 @@ impl<'a> Records<'a> {
     }
 }
 
-/// The delimiter that cuts the first lines into the same number of columns most often.
+/// The delimiter with the largest share of the first lines of equal width, above one column.
 fn find_delimiter(bytes: &[u8]) -> u8 {
-    // A comma comes last: it may be a decimal comma between semicolons.
+    // The comma comes last, since it may be a decimal comma between semicolons.
     let mut best = (0.0, b',');
     for delimiter in [b'\t', b';', b','] {
         let Ok(records) = records(bytes, delimiter, 100) else { continue };
@@ -277,9 +277,9 @@ fn find_delimiter(bytes: &[u8]) -> u8 {
     best.1
 }
 
-/// The first records of a file, their fields without spaces and quotes around them.
+/// The first `count` records of a file, fields trimmed of whitespace and quotes.
 fn records(bytes: &[u8], delimiter: u8, count: usize) -> Result<Vec<ByteRecord>> {
-    // Lines of unequal length are reported where it can be said which.
+    // Lines of unequal width are reported later, with their line number.
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(bytes);
     let mut trimmed = Vec::new();
     for record in reader.byte_records().take(count) {
@@ -288,7 +288,7 @@ fn records(bytes: &[u8], delimiter: u8, count: usize) -> Result<Vec<ByteRecord>>
         fields.set_position(record.position().cloned());
         for field in &record {
             let field = field.trim_ascii();
-            // A space before a quote makes it a part of the field.
+            // The csv reader keeps quotes after a space as part of the field.
             let unquoted = field.strip_prefix(b"\"").and_then(|field| field.strip_suffix(b"\""));
             fields.push_field(unquoted.unwrap_or(field));
         }
@@ -297,8 +297,8 @@ fn records(bytes: &[u8], delimiter: u8, count: usize) -> Result<Vec<ByteRecord>>
     Ok(trimmed)
 }
 
-/// The names of the classes, where the first line is that of the data sets of scikit-learn: cases, features, the name of class
-/// 0, that of class 1 and so on.
+/// The class names, if the first line is as in scikit-learn's data sets: number of cases, number of features, names of
+/// the classes 0, 1 and so on.
 fn class_names(first: &ByteRecord, second: Option<&ByteRecord>) -> Vec<String> {
     let fields: Vec<Cow<'_, str>> = first.iter().map(text).collect();
     let (Some([cases, features, names @ ..]), Some(second)) = (fields.get(..), second) else {
@@ -309,12 +309,12 @@ fn class_names(first: &ByteRecord, second: Option<&ByteRecord>) -> Vec<String> {
     if fits && are_names { names.iter().map(ToString::to_string).collect() } else { Vec::new() }
 }
 
-/// What stands for a value that is not there.
+/// Whether the field is empty or a word for a missing value.
 fn is_missing(field: &[u8]) -> bool {
     ["", "na", "n/a", "nan", "null", "none", "?", "-"].iter().any(|word| field.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// UTF-8 or else Latin-1, which any bytes are.
+/// Decodes UTF-8, or Latin-1 if that fails.
 fn text(field: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(field) {
         Ok(text) => Cow::Borrowed(text),

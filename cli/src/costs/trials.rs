@@ -1,4 +1,4 @@
-//! Trains and tries every way on every deal, on every processor.
+//! Training and evaluation of every loss on every deal, in parallel.
 
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,15 +16,15 @@ use super::table::Table;
 use super::ways::Way;
 use crate::Result;
 
-/// Time between two lines that tell how far the training is.
+/// Time between two progress lines.
 const REPORTED_EVERY: Duration = Duration::from_secs(3);
 
-/// How to decide, given logits.
+/// Decision rule for logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Decision {
-    /// For the class of the largest logit, as the classifier was trained.
+    /// The argmax of the logits of the classifier.
     MostProbable,
-    /// For the class of least expected cost, after what costs in the loss have put into the logits is taken back.
+    /// The class of least expected cost, after the effect of costs in the loss on the logits is taken back.
     LeastExpectedCost,
 }
 
@@ -39,21 +39,21 @@ impl Decision {
     }
 }
 
-/// What is to be tried. Costs have a factor by which missing the costly class is dearer.
+/// Factors, penalties and deals to train with. A factor multiplies the costs of missing the costly class.
 pub(crate) struct Plan<'a> {
     pub(crate) base_factor: f64,
-    /// Those of the chart, the base among them.
+    /// Factors of the chart, the base among them.
     pub(crate) factors: Vec<f64>,
     pub(crate) base_penalty: f64,
-    /// As multiples of the base.
+    /// As multiples of the base penalty.
     pub(crate) other_penalties: &'a [f64],
-    /// The seeds are 0, 1, 2 and so on, so that every run deals the same.
+    /// Number of deals; their seeds are 0, 1, 2 and so on, the same in every run.
     pub(crate) deals: u64,
-    /// Whether probabilities are calibrated before they decide.
+    /// Whether logits are calibrated by a temperature before decisions.
     pub(crate) calibrate: bool,
 }
 
-/// A way of training on all folds of a deal.
+/// One training: a loss, with a factor and a penalty, on all folds of a deal.
 struct Training {
     way: Way,
     factor: f64,
@@ -61,13 +61,13 @@ struct Training {
     deal: u64,
 }
 
-/// What came of a training, with the costs of a factor.
+/// Result of a training, for the costs of a factor.
 struct Tried {
     way: Way,
     factor: f64,
     penalty: f64,
     deal: u64,
-    /// Row = truth, column = decision, over all folds; one for each decision.
+    /// Confusion matrices over all folds, row = truth, column = decision; one for each decision rule.
     confusions: [Vec<u64>; 2],
 }
 
@@ -78,16 +78,16 @@ pub(crate) struct Trials<'a> {
     tried: Vec<Tried>,
 }
 
-/// Mistakes on held-out cases, as means over the deals.
+/// Mistakes on held-out cases, means over the deals.
 pub(crate) struct Figures {
-    /// Cases of the costly class that are said to be of another.
+    /// Cases of the costly class, decided for another.
     pub(crate) missed: f64,
-    /// Cases of another class that are said to be of the costly one.
+    /// Cases of another class, decided for the costly one.
     pub(crate) false_alarms: f64,
-    /// Cases of another class that are said to be of a third.
+    /// Cases of another class, decided for a third one.
     pub(crate) others: f64,
     pub(crate) cost: f64,
-    /// The standard deviation of the cost over the deals.
+    /// Standard deviation of the cost over the deals.
     pub(crate) spread: f64,
 }
 
@@ -99,7 +99,7 @@ impl<'a> Trials<'a> {
         thread::scope(|scope| {
             let worker = |sender: mpsc::Sender<_>| {
                 while let Some(training) = trainings.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // No receiver is left where another training has failed.
+                    // The receiver is dropped when another training fails.
                     if sender.send(training.run(table, costs, costly, plan, &folds_done)).is_err() {
                         return;
                     }
@@ -122,7 +122,7 @@ impl<'a> Trials<'a> {
         let costs = self.costs.scaled(self.costly, factor);
         let classes = costs.classes;
         let is_wanted = |t: &&Tried| t.way == way && t.factor == factor && t.penalty == penalty;
-        // In the order of the deals, whatever the order in which threads came to their ends.
+        // In the order of the deals, since threads finish in any order.
         let mut wanted: Vec<&Tried> = self.tried.iter().filter(is_wanted).collect();
         wanted.sort_by_key(|tried| tried.deal);
         let confusions: Vec<&Vec<u64>> = wanted.iter().map(|tried| &tried.confusions[decision as usize]).collect();
@@ -144,7 +144,7 @@ impl<'a> Trials<'a> {
         }
     }
 
-    /// What this mistake costs in the first table.
+    /// Cost of this mistake in the first table, with the base factor.
     pub(crate) fn cost(&self, truth: usize, said: usize) -> f64 {
         self.costs.scaled(self.costly, self.plan.base_factor).cost(truth, said)
     }
@@ -152,7 +152,7 @@ impl<'a> Trials<'a> {
 
 impl Plan<'_> {
     pub(crate) fn penalties(&self) -> Vec<f64> {
-        // Without digits that come from rounding.
+        // Rounded to 7 digits, without the rounding errors of the product.
         let rounded = |penalty: f64| format!("{penalty:.6e}").parse().unwrap_or(penalty);
         let others = self.other_penalties.iter().map(|multiple| rounded(multiple * self.base_penalty));
         let mut penalties: Vec<f64> = others.collect();
@@ -177,7 +177,7 @@ impl Plan<'_> {
 }
 
 impl Training {
-    /// Trains a classifier for every fold of the deal, and tries it on the cases of that fold.
+    /// Trains a classifier for every fold of the deal, and adds its decisions for the held-out cases.
     fn run(
         &self,
         table: &Table,
@@ -187,7 +187,7 @@ impl Training {
         folds_done: &AtomicUsize,
     ) -> Result<Vec<Tried>> {
         let Self { way, penalty, deal: seed, .. } = *self;
-        // A way that does not know costs need not be trained for each of them.
+        // A loss without costs is trained once for all factors.
         let factors = if way.knows_costs() { &[self.factor] } else { &plan.factors[..] };
         let cells = vec![0; costs.classes * costs.classes];
         let tried = |&factor| Tried { way, factor, penalty, deal: seed, confusions: [cells.clone(), cells.clone()] };
@@ -225,7 +225,7 @@ impl Training {
     }
 }
 
-/// Adds the decisions of least expected cost to a confusion matrix.
+/// Adds decisions of least expected cost to a confusion matrix.
 fn add_decisions(costs: &CostMatrix, logits: &[f32], labels: &[u32], confusion: &mut [u64]) -> Result<()> {
     let mut decisions = vec![0; labels.len()];
     let (misses, mislabels) = (vec![0.0; costs.classes], costs.as_f32());
@@ -240,7 +240,7 @@ fn add_decisions(costs: &CostMatrix, logits: &[f32], labels: &[u32], confusion: 
     Ok(())
 }
 
-/// The results as they come, and from time to time a line on standard error that says how many folds are done.
+/// Iterator over results in the order of arrival, with progress lines on standard error.
 struct Progress<'a, T> {
     receiver: mpsc::Receiver<T>,
     folds: usize,
@@ -269,7 +269,7 @@ impl<T> Iterator for Progress<'_, T> {
                     self.reported = Instant::now();
                     let (done, folds) = (self.done.load(Ordering::Relaxed), self.folds);
                     let seconds = self.began.elapsed().as_secs();
-                    // Where standard error is closed, nobody waits for it.
+                    // If standard error is closed, progress is not needed.
                     let _ = writeln!(io::stderr(), "training: {done} of {folds} folds in {seconds} s");
                 }
             }

@@ -1,4 +1,4 @@
-//! Ways to train, and what each does to the probabilities.
+//! Losses to train with, and the inverse of their effect on the probabilities.
 
 use rwwce::{ClassWeights, CrossEntropy, Denominator, Reduction, Scheme, count_labels};
 
@@ -8,12 +8,11 @@ use super::cost_matrix::CostMatrix;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Way {
     Plain,
-    /// Every class has an equal say.
+    /// Class weights n/n_c: every class has the same total weight.
     InverseFrequency,
-    /// A case counts as much as missing it costs, on average over the other classes.
+    /// Class weights are the mean costs of missing a class, over the other classes.
     CostWeights,
-    /// A plain loss for every miss, and on top of it what the mistake costs (Ho & Wookey, 2020). The plain loss counts as
-    /// much as the mistake that costs least.
+    /// Mislabel costs (Ho & Wookey, 2020), with miss costs equal to the least cost of a mistake.
     MislabelCosts,
 }
 
@@ -29,7 +28,7 @@ impl Way {
         }
     }
 
-    /// Whether other costs ask for another training.
+    /// Whether the loss depends on the costs, so that each factor needs a training of its own.
     pub(crate) fn knows_costs(self) -> bool {
         matches!(self, Self::CostWeights | Self::MislabelCosts)
     }
@@ -53,7 +52,7 @@ impl Way {
                 mislabel_costs = costs.as_f32();
             }
         }
-        // Divided by what a case has at stake on average, so that a penalty is as strong beside each loss.
+        // Divided by the mean cost of a case, so that a penalty is equally strong with each loss.
         let at_stake = |class: usize| {
             let on_top = if mislabel_costs.is_empty() { 0.0 } else { costs.mean_cost(class) };
             f64::from(class_weights[class]) + on_top
@@ -66,7 +65,7 @@ impl Way {
     }
 }
 
-/// What a loss is told of costs.
+/// Class weights and mislabel costs of a loss.
 pub(crate) struct Weighting {
     class_weights: Vec<f32>,
     /// Empty where there are none.
@@ -81,8 +80,8 @@ impl Weighting {
         if self.mislabel_costs.is_empty() { loss } else { loss.mislabel_costs(&self.mislabel_costs) }
     }
 
-    /// Takes out of a row of logits what the costs in the loss have put in: from what minimises the loss to the logarithms of
-    /// the probabilities that it is the minimum for. Costs that then decide count once and not twice.
+    /// Takes back the effect of the costs in the loss on a row of logits: from the minimiser of the expected loss to
+    /// the logarithms of the class probabilities for which it is the minimiser. Costs then count in the decision alone.
     pub(crate) fn take_back(&self, row: &mut [f32]) {
         if self.mislabel_costs.is_empty() {
             for (logit, weight) in row.iter_mut().zip(&self.class_weights) {
@@ -91,18 +90,18 @@ impl Weighting {
             return;
         }
         let probabilities = self.probabilities_behind(&softmax(row));
-        // Rounding may leave a little less than nothing.
+        // Rounding may leave a small negative probability.
         let logarithms = probabilities.iter().map(|p| p.max(0.0).ln() as f32);
         if probabilities.iter().all(|p| p.is_finite()) {
             row.iter_mut().zip(logarithms).for_each(|(logit, x)| *logit = x);
         }
     }
 
-    /// The probabilities q for which the expected loss is least at p. There its gradient Σ_y q_y·g_y is zero, with g_y that of a
-    /// case of class y, which is linear in q; and q adds up to 1.
+    /// The class probabilities q for which softmax outputs p minimise the expected loss. Its gradient Σ_y q_y·g_y, g_y
+    /// the gradient for label y, is zero there: linear equations in q, with Σ q = 1.
     fn probabilities_behind(&self, p: &[f64]) -> Vec<f64> {
         let classes = p.len();
-        // 1 − p would lose its digits where p is nearly 1.
+        // 1 − p as a sum: no catastrophic cancellation for p near 1.
         let others = |class: usize| (0..classes).filter(|&other| other != class).map(|other| p[other]).sum::<f64>();
         let mut equations = vec![vec![0.0; classes + 1]; classes];
         for truth in 0..classes {
@@ -116,7 +115,7 @@ impl Weighting {
                 equation[truth] = miss * of_miss + p[class] * (of_class - of_others);
             }
         }
-        // The gradient adds up to zero over the classes, so that one equation follows from the others.
+        // The gradient sums to zero over the classes: the last equation is redundant and replaced by Σ q = 1.
         equations[classes - 1] = vec![1.0; classes + 1];
         solve(equations)
     }
@@ -129,8 +128,8 @@ fn softmax(row: &[f32]) -> Vec<f64> {
     shares.iter().map(|share| share / sum).collect()
 }
 
-/// Solves linear equations, each the coefficients and then the right side, by elimination with the largest pivot. Not finite
-/// where there is no single solution.
+/// Solves linear equations, rows of coefficients and right-hand side, by Gauss-Jordan elimination with partial
+/// pivoting. Not finite if the system is singular.
 fn solve(mut equations: Vec<Vec<f64>>) -> Vec<f64> {
     let count = equations.len();
     for column in 0..count {
@@ -152,7 +151,7 @@ fn solve(mut equations: Vec<Vec<f64>>) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// The loss at p where the classes have the probabilities q, in the words of the textbook.
+    /// Expected loss at these logits for class probabilities q, by the textbook formula.
     fn expected_loss(weighting: &Weighting, q: &[f64], logits: &[f64]) -> f64 {
         let sum: f64 = logits.iter().map(|x| x.exp()).sum();
         let p: Vec<f64> = logits.iter().map(|x| x.exp() / sum).collect();
@@ -198,7 +197,7 @@ mod tests {
     fn with_two_classes_mislabel_costs_are_weights() {
         let weights = Weighting { class_weights: vec![21.0, 2.0], mislabel_costs: Vec::new() };
         let costs = Weighting { class_weights: vec![1.0, 1.0], mislabel_costs: vec![0.0, 20.0, 1.0, 0.0] };
-        // Up to rows so confident that 1 − p is lost in f64.
+        // Up to logits for which 1 − p is 0 in f64.
         for logit in [0.0_f32, 1.0, -3.0, 20.0, -60.0, 80.0] {
             let (mut a, mut b) = ([logit, 0.0], [logit, 0.0]);
             weights.take_back(&mut a);

@@ -1,4 +1,4 @@
-//! Arrays: of `.npy` files, of members of `.npz` files, and lists on the command line.
+//! Arrays from `.npy` files, members of `.npz` files, and lists on the command line.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,11 +11,11 @@ use super::header::Header;
 use crate::Result;
 use crate::output::at;
 
-/// Where an array is.
+/// Source of an array: a file, or a member of an archive.
 #[derive(Clone)]
 pub(super) struct Source {
     path: PathBuf,
-    /// Of an `.npz` file.
+    /// Name of the array in an `.npz` file.
     member: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Source {
             return Err(format!("expected two files, LOGITS and LABELS, or one .npz file, found {name} alone"));
         }
         let names = member_names(&bytes).map_err(at(&logits.path))?;
-        // NumPy gives the second names to arrays that come without.
+        // `numpy.savez` names positional arrays arr_0 and arr_1.
         let pairs = [["logits", "labels"], ["arr_0", "arr_1"]];
         let has = |pair: &&[&str; 2]| pair.iter().all(|name| names.iter().any(|found| found == name));
         let pair = pairs.iter().find(has).ok_or_else(|| {
@@ -73,7 +73,7 @@ impl Source {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    // Opening a pipe or a device may wait for ever.
+    // Opening a pipe or a device may block for ever.
     let metadata = fs::metadata(path).map_err(at(path))?;
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "a directory" } else { "something else" };
@@ -86,7 +86,7 @@ fn is_zip(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06")
 }
 
-/// The names of the arrays in an `.npz` file, without the `.npy` behind each.
+/// The names of the arrays in an `.npz` file, without the suffix `.npy`.
 fn member_names(bytes: &[u8]) -> Result<Vec<String>> {
     let bad = |error: rawzip::Error| format!("bad .npz file: {error}");
     let archive = ZipArchive::from_slice(bytes).map_err(bad)?;
@@ -102,7 +102,7 @@ fn member_name(path: &[u8]) -> String {
     name.strip_suffix(".npy").unwrap_or(&name).to_owned()
 }
 
-/// The bytes of an array in an `.npz` file: of this name, or of the only one.
+/// The uncompressed `.npy` file in an `.npz` file: the one of this name, or the only one.
 fn unpack(bytes: &[u8], wanted: Option<&str>) -> Result<Vec<u8>> {
     let bad = |error: rawzip::Error| format!("bad .npz file: {error}");
     let names = member_names(bytes)?;
@@ -123,7 +123,7 @@ fn unpack(bytes: &[u8], wanted: Option<&str>) -> Result<Vec<u8>> {
         let size = usize::try_from(entry.uncompressed_size_hint()).map_err(|error| error.to_string())?;
         let unpacked = match entry.compression_method() {
             CompressionMethod::STORE => data.data().to_vec(),
-            // No more than the file says that it has.
+            // At most the uncompressed size in the archive's directory.
             CompressionMethod::DEFLATE => decompress_to_vec_with_limit(data.data(), size)
                 .map_err(|_| "bad .npz file: its compressed data are damaged")?,
             _ => return Err("bad .npz file: expected stored or deflated data".into()),
@@ -136,12 +136,12 @@ fn unpack(bytes: &[u8], wanted: Option<&str>) -> Result<Vec<u8>> {
     Err(format!("expected one of the arrays {}", listed()))
 }
 
-/// Numbers of any plain type.
+/// An array of booleans, integers or floats.
 pub(super) struct Array {
     name: String,
     kind: Kind,
     shape: Vec<usize>,
-    /// As if in the order of C, each number with its least byte first.
+    /// In C order, each element little-endian.
     elements: Vec<u8>,
 }
 
@@ -156,12 +156,12 @@ enum Type {
 #[derive(Clone, Copy)]
 struct Kind {
     kind: Type,
-    /// In bytes.
+    /// Size of an element in bytes.
     size: usize,
 }
 
 impl Kind {
-    /// Of a descriptor such as `<f4`, and whether the first byte is the largest.
+    /// Type of a descriptor such as `<f4`, and whether it is big-endian.
     fn parse(descr: &str) -> Option<(Self, bool)> {
         let unordered = descr.trim_start_matches(['<', '>', '=', '|']);
         let is_big_endian = descr.starts_with('>') || cfg!(target_endian = "big") && !descr.starts_with('<');
@@ -204,20 +204,20 @@ impl Array {
             elements.chunks_exact_mut(kind.size).for_each(<[u8]>::reverse);
         }
         if let ([rows, columns], true) = (&shape[..], header.fortran_order) {
-            // The columns are one after the other, as `numpy.save` leaves a transposed array.
+            // Column-major, as `numpy.save` writes a transposed array; transposed to row-major.
             let places = (0..rows * columns).map(|i| (i % columns) * rows + i / columns);
             elements = places.flat_map(|place| &elements[place * kind.size..][..kind.size]).copied().collect();
         }
         Ok(Self { name, kind, shape, elements })
     }
 
-    /// What `read` makes of the shape.
+    /// Result of `read` for the shape; an error that names the `expected` shape if that is None.
     pub(super) fn shape<T>(&self, expected: &str, read: impl FnOnce(&[usize]) -> Option<T>) -> Result<T> {
         let (name, shape) = (&self.name, &self.shape);
         read(shape).ok_or_else(|| format!("{name}: expected an array shaped {expected}, found {shape:?}"))
     }
 
-    /// The numbers as f32. Adds to `rounded` how many of them it could not keep as they are.
+    /// The elements as f32. If some are rounded, adds a text with their number to `rounded`.
     pub(super) fn numbers(&self, rounded: &mut Vec<String>) -> Result<Vec<f32>> {
         let mut inexact = 0;
         let mut numbers = Vec::with_capacity(self.elements.len() / self.kind.size);
@@ -226,7 +226,7 @@ impl Array {
                 (Type::Float, 2) => f16(bytes),
                 (Type::Float, 4) => f32::from_bits(self.bits(bytes) as u32).into(),
                 (Type::Float, _) => f64::from_bits(self.bits(bytes)),
-                // To f64 at most one of its digits is lost, which f32 does not have.
+                // The rounding of 64-bit integers to f64 is far below the precision of f32.
                 (Type::Int, _) => self.integer(bytes) as f64,
                 _ => self.bits(bytes) as f64,
             };
@@ -244,7 +244,7 @@ impl Array {
         Ok(numbers)
     }
 
-    /// The numbers as integers, where that is what they are.
+    /// The elements as i64; an error for floats and for integers out of range.
     pub(super) fn integers(&self) -> Result<Vec<i64>> {
         let elements = self.elements.chunks_exact(self.kind.size);
         match self.kind.kind {
@@ -273,7 +273,7 @@ impl Array {
     }
 }
 
-/// Half precision (IEEE 754 binary16), which f64 holds exactly.
+/// Half precision (IEEE 754 binary16) to f64, exactly.
 fn f16(bytes: &[u8]) -> f64 {
     let bits = u16::from_le_bytes([bytes[0], bytes[1]]);
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
@@ -286,10 +286,10 @@ fn f16(bytes: &[u8]) -> f64 {
     if bits >> 15 == 0 { size } else { -size }
 }
 
-/// Where the numbers of an option come from.
+/// Value of an option that takes numbers: a file, or a list.
 pub(super) enum Numbers {
     File(Source),
-    /// From the option of this name, in rows of equal length.
+    /// Rows of equal length, given to the option of this name.
     List {
         option: &'static str,
         rows: Vec<Vec<f32>>,
@@ -297,7 +297,7 @@ pub(super) enum Numbers {
 }
 
 impl Numbers {
-    /// Takes what has `.npy` or `.npz` in it for a file, and all else for numbers.
+    /// A text ending in `.npy` or containing `.npz` is a file, any other a list with `,` in rows and `;` between them.
     pub(super) fn parse(option: &'static str, text: &str) -> Result<Self> {
         let lower = text.to_ascii_lowercase();
         if lower.ends_with(".npy") || lower.contains(".npz") {
@@ -318,7 +318,7 @@ impl Numbers {
         }
     }
 
-    /// The shape and the numbers, row by row; a single row is an array of one axis.
+    /// Shape and elements in row-major order; a list of a single row is one-dimensional.
     pub(super) fn read(&self, rounded: &mut Vec<String>) -> Result<(Vec<usize>, Vec<f32>)> {
         match self {
             Self::File(source) => {

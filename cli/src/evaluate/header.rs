@@ -8,19 +8,19 @@ use crate::Result;
 const LONGEST: usize = 10_000;
 
 pub(super) struct Header {
-    /// As NumPy writes it: `<f4`; `[…]` where elements have fields.
+    /// Type descriptor, such as `<f4`; `[…]` for structured types.
     pub(super) descr: String,
     pub(super) fortran_order: bool,
     pub(super) shape: Vec<usize>,
 }
 
 impl Header {
-    /// The header, and what follows it.
+    /// The header, and the data after it.
     pub(super) fn parse(bytes: &[u8]) -> Result<(Self, &[u8])> {
         let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else {
             return Err(r"expected a .npy file, which starts with \x93NUMPY, found another file".into());
         };
-        // The length of the text that follows is a u16 in version 1, and a u32 later.
+        // The length of the dictionary is a u16 in version 1, and a u32 in later ones.
         let (length, rest) = match *rest {
             [1, 0, a, b, ref rest @ ..] => (usize::from(u16::from_le_bytes([a, b])), rest),
             [2 | 3, 0, a, b, c, d, ref rest @ ..] => (u32::from_le_bytes([a, b, c, d]) as usize, rest),
@@ -39,7 +39,7 @@ impl Header {
     }
 }
 
-/// What is left of a header to read.
+/// Parser of the dictionary: the rest of its text.
 struct Text<'a>(&'a str);
 
 impl<'a> Text<'a> {
@@ -70,7 +70,7 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// Goes past a character and the spaces before it, if it comes next.
+    /// Skips whitespace and this character, and returns true, if it comes next.
     fn skip(&mut self, character: char) -> bool {
         let after = self.0.trim_start().strip_prefix(character);
         self.0 = after.unwrap_or(self.0);
@@ -92,7 +92,7 @@ impl<'a> Text<'a> {
         if self.skip('[') { Ok(self.up_to(']').map(|_| "[…]".into())?) } else { self.string().map(str::to_owned) }
     }
 
-    /// Elements with fields are refused later, so that only their last bracket is looked for.
+    /// Skips to the last bracket before the next key. Structured types are refused later and need no parsing.
     fn up_to(&mut self, bracket: char) -> Result<&'a str> {
         let end = self.0.find("'fortran_order'").unwrap_or(self.0.len());
         let end = self.0[..end].rfind(bracket).ok_or("a bracket has no end")?;
@@ -119,7 +119,7 @@ impl<'a> Text<'a> {
             self.0 = self.0.trim_start();
             let digits = self.0.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.0.len());
             let (number, rest) = self.0.split_at(digits);
-            // As Python 2 wrote long integers.
+            // Suffix of Python 2's long integers.
             self.0 = rest.strip_prefix('L').unwrap_or(rest);
             shape.push(number.parse().map_err(|_| "expected a shape of integers of at least 0")?);
             if !self.skip(',') && !self.0.trim_start().starts_with(')') {

@@ -70,11 +70,11 @@ fn loss<'a>(inputs: &'a Inputs, options: &Options) -> CrossEntropy<'a> {
     loss
 }
 
-/// The arrays, as the library takes them.
+/// Input arrays of a call of the library.
 struct Inputs {
     rows: usize,
     classes: usize,
-    /// Logits or probabilities, row by row.
+    /// Logits or probabilities, `[N, C]`.
     scores: Vec<f32>,
     labels: Vec<i64>,
     weights: Option<Vec<f32>>,
@@ -131,14 +131,14 @@ impl Inputs {
         Ok(Self { rows, classes, scores, labels, weights, mislabel_costs, sample_weights })
     }
 
-    /// Miss costs and mislabel costs, as the loss has them: a weight that is not given is 1.
+    /// Miss costs, 1 by default, and mislabel costs, 0 by default.
     fn costs(&self) -> (Vec<f32>, Vec<f32>) {
         let miss = self.weights.clone().unwrap_or_else(|| vec![1.0; self.classes]);
         (miss, self.mislabel_costs.clone().unwrap_or_else(|| vec![0.0; self.classes * self.classes]))
     }
 }
 
-/// The length of an array of one axis, or of one column.
+/// Length of an array shaped `[N]` or `[N, 1]`.
 fn column(shape: &[usize]) -> Option<usize> {
     match *shape {
         [length] | [length, 1] => Some(length),
@@ -146,12 +146,12 @@ fn column(shape: &[usize]) -> Option<usize> {
     }
 }
 
-/// The classes of least expected cost.
+/// Decisions of least expected cost, with their mistakes and cost.
 struct Decisions {
-    /// One a row, −1 where a NaN leaves none.
+    /// Decision of each row, −1 for rows without one.
     classes: Vec<i64>,
     undecided: usize,
-    /// Among the rows that count.
+    /// Wrong decisions in the rows that count.
     mistakes: u64,
     cost: f64,
 }
@@ -181,7 +181,7 @@ impl Decisions {
     }
 }
 
-/// Of the reduced loss or, where there is one for each row, of each of them.
+/// Writes the gradient of the reduced loss, or with `is_by_row` of the row losses.
 fn write_gradient(path: &Path, loss: &CrossEntropy<'_>, inputs: &Inputs, options: &Options) -> Result<()> {
     let mut gradient = vec![0.0; inputs.scores.len()];
     let ones = vec![1.0; if options.is_by_row { inputs.rows } else { 0 }];
@@ -197,7 +197,7 @@ fn write_array(path: &Path, dtype: &str, shape: &[usize], bytes: impl Iterator<I
         _ => shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
     };
     let text = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({axes}), }}");
-    // The values begin at a multiple of 64, so that they can be mapped into memory.
+    // The data begin at a multiple of 64 bytes, so that they can be mapped into memory.
     let length = (10 + text.len() + 1).next_multiple_of(64) - 10;
     let mut out = BufWriter::new(File::create(path)?);
     out.write_all(b"\x93NUMPY\x01\x00")?;
@@ -225,8 +225,8 @@ fn print_text(
         writeln!(out, "classes:         {}", inputs.classes)?;
         writeln!(out, "rows that count: {}", summary.rows)?;
         writeln!(out, "non-finite rows: {}", summary.non_finite)?;
-        // Debug prints the fewest digits that read back as the same number, and, unlike Display, turns to an exponent where
-        // the number is very small or very large.
+        // Debug prints the shortest digits that round-trip and, unlike Display, uses an exponent for very small and
+        // very large numbers.
         writeln!(out, "denominator:     {:?}", summary.denominator)?;
         writeln!(out, "loss:            {:?}", summary.loss)?;
         if let Some(decisions) = decisions {
@@ -269,7 +269,7 @@ fn print_json(
     print(|out| writeln!(out, "{}", Value::Object(object)))
 }
 
-/// With no more digits than the f32 has; NaN and infinity, which JSON lacks, as text.
+/// With the shortest digits of the f32; NaN and infinity, which JSON lacks, as strings.
 fn json_number(number: f32) -> Value {
     let text = format!("{number:?}");
     match text.parse::<f64>() {
@@ -278,7 +278,7 @@ fn json_number(number: f32) -> Value {
     }
 }
 
-/// Says which file or option the library's error is about.
+/// Prefixes the library's error with the file or option of the argument.
 fn explain(options: &Options, error: rwwce::Error) -> String {
     use rwwce::Error::{Incompatible, LabelOutOfRange, Negative, NoClasses, NotFinite, OutOfRange};
 
@@ -303,7 +303,7 @@ fn explain(options: &Options, error: rwwce::Error) -> String {
     numbers.as_ref().map_or_else(|| error.to_string(), |numbers| format!("{}: {error}", numbers.name()))
 }
 
-/// The words of `--denominator`.
+/// Values of `--denominator`.
 const DENOMINATORS: [(&str, Denominator); 4] = [
     ("weight-sum", Denominator::WeightSum),
     ("rows", Denominator::Rows),
@@ -311,7 +311,7 @@ const DENOMINATORS: [(&str, Denominator); 4] = [
     ("rows-times-classes", Denominator::RowsTimesClasses),
 ];
 
-/// The reduction that `--reduction` and `--denominator` name; `None` leaves the library its default.
+/// The reduction of `--reduction` and `--denominator`; `None` for the library's default.
 fn reduction(word: &str, denominator: Option<Denominator>) -> Option<Reduction> {
     if word == "mean" { denominator.map(Reduction::Mean) } else { Some(Reduction::Sum) }
 }

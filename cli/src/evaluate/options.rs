@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line of `rwwce evaluate`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(super) struct Options {
     pub(super) mislabel_costs: Option<Numbers>,
     pub(super) sample_weights: Option<Numbers>,
     pub(super) label_smoothing: Option<f32>,
-    /// Whether each row keeps its loss; the reduction is then a sum, over which nothing is divided.
+    /// Whether row losses are printed (`--reduction none`); the reduction is then the sum, without a denominator.
     pub(super) is_by_row: bool,
     pub(super) reduction: Option<Reduction>,
     pub(super) zero_denominator: ZeroDenominator,
@@ -117,7 +117,7 @@ impl Options {
         let word = |name| matches.get_one::<String>(name).map(String::as_str);
         let path = |name| matches.get_one::<PathBuf>(name).cloned();
         let chosen = word("reduction").unwrap_or("mean");
-        // An option that could have no effect shows that something else was meant.
+        // Options without effect are refused, since they show a misunderstanding.
         for (option, needed) in [("denominator", "mean"), ("zero-denominator", "mean"), ("output", "none")] {
             if matches.contains_id(option) && chosen != needed {
                 return Err(format!("--{option}: expected together with --reduction {needed}"));

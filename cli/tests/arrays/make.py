@@ -1,4 +1,4 @@
-"""Makes the array files beside it, as NumPy leaves them; run it in this folder. The values are those of ../../data/*.npy."""
+"""Writes the array files of this folder, in which it is to be run, with the values of ../../data/*.npy."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ logits = np.array([[17, 0, 0], [17, 0, 0], [0, 0, 0], [2, 1, 0.5], [-1, 3, 0.25]
 labels = np.array([0, 2, 1, 1, 1, -100, 0, 2])
 weights = np.array([1, 2.5, 4])
 
-# What must be read.
+# Valid files.
 np.save("float16.npy", logits.astype("<f2"))
 np.save("float64.npy", logits)
 np.save("rounded.npy", logits + 1e-9)
@@ -22,7 +22,7 @@ np.savez_compressed("named.npz", x=logits.astype("<f4"), y=labels, w=weights)
 
 
 def save_with_header(path, header, data):
-    """What other programs and older versions leave."""
+    """Writes a file with a header as other programs and older versions of NumPy do."""
     header = header.encode() + b"\n"
     with open(path, "wb") as file:
         file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data)
@@ -31,7 +31,7 @@ def save_with_header(path, header, data):
 dictionary = "{{'shape': ({}), 'descr': '{}', 'fortran_order': False}}"
 save_with_header("long_shape.npy", dictionary.format("8L, 3L", "=f4"), logits.astype("<f4").tobytes())
 
-# What must be refused.
+# Invalid files.
 np.save("object.npy", np.array([[1, None, 2]], object), allow_pickle=True)
 np.save("fields.npy", np.zeros(3, [("a", "<f4"), ("b", "<i8", 2)]))
 np.save("text.npy", np.array([["1", "2"]]))

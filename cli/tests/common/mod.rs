@@ -1,4 +1,4 @@
-//! Runs the program as its users do.
+//! Runs the command-line program.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::fs;
@@ -9,7 +9,7 @@ pub fn rwwce(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rwwce")).args(arguments).output().unwrap()
 }
 
-/// The standard output of a run that must succeed without a word on standard error.
+/// Standard output of a run that must succeed, with nothing on standard error.
 #[track_caller]
 pub fn accepted(output: &Output) -> String {
     let (text, message) = accepted_with_notes(output);
@@ -25,7 +25,7 @@ pub fn accepted_with_notes(output: &Output) -> (String, String) {
     (String::from_utf8(output.stdout.clone()).unwrap(), message)
 }
 
-/// The line on standard error of a run that must be refused.
+/// The line on standard error of a run that must fail.
 #[track_caller]
 pub fn refused(output: &Output) -> String {
     let message = String::from_utf8(output.stderr.clone()).unwrap();
@@ -37,14 +37,14 @@ pub fn refused(output: &Output) -> String {
     line.to_owned()
 }
 
-/// Writes a file under a name that no other test uses, and returns its path.
+/// Writes a file, whose name no other test uses, and returns its path.
 pub fn file(name: &str, bytes: &[u8]) -> String {
     let path = path(name);
     fs::write(&path, bytes).unwrap();
     path
 }
 
-/// The path of a file that a run may write.
+/// Path of a file in the tests' temporary directory.
 pub fn path(name: &str) -> String {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name).into_os_string().into_string().unwrap()
 }

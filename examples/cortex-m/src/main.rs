@@ -1,5 +1,5 @@
-//! Losses and gradients on a microcontroller, without an operating system: prints the bits of a fixed set of them, which are
-//! those of a server that computes in one lane.
+//! Losses and gradients on bare-metal microcontrollers: prints the bits of a fixed set of results, which are those of a
+//! server with the one-lane backends.
 //!
 //! `cargo run --release --target thumbv7em-none-eabihf` in this folder runs it on an emulated Cortex-M4F.
 #![no_std]
@@ -14,9 +14,9 @@ mod startup;
 use rwwce::{Backend, CrossEntropy};
 use semihosting::{exit, print, print_hex, print_number};
 
-/// What the program is for; called once the memory is ready.
+/// Prints a loss and the fixed set of results.
 fn run() -> Result<(), rwwce::Error> {
-    // A classifier's logits for three rows, and what it costs to be wrong about each.
+    // Logits and labels of three rows.
     let (logits, labels) = ([2.0, -1.0, 0.3, 0.1, -1.0, 1.5], [0u8, 0, 1]);
     let mut gradient = [0.0; 6];
     let loss = CrossEntropy::new(2).class_weights(&[1.5, 3.0]);
@@ -36,7 +36,7 @@ fn run() -> Result<(), rwwce::Error> {
     })
 }
 
-// Not inlined into the startup, which runs before the FPU does.
+// Not inlined into `reset`, which runs before the FPU is enabled.
 #[inline(never)]
 fn main() -> ! {
     exit(run().is_ok())

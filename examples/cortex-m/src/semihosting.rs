@@ -1,10 +1,11 @@
-//! Text and the exit code, by way of the debugger or the emulator (ARM, "Semihosting for AArch32 and AArch64").
+//! Text output and exit code by semihosting, through a debugger or emulator (ARM, "Semihosting for AArch32 and
+//! AArch64").
 
 use core::arch::asm;
 
 const WRITE0: u32 = 0x04;
 const EXIT: u32 = 0x18;
-/// The reasons of EXIT.
+/// Reason codes of EXIT.
 const APPLICATION_EXIT: u32 = 0x2_0026;
 const RUN_TIME_ERROR: u32 = 0x2_0023;
 
@@ -15,7 +16,7 @@ fn call(operation: u32, argument: u32) {
     }
 }
 
-/// Prints a text, a piece at a time since it has to end with NUL.
+/// Prints a text in pieces, each copied to a buffer that ends with NUL.
 pub fn print(text: &str) {
     let mut piece = [0u8; 32];
     for bytes in text.as_bytes().chunks(piece.len() - 1) {
@@ -29,7 +30,7 @@ pub fn print(text: &str) {
     }
 }
 
-/// Eight digits.
+/// Prints eight hexadecimal digits.
 pub fn print_hex(number: u32) {
     for digit in (0..8).rev() {
         let digit = (number >> (4 * digit)) as usize & 15;
@@ -37,7 +38,7 @@ pub fn print_hex(number: u32) {
     }
 }
 
-/// In decimal.
+/// Prints a number in decimal.
 pub fn print_number(number: usize) {
     if number >= 10 {
         print_number(number / 10);
@@ -46,7 +47,7 @@ pub fn print_number(number: usize) {
     print("0123456789".get(digit..=digit).unwrap_or("?"));
 }
 
-/// Ends the emulation.
+/// Ends the program, and with it the emulation.
 pub fn exit(success: bool) -> ! {
     call(EXIT, if success { APPLICATION_EXIT } else { RUN_TIME_ERROR });
     loop {}

@@ -1,11 +1,11 @@
-//! From reset to `main`: what every Cortex-M does before a program can run.
+//! Startup code of a Cortex-M: vector table, and the initialisation of memory and FPU before `main`.
 
 use core::ptr;
 
 use crate::main;
 
 unsafe extern "C" {
-    // Of sections.x.
+    // Symbols of sections.x.
     static mut data_start: u32;
     static mut data_end: u32;
     static data_load: u32;
@@ -13,7 +13,7 @@ unsafe extern "C" {
     static mut bss_end: u32;
 }
 
-/// What the processor starts with, behind the initial stack pointer: reset, NMI, hard fault.
+/// Vector table after the initial stack pointer: reset, NMI, hard fault.
 #[unsafe(link_section = ".vectors")]
 #[used]
 static VECTORS: [unsafe extern "C" fn() -> !; 3] = [reset, fault, fault];

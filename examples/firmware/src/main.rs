@@ -1,4 +1,4 @@
-//! The losses of a classifier's answers, in firmware as one begins it with `cortex-m-rt`.
+//! Row losses of a classifier in a minimal firmware with `cortex-m-rt`.
 #![no_std]
 #![no_main]
 
@@ -9,7 +9,7 @@ use rwwce::{Backend, CrossEntropy};
 
 #[entry]
 fn main() -> ! {
-    // Three rows of two classes; a missed fault, class 1, is twice as dear.
+    // Three rows of two classes; missing a fault, class 1, costs twice as much.
     let (logits, labels) = ([2.0, -1.0, 0.3, 0.1, -1.0, 1.5], [0u8, 0, 1]);
     let mut row_losses = [0.0; 3];
     let result = CrossEntropy::new(2).class_weights(&[1.5, 3.0]).row_losses(&logits, &labels, &mut row_losses);

@@ -1,31 +1,31 @@
-//! The last layer of a network whose other layers are frozen, trained by what mistakes cost: x·Wᵀ, softmax, and the
-//! real-world-weight loss. Logits are never there for more than a chunk of rows: those of a chunk are computed, the loss
-//! writes its gradient over them, and their part of the gradient of W is added up. What a mean over all rows divides by is
-//! known before the first chunk, so that the chunks add up to the gradient of one call.
+//! Trains the last layer of a network whose other layers are frozen, x·Wᵀ, with softmax and the real-world-weight loss.
+//! Only the logits of one chunk of rows exist at a time: the loss writes its gradient over them, and the gradient of W
+//! is accumulated. The denominator of the mean over all rows is known before the first chunk, so that the chunks add up
+//! to the gradient of one call.
 //!
-//! There is no allocator and no standard library here, and the caller brings all memory: `cargo run` trains on this machine,
-//! `cargo firmware` on an emulated Cortex-M4F in 16 KiB of RAM. The features that frozen layers would compute are here the
-//! measurements of a table, scaled.
+//! There is no allocator and no standard library, and the caller provides all memory: `cargo run` trains on this
+//! machine, `cargo firmware` on an emulated Cortex-M4F with 16 KiB of RAM. Standardised measurements of a table stand
+//! for the features that frozen layers would compute.
 //!
 //! # On the microcontroller
 //!
-//! All memory of a layer of 2 classes × 11 features, its gradient and the logits of 8 rows, is 272 bytes; the stack, 6.2 KB, is
-//! that of the loss with costs. Instructions a row, for both products, the loss and its gradient:
+//! A layer of 2 classes × 11 features, its gradient and the logits of 8 rows take 272 bytes; the loss with mislabel
+//! costs takes 6.2 KB of stack. Instructions per row for both matrix products, the loss and its gradient:
 //!
 //! | classes × features | plain loss | mislabel costs |
 //! |---|---|---|
 //! | 2 × 11 | 3805 | 22368 |
 //! | 3 × 3 | 3873 | 22799 |
 //!
-//! The program has 76 KB of code and 30 KB of data, most of both for the loss with every option and for text.
+//! The program has 76 KB of code and 30 KB of data, mostly for the loss with all options and for text formatting.
 //!
 //! # The same bits
 //!
-//! Both print the same bits, if this machine computes with the microcontroller's backend (`cargo run -- scalar-fma`): products
-//! and sums are taken in the order of rows and features, without fused multiply-adds but in the loss, whose class of backends
-//! has one result. Weights are the same for chunks of any number of rows. The sum of the losses, which trains nothing, is that
-//! of one call only for chunks of [`CrossEntropy::chunk_rows`]. Other backends, and products of matrices in another order, give
-//! weights that differ by rounding.
+//! Both print the same bits if this machine uses the microcontroller's backend (`cargo run -- scalar-fma`): products
+//! and sums are computed in the order of rows and features, with fused multiply-adds only in the loss, which has the
+//! same bits on all backends of a class. Weights are the same for chunks of any number of rows. The sum of the losses,
+//! which is not used for training, has the bits of one call only for chunks of [`CrossEntropy::chunk_rows`]. Other
+//! backends, and matrix products in another order of summation, give weights that differ by rounding.
 #![no_std]
 
 use core::fmt::{self, Write};
@@ -34,7 +34,7 @@ use rwwce::{Backend, CrossEntropy, Denominator, Error, Reduction, Total};
 
 include!(concat!(env!("OUT_DIR"), "/data.rs"));
 
-/// Rows of features `[N, F]`, the last feature 1, and their labels.
+/// Features `[N, F]`, the last of a row being 1, and labels `[N]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Cases<'a> {
     pub width: usize,
@@ -56,7 +56,7 @@ impl<'a> Cases<'a> {
     }
 }
 
-/// The two products of matrices that a training takes.
+/// The two matrix products of training.
 pub trait Products {
     /// logits = features·weightsᵀ
     fn logits(&self, width: usize, features: &[f32], weights: &[f32], logits: &mut [f32]);
@@ -65,7 +65,7 @@ pub trait Products {
     fn add_gradient(&self, width: usize, features: &[f32], of_logits: &[f32], gradient: &mut [f32]);
 }
 
-/// By loops, which add up in the order of features and of rows, so that every machine has the same bits.
+/// Loops that sum in the order of features and rows, with the same bits on every machine.
 pub struct Loops;
 
 impl Products for Loops {
@@ -88,7 +88,7 @@ impl Products for Loops {
     }
 }
 
-/// A layer and what its training needs beside the cases.
+/// A layer with the buffers of its training.
 pub struct Layer<'m> {
     /// `[C, F]`
     pub weights: &'m mut [f32],
@@ -99,7 +99,7 @@ pub struct Layer<'m> {
 }
 
 impl Layer<'_> {
-    /// The gradient of the mean of the loss over all cases with respect to the weights, and the sum of the losses.
+    /// Writes the gradient of the mean loss over all cases to `gradient`, and returns the totals.
     pub fn differentiate(
         &mut self,
         products: &impl Products,
@@ -115,20 +115,20 @@ impl Layer<'_> {
         for Cases { features, labels, .. } in cases.chunks(self.logits.len() / classes) {
             let logits = &mut self.logits[..classes * labels.len()];
             products.logits(width, features, self.weights, logits);
-            // The logits are of no further use, so the loss writes its gradient over them.
+            // The gradient is written over the logits, which are not needed any more.
             total.merge(&loss.gradient_in_place(logits, labels, 1.0)?.total);
             products.add_gradient(width, features, logits, self.gradient);
         }
         Ok(total)
     }
 
-    /// A step down the gradient.
+    /// A step of gradient descent.
     pub fn descend(&mut self, rate: f32) {
         self.weights.iter_mut().zip(&*self.gradient).for_each(|(w, g)| *w -= rate * g);
     }
 
-    /// What the decisions for these cases cost: for the class of least expected cost by the costs of `decision`, the most probable
-    /// one if it has none.
+    /// Total cost of the decisions for these cases: the classes of least expected cost by the costs of `decision`, or
+    /// the most probable ones if it has no costs.
     pub fn cost(
         &mut self,
         products: &impl Products,
@@ -150,16 +150,16 @@ impl Layer<'_> {
     }
 }
 
-/// A table to train on, and what it costs to say the column where the row is true.
+/// A table to train on, with costs `[C, C]`, row = truth, column = decision.
 pub struct Problem {
     pub name: &'static str,
     pub classes: usize,
     pub training: Cases<'static>,
     pub held_out: Cases<'static>,
     pub costs: &'static [f32],
-    /// What every miss costs in the loss with mislabel costs, beside these: as much as the mistake that costs least.
+    /// Miss costs of the loss with mislabel costs, `[C]`: the least cost of a mistake.
     pub miss_costs: &'static [f32],
-    /// How far a step goes that has these costs in its loss; without costs it is [`RATE`].
+    /// Learning rate with mislabel costs; without, it is [`RATE`].
     pub rate: f32,
 }
 
@@ -167,9 +167,9 @@ pub const STEPS: usize = 100;
 const PLAIN: &str = "plain loss";
 pub const RATE: f32 = 0.5;
 
-/// The rows of a chunk in [`Memory`].
+/// Rows of a chunk in [`Memory`].
 pub const CHUNK: usize = 8;
-/// The weights of the larger layer.
+/// Number of weights of the larger layer.
 const MOST_WEIGHTS: usize = 2 * 11;
 
 /// All memory that [`report`] needs.
@@ -186,7 +186,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// A layer of weights 0.
+    /// A layer with all weights 0.
     pub fn layer(&mut self, problem: &Problem) -> Layer<'_> {
         let weights = problem.classes * problem.training.width;
         self.weights.fill(0.0);
@@ -199,7 +199,7 @@ impl Memory {
 }
 
 impl Problem {
-    /// Tumours, where a missed malignancy, class 0, costs 20 and a false alarm 1.
+    /// Breast tumours: a missed malignancy, class 0, costs 20, a false alarm 1.
     pub fn breast_cancer() -> Self {
         let (width, training, features, labels) = BREAST_CANCER;
         let (training, held_out) = Cases { width, features, labels }.split_at(training);
@@ -215,25 +215,25 @@ impl Problem {
         Self { name: "wine", classes: 3, training, held_out, costs, miss_costs, rate: 0.05 }
     }
 
-    /// The losses to train by, and how far a step goes.
+    /// Names of the losses, losses to train with, and learning rates.
     pub fn losses(&self) -> [(&'static str, CrossEntropy<'_>, f32); 2] {
         let plain = CrossEntropy::new(self.classes);
         let costs = plain.class_weights(self.miss_costs).mislabel_costs(self.costs);
         [(PLAIN, plain, RATE), ("mislabel costs", costs, self.rate)]
     }
 
-    /// For the class that is most probable; and where the costs are not in the loss, for that of least expected cost.
+    /// Decision rules: the most probable class; for the plain loss also the class of least expected cost.
     fn decisions(&self, way: &str) -> impl Iterator<Item = (CrossEntropy<'_>, &'static str)> {
         let any = CrossEntropy::new(self.classes);
-        // What a miss costs is in the matrix.
+        // The miss costs are 0, since the cost matrix includes them.
         let least = any.class_weights(&[0.0; 3][..self.classes]).mislabel_costs(self.costs);
         [(any, "by probability"), (least, "by costs")].into_iter().take(if way == PLAIN { 2 } else { 1 })
     }
 }
 
-/// Trains a layer for each table by each loss, and writes what came of it: the mean loss of the last step and a number made
-/// of all weights, in bits, and what decisions cost in the cases held out, which are too few to say which way is best. `clock`
-/// says how many instructions have been executed since it was last asked, if it knows; those of the last step are written.
+/// Trains a layer for each table with each loss, and writes the bits of the mean loss of the last step, a hash of the
+/// weights, and the costs of decisions for the held-out cases, which are too few to compare the losses. `clock` returns
+/// the number of instructions since its last call, if known; those of the last step are written per row.
 pub fn report(
     out: &mut impl Write,
     memory: &mut Memory,
@@ -269,7 +269,7 @@ pub fn report(
     Ok(())
 }
 
-/// FNV-1a of the bits.
+/// FNV-1a hash of the bits.
 fn hash(numbers: &[f32]) -> u64 {
     numbers.iter().fold(0xcbf2_9ce4_8422_2325, |hash, x| (hash ^ u64::from(x.to_bits())).wrapping_mul(0x100_0000_01b3))
 }

@@ -1,7 +1,6 @@
-//! What the examples are tested against: the losses in f64, in their textbook form.
+//! References for the tests of the examples: losses in f64 by their textbook formulas.
 
-/// The sum over the rows of w\[y\]·(−log p_y) − Σ_{j≠y} fp\[y,j\]·log(1 − p_j), p the softmax of a row; without costs where
-/// there are none.
+/// Sum over the rows of −w\[y\]·log p_y − Σ_{j≠y} fp\[y,j\]·log(1 − p_j), p = softmax(x); fp is 0 without costs.
 pub fn textbook(logits: &[f64], labels: &[u32], weights: &[f32], costs: Option<&[f32]>) -> f64 {
     let classes = weights.len();
     let rows = logits.chunks(classes).zip(labels.iter().map(|&label| label as usize));
@@ -15,7 +14,7 @@ pub fn textbook(logits: &[f64], labels: &[u32], weights: &[f32], costs: Option<&
     rows.map(of_row).sum()
 }
 
-/// The derivative of [`textbook`] with respect to each logit, by central differences, which are off by some 1e-9.
+/// Derivative of [`textbook`] with respect to each logit by central differences, with an error of about 1e-9.
 pub fn differences(logits: &[f64], labels: &[u32], weights: &[f32], costs: Option<&[f32]>) -> Vec<f64> {
     let step = 1e-5;
     let at = |index: usize, step: f64| {
@@ -26,7 +25,7 @@ pub fn differences(logits: &[f64], labels: &[u32], weights: &[f32], costs: Optio
     (0..logits.len()).map(|index| (at(index, step) - at(index, -step)) / (2.0 * step)).collect()
 }
 
-/// Points of three classes in the plane, class 2 rare: [N, 2] and [N].
+/// Points `[N, 2]` and labels `[N]` of three classes, class 2 being rare.
 pub fn points(count: usize) -> (Vec<f32>, Vec<u32>) {
     let mut state = 7_u64;
     let mut random = || {

@@ -1,6 +1,7 @@
-//! The losses in a browser: functions that JavaScript calls, over memory that it fills.
+//! WebAssembly interface of the losses: functions that JavaScript calls, on memory that JavaScript fills.
 //!
-//! Nothing here allocates: what lies above `__heap_base`, which the linker exports, is JavaScript's to use and to grow.
+//! Nothing here allocates: memory above `__heap_base`, which the linker exports, belongs to JavaScript, which may grow
+//! it.
 #![no_std]
 
 #[path = "../../../tests/vectors/mod.rs"]
@@ -18,16 +19,16 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 
 #[link(wasm_import_module = "host")]
 unsafe extern "C" {
-    /// Takes a result of the fixed set: its number of classes, its name in UTF-8, its bits.
+    /// Receives a result of the fixed set: number of classes, name in UTF-8, bits.
     fn result(classes: usize, name: *const u8, name_len: usize, bits: u32);
-    /// Takes a piece of a text, in UTF-8: of the name of a backend, or of the message of an error.
+    /// Receives a piece of a text in UTF-8, the name of a backend or an error message.
     fn text(piece: *const u8, len: usize);
-    /// Takes what a batch comes to.
+    /// Receives the summary of a batch.
     safe fn summary(loss: f32, denominator: f64, rows: usize, non_finite: usize);
 }
 
-/// Computes the fixed set of losses with a backend, by its number among those that there are; 1 if all went well, 0 if
-/// there is no such backend.
+/// Computes the fixed set of losses with a backend, given by its index among those available; returns 1, or 0 if there
+/// is no such backend or a loss fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn report(backend: usize) -> u32 {
     let Some(backend) = Backend::available().nth(backend) else { return 0 };
@@ -38,8 +39,7 @@ pub extern "C" fn report(backend: usize) -> u32 {
     reported.is_ok().into()
 }
 
-/// Sends the name of a backend: 1 if a multiply-add rounds once there, 0 if it rounds twice, -1 if there is no such
-/// backend.
+/// Sends the name of a backend, by its index; returns 1 if it is fused (FMA), 0 if not, -1 if there is no such backend.
 #[unsafe(no_mangle)]
 pub extern "C" fn backend(number: usize) -> i32 {
     let Some(backend) = Backend::available().nth(number) else { return -1 };
@@ -47,15 +47,14 @@ pub extern "C" fn backend(number: usize) -> i32 {
     backend.is_fused().into()
 }
 
-/// Sends the summary of a batch, writes the loss of each row, and writes the gradient of the mean over the logits.
+/// Sends the summary of a batch, writes the row losses, and writes the gradient of the mean over the logits, in place.
 ///
-/// Returns 0, or sends the message of an error and returns the number of the row that it names, counted from 1, or -1
-/// where it names none; nothing is then written.
+/// Returns 0; or sends the error message, returns the 1-based row that it names or -1, and writes nothing.
 ///
 /// # Safety
 ///
-/// `logits` has rows × classes elements, `labels` and `row_losses` have one for each row, `class_weights` as many as it
-/// says, 0 for a loss without them. They are aligned and do not overlap.
+/// `logits` has rows × classes elements, `labels` and `row_losses` one for each row, `class_weights` as many as
+/// `class_weights_count` says, 0 for a loss without class weights. All are aligned and do not overlap.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn loss_gradient(
     backend: usize,
@@ -67,9 +66,9 @@ pub unsafe extern "C" fn loss_gradient(
     class_weights_count: usize,
     row_losses: *mut f32,
 ) -> i32 {
-    // A product that does not fit is what the library refuses.
+    // The library refuses sizes whose product overflows.
     let elements = rows.wrapping_mul(classes);
-    // SAFETY: the caller promises as much; all memory that JavaScript can name is initialised, and it waits meanwhile.
+    // SAFETY: the caller guarantees it; all memory of WebAssembly is initialised, and JavaScript waits meanwhile.
     let (logits, labels, class_weights, row_losses) = unsafe {
         (
             slice::from_raw_parts_mut(logits, elements),
@@ -114,6 +113,6 @@ fn send(what: &impl fmt::Display) {
             Ok(())
         }
     }
-    // The host takes everything.
+    // `write_str` of the host never fails.
     let _ = write!(Host, "{what}");
 }

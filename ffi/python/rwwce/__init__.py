@@ -1,18 +1,18 @@
-"""Softmax cross-entropy whose mistakes carry the costs that they have in the world, for PyTorch and NumPy.
+"""Cost-sensitive softmax cross-entropy for PyTorch tensors and NumPy arrays, on the CPU.
 
     import torch, rwwce
     weights = rwwce.class_weights(labels, classes=10, scheme="inverse_frequency")
     loss = rwwce.cross_entropy(logits, labels, weight=weights)
     loss.backward()
 
-The functions take what their namesakes of `torch.nn.functional` take, and `rwwce.nn` has the modules. Logits are float32,
-float16 or bfloat16 on the CPU, or int8 or uint8, which stand for scale·(q − zero_point) where a `scale` is given. They are
-read where they are, without a copy, if they are contiguous, and computed with in float32. A float64 tensor is refused,
-since it promises digits that a float32 kernel does not have. Weights and costs may be anything that holds numbers; so may
-logits that are not tensors: other NumPy arrays and lists are rounded to float32. The result is a tensor where the input is
-one, of its type if that is floating (of float32 under autocast), else a NumPy array.
+The functions have the arguments of their namesakes in `torch.nn.functional`; `rwwce.nn` has the modules. Logits are
+float32, float16 or bfloat16, or int8 or uint8 with a `scale`, which are dequantised to scale·(q − zero_point).
+Contiguous logits are read without a copy; the kernel computes in float32. A float64 tensor is an error, since its
+precision would be lost. NumPy arrays of other types and lists are rounded to float32, as are weights and costs of any
+type. The result is a tensor if the input is one, of the input's dtype if that is floating (float32 under autocast),
+else float32 in NumPy.
 
-Bad arguments raise ValueError, and IndexError for a label out of range, with the message of the library.
+Invalid arguments raise ValueError, a label out of range IndexError, with the message of the library.
 """
 
 from ._losses import (

@@ -1,4 +1,4 @@
-"""From the options and arrays of a loss to a call of the library, whatever kind of array they are."""
+"""Calls of the native library, from options and arrays of any kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 
 from . import _native
 
-# What a call computes.
+# Work of a call, numbered as in `src/losses.rs`.
 LOSS, ROW_LOSSES, GRADIENT, DIAGONAL, BOUND = range(5)
 
 LOGIT_TYPES = {"float32": 0, "int8": 1, "uint8": 2, "float16": 3, "bfloat16": 4}
@@ -20,7 +20,7 @@ _SUM, _MEAN_WEIGHT_SUM, _MEAN_ROWS = 0, 1, 2
 
 
 class Options(NamedTuple):
-    """What a loss is, but for its arrays."""
+    """Kind of loss and its options, without arrays."""
 
     # "labels", "soft", "log_probabilities", "binary", "log_softmax", "log_sum_exp" or "decide".
     kind: str
@@ -33,19 +33,19 @@ class Options(NamedTuple):
     scale: Optional[float] = None
     zero_point: int = 0
     denominator: Optional[float] = None
-    # That of the classes, of log-softmax and log-sum-exp.
+    # The class dimension of log-softmax and log-sum-exp.
     axis: int = -1
-    # Whether the loss is in float32 whatever the type of the input, as where PyTorch chooses types.
+    # Whether the loss is float32 for input of any type, as under autocast.
     wide: bool = False
 
 
 class Request(NamedTuple):
-    """A loss and its arrays, as they were given."""
+    """A loss with the arrays that the caller passed, not converted yet."""
 
     options: Options
     input: Any
     target: Any = None
-    # Class weights; of a binary loss `pos_weight`.
+    # Class weights or miss costs; `pos_weight` of the binary loss.
     weight: Any = None
     sample_weight: Any = None
     costs: Any = None
@@ -53,27 +53,27 @@ class Request(NamedTuple):
 
 
 class Array(NamedTuple):
-    """An array that the library can read, and what keeps it alive."""
+    """An array that the library can read, and the owner of its memory."""
 
     owner: Any
     shape: tuple[int, ...]
-    # Address and count; of logits type, scale and zero point, and of targets type besides.
+    # Address and number of elements; for logits also type, scale and zero point, for targets also type.
     place: tuple[Any, ...]
 
 
 def check_scale(options: Options, kind: str) -> tuple[float, int]:
-    """Scale and zero point as the library takes them, for input of this type."""
+    """Scale (0 for none) and zero point for the library, checked against the type of the input."""
     zero_point = operator.index(options.zero_point)
     if options.scale is not None and kind not in ("int8", "uint8"):
         raise ValueError(f"scale: means nothing for input in {kind}")
     if options.scale is None and zero_point != 0:
         raise ValueError("zero_point: means nothing without a scale")
-    # What has no room in 32 bits is to be refused by the library as well.
+    # Clamped to 32 bits; the library refuses any zero point outside the range of the input's type.
     return 0.0 if options.scale is None else float(options.scale), min(max(zero_point, -(2**31)), 2**31 - 1)
 
 
 def axis_of(options: Options, dimensions: int) -> int:
-    """The dimension of the classes."""
+    """Index of the class dimension."""
     if dimensions == 0 and options.kind != "binary":
         raise ValueError("input: expected at least 1 dimension, found 0")
     if options.kind in ("log_softmax", "log_sum_exp"):
@@ -84,7 +84,7 @@ def axis_of(options: Options, dimensions: int) -> int:
 
 
 def rows_shape(options: Options, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the losses of the rows."""
+    """Shape of the row losses, and of log-probabilities and log-sum-exps."""
     if options.kind in ("binary", "log_softmax"):
         return shape
     axis = axis_of(options, len(shape))
@@ -112,7 +112,7 @@ def _place(array: Optional[Array]) -> Any:
 
 
 class Call:
-    """A loss that is ready to be computed: its arrays as the library reads them."""
+    """A call with checked shapes: addresses of the arrays and options of the loss."""
 
     options: Options
     function: Any
@@ -134,7 +134,7 @@ class Call:
     ):
         self.options, self.shape = options, (shape := input.shape)
         self.kind, self.none = options.kind, options.reduction == "none"
-        # Held until the call is over.
+        # Kept alive until the call is over.
         self.arrays: tuple[Any, ...] = (input, target, weight, samples, costs, bias)
         axis = axis_of(options, len(shape))
         self.rows = rows = rows_shape(options, shape)
@@ -146,7 +146,7 @@ class Call:
                 raise _target_error(options, shape, expected, target.shape)
         if options.kind == "binary":
             self.function = _native.binary
-            # Costs that differ from row to row: every logit is a label of its own.
+            # A `pos_weight` for each logit makes all logits labels of one sample.
             labels = 1 if weight is None else math.prod(weight.shape)
             self.native = (max(labels, 1), _place(weight), None, _place(samples))
             return
@@ -174,7 +174,7 @@ class Call:
 
     @classmethod
     def of_rows(cls, options: Options, shape: tuple[int, int], arrays: tuple[Any, ...], places: tuple[Any, ...]) -> Call:
-        """The call for logits (N, C) in float32, labels (N) in 64 bits and weights, for callers that have looked at them."""
+        """The call for float32 logits (N, C), int64 labels (N) and class weights, which the caller has checked."""
         self = cls.__new__(cls)
         self.options = options
         rows, classes = shape
@@ -187,7 +187,7 @@ class Call:
         return self
 
     def losses(self, out: Optional[tuple[int, int]], loss: int = 0, target: Any = None) -> tuple[float, float]:
-        """The losses of the rows into `out`, if that is given; the loss to the address `loss`; loss and denominator."""
+        """Writes row losses to `out`, if given, and the loss to the address `loss`, unless 0; loss and denominator."""
         work = LOSS if out is None else ROW_LOSSES
         target = self.target if target is None else target
         found: tuple[float, float] = self.function(
@@ -196,15 +196,15 @@ class Call:
         return found
 
     def logs(self, out: tuple[int, int]) -> None:
-        """The log-probabilities, or the logarithms of the sums of exponentials."""
+        """Writes log-probabilities or log-sum-exps to `out`."""
         _native.logs(self.kind == "log_sum_exp", self.native, self.input, out)
 
     def decide(self, given: bool, decisions: tuple[int, int], costs: tuple[int, int]) -> None:
-        """The decisions of the rows, which stand in unsigned 32 bits, and their expected costs; of given probabilities?"""
+        """Writes decisions, in uint32, and their expected costs; of probabilities if `given`, else of logits."""
         _native.decide(given, self.native, self.input, decisions, costs)
 
     def derivative(self, work: int, upstream: Any, out: tuple[int, int], loss: int = 0) -> tuple[float, float]:
-        """The gradient or the curvature into `out`, for a factor or one for each row; loss and denominator."""
+        """Writes gradient or curvature to `out`, for an upstream factor or one per row; loss and denominator."""
         found: tuple[float, float] = self.function(
             work, self.native, self.input, self.target, self.reduced, upstream, out, loss
         )

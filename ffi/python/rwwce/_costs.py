@@ -1,4 +1,4 @@
-"""What decisions cost, in NumPy."""
+"""Costs of decisions, in NumPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._call import Options
 
 
 def indices(name: str, labels: Any, classes: int) -> numpy.ndarray[Any, Any]:
-    """Class indices of one dimension, whatever type holds them."""
+    """Class indices (N) in int64, from (N) or (N, 1) of integers, bools or whole floats."""
     array = _numpy.as_array(name, labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -27,8 +27,8 @@ def indices(name: str, labels: Any, classes: int) -> numpy.ndarray[Any, Any]:
 
 
 def _whole(name: str, array: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
-    """Boosting libraries keep class indices as floats."""
-    # Far beyond any number of classes, and what a cast may see.
+    """Class indices from floats, as boosting libraries keep them."""
+    # 2³¹ is beyond any number of classes, and safe to cast.
     wrong = numpy.flatnonzero(~(numpy.abs(array) < 2**31) | (numpy.trunc(array) != array))
     if wrong.size:
         raise ValueError(f"{name}: row {wrong[0]} has {array[wrong[0]]}, expected a class index")
@@ -36,7 +36,7 @@ def _whole(name: str, array: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]
 
 
 def matrix(miss: Any, mislabel: Any, classes: int) -> numpy.ndarray[Any, Any]:
-    """What it costs to say j (column) where y (row) is true: fn[y] + fp[y,j], and 0 where that is right."""
+    """Cost matrix (C, C) in float64, row = truth y, column = decision j: fn[y] + fp[y,j], diagonal 0."""
     costs = numpy.zeros((classes, classes))
     for name, given, shape in (("miss_costs", miss, (classes,)), ("mislabel_costs", mislabel, (classes, classes))):
         if given is None and name == "mislabel_costs":
@@ -52,19 +52,19 @@ def matrix(miss: Any, mislabel: Any, classes: int) -> numpy.ndarray[Any, Any]:
 
 
 def mean(costs: numpy.ndarray[Any, Any], labels: Any, decisions: Any, weight: Optional[Any]) -> float:
-    """The mean cost of decisions over the sample weights; NaN where a row has no decision."""
+    """Mean cost of decisions, weighted by the sample weights; NaN if a row has no decision (−1)."""
     each = costs[labels, decisions]
     each = numpy.where(decisions < 0, numpy.nan, each)
     return float(numpy.average(each, weights=weight))
 
 
 def decide(logits: Any, miss: Any, mislabel: Any) -> numpy.ndarray[Any, Any]:
-    """The class of least expected cost of each row of logits (N, C); −1 where there is none."""
+    """Class of least expected cost of each row of logits (N, C); −1 for a row without a decision."""
     options = Options("decide")
     decisions: numpy.ndarray[Any, Any] = _numpy.decide(options, _numpy.logits(options, logits), miss, mislabel, False)[0]
     return decisions
 
 
 def of_two(margins: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
-    """The two logits of one margin, that of class 1 against class 0."""
+    """Logits (N, 2) of margins (N) of class 1 over class 0."""
     return numpy.stack([numpy.zeros_like(margins), margins], axis=1)

@@ -1,4 +1,4 @@
-"""From the arguments of a loss to its value: by PyTorch for tensors, which it may differentiate, else by NumPy."""
+"""Dispatch of a loss by its input: `_torch` for tensors, with autograd, else `_numpy`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _tensor: Any = None
 
 
 def is_tensor(array: Any) -> bool:
-    """Whether this is a tensor of PyTorch, which is not imported to find that out."""
+    """Whether this is a PyTorch tensor, without importing PyTorch."""
     global _tensor
     if _tensor is None:
         torch = sys.modules.get("torch")
@@ -31,7 +31,7 @@ _evaluate_tensors: Optional[Callable[[Request], Any]] = None
 
 
 def _of_tensors() -> Callable[[Request], Any]:
-    """What computes losses of tensors; an import statement takes its time at every call."""
+    """`_torch.evaluate`, cached, since an import statement in every call takes time."""
     global _evaluate_tensors
     if _evaluate_tensors is None:
         from ._torch import evaluate
@@ -41,20 +41,20 @@ def _of_tensors() -> Callable[[Request], Any]:
 
 
 def loss(request: Callable[_Arguments, Request]) -> Callable[_Arguments, Any]:
-    """A public function from one that makes a request of its arguments."""
+    """Decorator that makes a public loss of a function from arguments to a `Request`."""
 
     @functools.wraps(request)
     def evaluate(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> Any:
         made = request(*arguments, **options)
         return _of_tensors()(made) if is_tensor(made.input) else _numpy.evaluate(made)
 
-    # What it returns is not what it is made from.
+    # The loss does not return a `Request`.
     evaluate.__signature__ = inspect.signature(request).replace(return_annotation=Any)  # type: ignore[attr-defined]
     return evaluate
 
 
 def request_of(loss: Callable[..., Any], *arguments: Any, **options: Any) -> Request:
-    """What a public function would compute."""
+    """The `Request` of a public loss for these arguments, which are arrays."""
     made = getattr(loss, "__wrapped__", None)
     if made is None or getattr(loss, "__module__", None) != "rwwce._losses":
         raise ValueError(f"loss: expected a loss of this package, found {loss!r}")

@@ -1,4 +1,4 @@
-"""The losses, and what else the package offers for arrays of any kind."""
+"""Public functions, for PyTorch tensors and NumPy arrays alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._numpy import Weights
 
 
 def _is_soft(target: Any) -> bool:
-    """Targets of a floating type are probabilities, as in PyTorch; never guessed from a shape."""
+    """Whether targets are probabilities: by their floating dtype, as in PyTorch, never by their shape."""
     if is_tensor(target):
         return bool(target.is_floating_point())
     return bool(_numpy.as_array("target", target).dtype.kind == "f")
@@ -38,17 +38,32 @@ def cross_entropy(
     scale: Optional[float] = None,
     zero_point: int = 0,
 ) -> Request:
-    """The weighted loss −w[y]·log softmax(input)_y, as `torch.nn.functional.cross_entropy` has it.
+    """Softmax cross-entropy −w[y]·log p_y, p = softmax(input), as in `torch.nn.functional.cross_entropy`.
 
-    `input` is (C), (N, C) or (N, C, d1, …, dK). `target` holds class indices, of any integer type and without the dimension
-    of the classes; or, of a floating type and shaped as the input, probabilities. `weight` is (C). "mean" divides by the
-    sum of the weights of the rows that count, and by their number for probabilities; by `denominator`, where it is given.
-    Differentiable with respect to the input, and to probabilities.
+    Args:
+        input: logits, (C), (N, C) or (N, C, d1, …, dK).
+        target: class indices y of any integer type, without the class dimension; or, of a floating type and shaped as
+            the input, target probabilities q, for the loss −Σ_c w[c]·q_c·log p_c.
+        weight: class weights w, (C), finite; 1 by default.
+        ignore_index: rows with this label do not count; with target probabilities it must be negative.
+        reduction: "none", "sum" or "mean". The mean divides by the weight sum Σ w[y]·s over the rows that count, with
+            target probabilities by the number of rows.
+        label_smoothing: ε in [0, 1]; (1 − ε)·loss − (ε/C)·Σ_c w[c]·log p_c.
+        sample_weight: factor s of the loss of each row, shaped as the losses of "none", finite.
+        class_bias: (C), finite, added to input / `temperature`.
+        temperature: above 0.
+        focal: exponent γ ≥ 0 of the factor (1 − p_y)^γ of the label's term; not for target probabilities.
+        z_loss: λ ≥ 0 of an additional λ·W·(log Σ exp)², W = w[y] or Σ_c w[c]·q_c.
+        denominator: divisor of "sum" and "mean" for a part of a batch; see `weigh`.
+        scale, zero_point: quantisation of int8 or uint8 input q, whose logits are scale·(q − zero_point).
 
-    `sample_weight` is a factor for each row, shaped as the losses of "none"; `class_bias` (C) is added to
-    input / `temperature`; `focal` is the exponent γ of (1 − p_y)^γ before the term of the label; `z_loss` adds
-    λ·W·(log Σ exp)², W the weight of the row. `scale` and `zero_point` say what int8 or uint8 input stands for:
-    scale·(q − zero_point), as in every function that has them.
+    Returns:
+        A scalar, or for "none" the loss of each row, (), (N) or (N, d1, …, dK). For tensors it is differentiable with
+        respect to the input and to target probabilities.
+
+    Raises:
+        ValueError: a shape, dtype or value is not as above, or a weight requires a gradient.
+        IndexError: a label is neither in [0, C) nor ignored.
 
     >>> import rwwce
     >>> rwwce.cross_entropy([[2.0, 0.0], [0.0, 1.0]], [0, 0], weight=[1.0, 3.0], reduction="none").round(4).tolist()
@@ -75,7 +90,9 @@ def nll_loss(
     sample_weight: Any = None,
     denominator: Optional[float] = None,
 ) -> Request:
-    """The loss −w[y]·input_y of log-probabilities, as `torch.nn.functional.nll_loss` has it; shapes as in `cross_entropy`.
+    """Negative log-likelihood −w[y]·input_y of log-probabilities, as in `torch.nn.functional.nll_loss`.
+
+    Arguments, reductions, result and errors are those of `cross_entropy` with class indices.
 
     >>> import rwwce
     >>> float(rwwce.nll_loss([[-0.5, -1.0]], [1]))
@@ -104,11 +121,15 @@ def real_world_weight_cross_entropy(
     scale: Optional[float] = None,
     zero_point: int = 0,
 ) -> Request:
-    """The loss −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) of Ho & Wookey (2020).
+    """Real-world-weight cross-entropy −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 8, 2020).
 
-    `miss_costs` (C) says what it costs to miss each class, `mislabel_costs` (C, C) what it costs to say j (column) where y
-    (row) is true; both are at least 0, and the diagonal is 0. Shapes of `input` and `target`, and the other options, as in
-    `cross_entropy` with class indices; "mean" divides by the number of rows that count.
+    Args:
+        input, target: logits and class indices, as in `cross_entropy`.
+        miss_costs: cost fn[y] of missing class y, (C), finite, ≥ 0.
+        mislabel_costs: cost fp[y,j] of predicting j (column) where y (row) is true, (C, C), finite, ≥ 0, diagonal 0.
+        reduction: "none", "sum" or "mean"; the mean divides by the number of rows that count.
+
+    Other arguments, result and errors are those of `cross_entropy`.
 
     >>> import rwwce
     >>> costs = [[0.0, 1.0, 1.0], [19.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
@@ -132,10 +153,20 @@ def binary_cross_entropy_with_logits(
     scale: Optional[float] = None,
     zero_point: int = 0,
 ) -> Request:
-    """The binary loss, as `torch.nn.functional.binary_cross_entropy_with_logits` has it, for targets in [0, 1].
+    """Binary cross-entropy of logits, as in `torch.nn.functional.binary_cross_entropy_with_logits`.
 
-    `target` has the shape of the input, which `weight` and `pos_weight` broadcast to; `pos_weight` is at least 0. Where
-    `weight` is 0 the loss is 0, whatever the input and the target. Differentiable with respect to input and target.
+    The loss of a logit x with target t is weight·(−pos_weight·t·log σ(x) − (1 − t)·log(1 − σ(x))).
+
+    Args:
+        input: logits of any shape.
+        target: in [0, 1], shaped as the input.
+        weight: finite, broadcast to the input; where it is 0 the loss is 0 for any input and target, NaN included.
+        pos_weight: finite, ≥ 0, broadcast to the input.
+        reduction: "none", "sum" or "mean"; the mean divides by the number of elements.
+        denominator, scale, zero_point: as in `cross_entropy`.
+
+    Returns a scalar, or for "none" losses shaped as the input; for tensors differentiable with respect to input and
+    target. Raises ValueError for a shape, dtype or value that is not as above.
 
     >>> import rwwce
     >>> rwwce.binary_cross_entropy_with_logits([0.0, 17.0], [1.0, 1.0], reduction="none").tolist()
@@ -147,7 +178,9 @@ def binary_cross_entropy_with_logits(
 
 @loss
 def log_softmax(input: Any, dim: int = -1, *, scale: Optional[float] = None, zero_point: int = 0) -> Request:
-    """log softmax over one dimension, exact also where the probability is near 1; shaped as the input.
+    """Log-probabilities log softmax(input) over the dimension `dim`, shaped as the input; exact for p near 1 too.
+
+    Quantised input as in `cross_entropy`. Raises ValueError for its dtype, IndexError for `dim` out of range.
 
     >>> import rwwce
     >>> rwwce.log_softmax([17.0, 0.0]).tolist()
@@ -158,7 +191,7 @@ def log_softmax(input: Any, dim: int = -1, *, scale: Optional[float] = None, zer
 
 @loss
 def log_sum_exp(input: Any, dim: int = -1, *, scale: Optional[float] = None, zero_point: int = 0) -> Request:
-    """log Σ exp over one dimension, which the result has no more.
+    """log Σ exp(input) over the dimension `dim`, which is removed; arguments and errors as in `log_softmax`.
 
     >>> import rwwce
     >>> rwwce.log_sum_exp([[0.0, 0.0], [1e4, 0.0]]).tolist()
@@ -176,12 +209,21 @@ def decide(
     scale: Optional[float] = None,
     zero_point: int = 0,
 ) -> tuple[Any, Any]:
-    """The class of least expected cost of each row, argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), and that cost.
+    """Class of least expected cost of each row, argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), and its expected cost.
 
-    `input` is (C), (N, C) or (N, C, d1, …, dK): logits, p = softmax(input), or with `probabilities` p itself. The miss costs
-    fn are 1 where they are not given, the mislabel costs fp 0, so that without costs the largest logit decides; ties go to the
-    lowest index. Returns the decisions in int64, without the dimension of the classes, and their expected costs in float32. A
-    row that has no probabilities (a NaN, several +∞, −∞ throughout) gets −1 and NaN. There is no gradient.
+    Args:
+        input: logits, (C), (N, C) or (N, C, d1, …, dK), with p = softmax(input); with `probabilities` p itself.
+        miss_costs: fn, (C), finite, ≥ 0; 1 by default.
+        mislabel_costs: fp, (C, C), row = truth, column = decision, finite, ≥ 0, diagonal 0; 0 by default. Without costs
+            the decision is the argmax.
+        scale, zero_point: as in `cross_entropy`; not for probabilities.
+
+    Returns:
+        Decisions in int64, without the class dimension, the lowest index in a tie; and their expected costs in float32.
+        A row without probabilities (a NaN, several +∞ or only −∞) gets −1 and NaN. There is no gradient.
+
+    Raises:
+        ValueError: a shape, dtype or cost is not as above.
 
     >>> import rwwce
     >>> decisions, costs = rwwce.decide([[2.0, -1.0], [0.3, 0.1]], [1.0, 20.0])
@@ -202,10 +244,14 @@ def decide(
 def value_and_grad(
     loss: Callable[..., Any], input: Any, target: Any, *arguments: Any, upstream: Any = 1.0, **options: Any
 ) -> tuple[Any, Any]:
-    """A loss of arrays and its gradient with respect to the input, in float32, from one reading of the input.
+    """Loss of arrays and its gradient with respect to the input, for training without autograd.
 
-    `loss` is one of this package, `input`, `target` and what follows are its arguments. The gradient is that times `upstream`:
-    a number, or with "none" one for each row, shaped as the losses. Tensors have autograd.
+    Args:
+        loss: a loss function of this package; `input`, `target` and further arguments are passed to it.
+        upstream: factor of the gradient; with "none" also an array shaped as the losses. Finite.
+
+    Returns the loss, and the gradient shaped as the input, both in float32. Raises the errors of the loss, and
+    ValueError for tensors, which have autograd, and for `log_softmax` and `log_sum_exp`.
 
     >>> import rwwce
     >>> value, gradient = rwwce.value_and_grad(rwwce.cross_entropy, [[17.0, 0.0, 0.0]], [0])
@@ -224,12 +270,17 @@ def curvature(
     bound: bool = False,
     **options: Any,
 ) -> Any:
-    """The second derivative of a loss with respect to each element of the input, shaped as it is, times `upstream`.
+    """Second derivative of a loss of arrays with respect to each element of the input, times `upstream`.
 
-    That is the diagonal of the Hessian of each row, which mislabel costs may make negative; with `bound` a number that is
-    never negative and of which a Newton step does not overshoot, as boosting libraries use it:
-    2·p_i·((W + c_i)·(1 − p_i) + Σ_{j≠i} c_j·p_j), W the weight of the row and c its mislabel costs. Arguments as in `value_and_grad`; of
-    `cross_entropy`, `real_world_weight_cross_entropy` and `binary_cross_entropy_with_logits`.
+    This is the diagonal of the Hessian of each row, which mislabel costs may make negative. With `bound` it is an upper
+    bound of that Hessian as a diagonal matrix, as boosting libraries use it, never negative:
+    2·p_i·((|W| + c_i)·(1 − p_i) + Σ_{j≠i} c_j·p_j), with the weight W of the row and its mislabel costs c. A Newton
+    step with the bound does not overshoot, if neither sample weights nor `upstream` are negative. For the binary loss
+    both are the second derivative.
+
+    Arguments are those of `value_and_grad`, for `cross_entropy`, `real_world_weight_cross_entropy` and
+    `binary_cross_entropy_with_logits`. Returns float32, shaped as the input. Raises ValueError for other losses, for
+    `focal` and for `z_loss`, and the errors of the loss.
 
     >>> import rwwce
     >>> rwwce.curvature(rwwce.cross_entropy, [[0.0, 0.0]], [0]).tolist()
@@ -239,10 +290,14 @@ def curvature(
 
 
 def weigh(loss: Callable[..., Any], shape: tuple[int, ...], target: Any, *arguments: Any, **options: Any) -> Weights:
-    """What the rows with these targets weigh, for input of this shape, without a loss: what its mean divides by.
+    """Denominators of the mean over rows with these targets, for input of this shape, without computing the loss.
 
-    Where a batch is computed in parts, the `denominator` of each is that of all: their losses then add up to that of the
-    batch, and their gradients are its own.
+    Summed over the parts of a batch, the field that its mean divides by is the `denominator` of each part: the losses
+    of the parts then add up to that of the batch, and their gradients are those of the batch.
+
+    Returns a `Weights`: `weight_sum` (the denominator of `cross_entropy` with class indices and of `nll_loss`),
+    `sample_weight_sum`, `rows` (that of the other losses) and `rows_times_classes`, over the rows that count. Further
+    arguments and errors are those of `loss`.
 
     >>> import rwwce
     >>> rwwce.weigh(rwwce.cross_entropy, (3, 2), [0, 1, -100], weight=[1.0, 3.0])
@@ -260,7 +315,7 @@ def class_weights(
     empty_class: Optional[float] = None,
     ignore_index: int = -100,
 ) -> Any:
-    """The weight of each class, (C), from the labels of a data set, of any shape: n samples, n_c of them of class c.
+    """Class weights, (C) in float32, from integer labels of any shape: n samples, n_c of them of class c.
 
     | scheme | weight |
     |---|---|
@@ -270,8 +325,9 @@ def class_weights(
     | "median_frequency" | median of the counts / n_c |
     | "effective_number" | (1 − β) / (1 − β^n_c), `beta` in [0, 1) |
 
-    `normalisation` is None, "sum" or "mean" of the classes with samples. A class without samples is an error unless
-    `empty_class` is its weight. Labels that are `ignore_index` are left out. A tensor where the labels are one.
+    `normalisation` is None, or scales the "sum" or the "mean" of the weights of classes with samples to 1. A class
+    without samples gets the weight `empty_class`, or raises ValueError if that is None. Labels equal to `ignore_index`
+    are not counted; another label outside [0, classes) raises IndexError. Returns a tensor if the labels are one.
 
     >>> import rwwce
     >>> rwwce.class_weights([0, 0, 0, 1], classes=2, scheme="inverse_frequency", normalisation="sum").tolist()
@@ -293,34 +349,34 @@ def class_weights(
 
 
 def version() -> str:
-    """The version of the library, such as "0.2.0"."""
+    """Version of the library, such as "0.2.0"."""
     return _native.version
 
 
 def backend() -> str:
-    """What computes: "avx512", "avx2", "neon" or "sse2"."""
+    """Name of the SIMD backend in use: "avx512", "avx2", "neon" or "sse2"."""
     return _native.backend()
 
 
 def backends() -> list[str]:
-    """What this machine could compute with, the best first."""
+    """Names of the backends that this processor supports, the best first."""
     return _native.backends()
 
 
 def force_backend(name: Optional[str]) -> None:
-    """Computes with this backend from now on; with the best one again for None. For tests."""
+    """Sets the backend of all further calls, None for the best; for tests. Raises ValueError for an unknown name."""
     _native.force_backend(name)
 
 
 def threads() -> int:
-    """The number of threads that large calls are split over: 1 unless `set_threads` has said otherwise."""
+    """Number of threads of large calls: 1, or the one given to `set_threads`."""
     return _native.threads()
 
 
 def set_threads(threads: int) -> None:
-    """Splits softmax losses of 1 MB of logits or more over so many threads from now on; the bits stay the same.
+    """Sets the number of threads, at least 1, of softmax losses and gradients of 2¹⁸ logits (1 MiB in float32) or more.
 
-    A process that is forked starts again with 1.
+    Results have the same bits for any number of threads. A forked process starts with 1 thread.
     """
     _native.set_threads(threads)
 

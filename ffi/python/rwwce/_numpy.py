@@ -1,4 +1,4 @@
-"""Losses of NumPy arrays, and of what NumPy makes arrays of."""
+"""Losses of NumPy arrays and array-likes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy
 from . import _native
 from ._call import BOUND, DIAGONAL, GRADIENT, LABEL_TYPES, LOGIT_TYPES, Array, Call, Options, Request, check_scale
 
-# In the order of bytes of this machine.
+# In native byte order.
 _LABEL_TYPES = {numpy.dtype(name): number for name, number in LABEL_TYPES.items()}
 
 
@@ -25,12 +25,12 @@ def _place(array: numpy.ndarray[Any, Any]) -> tuple[int, int]:
 
 
 def _contiguous(array: numpy.ndarray[Any, Any], kind: Any) -> numpy.ndarray[Any, Any]:
-    # The function makes one dimension of none.
+    # `ascontiguousarray` makes a scalar one-dimensional.
     return numpy.ascontiguousarray(array, dtype=kind).reshape(array.shape)
 
 
 def floats(name: str, array: Any) -> Optional[Array]:
-    """In float32, contiguous: the same memory where that is so already."""
+    """The array as contiguous float32, without a copy if it is that already."""
     if array is None:
         return None
     array = as_array(name, array)
@@ -45,16 +45,16 @@ def logits(options: Options, array: Any) -> Array:
     if array.dtype == numpy.float32 and options.scale is None and options.zero_point == 0:
         array = _contiguous(array, numpy.float32)
         return Array(array, array.shape, (*_place(array), 0, 0.0, 0))
-    # The name says nothing of the order of bytes.
+    # Without the byte order, so that the array is converted to the native one.
     kind = array.dtype.name
     scale, zero_point = check_scale(options, kind)
-    # Log-probabilities are read in float32 alone.
+    # The library reads log-probabilities in float32 only.
     is_half = kind in ("float16", "bfloat16") and options.kind != "log_probabilities"
     if options.scale is None and not is_half:
         found = floats("input", array)
         assert found is not None
         return found._replace(place=(*found.place, 0, 0.0, 0))
-    # NumPy itself has no bfloat16; the type of that name is another package's.
+    # The dtype bfloat16 is that of another package; NumPy does not know its name.
     array = _contiguous(array, array.dtype if kind == "bfloat16" else kind)
     return Array(array, array.shape, (*_place(array), LOGIT_TYPES[kind], scale, zero_point))
 
@@ -81,7 +81,7 @@ def targets(options: Options, array: Any) -> Optional[Array]:
 
 
 def broadcast(name: str, array: Any, shape: tuple[int, ...]) -> Optional[Array]:
-    """An array of this shape, which one with fewer elements is repeated to."""
+    """The array as float32, broadcast to this shape."""
     if array is None:
         return None
     try:
@@ -93,7 +93,7 @@ def broadcast(name: str, array: Any, shape: tuple[int, ...]) -> Optional[Array]:
 
 
 def binary_weights(pos_weight: Any, weight: Any, shape: tuple[int, ...]) -> tuple[Optional[Array], Optional[Array]]:
-    """`pos_weight` of each label, or of each logit where it differs from row to row, and `weight` of each logit."""
+    """`pos_weight` of each label (last dimension), or of each logit if it varies elsewhere; `weight` of each logit."""
     samples = broadcast("weight", weight, shape)
     if pos_weight is None or 0 in shape:
         return None, samples
@@ -104,7 +104,7 @@ def binary_weights(pos_weight: Any, weight: Any, shape: tuple[int, ...]) -> tupl
 
 
 def call(request: Request, shape: Optional[tuple[int, ...]] = None) -> Call:
-    """The call of a loss; with a shape, of the targets of input of this shape alone."""
+    """The call of a loss; with `shape`, that of an input, for the weights of its targets, without logits."""
     options, input, target, weight, samples, costs, bias = request
     found = logits(options, input) if shape is None else Array(None, shape, (0, 0, 0, 0.0, 0))
     if options.kind == "binary":
@@ -126,7 +126,7 @@ def evaluate(request: Request) -> Any:
 
 
 def _upstream(found: Call, upstream: Any) -> tuple[Any, Any]:
-    """The factor as the library takes it, and what keeps it alive."""
+    """Upstream factor for the library, and the array to be kept alive during the call."""
     if not found.none:
         return float(upstream), None
     factors = floats("upstream", upstream)
@@ -144,7 +144,7 @@ def decide(options: Options, input: Array, miss: Any, mislabel: Any, given: bool
     decisions = numpy.empty(found.rows, numpy.uint32)
     costs = numpy.empty(found.rows, numpy.float32)
     found.decide(given, _place(decisions), _place(costs))
-    # The number that stands for none has every bit set.
+    # A row without a decision has 2³² − 1, as int32 −1.
     return decisions.view(numpy.int32).astype(numpy.int64), costs
 
 
@@ -179,7 +179,11 @@ def curvature(request: Request, upstream: Any, bound: bool) -> numpy.ndarray[Any
 
 
 class Weights(NamedTuple):
-    """What rows weigh: what a mean divides by, and what those of parts of a batch add up to."""
+    """Denominators of means over the rows that count, to be added up over the parts of a batch.
+
+    `weight_sum` is Σ w[y]·s, for target probabilities Σ s·Σ_c w[c]·q_c, for the binary loss
+    Σ weight·(pos_weight·t + 1 − t); `sample_weight_sum` is Σ s; `rows` and `rows_times_classes` are counts.
+    """
 
     weight_sum: float
     sample_weight_sum: float

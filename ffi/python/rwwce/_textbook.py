@@ -1,4 +1,4 @@
-"""The losses as textbooks have them, in PyTorch's own operations and in float64: what second derivatives are of."""
+"""The losses by their textbook formulas, in PyTorch's operations and in float64, for second and forward derivatives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _wide(tensor: Optional[Tensor], default: Tensor) -> Tensor:
 
 
 def _log_of_others(log_p: Tensor) -> Tensor:
-    """log(1 − p), by the form that is exact for either half."""
+    """log(1 − p) from log p, as log(−expm1(log p)) for p > 1/2 and log1p(−p) below, each accurate there."""
     near_one = log_p > -0.6931471805599453
     low = torch.log1p(-torch.where(near_one, -1.0, log_p).exp())
     return torch.where(near_one, torch.log(-torch.expm1(torch.where(near_one, log_p, -1.0))), low)
@@ -25,7 +25,7 @@ def _log_of_others(log_p: Tensor) -> Tensor:
 def _binary(x: Tensor, target: Tensor, weight: Optional[Tensor], samples: Optional[Tensor]) -> tuple[Tensor, None]:
     one = x.new_ones(())
     factor = _wide(samples, one)
-    # What weighs nothing is nothing, whatever it is.
+    # An element of weight 0 contributes 0 even if it is NaN or infinite.
     x, t = torch.where(factor == 0, 0.0, x), torch.where(factor == 0, 0.0, target.double())
     losses = -_wide(weight, one) * t * F.logsigmoid(x) - (1 - t) * F.logsigmoid(-x)
     return factor * losses, None
@@ -34,7 +34,7 @@ def _binary(x: Tensor, target: Tensor, weight: Optional[Tensor], samples: Option
 def _coefficients(
     options: Options, x: Tensor, target: Tensor, weight: Optional[Tensor], samples: Optional[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of log p_c, without the term of the label; the weight of the label; the class; the factor of the row."""
+    """Coefficients of −log p_c without the label's term; weight of the label; label; factor of the row."""
     classes = x.shape[-1]
     w, smoothing = _wide(weight, x.new_ones(classes)), options.label_smoothing
     if options.kind == "soft":
@@ -56,7 +56,7 @@ def _softmax(
     samples: Optional[Tensor],
     costs: Optional[Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Losses of rows whose classes are the last dimension, and what they weigh."""
+    """Losses and weights of rows, whose classes are the last dimension."""
     spread, of_label, y, rows = _coefficients(options, x, target, weight, samples)
     own = (1 - options.label_smoothing) * of_label
     of_nothing = (rows == 0).unsqueeze(-1)
@@ -87,7 +87,7 @@ def loss(
     costs: Optional[Tensor],
     bias: Optional[Tensor],
 ) -> Tensor:
-    """The loss of these arguments, or of each row."""
+    """Reduced loss or row losses, log-probabilities or log-sum-exps."""
     x = input.double()
     if options.kind in ("log_softmax", "log_sum_exp"):
         return x.log_softmax(options.axis) if options.kind == "log_softmax" else x.logsumexp(options.axis)
@@ -110,7 +110,7 @@ def loss(
 def _mean_denominator(
     options: Options, losses: Tensor, weighs: Optional[Tensor], target: Tensor, costs: Optional[Tensor]
 ) -> Tensor:
-    """The sum of the weights; the number of rows that count with costs, and where targets are no labels."""
+    """Weight sum; with mislabel costs the number of rows that count; for soft and binary targets all rows."""
     if options.kind in ("binary", "soft"):
         return losses.new_tensor(losses.numel())
     if costs is not None:

@@ -1,7 +1,7 @@
-"""Losses of PyTorch's tensors: operators, which autograd, `torch.compile` and `torch.func` know.
+"""Losses of PyTorch tensors: operators for autograd, `torch.compile` and `torch.func`.
 
-A loss of ordinary tensors takes a shorter way to the same functions, since the dispatch of an operator in Python costs
-more than the loss of a small batch.
+Ordinary tensors bypass the operators, since the dispatch of an operator in Python costs more than the loss of a small
+batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _ONE = torch.ones((), dtype=torch.float32, device=_CPU)
 
 
-# ---- Tensors as the library reads them
+# ---- Addresses, types and shapes of tensors for the library
 
 
 def _on_cpu(name: str, tensor: Tensor) -> None:
@@ -36,7 +36,7 @@ def _on_cpu(name: str, tensor: Tensor) -> None:
 
 
 def empty(shape: tuple[int, ...]) -> Tensor:
-    # Whatever device is the default.
+    # On the CPU even if the default device is another.
     return _ONE.new_empty(shape)
 
 
@@ -45,7 +45,7 @@ def _place(tensor: Tensor) -> tuple[int, int]:
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """The tensor in memory as it is in mind."""
+    """The tensor itself if it is contiguous and not lazily negated, else a contiguous copy."""
     return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.detach().resolve_neg().contiguous()
 
 
@@ -94,12 +94,12 @@ def _targets(options: Options, tensor: Optional[Tensor]) -> Optional[Array]:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """Whether this is in memory as it is in mind, on the CPU."""
+    """Whether the tensor is contiguous, on the CPU and not lazily negated."""
     return tensor.is_contiguous() and tensor.is_cpu and not tensor.is_neg()
 
 
 def _call_of_rows(options: Options, input: Tensor, target: Tensor, weight: Optional[Tensor]) -> Optional[Call]:
-    """What `_call` returns for the usual (N, C) and (N), in a third of the time; None where it is to look closer."""
+    """`_call` for logits (N, C) and labels (N) in a third of the time; None for other types, shapes and layouts."""
     if options.kind != "labels" or options.scale is not None or options.zero_point != 0:
         return None
     if input.dtype is not _FLOAT32 or target.dtype is not _INT64:
@@ -114,7 +114,7 @@ def _call_of_rows(options: Options, input: Tensor, target: Tensor, weight: Optio
         if weight.dtype is not _FLOAT32 or weight.dim() != 1 or not _is_dense(weight):
             return None
         place = weight.data_ptr(), weight.numel()
-    # Held until the call is over.
+    # Kept alive until the call is over.
     arrays = (input, target, weight)
     return Call.of_rows(options, shape, arrays, (input.data_ptr(), target.data_ptr(), place))
 
@@ -148,7 +148,7 @@ def decide(options: Options, input: Tensor, miss: Any, mislabel: Any, given: boo
     return torch.from_numpy(decisions), torch.from_numpy(costs)
 
 
-# ---- What is computed, of tensors that are nothing but their numbers
+# ---- Losses and gradients of ordinary tensors
 
 
 def _result_type(options: Options, input: Tensor) -> torch.dtype:
@@ -172,7 +172,7 @@ def _loss(options: Options, *tensors: Optional[Tensor]) -> Tensor:
 
 
 def _loss_and_gradient(options: Options, *tensors: Optional[Tensor]) -> tuple[Tensor, Tensor]:
-    """A reduced loss and its gradient in float32, from one reading of the input."""
+    """Reduced loss, and its gradient in float32 for an upstream factor of 1, in one call."""
     input = tensors[0]
     assert input is not None
     call = _call(options, input, *tensors[1:])
@@ -186,14 +186,14 @@ def _has_one_sweep(options: Options) -> bool:
 
 
 def _along_rows(options: Options, factor: Tensor, dimensions: int) -> Tensor:
-    """Factors of rows, so that they broadcast to the input."""
+    """Upstream factors of rows, unsqueezed at the class dimension to broadcast to the input."""
     if options.reduction != "none" or options.kind in ("binary", "log_softmax"):
         return factor
     return factor.unsqueeze(axis_of(options, dimensions))
 
 
 def _gradient(options: Options, factor: Tensor, *tensors: Optional[Tensor]) -> Tensor:
-    """The gradient with respect to the input, for the factor of the loss, or of those of the rows."""
+    """Gradient with respect to the input, for an upstream factor of the reduced loss or one per row."""
     input = tensors[0]
     assert input is not None
     factor, call = _in_float32(factor), _call(options, input, *tensors[1:])
@@ -208,7 +208,7 @@ def _gradient(options: Options, factor: Tensor, *tensors: Optional[Tensor]) -> T
     try:
         _write_gradient(call, factor, gradient)
     except ValueError:
-        # The library refuses a factor that is not finite; to PyTorch it is one that infects the gradient.
+        # The library refuses a non-finite upstream factor, which PyTorch propagates to the gradient.
         if torch.isfinite(factor).all():
             raise
         _write_gradient(call, torch.ones_like(factor, device=_CPU), gradient)
@@ -226,7 +226,7 @@ def _write_gradient(call: Call, factor: Tensor, gradient: Tensor) -> None:
 
 
 def _target_gradient(options: Options, factor: Tensor, *tensors: Optional[Tensor]) -> Tensor:
-    """The gradient with respect to target probabilities, in which the loss is linear."""
+    """Gradient with respect to soft or binary targets t, in which the loss is linear: loss(1) − loss(0) if binary."""
     input, target, weight, samples, _, _ = tensors
     assert input is not None and target is not None
     factor = factor.to(torch.float32)
@@ -241,7 +241,7 @@ def _target_gradient(options: Options, factor: Tensor, *tensors: Optional[Tensor
 
 
 def _soft_target_gradient(options: Options, factor: Tensor, tensors: tuple[Optional[Tensor], ...]) -> Tensor:
-    """−w[c]·(1 − ε)·log p_c."""
+    """−(1 − ε)·s·w[c]·log p_c times the factor, divided by the denominator."""
     input, _, weight, samples, _, bias = tensors
     assert input is not None
     axis = axis_of(options, input.dim())
@@ -272,7 +272,7 @@ _NAMES = ("input", "target", "weight", "sample_weight", "costs", "bias")
 
 
 def _textbook_gradient(options: Options, of: str, factor: Tensor, tensors: tuple[Optional[Tensor], ...]) -> Tensor:
-    """The gradient in PyTorch's own operations, which can be differentiated further."""
+    """Gradient by PyTorch's own operations in float64, which can be differentiated again."""
     place = _NAMES.index(of)
 
     def weighted(argument: Tensor) -> Tensor:
@@ -287,7 +287,7 @@ def _textbook_gradient(options: Options, of: str, factor: Tensor, tensors: tuple
 
 
 def _unpacked(arguments: tuple[Any, ...]) -> tuple[Options, tuple[Any, ...]]:
-    """The options and tensors of an operator."""
+    """Options and tensors from the flat arguments of an operator."""
     return Options(*arguments[6:]), arguments[:6]
 
 
@@ -355,9 +355,9 @@ def _gradients(
     known: Optional[Tensor] = None,
     is_last: bool = False,
 ) -> list[Optional[Tensor]]:
-    """The gradients with respect to the six tensors: of the input and of target probabilities, where they are needed.
+    """Gradients with respect to the six tensors, None but for the input and the target where needed.
 
-    The known one, for a factor of 1, is what is returned where nobody reads it again: most often that is so.
+    `known` is the gradient with respect to the input for an upstream factor of 1, reused as the result if `is_last`.
     """
     found: list[Optional[Tensor]] = [None] * len(tensors)
     input = tensors[0]
@@ -373,19 +373,19 @@ def _gradients(
 
 
 def _times(known: Tensor, factor: Tensor, is_last: bool) -> Tensor:
-    """The gradient for a factor, in the place of the known one if nobody reads that again."""
+    """The gradient times the upstream factor, in place if the saved gradient is not read again (`is_last`)."""
     if not is_last:
         return known * factor
     return known if factor.item() == 1.0 else known.mul_(factor)
 
 
 def _any_gradient(of: str, options: Options, factor: Tensor, *tensors: Any) -> Tensor:
-    """The gradient, by the way that the tensors ask for."""
+    """The gradient: by the operator for tensors that are not plain, differentiable if needed, else directly."""
     found: Tensor
     if not _is_plain(factor) or not _is_plain(tensors[0]):
         found = _gradient_operator(of, factor, *tensors, *options)
     elif torch.is_grad_enabled() or _is_transformed():
-        # It may be differentiated itself.
+        # The gradient may be differentiated again.
         found = _Gradient.apply(options, of, factor, *tensors)
     else:
         found = (_gradient if of == "input" else _target_gradient)(options, factor, *tensors)
@@ -423,7 +423,7 @@ def _backward_of_gradient(ctx: Any, cotangent: Tensor) -> tuple[Optional[Tensor]
 def _second_derivatives(
     needed: tuple[bool, ...], options: Options, of: str, cotangent: Tensor, *tensors: Any
 ) -> list[Optional[Tensor]]:
-    """Of a gradient with respect to factor, input and target, in PyTorch's own operations and in float64."""
+    """Vector-Jacobian products of a gradient with respect to factor, input and target, by PyTorch in float64."""
     wanted = [i for i in range(3) if needed[i]]
 
     def gradient(*arguments: Tensor) -> Tensor:
@@ -443,7 +443,7 @@ _gradient_operator.register_autograd(_backward_of_gradient, setup_context=_keep_
 
 
 def _one_by_one(operator: Any) -> Any:
-    """A rule of `vmap`: one call for each of the batch."""
+    """Rule of `vmap`: one call for each index of the mapped dimension."""
 
     def run(info: Any, dimensions: Any, *arguments: Any) -> Any:
         moved = [
@@ -465,13 +465,13 @@ for _each in (_loss_operator, _loss_and_gradient_operator, _gradient_operator):
     _each.register_vmap(_one_by_one(_each))
 
 
-# ---- The shorter way, and that of `torch.func`, which operators do not have
+# ---- autograd.Function: less overhead than an operator, and forward mode, which operators lack
 
 
 def _tangent(function: Any, arguments: tuple[Any, ...], tangents: tuple[Any, ...], like: Tensor) -> Tensor:
-    """The derivative of `function` along tangents of its arguments, None for those that stay, in the type of `like`.
+    """Jacobian-vector product of `function`, with None as the tangent of constant arguments, in the dtype of `like`.
 
-    The derivative along a tangent is that of the gradient by its factor, which unlike forward mode may stand in forward mode.
+    Computed as the derivative of the vector-Jacobian product by its cotangent, since forward mode cannot be nested.
     """
     moved = [i for i, tangent in enumerate(tangents) if tangent is not None]
 
@@ -490,7 +490,7 @@ def _tangent(function: Any, arguments: tuple[Any, ...], tangents: tuple[Any, ...
 
 
 class _Loss(torch.autograd.Function):
-    """A loss of ordinary tensors; with `is_wanted` its gradient beside it."""
+    """Loss of ordinary tensors; with `is_wanted` also its gradient, which is saved for the backward pass."""
 
     @staticmethod
     def forward(options: Options, is_wanted: bool, *tensors: Optional[Tensor]) -> Any:
@@ -504,7 +504,7 @@ class _Loss(torch.autograd.Function):
             known = output[1]
             ctx.mark_non_differentiable(known)
             ctx.set_materialize_grads(False)
-        # Saved, so that autograd notices when they have been changed before the backward pass.
+        # Saved this way, so that autograd detects in-place changes before the backward pass.
         ctx.save_for_backward(*tensors, known)
         ctx.save_for_forward(*tensors, output[0] if isinstance(output, tuple) else output)
 
@@ -526,7 +526,7 @@ class _Loss(torch.autograd.Function):
 
 
 class _Eager(torch.autograd.Function):
-    """`_Loss` where nothing transforms it, for which PyTorch then has less to do: it sees what may have a gradient."""
+    """`_Loss` outside of transformations, with less overhead: only input and target are inputs of the function."""
 
     @staticmethod
     def forward(
@@ -551,16 +551,16 @@ _keeps_graph: Any = getattr(torch._C._autograd, "_get_current_graph_task_keep_gr
 
 
 def _is_last_backward() -> bool:
-    """Whether what has been saved is let go after this backward pass."""
+    """Whether this backward pass frees the saved tensors (`retain_graph=False`)."""
     return not _keeps_graph()
 
 
 class _OfRows(torch.autograd.Function):
-    """`_Eager` for the usual (N, C) and (N) and a reduced loss: of small batches what stands about the call takes the time."""
+    """`_Eager` for logits (N, C), labels (N) and a reduced loss: the overhead dominates the time of small batches."""
 
     @staticmethod
     def forward(ctx: Any, call: Call, input: Tensor) -> Tensor:
-        # Those that are differentiated alone are inputs here; the others are saved with them.
+        # Only the differentiated tensor is an input of the function; labels and weights are saved with it.
         ctx.options, found, known = call.options, torch.empty_like(_ONE), torch.empty_like(input)
         call.derivative(GRADIENT, 1.0, _place(known), found.data_ptr())
         ctx.save_for_backward(*call.arrays, known)
@@ -576,7 +576,7 @@ class _OfRows(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """The gradient of a loss of ordinary tensors."""
+    """Gradient of a loss of ordinary tensors, itself differentiable."""
 
     @staticmethod
     def forward(options: Options, of: str, factor: Tensor, *tensors: Optional[Tensor]) -> Tensor:
@@ -612,7 +612,7 @@ _ORDINARY = (Tensor, torch.nn.Parameter)
 
 
 def _is_transformed() -> bool:
-    """Whether there are derivatives to be carried forward, or tensors of `torch.func`."""
+    """Whether forward mode or a transformation of `torch.func` is active."""
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
@@ -620,7 +620,7 @@ _dispatch_modes, _tracing_state = torch._C._len_torch_dispatch_stack, torch._C._
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether this is nothing but its numbers, and nobody watches what is done with it."""
+    """Whether the tensor is of no subclass, and neither compilation, nor tracing, nor a dispatch mode is active."""
     return (
         type(tensor) in _ORDINARY
         and not is_compiling()
@@ -652,9 +652,9 @@ def _needs_gradient(input: Tensor, target: Optional[Tensor]) -> bool:
 
 
 def _run(options: Options, *tensors: Any) -> Tensor:
-    """The loss, by the way that the tensors ask for."""
+    """The loss: by the operator for tensors that are not plain, by `_Loss` under transformations, else by `_Eager`."""
     input, needed = tensors[0], _needs_gradient(tensors[0], tensors[1])
-    # In forward mode the gradient has a derivative of its own.
+    # In forward mode the gradient is not saved, since it would need a tangent.
     is_wanted = needed and input.requires_grad and _has_one_sweep(options) and forward_ad._current_level < 0
     found: Any
     if not _is_plain(input):
@@ -671,7 +671,7 @@ def _run(options: Options, *tensors: Any) -> Tensor:
 
 
 def _usual(options: Options, input: Tensor, target: Any, weight: Any) -> Optional[Tensor]:
-    """The reduced loss of ordinary tensors in the usual types and shapes; None where it is to be looked at closer."""
+    """Reduced loss of ordinary tensors of the types and shapes of `_call_of_rows`; None for all others."""
     if not _is_plain(input) or type(target) is not Tensor or _is_transformed():
         return None
     if weight is not None and (type(weight) is not Tensor or weight.requires_grad) or options.reduction == "none":
@@ -696,7 +696,7 @@ def evaluate(request: Request) -> Tensor:
     if options.scale is not None:
         _weights("scale", options.scale)
         options = options._replace(scale=float(options.scale))
-    # PyTorch computes losses in float32 where it chooses the types.
+    # Losses are float32 under autocast.
     if torch.is_autocast_enabled("cpu"):
         options = options._replace(wide=True)
     if weight is not None:

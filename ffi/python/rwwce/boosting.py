@@ -11,8 +11,9 @@
     lightgbm.train({"objective": objective}, data)
     lightgbm.LGBMClassifier(objective=objective)
 
-One object serves the function `train` of a library and its scikit-learn estimator. Labels are 0 … C − 1, rows of one margin
-are of the two classes 0 and 1, and sample weights are those of the data set. XGBoost is 2.1 or later, LightGBM 4.0 or later.
+One object serves both `train` and the scikit-learn estimator of a library. Labels are 0 … C − 1, a single margin per
+row means the classes 0 and 1, and sample weights are those of the data set. XGBoost must be 2.1, LightGBM 4.0, or
+later.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _Floats = numpy.ndarray[Any, Any]
 
 
 class _Rows:
-    """Labels, logits (N, C) and weights of a call, in whichever of the libraries' two orders its arguments are."""
+    """Labels, logits (N, C) and sample weights from the arguments of a call, in either order of the libraries."""
 
     def __init__(self, first: Any, second: Any, sample_weight: Any, probabilities: bool = False):
-        # `train` gives margins and a data set, an estimator labels, margins and weights.
+        # `train` passes margins and a data set, an estimator passes labels, margins and sample weights.
         self.native = hasattr(second, "get_label")
         margins = first if self.native else second
         labels = second.get_label() if self.native else first
@@ -52,7 +53,7 @@ class _Rows:
         self.labels = _costs.indices("labels", labels, self.logits.shape[1])
 
     def shaped(self, of_logits: _Floats) -> _Floats:
-        """A derivative with respect to the logits as one with respect to the margins."""
+        """A derivative with respect to the logits (N, C), as one with respect to the margins."""
         return numpy.ascontiguousarray(of_logits[:, 1]).reshape(self.shape) if self.binary else of_logits
 
 
@@ -73,21 +74,23 @@ def _logarithms(probabilities: _Floats, binary: bool) -> _Floats:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """The gradient of a loss with respect to the margins of each row, and a safe curvature.
+    """Objective: gradient of a loss with respect to the margins of each row, and a curvature that is never negative.
 
-    The loss is `rwwce.real_world_weight_cross_entropy` with these options, times the sample weight, summed; with miss costs
-    alone `rwwce.cross_entropy` with class weights. A call returns gradient and curvature, shaped as the margins:
+    The loss is `rwwce.real_world_weight_cross_entropy` with these options, summed with the sample weights; without
+    mislabel costs `rwwce.cross_entropy` with class weights. A call returns gradient and curvature, shaped as the
+    margins:
 
     | margins | gradient | curvature |
     |---|---|---|
     | (N, C) | that of the loss | 2·p_i·((w + fp[y,i])·(1 − p_i) + Σ_{j≠i} fp[y,j]·p_j) |
     | (N,) or (N, 1), of class 1 against 0 | that of the loss | the second derivative itself, W·p·(1 − p) |
 
-    w is the weight of the row, W that and its mislabel cost. The first is never negative, and as a diagonal matrix at least
-    the Hessian, so that a step of −gradient/curvature does not overshoot its model of the loss. Without costs these are
-    XGBoost's own `multi:softprob` and `binary:logistic`, and LightGBM's `binary`; LightGBM's `multiclass` has C/(C − 1) in
-    place of 2. Limits on the sum of the curvature (`min_child_weight`, `lambda`; `min_sum_hessian_in_leaf`, `lambda_l2`) are in
-    units of the costs. Trees start from margins of 0, where the libraries' own objectives may start from the frequencies.
+    w is the weight of the row, W = w + fp[y,j] for the other class j. The curvature of (N, C) is an upper bound of the
+    Hessian, as a diagonal matrix: a step of −gradient/curvature does not overshoot the quadratic model of the loss.
+    Without costs these are XGBoost's own `multi:softprob` and `binary:logistic`, and LightGBM's `binary`; LightGBM's
+    `multiclass` has the factor C/(C − 1) instead of 2. Parameters compared with or added to sums of the curvature
+    (`min_child_weight`, `lambda`; `min_sum_hessian_in_leaf`, `lambda_l2`) are in units of the costs. Boosting starts
+    from margins of 0, while the libraries' own objectives may start from the class frequencies.
 
     >>> from rwwce.boosting import xgboost_objective
     >>> gradient, curvature = xgboost_objective(miss_costs=[1.0, 20.0])([1, 0], [0.0, 0.0])
@@ -105,11 +108,11 @@ class Objective:
         request = _request(rows, self.miss_costs, self.mislabel_costs, self.label_smoothing, self.class_bias)
         gradient = _numpy.value_and_grad(request, 1.0)[1]
         bound = _numpy.curvature(request, 1.0, True)
-        # Of two logits of which one is held the curvature is half of the bound of both.
+        # With one of two logits fixed, the second derivative is half of the bound.
         return rows.shaped(gradient), rows.shaped(0.5 * bound if rows.binary else bound)
 
     def probabilities(self, margins: Any) -> _Floats:
-        """The probabilities (N, C) of margins (N, C), (N,) or (N, 1): what LightGBM leaves to the caller.
+        """Probabilities (N, C) from margins (N, C), (N,) or (N, 1), which LightGBM predicts with this objective.
 
         >>> from rwwce.boosting import lightgbm_objective
         >>> lightgbm_objective().probabilities([0.0]).tolist()
@@ -129,11 +132,12 @@ def _request(rows: _Rows, miss: Any, mislabel: Any, smoothing: float, bias: Any,
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """What predictions cost, for watching and for stopping early; the less the better.
+    """Metric of predictions, for monitoring and early stopping; lower is better.
 
-    `of` is "cost", the mean cost of the decisions of least expected cost, Σ s·cost[y, j] / Σ s, cost[y, j] = fn[y] + fp[y, j]
-    for j ≠ y; or "loss", the mean loss over the sum of the sample weights s. Without costs the first is the error rate.
-    Predictions are margins; with `probabilities` they are what the libraries give metrics beside their own objectives.
+    `of` is "cost", the mean cost Σ s·cost[y, j] / Σ s of the decisions j of least expected cost (the error rate without
+    costs), with cost[y, j] = fn[y] + fp[y, j] for j ≠ y and sample weights s; or "loss", the sum of the losses over
+    Σ s. Predictions are margins; with `probabilities` they are probabilities, as the libraries pass to metrics with
+    their own objectives.
 
     >>> from rwwce.boosting import xgboost_metric
     >>> xgboost_metric(miss_costs=[1.0, 20.0])([1, 0, 0], [-2.0, -2.0, -9.0])
@@ -177,8 +181,8 @@ def xgboost_objective(
 ) -> Objective:
     """The objective for `xgboost.train(obj=…)` and for `xgboost.XGBClassifier(objective=…)`; see `Objective`.
 
-    `miss_costs` (C) are 1 where they are not given, `mislabel_costs` (C, C) 0. In `train`, the parameter `objective` of
-    `binary:logistic` or `multi:softprob` makes what is predicted probabilities.
+    `miss_costs` (C) are 1 by default, `mislabel_costs` (C, C), row = truth, 0; both finite and ≥ 0. With the parameter
+    `objective` set to `binary:logistic` or `multi:softprob`, models from `train` predict probabilities.
     """
     return Objective(miss_costs, mislabel_costs, label_smoothing, class_bias)
 
@@ -186,11 +190,11 @@ def xgboost_objective(
 def lightgbm_objective(
     miss_costs: Any = None, mislabel_costs: Any = None, *, label_smoothing: float = 0.0, class_bias: Any = None
 ) -> Objective:
-    """The objective for `lightgbm.train({"objective": …})` and for `lightgbm.LGBMClassifier(objective=…)`; see `Objective`.
+    """Objective for `lightgbm.train({"objective": …})` and for `lightgbm.LGBMClassifier(objective=…)`; see `Objective`.
 
-    `miss_costs` (C) are 1 where they are not given, `mislabel_costs` (C, C) 0. LightGBM predicts margins then, of its
-    estimator's `predict_proba` too, of which `Objective.probabilities` makes probabilities, and
-    `rwwce.sklearn.CostDecision(…, logits=True)` decisions.
+    `miss_costs` (C) are 1 by default, `mislabel_costs` (C, C), row = truth, 0; both finite and ≥ 0. LightGBM then
+    predicts margins, even in `predict_proba`: `Objective.probabilities` converts them to probabilities, and
+    `rwwce.sklearn.CostDecision(…, logits=True)` decides by them.
     """
     return Objective(miss_costs, mislabel_costs, label_smoothing, class_bias)
 

@@ -3,13 +3,14 @@
     import jax, rwwce.jax
     loss, gradient = jax.jit(jax.value_and_grad(rwwce.jax.cross_entropy))(logits, labels)
 
-The functions are those of `rwwce`, with its options. Arrays may be traced; options that are numbers or names may not. Input is
-float32, float16 or bfloat16, or int8 or uint8 with a `scale`; the result is of its type if that is floating. Where a
-gradient is wanted it is computed together with the loss, in one call out of the compiled program; `vmap` makes one call after
-the other. Losses can be differentiated once, with respect to the input and to target probabilities, in reverse mode.
+Functions and options are those of `rwwce`. Arrays may be traced; options that are scalars or strings must be static.
+Input is float32, float16 or bfloat16, or int8 or uint8 with a `scale`; the result has its dtype if that is floating,
+else float32. Under differentiation, loss and gradient are one call out of the compiled program (`jax.pure_callback`);
+`vmap` makes one call for each index. Losses can be differentiated once, in reverse mode, with respect to the input and
+to target probabilities.
 
-What does not fit is found when a function is traced; a label out of range only when it runs, and then the error is JAX's
-with the message of the library in it.
+Shapes and dtypes are checked when a function is traced (ValueError); values, such as a label out of range, only when it
+runs, by an error of JAX that contains the message of the library.
 
 >>> import jax, rwwce.jax
 >>> logits, labels = jax.numpy.array([[2.0, 0.0], [0.0, 1.0]]), jax.numpy.array([0, 0])
@@ -50,11 +51,11 @@ _LOGS = ("log_softmax", "log_sum_exp")
 _Arrays = tuple[Any, ...]
 
 
-# ---- What is known when a function is traced
+# ---- Checks when a function is traced
 
 
 def _type_of(input: Any) -> Any:
-    """The type of the result."""
+    """Dtype of the result: that of the input if floating, else float32."""
     return input.dtype if jnp.issubdtype(input.dtype, jnp.floating) else jnp.dtype(jnp.float32)
 
 
@@ -68,7 +69,7 @@ def _check_types(options: Options, arrays: _Arrays) -> None:
 
 
 def _check_shapes(options: Options, arrays: _Arrays) -> None:
-    """What the library would say when the function runs."""
+    """Checks the shapes that the library would refuse when the function runs."""
     shapes = [None if array is None else tuple(array.shape) for array in arrays]
     nothing = [None if shape is None else Array(None, shape, (0, 0, 0, 0.0, 0)) for shape in shapes]
     found, target, weight, samples, costs, bias = nothing
@@ -85,7 +86,7 @@ def _check_shapes(options: Options, arrays: _Arrays) -> None:
             raise ValueError(f"{name}: expected shape {(classes,) * dimensions}, found {array.shape}")
 
 
-# ---- What is computed when it runs, of NumPy arrays
+# ---- Host computation on NumPy arrays, when a function runs
 
 
 def _call_of(options: Options, arrays: _Arrays) -> Request:
@@ -97,7 +98,7 @@ def _value(options: Options, arrays: _Arrays) -> Any:
 
 
 def _value_and_gradients(options: Options, of: tuple[bool, bool], arrays: _Arrays) -> _Arrays:
-    """The loss and its gradients with respect to input and target, each if it is wanted."""
+    """The loss and its gradients with respect to input and target, each None unless wanted in `of`."""
     request, of_target = _call_of(options, arrays), None
     if of[1]:
         of_target = _target_gradient(request)
@@ -108,7 +109,7 @@ def _value_and_gradients(options: Options, of: tuple[bool, bool], arrays: _Array
 
 
 def _target_gradient(request: Request) -> Any:
-    """Of the loss, or of those of the rows; it is linear in target probabilities."""
+    """Gradient of the loss, or of the row losses, with respect to soft or binary targets, in which they are linear."""
     options = request.options
     rows = request._replace(options=options._replace(reduction="none", denominator=None))
     if options.kind == "binary":
@@ -135,7 +136,7 @@ _ENDS = (numpy.ones, numpy.zeros)
 
 
 def _divisor(options: Options, shape: tuple[int, ...]) -> float:
-    """What the mean of probabilities and of binary targets divides by."""
+    """Divisor of the reduction for target probabilities and binary targets."""
     if options.reduction == "none":
         return 1.0
     if options.reduction == "sum" or options.denominator is not None:
@@ -143,7 +144,7 @@ def _divisor(options: Options, shape: tuple[int, ...]) -> float:
     return float(math.prod(rows_shape(options, shape))) or math.nan
 
 
-# ---- What JAX differentiates
+# ---- Function with a custom gradient
 
 
 def _out(function: Callable[..., Any], shapes: Any, arrays: _Arrays) -> Any:
@@ -181,7 +182,7 @@ def _forward(options: Options, arrays: Any) -> tuple[Any, Any]:
         _shaped(target.shape) if of[1] else None,
     )
     value, *gradients = _out(functools.partial(_value_and_gradients, options, of), shapes, values)
-    # The types are those of empty arrays, since a residual is an array.
+    # A residual must be an array: empty ones carry the dtypes.
     empty = tuple(None if array is None else jnp.empty(0, array.dtype) for array in values[:2])
     return value.astype(_type_of(input)), (*empty, *gradients)
 
@@ -243,7 +244,7 @@ def _evaluate(request: Request, target: Any) -> jax.Array:
 
 
 def _face(loss: Callable[..., Any], about: str) -> Callable[..., jax.Array]:
-    """The function of `rwwce`, for arrays of JAX."""
+    """The loss of `rwwce` for JAX arrays, with the docstring `about`."""
     made = getattr(loss, "__wrapped__")
 
     @functools.wraps(made)
@@ -255,7 +256,7 @@ def _face(loss: Callable[..., Any], about: str) -> Callable[..., jax.Array]:
         if not arguments:
             raise TypeError(f"{made.__name__}() missing 1 required positional argument: 'target'")
         target = jnp.asarray(arguments[0])
-        # What a loss is depends on the kind of target, and on none of its numbers.
+        # The kind of loss depends on the target's dtype only, so an empty array stands for it.
         kind = numpy.float32 if jnp.issubdtype(target.dtype, jnp.floating) else numpy.int64
         return _evaluate(made(input, numpy.empty(0, kind), *arguments[1:], **options), target)
 
@@ -328,7 +329,7 @@ def decide(
     scale: Optional[float] = None,
     zero_point: int = 0,
 ) -> tuple[jax.Array, jax.Array]:
-    """`rwwce.decide`: the classes of least expected cost, in int32, and these costs; no gradient.
+    """`rwwce.decide`: the classes of least expected cost, in int32, and their expected costs; without gradient.
 
     >>> import rwwce.jax
     >>> print(rwwce.jax.decide([[2.0, -1.0], [0.3, 0.1]], [1.0, 20.0])[0])

@@ -1,4 +1,4 @@
-"""The losses as modules, with the arguments of their namesakes of `torch.nn`."""
+"""The losses as modules, with the arguments of their namesakes in `torch.nn`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "NLLLoss", "RealWorldWeightC
 
 
 def _reduction(size_average: Optional[bool], reduce: Optional[bool], reduction: str) -> str:
-    """What PyTorch makes of its two older arguments."""
+    """The reduction, from PyTorch's deprecated `size_average` and `reduce` if they are given."""
     if size_average is None and reduce is None:
         return reduction
     if reduce is False:
@@ -22,7 +22,7 @@ def _reduction(size_average: Optional[bool], reduce: Optional[bool], reduction: 
 
 
 class _Loss(torch.nn.Module):
-    """Costs are buffers, so that they are saved with a model."""
+    """Base class, with weights and costs as buffers, which `state_dict` includes."""
 
     def _keep(self, **costs: Any) -> None:
         for name, cost in costs.items():
@@ -32,13 +32,13 @@ class _Loss(torch.nn.Module):
             self.register_buffer(name, cost)
 
     def extra_repr(self) -> str:
-        """Options as they were given."""
+        """Options of the module, for its `repr`."""
         names = ("ignore_index", "label_smoothing", "reduction")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if hasattr(self, name))
 
 
 class CrossEntropyLoss(_Loss):
-    """`rwwce.cross_entropy` as a module: input (N, C, …) and class indices (N, …), or probabilities (N, C, …).
+    """`rwwce.cross_entropy` as a module: logits (N, C, …) and class indices (N, …) or target probabilities (N, C, …).
 
     >>> import torch, rwwce.nn
     >>> loss = rwwce.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0]))
@@ -96,7 +96,7 @@ class NLLLoss(_Loss):
 
 
 class BCEWithLogitsLoss(_Loss):
-    """`rwwce.binary_cross_entropy_with_logits` as a module: input and target of one shape.
+    """`rwwce.binary_cross_entropy_with_logits` as a module: logits, and targets in [0, 1] of the same shape.
 
     >>> import torch, rwwce.nn
     >>> rwwce.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(20.0))(torch.tensor([0.0]), torch.tensor([1.0]))
@@ -124,7 +124,9 @@ class BCEWithLogitsLoss(_Loss):
 
 
 class RealWorldWeightCrossEntropyLoss(_Loss):
-    """`rwwce.real_world_weight_cross_entropy` as a module: miss costs (C), mislabel costs (C, C), then as `CrossEntropyLoss`.
+    """`rwwce.real_world_weight_cross_entropy` as a module: miss costs (C) and mislabel costs (C, C), each ≥ 0.
+
+    Logits (N, C, …) and class indices (N, …); the mean divides by the number of rows that count.
 
     >>> import torch, rwwce.nn
     >>> loss = rwwce.nn.RealWorldWeightCrossEntropyLoss([1.0, 20.0], [[0.0, 1.0], [19.0, 0.0]])

@@ -1,4 +1,4 @@
-"""Costs of mistakes for scikit-learn: a final estimator that decides by them, scorers, class weights.
+"""Cost-sensitive decisions for scikit-learn: a meta-estimator, metrics and scorers, class weights.
 
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
@@ -6,9 +6,9 @@
     decided = CostDecision(LogisticRegression(), costs=[1.0, 20.0])
     cross_val_score(decided, x, y, scoring=cost_scorer([1.0, 20.0]))
 
-`costs` is (C), what it costs to miss each class, or (C, C), what it costs to say j (column) where y (row) is true, with a
-diagonal of 0; None is 1 for every mistake. Classes are in scikit-learn's order, that of `classes_`. It needs scikit-learn 1.6
-or later.
+`costs` is (C), the cost of missing each class, or (C, C), the cost of deciding j (column) where y (row) is true, with
+diagonal 0; finite, ≥ 0; None is 1 for every mistake. Classes are in the order of `classes_`. Needs scikit-learn 1.6 or
+later.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _Array = numpy.ndarray[Any, Any]
 
 
 def _given(costs: Any) -> tuple[Any, Any]:
-    """Miss costs and mislabel costs."""
+    """Miss costs and mislabel costs, from costs (C) or (C, C)."""
     if costs is None or numpy.ndim(costs) < 2:
         return costs, None
     return numpy.zeros(len(costs)), costs
@@ -59,7 +59,7 @@ def _indices(name: str, array: Any, classes: _Array) -> _Array:
 
 
 def _least(probabilities: Any, costs: Any, logits: bool, classes: int) -> _Array:
-    """The places of the classes of least expected cost."""
+    """Indices of the classes of least expected cost; −1 for a row without a decision."""
     given = numpy.asarray(probabilities)
     if classes == 2 and (given.ndim == 1 or given.shape[1] == 1):
         given = given.reshape(-1)
@@ -70,9 +70,10 @@ def _least(probabilities: Any, costs: Any, logits: bool, classes: int) -> _Array
 def decision_cost(
     y_true: Any, y_pred: Any, *, costs: Any = None, labels: Any = None, sample_weight: Any = None
 ) -> float:
-    """The mean cost of the decisions `y_pred`, over the sum of the sample weights.
+    """Mean cost of the decisions `y_pred`, Σ s·cost[y_true, y_pred] / Σ s with sample weights s, 1 by default.
 
-    `labels` are the classes of the costs, in their order; those of `y_true`, sorted, where they are not given.
+    `labels` are the classes in the order of `costs`, by default those of `y_true`, sorted. Raises ValueError for a
+    label that is none of them, and for costs of another shape.
 
     >>> from rwwce.sklearn import decision_cost
     >>> decision_cost(["ill", "well", "well"], ["well", "ill", "well"], costs=[20.0, 1.0])
@@ -86,9 +87,10 @@ def decision_cost(
 def least_cost(
     y_true: Any, y_proba: Any, *, costs: Any = None, labels: Any = None, sample_weight: Any = None, logits: bool = False
 ) -> float:
-    """The mean cost of the decisions of least expected cost, for probabilities (N, C), or (N) of the second of two classes.
+    """Mean cost of the decisions of least expected cost, from `y_proba` (N, C), or (N) for the second of two classes.
 
-    With `logits` they are logits, as of a `decision_function` whose softmax is meant. Otherwise as `decision_cost`.
+    These are probabilities, or with `logits` logits, as of a `decision_function`. NaN if a row has no decision. Other
+    arguments and errors are those of `decision_cost`.
 
     >>> from rwwce.sklearn import least_cost
     >>> least_cost([0, 1, 1], [0.1, 0.1, 0.01], costs=[1.0, 20.0])
@@ -101,10 +103,10 @@ def least_cost(
 
 
 def cost_scorer(costs: Any = None, *, labels: Any = None, decided: bool = False) -> Any:
-    """A scorer, minus the mean cost: of the decisions of least expected cost, or with `decided` of what `predict` says.
+    """A scorer: minus the mean cost of the decisions of least expected cost, or with `decided` of those of `predict`.
 
-    `make_scorer` of `least_cost`, which needs a `predict_proba`, or of `decision_cost`. Where a fold may lack a class,
-    `labels` are to be given.
+    This is `make_scorer` of `least_cost`, which needs `predict_proba`, or of `decision_cost`. `labels` are required if
+    a fold may lack a class.
 
     >>> import numpy
     >>> from sklearn.dummy import DummyClassifier
@@ -121,11 +123,12 @@ def cost_scorer(costs: Any = None, *, labels: Any = None, decided: bool = False)
 def compute_class_weight(
     class_weight: Any, *, classes: Any, y: Any, sample_weight: Any = None, **options: Any
 ) -> _Array:
-    """The weight of each class, as `sklearn.utils.class_weight.compute_class_weight`, with the schemes of `class_weights`.
+    """Class weights as `sklearn.utils.class_weight.compute_class_weight`, with the schemes of `rwwce.class_weights`.
 
-    `class_weight` is "balanced", "inverse_frequency", "inverse_square_root", "median_frequency" or "effective_number", or what
-    scikit-learn takes besides. `options` are those of `rwwce.class_weights`: `beta`, `normalisation`, `empty_class`. For an
-    estimator's `class_weight`: `dict(zip(classes, weights))`.
+    `class_weight` is "balanced", "inverse_frequency", "inverse_square_root", "median_frequency" or "effective_number",
+    or a dict or None as in scikit-learn. `options` are those of `rwwce.class_weights`: `beta`, `normalisation`,
+    `empty_class`. Returns float64, in the order of `classes`: `dict(zip(classes, weights))` is an estimator's
+    `class_weight`. Raises ValueError for a label that is no class, and for `sample_weight` with a scheme.
 
     >>> from rwwce.sklearn import compute_class_weight
     >>> compute_class_weight("inverse_frequency", classes=["no", "yes"], y=["no", "no", "no", "yes"]).round(4).tolist()
@@ -143,7 +146,7 @@ def compute_class_weight(
 
 
 def compute_sample_weight(class_weight: Any, y: Any, **options: Any) -> _Array:
-    """The weight of the class of each sample, for estimators that have no `class_weight`; options as above.
+    """Class weight of each sample, (N), for estimators without `class_weight`; options as in `compute_class_weight`.
 
     >>> from rwwce.sklearn import compute_sample_weight
     >>> compute_sample_weight("balanced", [0, 0, 0, 1]).round(4).tolist()
@@ -162,12 +165,14 @@ def _estimator_has(name: str) -> Any:
 
 
 class CostDecision(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier that says the class of least expected cost, argmin_j Σ_y p_y·cost[y, j], by another's probabilities.
+    """Classifier that predicts the class of least expected cost, argmin_j Σ_y p_y·cost[y, j], from an estimator's p.
 
-    `estimator` has `predict_proba`; or with `logits` it has raw scores, of which the softmax is meant: from a
-    `decision_function`, or else from `predict_proba`, as LightGBM has them with an objective of ours. `costs` is (C) or (C, C),
-    as this module has them. What the costs are is not learned, so that `costs` may be changed after `fit`. A row without
-    probabilities, of NaN, has no decision and is an error.
+    Args:
+        estimator: a classifier with `predict_proba`; with `logits`, one whose `decision_function` (or, without one,
+            `predict_proba`, as LightGBM's with an objective of `rwwce.boosting`) returns logits.
+        costs: (C) or (C, C), as in this module. They are not learned, and may be changed after `fit`.
+
+    `predict` raises ValueError for a row without probabilities, such as one with a NaN.
 
     >>> from sklearn.linear_model import LogisticRegression
     >>> from rwwce.sklearn import CostDecision
@@ -182,7 +187,7 @@ class CostDecision(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type:
         self.logits = logits
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> CostDecision:
-        """Fits a clone of the estimator, to which the parameters go."""
+        """Fits a clone of the estimator with `fit_params`; raises ValueError for costs of another shape."""
         is_routed = get_config()["enable_metadata_routing"] and fit_params
         given = process_routing(self, "fit", **fit_params).estimator.fit if is_routed else fit_params
         self.estimator_ = clone(self.estimator).fit(X, column_or_1d(y, warn=True), **given)
@@ -199,7 +204,7 @@ class CostDecision(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type:
         return self.estimator_.decision_function(X) if has_function else self.estimator_.predict_proba(X)
 
     def predict(self, X: Any) -> _Array:
-        """The class of least expected cost of each row."""
+        """Class of least expected cost of each row, (N)."""
         places = _least(self._scores(X), self.costs, self.logits, len(self.classes_))
         wrong = numpy.flatnonzero(places < 0)
         if wrong.size:
@@ -207,7 +212,7 @@ class CostDecision(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type:
         return numpy.asarray(self.classes_[places])
 
     def predict_proba(self, X: Any) -> _Array:
-        """The probabilities that decide: those of the estimator, or the softmax of its scores."""
+        """Probabilities (N, C) that decisions are based on: those of the estimator, or the softmax of its logits."""
         scores = numpy.asarray(self._scores(X))
         if not self.logits:
             return scores
@@ -215,12 +220,12 @@ class CostDecision(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type:
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: Any) -> Any:
-        """That of the estimator."""
+        """`decision_function` of the estimator."""
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
     def get_metadata_routing(self) -> Any:
-        """The parameters of `fit` go to the estimator."""
+        """Routes the parameters of `fit` to the estimator."""
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self.__class__.__name__).add(estimator=self.estimator, method_mapping=mapping)
 

@@ -1,4 +1,4 @@
-//! Arrays that Python owns, by address.
+//! Slices of arrays that Python owns, from address and length.
 
 use half::{bf16, f16};
 use kernel::{Error, Label, Logits, Upstream};
@@ -16,7 +16,8 @@ pub(crate) type TargetArray = (usize, usize, u8);
 
 /// # Safety
 ///
-/// The array is there, of this type, until the call ends, and nothing writes to it.
+/// Unless `count` is 0, the address is that of `count` elements of this type, which live until the call ends and are
+/// not written.
 pub(crate) unsafe fn slice<'a, T>((address, count): Array) -> &'a [T] {
     if count == 0 {
         return &[];
@@ -27,7 +28,7 @@ pub(crate) unsafe fn slice<'a, T>((address, count): Array) -> &'a [T] {
 
 /// # Safety
 ///
-/// The array is there, of this type, until the call ends, and nothing else reads or writes it.
+/// As for [`slice`], and nothing else reads or writes the elements.
 pub(crate) unsafe fn slice_mut<'a, T>((address, count): Array) -> &'a mut [T] {
     if count == 0 {
         return &mut [];
@@ -53,7 +54,7 @@ pub(crate) unsafe fn logits<'a>((address, count, kind, scale, zero_point): Logit
     }
 }
 
-/// What a loss is of.
+/// Targets: probabilities, or labels of any integer type.
 pub(crate) enum Targets<'a> {
     Probabilities(&'a [f32]),
     U8(&'a [u8]),
@@ -81,13 +82,13 @@ pub(crate) unsafe fn targets<'a>((address, count, kind): TargetArray) -> Targets
     }
 }
 
-/// What is done with labels, whatever their type.
+/// A function generic over the label type.
 pub(crate) trait WithLabels<R> {
     fn call<L: Label>(self, labels: &[L]) -> R;
 }
 
 impl Targets<'_> {
-    /// Probabilities are for the caller.
+    /// Calls `work` with the labels; `Err` with the probabilities if the targets are no labels.
     pub(crate) fn with_labels<R>(&self, work: impl WithLabels<R>) -> Result<R, &[f32]> {
         Ok(match self {
             Self::Probabilities(probabilities) => return Err(probabilities),
@@ -100,7 +101,7 @@ impl Targets<'_> {
     }
 }
 
-/// A number, or one for each row.
+/// Upstream factor of the reduced loss, or one for each row.
 #[derive(FromPyObject)]
 pub(crate) enum Factor {
     Loss(f32),
@@ -120,7 +121,7 @@ impl Factor {
     }
 }
 
-/// The error as Python has it.
+/// IndexError for a label out of range, ValueError for all other errors.
 pub(crate) fn refused(error: Error) -> PyErr {
     match error {
         Error::LabelOutOfRange { .. } => PyIndexError::new_err(error.to_string()),

@@ -43,7 +43,7 @@ fn normalisation(name: Option<&str>) -> PyResult<Normalisation> {
     }
 }
 
-/// The weight of each class into `out`, from labels.
+/// Writes the weight of each class to `out`; `how` is scheme, beta, normalisation and weight of empty classes.
 #[pyfunction]
 pub(crate) fn class_weights(
     py: Python<'_>,

@@ -1,8 +1,8 @@
-//! The module `rwwce._native`: what the Python package computes with.
+//! The native module `rwwce._native` of the Python package.
 //!
-//! Its functions take addresses and numbers of elements, so that a call costs about a microsecond, and are for the package
-//! alone, which checks types and shapes and holds the arrays. None of them holds the lock of the interpreter while it
-//! computes.
+//! Functions take addresses and numbers of elements, so that a call costs about a microsecond. They are private to the
+//! package, which checks types and shapes and keeps the arrays alive, and release the interpreter lock (GIL) while they
+//! compute.
 
 mod arrays;
 mod class_weights;

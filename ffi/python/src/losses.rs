@@ -1,4 +1,4 @@
-//! The losses of softmax, and their derivatives.
+//! Softmax losses, their gradients and curvature.
 
 use kernel::{CrossEntropy, Curvature, Denominator, Error, Label, Logits, Reduction, Summary, Upstream};
 use pyo3::prelude::*;
@@ -8,7 +8,7 @@ use crate::arrays::{
 };
 use crate::settings::{forced, pool};
 
-/// What is computed, and where it goes.
+/// Quantity to compute, with its output.
 pub(crate) enum Work<'a> {
     Loss,
     RowLosses(&'a mut [f32]),
@@ -35,7 +35,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// 0 to 4: the sum, and the means over weight sum, rows, sample weights, rows × classes.
+/// 0 to 4: sum; mean over the weight sum, the rows, the sample-weight sum, rows × classes.
 pub(crate) fn reduction(number: u8) -> Reduction {
     match number {
         0 => Reduction::Sum,
@@ -46,13 +46,13 @@ pub(crate) fn reduction(number: u8) -> Reduction {
     }
 }
 
-/// The loss over what its reduction divides by, or over the denominator that is given.
+/// Sets the reduction, and the denominator if given.
 pub(crate) fn divided(loss: CrossEntropy<'_>, (how, denominator): (u8, Option<f64>)) -> CrossEntropy<'_> {
     let loss = loss.reduction(reduction(how));
     denominator.map_or(loss, |denominator| loss.denominator(denominator))
 }
 
-/// The options of softmax losses: classes, positions, class weights, sample weights, mislabel costs, class bias, ignored
+/// Options of softmax losses: classes, positions, class weights, sample weights, mislabel costs, class bias, ignored
 /// index, label smoothing, focal exponent, z-loss, temperature.
 pub(crate) type Options =
     (usize, usize, Option<Array>, Option<Array>, Option<Array>, Option<Array>, Option<i64>, f32, f32, f32, f32);
@@ -81,7 +81,7 @@ pub(crate) unsafe fn loss<'a>(options: Options) -> CrossEntropy<'a> {
     if let Some(label) = ignored {
         loss = loss.ignore_index(label);
     }
-    // An option that is set brings the kernel of the terms, which is not that of the weighted loss.
+    // Setting one of these options selects the kernel of the terms instead of the one of the weighted loss.
     if smoothing != 0.0 {
         loss = loss.label_smoothing(smoothing);
     }
@@ -126,7 +126,7 @@ fn of_probabilities(call: OfLabels<'_>, probabilities: &[f32]) -> Result<Option<
     }
 }
 
-/// Loss and denominator; NaN for a curvature.
+/// Loss, also written to `loss_out` unless that is 0, and denominator; NaN for derivatives without a loss.
 pub(crate) fn answer(summary: Option<Summary>, loss_out: usize) -> (f64, f64) {
     let Some(Summary { loss, denominator, .. }) = summary else { return (f64::NAN, f64::NAN) };
     if loss_out != 0 {
@@ -136,8 +136,8 @@ pub(crate) fn answer(summary: Option<Summary>, loss_out: usize) -> (f64, f64) {
     (f64::from(loss), denominator)
 }
 
-/// The loss of logits, or a derivative of it, into `out`; the loss and its denominator are returned, and the loss is
-/// written to the address `loss_out` unless that is 0. Addresses are those of arrays that the caller holds.
+/// Writes row losses, gradient or curvature of logits to `out`, and the loss to the address `loss_out` unless that is
+/// 0; returns loss and denominator. The caller keeps the arrays at all addresses alive.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "a call has no time to make an object of them")]
 pub(crate) fn softmax(

@@ -1,4 +1,4 @@
-//! Losses of log-probabilities and of binary targets, log-softmax, and what rows weigh.
+//! Losses of log-probabilities and binary targets, log-softmax, decisions, and weight sums of targets.
 
 use kernel::{BinaryCrossEntropy, CrossEntropy, Error, Label, Summary, Total, Upstream};
 use pyo3::prelude::*;
@@ -24,7 +24,7 @@ impl WithLabels<Result<Option<Summary>, Error>> for OfLogProbabilities<'_> {
     }
 }
 
-/// As `softmax`, of log-probabilities in f32 and labels: the loss, that of each row, or the gradient.
+/// As `softmax`, for f32 log-probabilities and labels: loss, row losses or gradient.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "a call has no time to make an object of them")]
 pub(crate) fn log_probability_loss(
@@ -48,7 +48,7 @@ pub(crate) fn log_probability_loss(
     .map_err(refused)
 }
 
-/// The number of labels, miss costs, false-alarm costs, sample weights.
+/// Number of labels, miss costs, false-alarm costs, sample weights.
 type BinaryOptions = (usize, Option<Array>, Option<Array>, Option<Array>);
 
 /// # Safety
@@ -72,7 +72,7 @@ unsafe fn binary_loss<'a>(options: BinaryOptions) -> BinaryCrossEntropy<'a> {
     forced().map_or(loss, |backend| loss.backend(backend))
 }
 
-/// As `softmax`, of one logit a label and targets in f32.
+/// As `softmax`, for one logit per label and f32 targets.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "a call has no time to make an object of them")]
 pub(crate) fn binary(
@@ -106,7 +106,7 @@ pub(crate) fn binary(
     .map_err(refused)
 }
 
-/// The log-probabilities of each row, or with `sums` the logarithm of its sum of exponentials, into `out`.
+/// Writes the log-probabilities of each row, or with `sums` its log-sum-exp, to `out`.
 #[pyfunction]
 pub(crate) fn logs(py: Python<'_>, sums: bool, options: Options, input: LogitArray, out: Array) -> PyResult<()> {
     py.detach(|| {
@@ -117,8 +117,8 @@ pub(crate) fn logs(py: Python<'_>, sums: bool, options: Options, input: LogitArr
     .map_err(refused)
 }
 
-/// The class of least expected cost of each row of logits, or with `given` of probabilities, into `decisions` (u32, all bits
-/// set where there is none), and that cost into `costs`.
+/// Writes the class of least expected cost of each row of logits, or with `given` of probabilities, to `decisions`
+/// (u32; 2³² − 1 for a row without a decision), and its expected cost to `costs`.
 #[pyfunction]
 pub(crate) fn decide(
     py: Python<'_>,
@@ -142,7 +142,7 @@ pub(crate) fn decide(
     .map_err(refused)
 }
 
-/// The gradient of log-probabilities: that of the loss with target probabilities −upstream.
+/// Gradient through log-softmax for the upstream gradient: that of the soft loss with targets −upstream.
 #[pyfunction]
 pub(crate) fn log_probabilities_gradient(
     py: Python<'_>,
@@ -175,7 +175,7 @@ impl WithLabels<Result<Total, Error>> for Weigh<'_> {
     }
 }
 
-/// What rows with these targets weigh.
+/// Weight sums and counts of rows with these targets.
 #[pyfunction]
 pub(crate) fn weigh(py: Python<'_>, options: Options, target: TargetArray) -> PyResult<Weighed> {
     py.detach(|| {
@@ -186,7 +186,7 @@ pub(crate) fn weigh(py: Python<'_>, options: Options, target: TargetArray) -> Py
     .map_err(refused)
 }
 
-/// What logits with these binary targets weigh.
+/// Weight sums and counts of logits with these binary targets.
 #[pyfunction]
 pub(crate) fn weigh_binary(py: Python<'_>, options: BinaryOptions, target: Array) -> PyResult<Weighed> {
     py.detach(|| {

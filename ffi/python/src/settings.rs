@@ -1,4 +1,4 @@
-//! What is chosen once for all calls: the backend, and the threads.
+//! Global settings: the backend and the threads.
 
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,13 +9,13 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// One more than the place of the backend among those available; 0 for the best.
+/// One plus the index of the backend among those available; 0 for the best.
 static FORCED: AtomicUsize = AtomicUsize::new(0);
 
-/// None for the thread that calls.
+/// Threads for large calls; None computes on the calling thread.
 static POOL: RwLock<Option<Arc<ThreadPool>>> = RwLock::new(None);
 
-/// The number of logits from which on a call is worth handing to a pool.
+/// Number of logits from which on a call is split over the pool.
 const LEAST: usize = 1 << 18;
 
 pub(crate) fn forced() -> Option<Backend> {
@@ -23,7 +23,7 @@ pub(crate) fn forced() -> Option<Backend> {
     Backend::available().nth(place)
 }
 
-/// The pool for a call with so many logits, if it is to be split.
+/// The pool for a call with this number of logits, if it is large enough.
 pub(crate) fn pool(logits: usize) -> Option<Arc<ThreadPool>> {
     if logits < LEAST {
         return None;
@@ -31,19 +31,19 @@ pub(crate) fn pool(logits: usize) -> Option<Arc<ThreadPool>> {
     POOL.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// The names of the backends of this machine, the best first.
+/// Names of the backends that this processor supports, the best first.
 #[pyfunction]
 pub(crate) fn backends() -> Vec<&'static str> {
     Backend::available().map(Backend::name).collect()
 }
 
-/// The name of the backend that computes.
+/// Name of the backend in use.
 #[pyfunction]
 pub(crate) fn backend() -> &'static str {
     forced().unwrap_or_else(Backend::active).name()
 }
 
-/// Computes with the backend of this name, or with the best.
+/// Sets the backend by name, None for the best.
 #[pyfunction]
 pub(crate) fn force_backend(name: Option<&str>) -> PyResult<()> {
     let place = match name {
@@ -62,7 +62,7 @@ pub(crate) fn force_backend(name: Option<&str>) -> PyResult<()> {
     Ok(())
 }
 
-/// Splits large calls over so many threads; the thread that calls computes alone for 1.
+/// Sets the number of threads of large calls; with 1 the calling thread computes alone.
 #[pyfunction]
 pub(crate) fn set_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
     let pool = match threads {
@@ -77,13 +77,13 @@ pub(crate) fn set_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
     Ok(())
 }
 
-/// The number of threads that large calls are split over.
+/// Number of threads of large calls.
 #[pyfunction]
 pub(crate) fn threads() -> usize {
     POOL.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(1, |pool| pool.current_num_threads())
 }
 
-/// In a process that was forked, where the threads of the pool are not.
+/// Forgets the pool in a forked process, where its threads do not exist.
 #[pyfunction]
 pub(crate) fn forget_threads() {
     mem::forget(POOL.write().unwrap_or_else(PoisonError::into_inner).take());

@@ -1,4 +1,4 @@
-"""What NumPy has beside the losses: gradients, curvature, weights, threads; without PyTorch."""
+"""NumPy arrays without PyTorch: gradients, curvature, weights, threads."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ class Arrays(unittest.TestCase):
         self.costs = rng.random((4, 4)).astype(numpy.float32)
         numpy.fill_diagonal(self.costs, 0)
         self.counts = self.y >= 0
-        # Of a row that does not count, any class.
+        # Any class for the rows that do not count.
         self.classes = self.y * self.counts
 
     def close(self, found, expected, tolerance=1e-5):

@@ -1,4 +1,4 @@
-"""The objectives and metrics of boosted trees, in XGBoost and LightGBM where they are installed."""
+"""Objectives and metrics of boosted trees, with XGBoost and LightGBM if they are installed."""
 
 import copy
 import doctest
@@ -21,7 +21,7 @@ MISLABEL = numpy.array([[0.0, 1.0, 0.5], [3.0, 0.0, 2.0], [0.0, 0.3, 0.0]])
 
 
 def textbook(z, y, s, miss, mislabel, smoothing=0.0):
-    """The losses of rows, in float64."""
+    """Row losses by the textbook formulas, in float64."""
     if z.ndim == 1:
         z = numpy.stack([0 * z, z], 1)
     p = numpy.exp(z - z.max(1, keepdims=True))
@@ -46,7 +46,7 @@ def differences(loss, z):
 
 
 class DataSet:
-    """What both libraries give a function beside predictions."""
+    """Stands for the data sets that both libraries pass with the predictions."""
 
     def __init__(self, labels, weights=None):
         self.labels, self.weights = labels, weights
@@ -187,7 +187,7 @@ class Metrics(unittest.TestCase):
 
 @unittest.skipIf(xgboost is None, "XGBoost, LightGBM and scikit-learn are not installed")
 class Trees(unittest.TestCase):
-    """Without costs these are the libraries' own trees."""
+    """Without costs the trees are those of the libraries' own objectives."""
 
     def setUp(self):
         warnings.simplefilter("ignore")
@@ -236,7 +236,7 @@ class Trees(unittest.TestCase):
         for x, y, classes in self.data:
             weight = self.rng.random(len(y)) + 0.2
             options = {"verbosity": -1, "boost_from_average": False, "num_threads": 1, "metric": "None"}
-            # Of curvatures that differ by a factor there are the same trees.
+            # Curvatures that differ by a constant factor lead to the same trees.
             options = {**options, "min_sum_hessian_in_leaf": 1e-9, "lambda_l2": 0.0}
             own = {"objective": "multiclass", "num_class": 3} if classes == 3 else {"objective": "binary"}
             rate = 0.1 * 2 / (classes / (classes - 1)) if classes == 3 else 0.1

@@ -1,4 +1,4 @@
-"""Two workers, each with a part of the batch: the loss and the gradients of the whole."""
+"""Two workers with a part of the batch each: loss and gradients are those of the whole batch."""
 
 import sys
 import tempfile
@@ -18,7 +18,7 @@ def batch():
 
 
 def losses(weight, costs):
-    """Each with what its mean divides by."""
+    """Losses, their arguments and options, and the field of `Weights` that is the denominator of the mean."""
     yield rwwce.cross_entropy, (weight,), {"label_smoothing": 0.1}, "weight_sum"
     yield rwwce.real_world_weight_cross_entropy, (weight, costs), {}, "rows"
 
@@ -26,7 +26,7 @@ def losses(weight, costs):
 def work(rank, file, results):
     distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     x, target, weight, costs = batch()
-    # Parts of different sizes, whose weights differ too.
+    # Parts of different sizes and weight sums.
     part = slice(0, 11) if rank == 0 else slice(11, 30)
     found = []
     for loss, arguments, options, divisor in losses(weight, costs):

@@ -1,4 +1,4 @@
-"""Arrays of any type, layout and shape: the bits of a plain copy, or an error that names an argument; never anything else."""
+"""Arrays of any type, layout and shape give the bits of a contiguous copy, or an error that names an argument."""
 
 import unittest
 
@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-# The same examples every time, so that a failure is that of a change.
+# The same examples in every run, so that only a change of the code makes a test fail.
 EXAMPLES = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 NUMBERS = st.one_of(
@@ -16,7 +16,7 @@ NUMBERS = st.one_of(
     st.sampled_from([0.0, -0.0, 1e4, -1e4, numpy.inf, -numpy.inf, numpy.nan, 6e-8]),
 )
 SIZES = st.integers(0, 40)
-# By the names of the package, or those of the library.
+# Argument names of the package and of the library.
 ARGUMENTS = (
     r"^(input|target|weight|pos_weight|miss_costs|mislabel_costs|sample_weight|upstream|loss"
     r"|logits|labels|targets|class weights|sample weights|mislabel costs|costs|the number of classes)\b.*(: |, expected)"
@@ -32,7 +32,7 @@ def backwards(array):
 
 
 def apart(array):
-    """Every second element of a larger array, each followed by NaN or −1."""
+    """A strided view: every second element of an array, with NaN or −1 between them."""
     between = numpy.full((*array.shape[:-1], 2 * array.shape[-1]), numpy.nan if array.dtype.kind == "f" else -1, array.dtype)
     between[..., ::2] = array
     return between[..., ::2]
@@ -57,7 +57,7 @@ LAYOUTS = st.sampled_from([in_columns, backwards, apart, other_bytes, locked])
 
 @st.composite
 def batches(draw):
-    """Logits of half precision, labels, and weights, of matching shapes."""
+    """Logits in float16, labels, class weights, sample weights and mislabel costs, of matching shapes."""
     rows, classes = draw(SIZES), draw(st.integers(1, 40))
     x = draw(arrays.arrays(numpy.float16, (rows, classes), elements=NUMBERS.map(numpy.float16)))
     y = draw(arrays.arrays(numpy.int16, (rows,), elements=st.one_of(st.integers(0, classes - 1), st.just(-100))))
@@ -67,7 +67,7 @@ def batches(draw):
     return x, y, some(classes), some(rows), costs
 
 
-# Each a function of logits, labels, weights of classes and rows, and costs.
+# Functions of logits, labels, class weights, sample weights and mislabel costs.
 CALLS = {
     "labels": lambda x, y, w, s, c: rwwce.cross_entropy(x, y, w, sample_weight=s, reduction="none"),
     "smoothing": lambda x, y, w, s, c: rwwce.cross_entropy(x, y, w, label_smoothing=0.1, reduction="sum"),

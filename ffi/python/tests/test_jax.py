@@ -1,4 +1,4 @@
-"""The losses for JAX beside the textbook in JAX's own operations: under jit, grad, value_and_grad and vmap."""
+"""Losses for JAX against textbook formulas in JAX's operations, under jit, grad, value_and_grad and vmap."""
 
 import doctest
 import logging
@@ -9,7 +9,7 @@ import numpy
 import rwwce
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Nearly all of the time here is that of compiling.
+# Compilation takes nearly all of the time of these tests.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 try:
@@ -37,7 +37,7 @@ def textbook(
     x, y, weight=None, costs=None, reduction="mean", ignored=-100, smoothing=0.0, sample_weight=None, bias=None,
     temperature=1.0, focal=0.0, z_loss=0.0, denominator=None,
 ):  # fmt: skip
-    """Of class indices, or of probabilities."""
+    """Softmax cross-entropy of class indices or target probabilities."""
     x = moved(x) / temperature
     x = x if bias is None else x + bias
     classes = x.shape[-1]
@@ -82,7 +82,7 @@ class OfJax(unittest.TestCase):
         )
 
     def both(self, mine, theirs, *arguments):
-        """Values and gradients of each argument, compiled and not."""
+        """Compares values and gradients with respect to each argument, compiled and eager."""
         of = tuple(range(len(arguments)))
         upstream = self.floats(*jax.eval_shape(mine, *arguments).shape) + 0.5
 
@@ -91,14 +91,14 @@ class OfJax(unittest.TestCase):
             return lambda *arguments: (loss(*arguments), jax.value_and_grad(weighed, of)(*arguments))
 
         expected = jax.tree.leaves(jax.jit(all_of(theirs))(*arguments))
-        # To compile takes longer than all else here.
+        # Eagerly for the first case only: compilation takes most of the time.
         for transform in (jax.jit, lambda f: f) if self.is_eager else (jax.jit,):
             for found, other in zip(jax.tree.leaves(transform(all_of(mine))(*arguments)), expected, strict=True):
                 self.close(found, other)
         self.is_eager = False
 
     def cases(self):
-        """Shapes of the input and of its rows, and reductions: not every pair."""
+        """Shapes of the input and of its rows, each with one reduction."""
         for trailing, reduction in (((), "mean"), ((2,), "sum"), ((2, 3), "none")):
             yield (5, 4, *trailing), (5, *trailing), reduction
         yield (4,), (), "none"
@@ -249,7 +249,7 @@ class Transformations(OfJax):
         x, y = self.floats(5, 4), jnp.array([0, 1, 2, 3, 0])
         program = str(jax.make_jaxpr(jax.value_and_grad(ours.cross_entropy))(x, y))
         self.assertEqual(program.count("pure_callback["), 1)
-        # Of the target nothing is computed unless it is asked for.
+        # The gradient with respect to the target is computed only if asked for.
         q = jax.nn.softmax(x)
         program = str(jax.make_jaxpr(jax.grad(ours.cross_entropy))(x, q))
         self.assertIn("(True, False)", program)
@@ -287,7 +287,7 @@ class Errors(OfJax):
                 jax.eval_shape(loss)
 
     def test_labels_out_of_range(self):
-        # JAX reports it as well.
+        # JAX logs the error as well.
         logging.disable(logging.CRITICAL)
         self.addCleanup(logging.disable, logging.NOTSET)
         for transform in (lambda f: f, jax.jit):

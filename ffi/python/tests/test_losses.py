@@ -1,4 +1,4 @@
-"""The losses beside PyTorch, over random shapes and options: `python -m unittest` in this folder."""
+"""Losses against PyTorch for random shapes and options: `python -m unittest` in this folder."""
 
 import math
 import random
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from rwwce import _numpy, _torch
 from rwwce._call import Options
 
-# Of the values of either side, both in float32; the reference is PyTorch in float64.
+# Of losses and gradients in float32, against PyTorch in float64.
 TOLERANCE = 2e-6
 
 
@@ -33,7 +33,7 @@ def of_rows(shape):
 
 
 def real_world_weight(x, target, miss, mislabel, reduction, ignored):
-    """The textbook."""
+    """Real-world-weight cross-entropy by its textbook formula."""
     axis = 0 if x.dim() == 1 else 1
     p = x.softmax(axis).movedim(axis, -1)
     y = target.where(target != ignored, 0)
@@ -55,7 +55,7 @@ class Close(unittest.TestCase):
         self.assertTrue(bool((error <= bound).all()), f"{found} {expected}")
 
     def both(self, ours, theirs, input, *others):
-        """Values and gradients with respect to the input and to what else requires one."""
+        """Compares values, and gradients with respect to the input and the others."""
         leaves = [tensor.clone().requires_grad_() for tensor in (input, *others)]
         wide = [tensor.double().requires_grad_() for tensor in (input, *others)]
         found, expected = ours(*leaves), theirs(*wide)
@@ -178,7 +178,7 @@ class Losses(Close):
             self.both(rwwce.log_sum_exp, lambda x: x.logsumexp(-1), input)
 
     def narrow(self, ours, theirs, input, *others):
-        """Of every type, beside PyTorch in float64 on the numbers that they stand for: values and gradients."""
+        """Compares values and gradients of half-precision and quantised input with PyTorch in float64."""
         for dtype in [torch.float16, torch.bfloat16]:
             half = input.to(dtype)
             leaves = [half.clone().requires_grad_(), *(tensor.clone().requires_grad_() for tensor in others)]
@@ -187,7 +187,7 @@ class Losses(Close):
             found, widened, expected = ours(*leaves), ours(*same), theirs(*wide)
             self.assertEqual(found.dtype, dtype)
             self.close(widened, expected)
-            # Rounded once.
+            # The loss is rounded once, from float32 to the type of the input.
             self.assertTrue(torch.equal(found, widened.to(dtype)))
             upstream = torch.randn(found.shape).to(dtype)
             gradients = torch.autograd.grad(found, leaves, upstream)
@@ -203,7 +203,7 @@ class Losses(Close):
             scale = self.random.choice([0.25, 0.07])
             limits = torch.iinfo(dtype)
             quantised = (input / scale + zero_point).round().clamp(limits.min, limits.max).to(dtype)
-            # Rounded once, as the library has it.
+            # Dequantised with one rounding, as in the library.
             numbers = torch.tensor(scale) * (quantised.float() - zero_point)
             leaves = [tensor.clone().requires_grad_() for tensor in others]
             found = ours(quantised, *leaves, scale=scale, zero_point=zero_point)
@@ -260,7 +260,7 @@ class Losses(Close):
             self.narrow(rwwce.log_sum_exp, lambda x: x.logsumexp(-1), input)
 
     def test_gradients_against_differences(self):
-        # Of the loss in a longer chain, so that the upstream factor is not 1.
+        # The loss is part of a longer graph, so that the upstream factor is not 1.
         input = torch.randn(4, 3, requires_grad=True)
         target = torch.tensor([0, 2, 1, 1])
         (rwwce.cross_entropy(input * 2.0, target) * 3.0).backward()
@@ -354,7 +354,7 @@ class Layouts(Close):
 
 
 def expected_costs(p, miss, mislabel):
-    """Σ_{y≠j} p_y·(fn[y] + fp[y,j]) for each j, by the textbook; the classes are the last axis."""
+    """Expected costs Σ_{y≠j} p_y·(fn[y] + fp[y,j]) of each class j; the classes are the last axis."""
     classes = p.shape[-1]
     cost = torch.zeros(classes, classes, dtype=torch.float64)
     cost += 1.0 if miss is None else miss.double().unsqueeze(1)
@@ -523,7 +523,7 @@ class Backends(unittest.TestCase):
             seen[name] = rwwce.cross_entropy(x, y).item()
         print("backends:", *seen)
         self.assertIn(best, seen)
-        # Those with FMA return the same bits; of every other kind a processor has one. All are close.
+        # Backends with FMA return the same bits; a processor has one of each other class. All results are close.
         self.assertLessEqual(len({seen[name] for name in seen if name in ("avx512", "avx2", "neon")}), 1)
         for loss in seen.values():
             self.assertAlmostEqual(loss, seen[best], places=5)

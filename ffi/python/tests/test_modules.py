@@ -1,4 +1,4 @@
-"""The modules beside those of PyTorch, and the examples of the documentation."""
+"""Modules against those of PyTorch, and doctests of the package."""
 
 import doctest
 import io

@@ -1,4 +1,4 @@
-"""The losses as an operator of PyTorch: second derivatives, chosen types, transformations, compilation."""
+"""Losses as PyTorch operators: second derivatives, forward mode, autocast, transformations, compilation."""
 
 import copy
 import gc
@@ -18,7 +18,7 @@ BIG = 2e-6
 
 
 def cases():
-    """Every loss: its name, the loss of input and target, PyTorch's or one in its operations, and both."""
+    """Every loss: name, our function, PyTorch's or one in its operations, and the differentiated arguments."""
     torch.manual_seed(3)
     x, y = torch.randn(5, 4) * 2, torch.tensor([0, 1, -100, 3, 1])
     weight, sample, bias = torch.rand(4) + 0.2, torch.rand(5) + 0.1, torch.randn(4)
@@ -95,7 +95,7 @@ def reduced(losses, reduction):
 
 
 def everything(x, y, weight, mislabel, reduction, sample, bias):
-    """The textbook, with a smoothing of 0.1, a temperature of 1.5, a focal exponent of 2 and a z-loss of 0.1."""
+    """Textbook formula with label smoothing 0.1, temperature 1.5, focal exponent 2 and z-loss 0.1."""
     x = x / 1.5 + bias.double()
     p, counts = x.softmax(1), y != -100
     y = y.where(counts, 0)
@@ -152,7 +152,7 @@ class Derivatives(Close):
                 with forward_ad.dual_level():
                     duals = map(forward_ad.make_dual, arguments, tangents)
                     self.close(forward_ad.unpack_dual(ours(*duals)).tangent, of_expected)
-                    # Whether autograd looks on as well or not.
+                    # The same with autograd recording.
                     duals = [forward_ad.make_dual(x.clone().requires_grad_(), t) for x, t in zip(arguments, tangents)]
                     self.close(forward_ad.unpack_dual(ours(*duals)).tangent, of_expected)
                 places = tuple(range(len(arguments)))
@@ -200,7 +200,7 @@ class Derivatives(Close):
         y = torch.tensor([0, 2, 1])
         x = torch.randn(3, 4, requires_grad=True)
         checks = {"eps": 1e-2, "atol": 1e-2, "rtol": 1e-2, "check_undefined_grad": False}
-        # Steps are as large as float32 asks for.
+        # The step is large enough for differences in float32.
         warnings.filterwarnings("ignore", "Input #. requires gradient and is not a double")
         for function in (lambda x: rwwce.cross_entropy(x, y), lambda x: rwwce.log_softmax(x)):
             self.assertTrue(torch.autograd.gradcheck(function, x, nondet_tol=0.0, check_forward_ad=True, **checks))
@@ -241,7 +241,7 @@ class Memory(Close):
             found.zero_()
         leaf = torch.randn(4, 3, requires_grad=True)
         for _ in range(2):
-            # The second is added to the first.
+            # Gradients accumulate.
             rwwce.cross_entropy(leaf, y).backward()
         self.close(leaf.grad, 2 * torch.autograd.grad(F.cross_entropy(leaf, y), leaf)[0])
 
@@ -259,7 +259,7 @@ class Memory(Close):
         x = torch.randn(8, 5, requires_grad=True)
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
             rwwce.cross_entropy(x, y)
-        # Input, labels and gradient, all where a checkpoint can let them go.
+        # Input, labels and gradient are saved tensors, which a checkpoint can drop.
         self.assertEqual(sorted(kept), sorted([x.shape, y.shape, x.shape]))
         checkpoint(lambda x: rwwce.cross_entropy(x * 2, y), x, use_reentrant=False).backward()
         self.close(x.grad, torch.autograd.grad(F.cross_entropy(x * 2, y), x)[0])
@@ -430,7 +430,7 @@ class Transformations(Close):
         x, y = torch.randn(5, 4, requires_grad=True), torch.randint(0, 4, (5,))
         options = ("labels", "mean", -100, 0.1, 0.0, 0.0, 1.0, None, 0, None, -1, False)
         tensors = (x, y, torch.rand(4), None, None, None)
-        # Of PyTorch's own tensors on the way.
+        # The check itself reads `.grad` of tensors that are no leaves.
         warnings.filterwarnings("ignore", "The .grad attribute")
         torch.library.opcheck(torch.ops.rwwce.loss.default, (*tensors, *options))
         torch.library.opcheck(torch.ops.rwwce.loss_and_gradient.default, (*tensors, *options))

@@ -1,4 +1,4 @@
-"""The samples that PyTorch has for its own losses, of its functions and of its modules."""
+"""PyTorch's sample inputs for its own losses, functions and modules."""
 
 import importlib.util
 import unittest
@@ -16,7 +16,7 @@ FUNCTIONS = {
     "log_softmax": rwwce.log_softmax,
 }
 MODULES = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss")
-# What these say is what the package does not claim: nothing at all for other types, no `dtype=`, and no classes.
+# Errors for samples that the package does not support: other dtypes, zero classes, scalar input.
 REFUSED = (
     "input: expected float32, found torch.float64",
     "the number of classes is 0, expected at least 1",
@@ -34,7 +34,7 @@ def leaves(sample):
     return [tensor for tensor in tensors if isinstance(tensor, torch.Tensor) and tensor.requires_grad]
 
 
-# PyTorch's own tests need a package that PyTorch does not.
+# PyTorch's test utilities import expecttest, on which PyTorch itself does not depend.
 @unittest.skipUnless(importlib.util.find_spec("expecttest"), "expecttest is not installed")
 class Samples(unittest.TestCase):
     @classmethod
@@ -43,7 +43,7 @@ class Samples(unittest.TestCase):
         from torch.testing._internal.common_methods_invocations import op_db
         from torch.testing._internal.common_modules import module_db
 
-        # Of `log_softmax` there is another with `dtype=`.
+        # Without the variant of `log_softmax` with `dtype=`.
         cls.functions = {op.name: op for op in op_db if op.name in FUNCTIONS and not op.variant_test_name}
         cls.modules = {info.module_cls.__name__: info for info in module_db if info.module_cls.__name__ in MODULES}
         cls.seen = Counter()
@@ -54,7 +54,7 @@ class Samples(unittest.TestCase):
 
     def close(self, found, expected, dtype):
         self.assertEqual((found.dtype, found.shape), (dtype, expected.shape))
-        # PyTorch in float64 is the reference: in half precision PyTorch itself is further from it.
+        # The reference is float64: in half precision PyTorch's own error is larger.
         scale = expected.abs().nan_to_num(0.0, 0.0, 0.0).max().item() if expected.numel() else 0.0
         tolerance = 4 * torch.finfo(dtype).eps
         torch.testing.assert_close(

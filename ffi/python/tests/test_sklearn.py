@@ -1,4 +1,4 @@
-"""scikit-learn: decisions by costs, scorers, class weights, and what scikit-learn checks of an estimator."""
+"""scikit-learn: decisions by costs, scorers, class weights, and scikit-learn's estimator checks."""
 
 import doctest
 import pickle
@@ -49,7 +49,7 @@ class Decisions(unittest.TestCase):
         numpy.testing.assert_array_equal(miss, (p @ of_miss).argmin(1))
 
     def test_names_of_classes_are_in_their_order(self):
-        # Sorted, "a" is class 2 of the numbers.
+        # In the order of their names the classes are 2, 0, 1.
         order = [2, 0, 1]
         by_name = CostDecision(LogisticRegression(), COSTS[order][:, order]).fit(self.x, self.names).predict(self.x)
         by_number = CostDecision(LogisticRegression(), COSTS).fit(self.x, self.y).predict(self.x)

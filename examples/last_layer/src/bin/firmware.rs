@@ -10,9 +10,10 @@ use panic_halt as _;
 use rwwce::Backend;
 use rwwce_last_layer::{Memory, report};
 
-/// The timer goes down from here.
+/// Start value of the timer, which counts down.
 const RELOAD: u32 = 0xff_ffff;
-/// Of the emulator, where an instruction takes 1 ns and the timer goes at 25 MHz. On a chip a tick is a cycle, and this is 1.
+/// For the emulator, where an instruction takes 1 ns and the timer runs at 25 MHz. On a chip a tick is a cycle: set 1
+/// there.
 const INSTRUCTIONS_A_TICK: u32 = 40;
 
 #[entry]
@@ -40,13 +41,13 @@ fn run() -> Option<()> {
     Some(())
 }
 
-/// The bytes of stack that have been written to: all from the first that the startup has painted and that is another.
+/// Bytes of stack used, from the lowest word that no longer has the pattern painted by the startup code.
 fn used_stack() -> usize {
     unsafe extern "C" {
         static _stack_start: u32;
     }
     let (mut word, top) = (heap_start().cast_const(), &raw const _stack_start);
-    // SAFETY: all words between static memory and the start of the stack are memory of this program.
+    // SAFETY: all words between static memory and the start of the stack are RAM of this program.
     while word < top && unsafe { word.read_volatile() } == STACK_PAINT_VALUE {
         word = word.wrapping_add(1);
     }

@@ -1,5 +1,5 @@
-//! Trains on this machine: `cargo run`, or `cargo run -- scalar-fma` for the bits of the microcontroller. Products of large
-//! matrices are those of ndarray here, for which the crate matrixmultiply computes.
+//! Trains on this machine: `cargo run`, or `cargo run -- scalar-fma` for the bits of the microcontroller. Also trains
+//! with the matrix products of ndarray (crate matrixmultiply), for larger layers.
 
 use std::env;
 use std::error::Error;
@@ -9,7 +9,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use rwwce::{Backend, CrossEntropy};
 use rwwce_last_layer::{Cases, Failure, Layer, Memory, Problem, Products, STEPS, report};
 
-/// By products of matrices, which add up in an order of their own.
+/// Matrix products of ndarray, whose order of summation is unspecified.
 struct Matrices;
 
 impl Products for Matrices {
@@ -34,7 +34,7 @@ fn matrix_mut(columns: usize, elements: &mut [f32]) -> ArrayViewMut2<'_, f32> {
     ArrayViewMut2::from_shape((elements.len() / columns, columns), elements).expect("whole rows")
 }
 
-/// The weights after a training, and the mean loss at its last step.
+/// Weights after training, and the mean loss of the last step.
 fn train(
     products: &impl Products,
     loss: &CrossEntropy<'_>,
@@ -96,7 +96,7 @@ mod tests {
         numbers.iter().map(|x| x.to_bits()).collect()
     }
 
-    /// The mean over the cases of −log p_y or of −fn·log p_y − Σ_{j≠y} fp\[y,j\]·log(1 − p_j), in f64.
+    /// Mean over the cases of −log p_y, or with costs of −log p_y − Σ_{j≠y} fp\[y,j\]·log(1 − p_j), in f64.
     fn textbook(problem: &Problem, with_costs: bool, weights: &[f64]) -> f64 {
         let Cases { width, features, labels } = problem.training;
         let of_case = |(x, &label): (&[f32], &u8)| {
@@ -143,7 +143,7 @@ mod tests {
                 for backend in Backend::available() {
                     let loss = loss.backend(backend);
                     let data = (problem.classes, problem.training);
-                    // In one call, with the denominator that the loss itself finds.
+                    // One chunk of all rows.
                     let whole = train(&Loops, &loss, data, (9, rate), data.1.labels.len()).unwrap().0;
                     for rows in [1, 5, CHUNK] {
                         let (found, _) = train(&Loops, &loss, data, (9, rate), rows).unwrap();

@@ -1,5 +1,5 @@
-//! The loss as an operation of burn, with its gradient, on the CPU (the backend Flex, which takes the place of ndarray's):
-//! logits of f32, bf16 and f16 are read where they are.
+//! The loss as a custom operation of burn on the CPU, with its gradient (backend Flex, the successor of the ndarray
+//! backend); logits in f32, bf16 and f16 are read in place.
 //!
 //! `cargo run --bin burn`
 
@@ -12,22 +12,22 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_e
 use burn::tensor::{DType, Device, FloatDType, Int, IntDType, Tensor, TensorData, bf16, f16};
 use rwwce::{CrossEntropy, Logits};
 
-/// What mistakes cost.
+/// Costs of mistakes.
 #[derive(Clone, Debug)]
 struct Costs {
     /// `[C]`
     class_weights: Vec<f32>,
-    /// `[C, C]`, row = truth, or none
+    /// `[C, C]`, row = truth
     mislabel_costs: Option<Vec<f32>>,
 }
 
-/// The loss of logits `[N, C]` and labels `[N]`, `[1]` of f32: the mean over the weight sum or, with mislabel costs, over the
-/// rows. Panics where a shape or a label is wrong, as burn does.
+/// Loss of logits `[N, C]` and labels `[N]`, `[1]` in f32: the mean over the weight sum or, with mislabel costs, over
+/// the rows. Panics on invalid shapes and labels, as burn does.
 fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>, costs: &Costs) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::cross_entropy(logits.into_dispatch(), labels.into_dispatch(), costs.clone()))
 }
 
-/// A backend that has the loss.
+/// Backends with the loss.
 #[backend_extension(Flex, Autodiff)]
 trait CostsBackend: Backend {
     fn cross_entropy(logits: FloatTensor<Self>, labels: IntTensor<Self>, costs: Costs) -> FloatTensor<Self>;
@@ -46,7 +46,7 @@ impl<C: CheckpointStrategy> CostsBackend for Autodiff<Flex, C> {
         let (logits, node) = logits.into_parts();
         match Gradient.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                // Loss and gradient are one call, so that the logits need not be kept for a second.
+                // Loss and gradient in one call, so that the logits need not be kept for the backward pass.
                 let [logits, labels] = in_order(logits, labels);
                 let mut gradient = vec![0.0; logits.shape().num_elements()];
                 let labels = labels.as_slice::<i64>().expect("labels of i64");
@@ -60,12 +60,12 @@ impl<C: CheckpointStrategy> CostsBackend for Autodiff<Flex, C> {
     }
 }
 
-/// The way back.
+/// Backward pass.
 #[derive(Debug)]
 struct Gradient;
 
 impl Backward<Flex, 1> for Gradient {
-    /// The gradient of the loss, and the type of the logits.
+    /// Gradient of the loss, and dtype of the logits.
     type State = (FloatTensor<Flex>, DType);
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
@@ -85,7 +85,7 @@ impl Costs {
     }
 }
 
-/// Both with their elements in order, the labels of i64: a copy only where that is not so already.
+/// Contiguous logits and i64 labels, copied only if they are not that already.
 fn in_order(logits: FloatTensor<Flex>, labels: IntTensor<Flex>) -> [FloatTensor<Flex>; 2] {
     [logits, Flex::int_cast(labels, IntDType::I64)]
         .map(|tensor| if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() })
@@ -105,7 +105,7 @@ fn scalar(number: f32) -> FloatTensor<Flex> {
     FloatTensor::<Flex>::from_data(TensorData::new(vec![number], [1]))
 }
 
-/// A linear classifier, trained on points of three classes: what it is before and after.
+/// Losses of a linear classifier before and after training on points of three classes.
 fn train(costs: &Costs) -> (f32, f32) {
     let device = Device::flex().autodiff();
     let (points, labels) = rwwce_neighbours::points(300);
@@ -132,7 +132,7 @@ fn train(costs: &Costs) -> (f32, f32) {
 }
 
 fn main() {
-    // Class 2 is rare. To miss it costs 5, and 3 more if class 0 is said.
+    // Class 2 is rare. Missing it costs 5, and 3 more if the decision is class 0.
     let class_weights = vec![1.0, 1.0, 5.0];
     let mislabel_costs = Some(vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
     for costs in
@@ -169,7 +169,7 @@ mod tests {
         Device::flex().autodiff()
     }
 
-    /// Numbers that are those of bf16 and f16 as well.
+    /// Logits that bf16 and f16 represent exactly.
     fn logits(dtype: FloatDType) -> Tensor<2> {
         let numbers: Vec<f32> = (0..12).map(|i| (i * i * 5 % 13) as f32 / 4.0 - 1.5).collect();
         Tensor::<2>::from_data(TensorData::new(numbers, [4, 3]), &device()).cast(dtype).detach().require_grad()
@@ -183,7 +183,7 @@ mod tests {
         tensor.cast(FloatDType::F32).into_data().try_into_vec().unwrap()
     }
 
-    /// A loss and its gradient.
+    /// The loss and its gradient with respect to the logits.
     fn evaluate(logits: &Tensor<2>, loss: impl Fn(Tensor<2>) -> Tensor<1>) -> (f32, Vec<f32>) {
         let loss = loss(logits.clone());
         let gradient = logits.grad(&loss.backward()).unwrap();
@@ -217,7 +217,7 @@ mod tests {
         for (costs, denominator) in [(weighted(), 11.5), (mislabelled(), 4.0)] {
             for (dtype, tolerance) in [(FloatDType::F32, 1e-6), (FloatDType::F16, 1e-3), (FloatDType::BF16, 8e-3)] {
                 let logits = logits(dtype);
-                // A factor behind the loss is one of the gradient.
+                // The factor 2 of the loss is the upstream gradient.
                 let (loss, gradient) = evaluate(&logits, |logits| cross_entropy(logits, labels(&LABELS), &costs) * 2.0);
                 let wide: Vec<f64> = numbers(logits).into_iter().map(f64::from).collect();
                 let (weights, costs) = (&costs.class_weights, costs.mislabel_costs.as_deref());
@@ -232,13 +232,13 @@ mod tests {
     fn views_and_tensors_without_a_gradient_are_read_as_what_they_show() {
         let (logits, costs) = (logits(FloatDType::F32), mislabelled());
         let (loss, gradient) = evaluate(&logits, |logits| cross_entropy(logits, labels(&LABELS), &costs));
-        // What is transposed twice lies otherwise in between.
+        // A transposed view of column-major memory.
         let columns = Tensor::<2>::from_data(logits.clone().transpose().into_data(), &device()).require_grad();
         let (by_columns, found) =
             evaluate(&columns, |columns| cross_entropy(columns.transpose(), labels(&LABELS), &costs));
         let found: Vec<f32> = (0..12).map(|i| found[i % 3 * 4 + i / 3]).collect();
         assert_eq!((by_columns, found), (loss, gradient));
-        // Rows from the middle, and a device without autodiff.
+        // Rows from the middle, with a start offset; and a device without autodiff.
         let some = logits.clone().narrow(0, 1, 2).into_data();
         let wide: Vec<f64> = some.iter::<f64>().collect();
         let expected = textbook(&wide, &LABELS[1..3], &costs.class_weights, costs.mislabel_costs.as_deref()) / 2.0;

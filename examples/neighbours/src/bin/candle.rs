@@ -1,4 +1,5 @@
-//! The loss as an operation of candle, with its gradient, on the CPU: logits of f32, bf16 and f16 are read where they are.
+//! The loss as a custom operation of candle on the CPU, with its gradient; logits in f32, bf16 and f16 are read in
+//! place.
 //!
 //! `cargo run --bin candle`
 
@@ -6,26 +7,26 @@ use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, T
 use candle_nn::{Linear, Module, Optimizer, SGD};
 use rwwce::{CrossEntropy, Logits};
 
-/// What mistakes cost.
+/// Costs of mistakes.
 #[derive(Clone, Debug)]
 struct Costs {
     /// `[C]`
     class_weights: Vec<f32>,
-    /// `[C, C]`, row = truth, or none
+    /// `[C, C]`, row = truth
     mislabel_costs: Option<Vec<f32>>,
 }
 
-/// The loss of logits `[N, C]` and labels `[N]` of u32, as a scalar of f32: the mean over the weight sum or, with mislabel
-/// costs, over the rows.
+/// Loss of logits `[N, C]` and u32 labels `[N]`, an f32 scalar: the mean over the weight sum or, with mislabel costs,
+/// over the rows.
 fn cross_entropy(logits: &Tensor, labels: &Tensor, costs: &Costs) -> Result<Tensor> {
-    // Nothing is copied where they lie in order.
+    // `contiguous` copies only non-contiguous tensors.
     logits.contiguous()?.apply_op2(&labels.contiguous()?, Loss(costs.clone()))
 }
 
-/// The loss, as an operation.
+/// Operation: the loss.
 struct Loss(Costs);
 
-/// Its gradient, an operation without one.
+/// Operation: the gradient of the loss, not differentiable itself.
 struct Gradient<'a>(&'a Costs);
 
 impl Costs {
@@ -35,7 +36,7 @@ impl Costs {
     }
 }
 
-/// The elements of a tensor in their order.
+/// The elements of a contiguous tensor.
 fn elements<'a, T>(storage: &'a [T], layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage[start..end]),
@@ -91,7 +92,7 @@ impl CustomOp2 for Gradient<'_> {
     }
 }
 
-/// A linear classifier, trained on points of three classes: what it is before and after.
+/// Losses of a linear classifier before and after training on points of three classes.
 fn train(costs: &Costs, dtype: DType) -> Result<(f32, f32)> {
     let (points, labels) = rwwce_neighbours::points(300);
     let points = Tensor::from_vec(points, (labels.len(), 2), &Device::Cpu)?.to_dtype(dtype)?;
@@ -110,7 +111,7 @@ fn train(costs: &Costs, dtype: DType) -> Result<(f32, f32)> {
 }
 
 fn main() -> Result<()> {
-    // Class 2 is rare. To miss it costs 5, and 3 more if class 0 is said.
+    // Class 2 is rare. Missing it costs 5, and 3 more if the decision is class 0.
     let class_weights = vec![1.0, 1.0, 5.0];
     let mislabel_costs = Some(vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
     for costs in
@@ -145,7 +146,7 @@ mod tests {
         Costs { mislabel_costs: Some(costs), ..weighted() }
     }
 
-    /// Numbers that are those of bf16 and f16 as well.
+    /// Logits that bf16 and f16 represent exactly.
     fn logits(dtype: DType) -> Var {
         let numbers: Vec<f32> = (0..12).map(|i| (i * i * 5 % 13) as f32 / 4.0 - 1.5).collect();
         Var::from_tensor(&Tensor::from_vec(numbers, (4, 3), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()).unwrap()
@@ -159,7 +160,7 @@ mod tests {
         tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    /// A loss and its gradient.
+    /// The loss and its gradient with respect to the logits.
     fn evaluate(logits: &Var, loss: impl Fn(&Tensor) -> Result<Tensor>) -> (f32, Vec<f32>) {
         let loss = loss(logits).unwrap();
         let gradient = loss.backward().unwrap().get(logits).unwrap().clone();
@@ -190,7 +191,7 @@ mod tests {
         for (costs, denominator) in [(weighted(), 11.5), (mislabelled(), 4.0)] {
             for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
                 let logits = logits(dtype);
-                // A factor behind the loss is one of the gradient.
+                // The factor 2 of the loss is the upstream gradient.
                 let (loss, gradient) =
                     evaluate(&logits, |logits| cross_entropy(logits, &labels(), &costs)?.affine(2.0, 0.0));
                 let wide: Vec<f64> = numbers(&logits).into_iter().map(f64::from).collect();
@@ -206,13 +207,13 @@ mod tests {
     fn views_are_read_as_what_they_show() {
         let (logits, costs) = (logits(DType::F32), mislabelled());
         let whole = evaluate(&logits, |logits| cross_entropy(logits, &labels(), &costs));
-        // Two transpositions are none, and memory column by column lies otherwise.
+        // A transposed view of column-major memory.
         let columns = Var::from_tensor(&logits.t().unwrap().contiguous().unwrap()).unwrap();
         let by_columns = cross_entropy(&columns.t().unwrap(), &labels(), &costs).unwrap();
         assert_eq!(by_columns.to_scalar::<f32>().unwrap(), whole.0);
         let gradient = by_columns.backward().unwrap().get(&columns).unwrap().t().unwrap();
         assert_eq!(numbers(&gradient), whole.1);
-        // Rows from the middle, which begin at an offset.
+        // Rows from the middle, with a start offset.
         let some = |tensor: &Tensor| tensor.narrow(0, 1, 2);
         let found = cross_entropy(&some(&logits).unwrap(), &some(&labels()).unwrap(), &costs).unwrap();
         let wide: Vec<f64> = numbers(&logits)[3..9].iter().map(|&x| f64::from(x)).collect();

@@ -1,5 +1,5 @@
-//! Logits as arrays and views of ndarray. Where their elements lie in the order of their indices they are read where they are;
-//! what is transposed, reversed or a part of wider rows need not be copied either, if the loss is told how it lies.
+//! Logits as arrays and views of ndarray. Those in standard (row-major) layout are read in place. Transposed views and
+//! parts of wider rows need no copy either, with `positions` and `row_stride` of the loss; other views are copied.
 //!
 //! `cargo run --bin ndarray`
 
@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use ndarray::{Array, Array2, ArrayView, Dimension, array, s};
 use rwwce::{CrossEntropy, Error, Summary};
 
-/// The elements in the order of their indices: a copy only of a view that has another layout.
+/// Elements in row-major order; only views in another layout are copied.
 fn elements<'a, T: Clone, D: Dimension>(view: ArrayView<'a, T, D>) -> Cow<'a, [T]> {
     view.to_slice().map_or_else(|| view.iter().cloned().collect(), Cow::Borrowed)
 }
 
-/// The loss of logits `[N, C]` or, with the positions of `loss`, `[N, C, D]`, and its gradient in the same shape.
+/// Loss of logits `[N, C]` or, with `positions` D, `[N, C, D]`, and its gradient in the same shape.
 fn gradient<D: Dimension, E: Dimension>(
     loss: &CrossEntropy<'_>,
     logits: ArrayView<'_, f32, D>,
@@ -32,7 +32,7 @@ fn main() -> Result<(), Error> {
     let (summary, of_logits) = gradient(&loss, logits.view(), labels.view())?;
     println!("loss {} with the gradient\n{of_logits}", summary.loss);
 
-    // Whole rows of an array lie in order; an array itself is written to as it is, and so are the losses.
+    // A range of whole rows is contiguous, and not copied; losses are written to an array in place.
     let mut row_losses = Array::zeros(2);
     let last = elements(logits.slice(s![1.., ..]));
     loss.row_losses(
@@ -42,12 +42,12 @@ fn main() -> Result<(), Error> {
     )?;
     println!("of the last two rows {row_losses}");
 
-    // The first columns of wider rows: the whole array, with a stride.
+    // The first columns of wider rows: the whole array, with a row stride.
     let wide: Array2<f32> = array![[2.0, -1.0, 0.5, 77.0], [0.3, 0.1, 0.0, 77.0], [-1.0, 1.5, 3.0, 77.0]];
     let of_wide = loss.row_stride(wide.ncols()).loss(&*elements(wide.view()), &elements(labels.view()))?;
     println!("{} of rows that are padded", of_wide.loss);
 
-    // Logits that lie class by class, [C, N], are one sample of N positions.
+    // Column-major logits, [C, N], are one sample of N positions.
     let by_class = logits.t().as_standard_layout().into_owned();
     let of_classes = loss.positions(by_class.ncols()).loss(&*elements(by_class.view()), &elements(labels.view()))?;
     println!("{} of logits that lie class by class", of_classes.loss);
@@ -76,7 +76,7 @@ mod tests {
         CrossEntropy::new(4).class_weights(&WEIGHTS)
     }
 
-    /// Loss and gradient of rows in order, in f64.
+    /// Loss and gradient of row-major logits, in f64.
     fn expected(logits: &Array2<f32>, labels: &[i64]) -> (f64, Vec<f64>) {
         let logits: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
         let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
@@ -111,10 +111,10 @@ mod tests {
     fn a_view_of_any_layout_has_the_bits_of_rows_in_order() {
         let (logits, labels) = (logits(), labels());
         let (summary, of_logits) = gradient(&loss(), logits.view(), labels.view()).unwrap();
-        // Memory class by class, seen as rows.
+        // A transposed view of column-major memory.
         let by_class = logits.t().as_standard_layout().into_owned();
         assert_eq!(gradient(&loss(), by_class.t(), labels.view()), Ok((summary, of_logits.clone())));
-        // Backwards.
+        // Rows reversed.
         let (backwards, of_backwards) =
             gradient(&loss(), logits.slice(s![..;-1, ..]), labels.slice(s![..;-1])).unwrap();
         assert_eq!(of_backwards.slice(s![..;-1, ..]), of_logits);
@@ -124,7 +124,7 @@ mod tests {
         wide.slice_mut(s![.., ..4]).assign(&logits);
         let of_wide = loss().row_stride(5).loss(&*elements(wide.view()), &elements(labels.view())).unwrap();
         assert_eq!(of_wide, summary);
-        // Without a copy too, as one sample of positions.
+        // Column-major logits without a copy, as one sample of positions.
         let (_, of_classes) = gradient(&loss().positions(6), by_class.view(), labels.view()).unwrap();
         of_classes.t().iter().zip(&of_logits).for_each(|(a, b)| assert!((a - b).abs() < 1e-7));
     }
@@ -146,7 +146,7 @@ mod tests {
                 row.iter().zip(expected.row(n * positions + d)).for_each(|(a, b)| assert!((a - b).abs() < 1e-7));
             }
         }
-        // Images of classes last are rows as they are.
+        // Images with the classes last, [N, D, C], are plain rows.
         let last = rows.to_shape((samples, positions, 4)).unwrap();
         assert_eq!(gradient(&loss(), last.view(), labels_of_images.view()).unwrap().0, of_rows);
     }

@@ -1,5 +1,5 @@
-//! Rows over the threads of a pool of one's own, for programs that cut their batches themselves: the bits of one call, with
-//! any number of threads. (Who has no such program sets `CrossEntropy::parallel`, with the feature `rayon`.)
+//! Splits a batch by rows over a thread pool, for programs that cut batches themselves: the bits are those of one call,
+//! for any number of threads. (Other programs use `CrossEntropy::parallel`, with the feature `rayon`.)
 //!
 //! `cargo run --bin rayon`
 
@@ -8,7 +8,7 @@ use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use rwwce::{CrossEntropy, Error, Reduction, Total, ZeroDenominator};
 
-/// What a batch has for each of its rows.
+/// Arrays of a batch.
 #[derive(Clone, Copy)]
 struct Batch<'a> {
     classes: usize,
@@ -17,18 +17,18 @@ struct Batch<'a> {
     sample_weights: &'a [f32],
 }
 
-/// The gradient of the mean over the weight sum, and the total of the losses, by the threads of the current pool.
+/// Writes the gradient of the mean over the weight sum, and returns the totals, on the threads of the current pool.
 fn gradient(loss: &CrossEntropy<'_>, batch: Batch<'_>, gradient: &mut [f32]) -> Result<Total, Error> {
     let Batch { classes, logits, labels, sample_weights } = batch;
     let whole = loss.sample_weights(sample_weights);
-    // Chunks would not show that lengths do not fit; this call refuses them.
+    // Chunking would hide wrong lengths; one call on the whole batch refuses them.
     if logits.len() != classes * labels.len() || gradient.len() != logits.len() {
         return Ok(whole.gradient(logits, labels, 1.0, gradient)?.total);
     }
-    // Every label is looked at here, before anything is written, and what the whole is divided by.
+    // The denominator of the whole batch. All labels are checked here, before anything is written.
     let denominator = whole.weigh(labels)?.denominator(Reduction::default());
 
-    // Sums are made of those of chunks of so many rows.
+    // The unit of summation: chunks of other sizes would round the sum of the losses differently.
     let rows = loss.chunk_rows();
     let chunks = logits.par_chunks(rows * classes).zip(labels.par_chunks(rows)).zip(sample_weights.par_chunks(rows));
     let of_chunks: Vec<Total> = chunks
@@ -39,7 +39,7 @@ fn gradient(loss: &CrossEntropy<'_>, batch: Batch<'_>, gradient: &mut [f32]) -> 
         })
         .collect::<Result<_, Error>>()?;
 
-    // In their order, whichever thread was the first.
+    // Merged in the order of the chunks, which fixes the rounding.
     let mut total = Total::default();
     of_chunks.iter().for_each(|chunk| total.merge(chunk));
     Ok(total)
