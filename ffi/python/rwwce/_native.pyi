@@ -1,4 +1,4 @@
-"""What the package computes with: addresses and numbers of elements in, losses and gradients out; see `src/lib.rs`."""
+"""Native functions, which take addresses and element counts and write losses and gradients; see `src/lib.rs`."""
 
 from typing import Optional, Union
 
