@@ -1,5 +1,5 @@
-"""What the workspaces named depend on, as `cargo metadata` tells it: licences and sources are those of .ci/deny.toml, and no
-version is a wildcard. Prints how many packages have been looked at."""
+"""Checks the dependencies of the named workspaces by `cargo metadata`: licences and sources are those of .ci/deny.toml,
+and no version is a wildcard. Prints the number of packages."""
 
 import json
 import re
@@ -14,7 +14,7 @@ REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
 
 
 def may_be_used(licence, allowed):
-    """Whether an SPDX expression can be met by licences that are allowed; `A/B` is how old packages write `A OR B`."""
+    """Whether allowed licences can meet an SPDX expression; old packages write `A/B` for `A OR B`."""
     words = re.findall(r"\(|\)|AND|OR|[A-Za-z0-9.+-]+(?: WITH [A-Za-z0-9.-]+)?", licence.replace("/", " OR "))
     python = {"(": "(", ")": ")", "AND": "and", "OR": "or"}
     return bool(words) and eval(" ".join(python.get(word, str(word in allowed)) for word in words))
@@ -22,7 +22,7 @@ def may_be_used(licence, allowed):
 
 def faults(package):
     if package["source"] is None:
-        # Ours. Those of a path may have any version.
+        # Ours. Path dependencies may have any version.
         wild = [d["name"] for d in package["dependencies"] if d["req"] == "*" and d["path"] is None]
         return [f"any version of {name}" for name in wild]
     found = [] if package["source"] == REGISTRY else [f"from {package['source']}"]

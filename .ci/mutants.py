@@ -1,11 +1,11 @@
 """Which changes to the library does no test notice?
 
-cargo-mutants lists the changes (mutants). To compile each by itself takes hours, so that all are compiled into one
-program, each behind a question whether it is the one that the environment names. Those for which that is not possible
-(in constants, which the compiler computes, and some patterns) are compiled one by one.
+cargo-mutants lists the changes (mutants). Compiling each by itself takes hours, so that all are compiled into one
+program, each under the condition that an environment variable names it. Where that is impossible (in constants, which
+the compiler evaluates, and in some patterns) mutants are compiled one by one.
 
-What does not compile is left out. What the quick tests miss, on two backends and hardly optimised, is compiled once
-more as the tests otherwise have it, and every test runs on every backend.
+Mutants that do not compile are left out. Those that the quick tests miss, on two backends at low optimisation, are
+compiled once more with the profile of the tests, and every test runs on every backend.
 """
 
 import argparse
@@ -29,26 +29,26 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "target" / "mutants"
 PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language()))
 
-# `Pair` has none of the functions by which cargo-mutants would make values of it, and there are hundreds of them.
+# cargo-mutants would make values of `Pair` by functions that it does not have, in hundreds of mutants.
 LEFT_OUT = r"Pair::(new|from|from_iter)\b"
-# A backend that only the tests have.
+# A backend for tests only.
 OF_TESTS = "src/backend/sixteen.rs"
 
-# AVX2 and one lane run every kernel in both classes. Except in src/backend, that is enough for a first look.
+# AVX2 and one lane run every kernel in both classes: enough for the quick tests, except in src/backend.
 TWO_BACKENDS = {"RWWCE_TEST_BACKENDS": "avx2 scalar"}
-# Tests that take seconds where little is optimised, or compare backends of a class, of which two have one each.
+# Tests that take seconds at low optimisation, or compare backends of a class, of which two have one each.
 SLOW = """every_reduction_follows_the_model every_entry_point_returns upstream_factors_of_rows_are_not
 the_sum_of_many_rows_is every_scheme_follows_its_formula the_median_of_many_classes has_the_bits_of_the_function
 backends_of_a_class_agree""".split()
 
 FILES = {path.stem for path in (ROOT / "tests").glob("*.rs")}
-# Files of which the other tests are quick.
+# Files whose other tests are quick.
 QUICK = """binary class_weights errors from_log_probabilities golden nan_table options partials real_world reductions
 same_bits vectors weighted_row_losses""".split()
-# Where the tests of a source file are, unless they are among those.
+# Tests of a source file that are not in those files.
 OWN = {"curvature": "curvature", "decide": "decisions", "logits": "narrow_logits", "slices": "parallel", "spread": "losses"}
 
-# What the mutants ask. The variable is read before `main`.
+# The condition of each mutant. The variable is read before `main`.
 SWITCH = """
 static ACTIVE: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
 #[inline(always)]
@@ -102,7 +102,7 @@ def copy_tree(to):
 
 
 def functions_of_constants():
-    """`const` functions that a constant of the library calls, or that another such function does: they stay so."""
+    """`const` functions that a constant of the library calls, directly or not: they must stay `const`."""
     calls, found = collections.defaultdict(set), set()
 
     def walk(node, function, constant):
@@ -154,7 +154,7 @@ class File:
         return any(c.type == "function_modifiers" and b"const" in c.text for c in function.children)
 
     def is_constant(self, node):
-        """Whether the compiler evaluates this: it cannot ask the environment."""
+        """Whether the compiler evaluates this node, and cannot read the environment."""
         while node is not None:
             if node.type in ("const_item", "static_item", "const_block", "array_type"):
                 return True
@@ -173,8 +173,8 @@ class File:
         return "".join(out) + self.source[at:end].decode()
 
     def rewritten(self, node):
-        # Each question starts a line, and the mutants of what follows `else` are named there: an error of the compiler
-        # then has the number of its mutant before it.
+        # Each condition starts a line, with the mutants of what follows `else`, so that a compiler error comes after
+        # the number of its mutant.
         rewrite = getattr(self, node.type, None)
         text = rewrite(node) if rewrite and not self.is_constant(node) else None
         if text is not None:
@@ -265,7 +265,7 @@ class File:
     def block(self, node):
         if node.parent is None or node.parent.type != "function_item":
             return None
-        # A body is listed by where its first statement starts.
+        # A body is listed by the start of its first statement.
         mutants = [mutant for child in node.children for mutant in self.take("FnValue", child)]
         if not mutants:
             return None
@@ -310,8 +310,8 @@ class Program:
         return programs
 
     def place_all(self):
-        """Puts in what compiles. Returns the mutants that cannot be put in, those that do not compile, and those that are
-        not compiled for this machine."""
+        """Inserts the mutants that compile. Returns those that cannot be inserted, those that do not compile, and those
+        that are not compiled for this machine."""
         copy_tree(self.tree)
         library = self.tree / "src" / "lib.rs"
         switch = library.read_text().replace("#[cfg(any(test, feature = \"rayon\"))]\nextern crate std;", "extern crate std;") + SWITCH
@@ -356,7 +356,7 @@ class Program:
 
 
 def run(command, environment, seconds):
-    """`caught` if the command fails, `did not end` after so many seconds of a processor, or None."""
+    """`caught` if the command fails, `did not end` after so many seconds of processor time, or None."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
@@ -371,7 +371,7 @@ def run(command, environment, seconds):
         preexec_fn=limit,
     )
     try:
-        # What sleeps takes no time of a processor; what waits for a processor is not to be blamed.
+        # Sleeping takes no processor time, and waiting for a processor must not fail a mutant.
         code = process.wait(20 * seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
@@ -389,7 +389,7 @@ def harness(program, files=(), skipped=()):
 
 
 class Results:
-    """What came of each mutant, kept in a file, so that a run can go on where another was stopped."""
+    """The outcome of each mutant, kept in a file, so that a run can go on where another was stopped."""
 
     def __init__(self, name):
         self.path = OUT / f"{name}.jsonl"
@@ -403,7 +403,7 @@ class Results:
             file.write(json.dumps({"mutant": mutant.name, "outcome": outcome}) + "\n")
 
     def all(self, mutants, jobs, outcome_of):
-        """Asks for the outcome of each mutant that has none."""
+        """Determines the outcome of each mutant that has none."""
         left = [m for m in mutants if m.name not in self.of]
         print(f"{len(mutants)} mutants, {len(left)} to be run", flush=True)
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -419,7 +419,7 @@ def first_look(program, programs):
 
     def outcome(mutant):
         in_backend, own = mutant.file.startswith("src/backend/"), OWN.get(pathlib.Path(mutant.file).stem)
-        # Which backends there are does not depend on the tests' choice, and each backend has code of its own.
+        # The list of backends does not depend on the tests' choice, and each backend has code of its own.
         environment = {**program.environment, "RWWCE_MUTANT": str(mutant.number), **({} if in_backend else TWO_BACKENDS)}
         everywhere = {k: v for k, v in environment.items() if k not in TWO_BACKENDS}
         return (
@@ -436,7 +436,7 @@ def first_look(program, programs):
 
 def second_look(program, programs):
     """All tests."""
-    # What is quick and notices much comes first, and before it what has noticed most in the same file.
+    # Tests that are quick and catch many mutants come first, preceded by those that caught most in the same file.
     first = ["unit", "findings", *QUICK, "memory", "accuracy", "properties", "narrow_logits", "losses"]
     order = first + sorted(FILES - set(first))
     noticed = collections.defaultdict(collections.Counter)
@@ -462,7 +462,7 @@ def outcome_apart(program, mutant):
         return "does not compile"
     programs = program.build()
     if programs is None:
-        # What is wrong already while tests are compiled.
+        # Some mutants already fail while the tests are compiled.
         return "caught"
     outcome = first_look(program, programs)(mutant)
     if outcome != "missed":
@@ -471,7 +471,7 @@ def outcome_apart(program, mutant):
 
 
 def report(mutants, outcomes):
-    """A line for each file, the whole, and what is missed, in Markdown."""
+    """A line for each file, the total, and the missed mutants, in Markdown."""
     ended = ["caught", "did not end", "missed"]
     files = collections.defaultdict(collections.Counter)
     for mutant in mutants:
@@ -499,7 +499,7 @@ def main():
     first, step = map(int, options.shard.split("/"))
     mutants = list_mutants()[first::step]
 
-    # The same sources have the same results.
+    # Results are kept by a hash of the sources.
     sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "src").rglob("*.rs")))).hexdigest()
     quick, whole = Results(f"{sources[:12]}-quick"), Results(f"{sources[:12]}-whole")
     if options.again:
@@ -528,7 +528,7 @@ def main():
     print("=== one by one", flush=True)
     trees = queue.SimpleQueue()
     for job in range(options.jobs):
-        # It takes a lint for the compiler to refuse a constant whose computation does not end.
+        # Only a lint makes the compiler refuse a constant whose evaluation does not end.
         profile = {"CARGO_PROFILE_DEV_OPT_LEVEL": "0", "CARGO_BUILD_JOBS": "1", "RUSTFLAGS": ""}
         trees.put(Program(f"apart-{job}", [], profile))
 

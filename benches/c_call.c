@@ -1,5 +1,5 @@
-/* What one call for one row of 10 classes takes through C: the counterpart of `small/<backend>/1x10` of the Rust benchmark.
- * `benches/c_call.sh` runs both. */
+/* The time of one call for one row of 10 classes through C: the counterpart of `small/<backend>/1x10` of the Rust
+ * benchmark. `benches/c_call.sh` runs both. */
 #define _POSIX_C_SOURCE 199309L
 #include <rwwce.h>
 #include <stdio.h>

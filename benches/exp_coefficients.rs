@@ -1,22 +1,22 @@
-//! The coefficients of `exp` in src/kernel/exp.rs: the largest error of what they compute, rounding included, and a search for
-//! better ones. A polynomial that is minimax before rounding is not the best after it: that one has 1.011 ulp.
+//! The coefficients of `exp` in src/kernel/exp.rs: their largest error, rounding included, and a search for better
+//! ones. A polynomial that is minimax before rounding is not the best after it: that one has 1.011 ulp.
 //!
 //! ```sh
 //! rustc --edition 2024 -O -C target-cpu=native benches/exp_coefficients.rs -o target/exp_coefficients
 //! target/exp_coefficients 120        # seconds of search; 0: the largest errors alone
 //! ```
 //!
-//! Every f32 from ±2⁻¹⁰ to ±44.4 is tried, with a multiply-add that rounds once and with one that rounds twice; below, eˣ is
-//! near 1, where errors are small. Needs a processor with FMA.
+//! Every f32 from ±2⁻¹⁰ to ±44.4 is tried, with fused and unfused multiply-add; below, eˣ is near 1, where errors are
+//! small. Needs a processor with FMA.
 
 use std::time::{Duration, Instant};
 
-/// From that of f⁴ down: (eᶠ − 1 − f)/f², as in `exp_rest`.
+/// Of (eᶠ − 1 − f)/f², as in `exp_rest`, from f⁴ down.
 type Coefficients = [f32; 5];
 const IN_USE: [u32; 5] = [0x3ab5_257e, 0x3c09_1f03, 0x3d2a_abdb, 0x3e2a_aa46, 0x3f00_0000];
-/// By how many last places each may be moved at once: what is multiplied by more powers of f matters less.
+/// The largest step of the search in ulps of each: a higher power of f matters less.
 const REACH: [i64; 5] = [2000, 400, 120, 30, 4];
-/// 2^−27.3: what is added in f64 is not rounded, and has this error alone.
+/// 2^−27.3: callers that add the parts of exp in f64 have this error of the polynomial alone.
 const LARGEST_UNROUNDED: f64 = 6.05e-9;
 
 const LN2_HI: f32 = 0.693_115_25;
@@ -28,7 +28,7 @@ fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// eˣ/2ᵏ and k, as the kernel has them.
+/// eˣ/2ᵏ and k, as the kernel computes them.
 #[inline(always)]
 fn exp<const FUSED: bool>(x: f32, c: &Coefficients) -> (f32, f32) {
     let k = mul_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND) - ROUND;
@@ -37,7 +37,7 @@ fn exp<const FUSED: bool>(x: f32, c: &Coefficients) -> (f32, f32) {
     (mul_add::<FUSED>(f * f, rest, f) + 1.0, k)
 }
 
-/// What is to be computed: eˣ/2ᵏ in f64, and how many of its last places make 1.
+/// The reference of an x: eˣ/2ᵏ in f64, and the reciprocal of its ulp in f32.
 #[derive(Clone, Copy)]
 struct Case {
     x: f32,
@@ -97,7 +97,7 @@ fn main() {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         (state >> 33) % below
     };
-    // Those that decide, and some of all.
+    // The cases with the largest errors, and a sample of all.
     let (mut fused, mut unfused, mut above) = (Vec::new(), Vec::new(), 0.93);
     scan::<true>(&best, -1.0, 9973, &mut fused);
     scan::<false>(&best, -1.0, 9973, &mut unfused);

@@ -1,9 +1,9 @@
-/* A program for a Cortex-M4F that calls one function, of which benches/footprint.sh takes the measure.
+/* A program for a Cortex-M4F that calls one function, which benches/footprint.sh measures.
  *
- * CALL is what is called: NOTHING, WEIGHTED, GRADIENT, TERMS, a gradient with all terms, or LOOP, the same loss as WEIGHTED
- * as it is written by hand. MEASURE is
- *   SIZE          nothing but the call: for the sizes of sections, beside those of the program that calls NOTHING.
- *   STACK         prints how many bytes of the stack were written below this program's, at most, over all kinds of rows.
+ * CALL is the function: NOTHING, WEIGHTED, GRADIENT, TERMS, a gradient with all terms, or LOOP, the loss of WEIGHTED
+ * written by hand. MEASURE is
+ *   SIZE          nothing but the call: for the sizes of sections beyond those of the program that calls NOTHING.
+ *   STACK         prints the most bytes of stack that the call writes, over all kinds of rows.
  *   INSTRUCTIONS  calls REPEATS times for ROWS rows of CLASSES classes, and prints the sum of their losses. */
 #include <float.h>
 #include <math.h>
@@ -23,7 +23,7 @@
 
 enum { MOST_CLASSES = 1000, MOST_ROWS = 64, MOST_LOGITS = 4000, MOST_COSTLY = 33 };
 
-/* Of this program, whatever it calls. One logit more, to be able to begin in the middle of one. */
+/* The same static RAM for every CALL. One logit more, for a misaligned pointer into them. */
 static float logits[MOST_LOGITS + 1], gradient[MOST_LOGITS], class_weights[MOST_CLASSES], row_losses[MOST_ROWS];
 static float mislabel_costs[MOST_COSTLY * MOST_COSTLY];
 static const float *logits_given = logits;
@@ -33,7 +33,7 @@ static rwwce_options options = RWWCE_OPTIONS_INIT(1);
 static rwwce_summary summary;
 static rwwce_error error;
 
-/* The compiler is not to know what is in them, nor the linker to leave them out. */
+/* Hides the contents from the compiler, and keeps the linker from dropping the arrays. */
 static void keep(void) {
   void *const all[] = {logits, gradient, class_weights, row_losses, mislabel_costs, &logits_given, labels,
                        &rows, &classes, &options, &summary, &error};
@@ -88,7 +88,7 @@ static void print_number(uint64_t number) {
   print(digit);
 }
 
-/* What is right costs nothing. */
+/* 0 on the diagonal. */
 static void fill_costs(void) {
   for (size_t i = 0; i < classes * classes && i < MOST_COSTLY * MOST_COSTLY; i++) {
     mislabel_costs[i] = i % (classes + 1) == 0 ? 0.0f : 1.25f;
@@ -101,7 +101,7 @@ enum { DEPTH = 4096 };
 static const uint32_t paint = 0xfeedbeef;
 static size_t deepest;
 
-/* How deep the stack is below this function's. */
+/* Depth of the stack below this function's frame. */
 __attribute__((noinline)) static void try(void) {
   volatile uint32_t *top;
   __asm__ volatile("mov %0, sp" : "=r"(top));
@@ -158,7 +158,7 @@ int main(int argc, char **argv) {
       fill_costs();
       try_rows();
 #if CALL != LOOP
-      /* A label that is no class. */
+      /* A label out of range. */
       labels[rows - 1] = -1;
       try();
       labels[rows - 1] = 0;
@@ -179,8 +179,8 @@ int main(int argc, char **argv) {
 }
 
 #elif MEASURE == INSTRUCTIONS
-/* The same numbers everywhere. A function, since in `main` the compiler may spend an instruction more or less on each of them
- * where there is one call more. */
+/* The same data everywhere. Not inlined, since in `main` the compiler may spend an instruction more or less on each
+ * element where there is one call more. */
 __attribute__((noinline)) static void prepare(void) {
   uint32_t state = 1;
   for (size_t i = 0; i < rows * classes; i++) {

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # footprint.sh [--check | LEVEL]
-# What the library costs a C program on a Cortex-M4F, as tables: the sizes of sections that a call adds, the stack that it
-# takes, and the instructions that it executes, in an emulator, beside the same loss written by hand with `expf`. The
-# library is built at opt-level LEVEL, "s" unless told otherwise. Fails with --check where the weighted loss is larger, or on
-# long rows slower, than the limits below, or the others need more. What it builds stays below target/.
+# What the library costs a C program on a Cortex-M4F, as tables: section sizes that a call adds, its stack, and its
+# instructions in an emulator, beside the same loss written by hand with `expf`. The library is built at opt-level
+# LEVEL, "s" unless told otherwise. Fails with --check where the weighted loss is larger than the limits below, or
+# slower on long rows, or the others need more. What it builds stays below target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 level=s
 [[ ${1:-} = [0-3sz] ]] && level=$1
 most_size=4096 most_stack=512 most_ram=8 least_ratio=1.5
-# Of a gradient with every option, and of all functions: a part of the flash, and of the 16 KiB of RAM, of a small board.
+# For a gradient with every option and for all functions: shares of the flash and of the 16 KiB of RAM of a small board.
 most_gradient_size=65536 most_gradient_stack=6656 most_everything=136192
 
 rustup -q target add thumbv7em-none-eabihf
@@ -25,7 +25,7 @@ fail() {
   exit 1
 }
 
-# As .ci/microcontrollers has it.
+# Built as by .ci/microcontrollers.
 RWWCE_PROVE_NO_PANIC=1 CARGO_TARGET_DIR=$PWD/target/cross-build CARGO_PROFILE_RELEASE_OPT_LEVEL=$level \
   CARGO_TARGET_THUMBV7EM_NONE_EABIHF_RUSTFLAGS='-Ctarget-feature=+vfp2,-fp64 --cfg=rwwce_vfma="sreg"' \
   cargo build -q --release --locked -p rwwce-capi --target=thumbv7em-none-eabihf 2> "$out/cargo.log" ||
@@ -33,8 +33,8 @@ RWWCE_PROVE_NO_PANIC=1 CARGO_TARGET_DIR=$PWD/target/cross-build CARGO_PROFILE_RE
 cp target/cross-build/thumbv7em-none-eabihf/release/librwwce.a "$out/"
 gcc -O2 -fPIC -shared -Wall -Wextra -Werror benches/icount.c -o "$out/libicount.so"
 
-# compile IMAGE OPTION...: with the expf of the C library, which the archive of Rust has as well; without memcpy and memset
-# in place of the loops of startup.c, so that what brings them is the call.
+# compile IMAGE OPTION...: with the expf of the C library, which the archive of Rust has as well; the loops of startup.c
+# do not become memcpy and memset, so that only the call brings these.
 compile() {
   local image=$out/$1
   shift
@@ -61,15 +61,15 @@ sizes() {
 compile nothing.elf -DMEASURE=SIZE -DCALL=NOTHING
 read -r code0 tables0 ram0 <<< "$(sizes nothing.elf)"
 
-# row NAME IMAGE: what the image has that nothing.elf has not, after its stack. Sets code, tables and ram.
+# row NAME IMAGE: the sizes beyond those of nothing.elf, then the stack. Sets code, tables and ram.
 row() {
   read -r code tables ram <<< "$(sizes "$2")"
   code=$((code - code0)) tables=$((tables - tables0)) ram=$((ram - ram0))
   printf '| %s | %d | %d | %d | %s | %s |\n' "$1" $code $tables $ram "$stack" "$bound"
 }
 
-# call NAME CALL OPTION...: a row. Sets stack to what is written of it, in the emulator, and bound to what it may be by the
-# instructions of the image, where they tell.
+# call NAME CALL OPTION...: a row. Sets stack to the bytes that the call writes in the emulator, and bound to the static
+# bound from the disassembly, where there is one.
 call() {
   local name=$1 options=("-DCALL=$2" "${@:3}")
   compile size.elf -DMEASURE=SIZE "${options[@]}"
@@ -100,7 +100,7 @@ everything=$((code + tables))
 
 # --- Instructions
 
-# measure CALL ROWSxCLASSES OPTION...: the instructions of one call, from the difference of two, for each logit; after it
+# measure CALL ROWSxCLASSES OPTION...: the instructions a logit of one call, by the difference of two calls and one, and
 # the sum of the losses.
 measure() {
   local call=$1 rows=${2%x*} classes=${2#*x} repeats found=()
@@ -175,13 +175,13 @@ at_most 'code and read-only data of all functions' $most_everything $everything
 
 ratios=()
 for shape in "${shapes[@]}"; do
-  # Both levels of optimisation of the loop; the same losses but for its rounding.
+  # Against the faster of the loop's two levels; the losses must be the same but for rounding.
   ratio=$(awk -v rwwce="${each["WEIGHTED $shape"]}" -v small="${each["LOOP -Os $shape"]}" -v fast="${each["LOOP -O2 $shape"]}" \
     -v sum="${sum["WEIGHTED $shape"]}" -v other="${sum["LOOP -Os $shape"]}" 'BEGIN {
       if (!(sum > 0 && sum / other - 1 < 1e-6 && other / sum - 1 < 1e-6)) exit 1
       printf "%.2f", (small < fast ? small : fast) / rwwce
     }') || fail "$shape: other losses than those of the loop"
-  # The logarithm of a short row is a large part of it, and here a pair of numbers.
+  # In a short row the logarithm, in double-floats here, is a large part of the cost.
   if [ "${shape#*x}" -ge 100 ] && awk "BEGIN { exit $ratio >= $least_ratio }"; then
     printf 'error: %s: the loop takes %s times the instructions of the weighted loss, at least %s\n' \
       "$shape" "$ratio" $least_ratio >&2

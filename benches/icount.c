@@ -1,9 +1,9 @@
-/* A plugin for QEMU that counts the instructions a guest executes, and says so when the guest ends:
+/* A plugin for QEMU that counts the instructions that a guest executes, and prints the count at its end:
  *
  *   cc -O2 -fPIC -shared icount.c -o libicount.so
  *   qemu-system-arm -plugin ./libicount.so ...
  *
- * Debian has no qemu-plugin.h: what is used of it (version 1 of the interface) is declared here. */
+ * Debian has no qemu-plugin.h: the part in use (version 1 of the interface) is declared here. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,10 +23,10 @@ void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t,
 int qemu_plugin_version = 1;
 int qemu_plugin_install(qemu_plugin_id_t, const struct qemu_info *, int, char **);
 
-/* Of a guest with one processor. */
+/* For guests with one processor. */
 static uint64_t executed;
 
-/* A block is about to be translated: adds to the count whenever one of its instructions is executed. */
+/* Called when a block is translated: each execution of one of its instructions adds 1 to the count. */
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
   (void)id;
   for (size_t i = 0; i < qemu_plugin_tb_n_insns(block); i++) {

@@ -1,11 +1,12 @@
-//! Every loss and gradient on every backend, and what the machine allows: `cargo bench -p rwwce-benches --bench loss -- FILTER`.
+//! Every loss and gradient on every backend, and the machine's limits:
+//! `cargo bench -p rwwce-benches --bench loss -- FILTER`.
 //!
 //! | name | |
 //! |---|---|
 //! | `<loss>/<backend>/<N>x<C>`, `<loss> gradient/…` | rows of C classes that fill L1, L2, L3 or none of them |
 //! | `weighted i8/…`, `weighted f16/…`, `weighted bf16/…` | the same from logits of these types |
-//! | `limit/<backend>/read <N>x<C>` | the largest of the same logits: what reading them costs |
-//! | `limit/<backend>/operations <N>x<C>` | thirteen multiply-adds a vector, on registers: what the exponentials cost |
+//! | `limit/<backend>/read <N>x<C>` | the maximum of the same logits: the cost of reading them |
+//! | `limit/<backend>/operations <N>x<C>` | thirteen multiply-adds a vector, in registers: the cost of exponentials |
 //! | `layout/<backend>/…` | an image, `[N, C]` and `[1, C, D]` |
 //! | `small/<backend>/<N>x<C>` | one call for few rows, all of its checks included |
 //!
@@ -24,7 +25,7 @@ const CLASSES: [usize; 8] = [2, 4, 10, 32, 100, 1000, 32_000, 131_072];
 const LOGITS: [usize; 4] = [1 << 13, 1 << 17, 1 << 21, 1 << 26];
 const QUOTED: [(usize, usize); 8] =
     [(65536, 2), (65536, 4), (65536, 10), (16384, 32), (8192, 100), (1024, 1000), (64, 32_000), (64, 128_256)];
-/// A matrix of costs has the square of this.
+/// A cost matrix has the square of this many elements.
 const MOST_CLASSES_WITH_COSTS: usize = 1000;
 
 struct Random(u64);
@@ -45,7 +46,7 @@ impl Random {
     }
 }
 
-/// The scalar backend with software FMA is there to be compared with, not to be fast.
+/// Without the scalar backend with software FMA, a reference that is not meant to be fast.
 fn backends() -> impl Iterator<Item = Backend> {
     Backend::available().filter(|backend| backend.name() != "scalar-fma")
 }
@@ -136,7 +137,7 @@ fn losses(criterion: &mut Criterion) {
     }
 }
 
-/// What the instructions of a backend can do at best.
+/// The fastest that the instructions of a backend can be.
 struct Limits {
     read: fn(&[f32]) -> u32,
     operations: fn(usize) -> f32,
@@ -163,7 +164,7 @@ impl Limits {
         }
         match backend.name() {
             "avx512" => Some(Self {
-                // SAFETY: whoever holds this backend has a processor with these instructions.
+                // SAFETY: the backend is available only on processors with these instructions.
                 read: |logits| unsafe { read_avx512(logits) },
                 // SAFETY: as above.
                 operations: |logits| unsafe { operations_avx512(logits) },
@@ -185,10 +186,10 @@ impl Limits {
     }
 }
 
-/// Plain loops over this many numbers, which the compiler turns into vectors.
+/// Elements of an inner loop, which the compiler vectorises.
 const AT_ONCE: usize = 128;
 
-/// Every logit is looked at once.
+/// Reads every logit once.
 #[inline(always)]
 fn read(logits: &[f32]) -> u32 {
     let mut largest = [0; AT_ONCE];
@@ -200,7 +201,7 @@ fn read(logits: &[f32]) -> u32 {
     largest.into_iter().max().unwrap_or(0)
 }
 
-/// As many operations as the exponentials of a row and their sum need, on numbers that stay in registers.
+/// As many operations as the exponentials of a row and their sum need, on values in registers.
 #[inline(always)]
 fn operations<const FUSED: bool>(logits: usize) -> f32 {
     let mut values = [0.5f32; AT_ONCE];
@@ -214,7 +215,7 @@ fn operations<const FUSED: bool>(logits: usize) -> f32 {
     values.iter().sum()
 }
 
-/// Classes last and classes not last.
+/// `[N, C]` and `[1, C, D]`.
 fn layouts(criterion: &mut Criterion) {
     let (rows, classes) = (262_144, 21);
     let random = &mut Random(1);

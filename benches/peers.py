@@ -5,18 +5,18 @@
     target/peers/bin/python benches/peers.py [--threads 1 2] [--json results.json] [--chart chart.svg]
     target/peers/bin/python benches/peers.py --from results.json --chart chart.svg
 
-In each round every library is timed on the same shape, one right after another, so that a machine whose speed drifts
-slows all. Printed are the medians over the rounds, in nanoseconds a logit, and the medians of the ratios of each round.
-What a library returns is compared with this crate before it is timed; if it differs, the run stops.
+In each round every library is timed on the same shape, one right after another, so that a drift of the machine's speed
+affects all. It prints the medians over the rounds, in nanoseconds a logit, and the medians of the ratios of each round.
+Results of a library are compared with this crate's before it is timed; if they differ, the run stops.
 
 Inputs are float32, uniform in ±4; labels are int64; every class has a weight. PyTorch's cross_entropy is called eagerly
-and through torch.compile, for one shape at a time (`dynamic=False`), with a C++ compiler. JAX has 64-bit types switched
-on for the labels. ONNX Runtime gets a graph of one SoftmaxCrossEntropyLoss, whose gradient it cannot compute. This crate
-writes its gradient to a buffer that it is given, as the others return one, or over the logits, which are restored
-between the calls, untimed; its Python package is called with PyTorch tensors as PyTorch is, eagerly.
+and through torch.compile, for one shape at a time (`dynamic=False`), with a C++ compiler. JAX has 64-bit types enabled
+for the labels. ONNX Runtime gets a graph of one SoftmaxCrossEntropyLoss, whose gradient it cannot compute. This crate
+writes its gradient to a given buffer, as the others return one, or in place of the logits, which are restored between
+the calls, untimed; its Python package is called with PyTorch tensors as PyTorch is, eagerly.
 
-With `--isa avx2` the others are held to AVX2 through their environment. ONNX Runtime has no such switch, so that it is
-shown and does not count as the fastest. What torch.compile generates is AVX2, but it lets g++ optimise for this machine.
+With `--isa avx2` the others are restricted to AVX2 by environment variables. ONNX Runtime has no such setting: it is
+shown, but does not count as the fastest. Code of torch.compile is AVX2, but g++ optimises it for this machine.
 """
 
 import argparse
@@ -45,7 +45,7 @@ PASSES = {
     "loss and gradient": [EAGER, COMPILED, JAX, PYTHON, OURS, IN_PLACE],
 }
 
-# How far a loss may be from ours, relative to it; and an element of a gradient, relative to the largest.
+# Tolerance of a loss, relative to ours, and of a gradient element, relative to the largest.
 TOLERANCE = 1e-4
 WARM_UP_CALLS = 2
 MIN_CALLS = 5
@@ -55,7 +55,7 @@ def shape_name(rows, classes):
     return f"{rows}x{classes}"
 
 
-# What is timed. Each peer is a function of the input that returns a call, and what makes numbers of what it returned.
+# The timed calls. Each peer is a function from the input to a call, and to a function from its result to numbers.
 
 
 def torch_loss(logits, labels, weights):
@@ -87,7 +87,7 @@ def torch_eager(*arguments):
 def torch_compiled(*arguments):
     import torch
 
-    # Each shape is compiled for itself; by default so many would be an error.
+    # Each shape is compiled by itself, more often than the default limit allows.
     torch._dynamo.config.recompile_limit = 4 * len(SHAPES)
     return with_torch(torch.compile(torch_loss, dynamic=False), *arguments)
 
@@ -135,7 +135,7 @@ def onnx_runtime(logits, labels, weights, with_gradient):
         [helper.make_tensor_value_info(name, types[name], shapes[name]) for name in shapes],
         [helper.make_tensor_value_info("loss", TensorProto.FLOAT, [])],
     )
-    # The oldest versions that have what is needed, so that every runtime knows them.
+    # The oldest versions with the operator, so that every runtime knows them.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
     onnx.checker.check_model(model)
     options = onnxruntime.SessionOptions()
@@ -204,7 +204,7 @@ def check(library, shape, found, expected):
             sys.exit(f"{library}, {shape}: the gradient is off by {error}, the largest element is {largest}")
 
 
-# A process for each number of threads, since libraries read their environment and their processors when they are loaded.
+# A process for each number of threads, since libraries read environment and processors when they are loaded.
 
 
 def environment(threads, isa, target):
@@ -216,9 +216,9 @@ def environment(threads, isa, target):
     return {
         "OMP_NUM_THREADS": str(threads),
         "JAX_PLATFORMS": "cpu",
-        # Helpers that compile would take time from what is measured.
+        # Compilation helpers would take time from what is measured.
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        # PyTorch 2.15 takes a graph for AVX-512 from its cache when it is held to AVX2, and returns wrong losses.
+        # PyTorch 2.15 takes a graph for AVX-512 from its cache when restricted to AVX2, and returns wrong losses.
         "TORCHINDUCTOR_CACHE_DIR": f"{target}/inductor/{isa or 'best'}-{threads}",
         "XLA_FLAGS": " ".join(flags).strip(),
     } | ({"ATEN_CPU_CAPABILITY": "avx2"} if isa == "avx2" else {})
@@ -250,10 +250,10 @@ def measure_with_threads(task):
                         call, numbers = CALLED_FROM_HERE[library](*arrays, name != "loss")
                         check(library, shape, numbers(call()), expected)
                         calls[shape, name, library] = call
-                # None is always the first, which finds the caches as the other pass left them.
+                # No library is always the first, which finds the caches as the other pass left them.
                 turn = number % len(libraries)
                 for library in libraries[turn:] + libraries[:turn]:
-                    # The threads of the one before spin for a while.
+                    # Threads of the previous library spin for a while.
                     time.sleep(0.01)
                     if library in CALLED_FROM_HERE:
                         nanoseconds = time_call(calls[shape, name, library], task["seconds"])
@@ -268,7 +268,7 @@ def measure_with_threads(task):
 
 
 def check_ours(ours, prefix, rows, classes, name):
-    """The loss and the gradient that others have to return; ours agree with one another."""
+    """The loss and the gradient that others must return; those of all our passes must agree."""
     import numpy as np
 
     loss, _ = ours.time(prefix, rows, classes, "forward", 0)
@@ -288,7 +288,7 @@ def check_ours(ours, prefix, rows, classes, name):
 def measure(arguments):
     import numpy as np
 
-    # What is built, not what is there when the run ends.
+    # The commit that is built, not the one when the run ends.
     commit = first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])
     build = ["cargo", "build", "--quiet", "--release", "--bin", "ours", "--manifest-path", MANIFEST]
     subprocess.run(build, check=True)
@@ -389,7 +389,7 @@ def draw(measured, path):
     import matplotlib
 
     matplotlib.use("svg")
-    # Text stays text, and the same results are the same file.
+    # Text stays text, and the same results give the same file.
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "rwwce", "font.size": 10}
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

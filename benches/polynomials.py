@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""The polynomials of the kernel: found anew, with their errors, and those of the sources measured.
+"""Minimax polynomials for the kernel, with their errors, and the errors of those in its sources.
 
     python3 -m venv target/polynomials && target/polynomials/bin/pip install mpmath
     target/polynomials/bin/python benches/polynomials.py
 
-Every function is divided by what it is near 0, so that each approximation is a polynomial c0 + c1·t + c2·t² …: for eᶠ and
-log(1 + f)/f, t is f; for log(1 + f)/z with z = f/(2 + f), t is z². Minimised is the largest relative error on the range,
-by Remez' exchange with fifty digits. Coefficients left of the bar are given, and exact; the others are rounded one by
-one, from the lowest, and after each the rest is fitted again. With each degree stands what one less would reach. Errors
-are those of the polynomial alone: what is rounded while it is evaluated comes on top. Of exp that decides, so that its
-coefficients are from a search (exp_coefficients.rs), and these are where it began.
+Every function is divided by its leading term at 0, so that each approximation is a polynomial c0 + c1·t + c2·t² …: for
+eᶠ and log(1 + f)/f, t is f; for log(1 + f)/z with z = f/(2 + f), t is z². The largest relative error on the range is
+minimised, by Remez' exchange with fifty digits. Coefficients left of the bar are fixed, and exact; the others are
+rounded one by one, from the lowest, and after each the rest is fitted again. Each degree has the error of one less
+beside it. Errors are those of the polynomial alone, without rounding in its evaluation. For exp that rounding decides:
+its coefficients are from a search (exp_coefficients.rs), which began with these.
 """
 
 import re
@@ -23,9 +23,9 @@ from mpmath import atanh, cos, exp, log, log1p, lu_solve, matrix, mp, mpf, pi, s
 
 mp.dps = 50
 KERNEL = Path(__file__).resolve().parent.parent / "src/kernel"
-# Ends of ranges are this much further out, for what was rounded before.
+# Ranges are this much wider, for rounding errors of the argument.
 HAIR = 1 + mpf(2) ** -18
-# A fit is minimax where its error is at most that much above a bound that no polynomial of its degree is below.
+# A fit is minimax where its error is at most this factor above the lower bound for its degree.
 SLACK = mpf("1.005")
 
 
@@ -89,13 +89,13 @@ def value(coefficients, t):
 
 
 def points(low, high, count):
-    """Dense at the ends, and none at 0, where the functions are 0/0 and errors vanish with the coefficients given."""
+    """Dense at the ends, and none at 0, where the functions are 0/0 and errors vanish by the fixed coefficients."""
     all_points = ((low + high) / 2 - (high - low) / 2 * cos(pi * i / count) for i in range(count + 1))
     return [t for t in all_points if abs(t) > (high - low) * mpf("1e-6")]
 
 
 def alternating(errors, count):
-    """Where `count` errors of alternating sign are, as large as can be; fewer if there are not so many."""
+    """Indices of `count` errors of alternating sign, as large as possible; fewer if there are not so many."""
     chosen = []
     for i, error in enumerate(errors):
         if not chosen or (errors[chosen[-1]] > 0) != (error > 0):
@@ -116,9 +116,9 @@ def alternating(errors, count):
 
 
 def fit(sampled, degree, first):
-    """The minimax coefficients behind those given, and the error that no others are below."""
+    """The minimax coefficients after the fixed ones, and a lower bound of the error of any."""
     k, n = len(first), degree + 1 - len(first)
-    # By the powers that are free, errors can only alternate but for the sign of the lowest of them.
+    # With t^k, the lowest free power, as a factor, errors alternate up to the sign of t^k.
     sides = [sign(t) ** k for t, _ in sampled]
     rows = [[t**i / exact for i in range(k, degree + 1)] for t, exact in sampled]
     given = [1 - value(first, t) / exact for t, exact in sampled]
@@ -144,7 +144,7 @@ def sample(a, count):
 
 
 def minimax_error(a, degree):
-    """Before rounding."""
+    """Of the coefficients before rounding."""
     coefficients, bound = fit(sample(a, 24 * (degree + 2)), degree, a.first)
     error = largest_error(coefficients, sample(a, 1000))
     if error > bound * SLACK:

@@ -1,4 +1,4 @@
-//! How much faster calls are by two threads than by one: a table, with the fastest of some calls of each, which take turns.
+//! The speed of calls by two threads over that by one: a table of the fastest of some calls of each, which take turns.
 //!
 //! ```text
 //! cargo bench -p rwwce-benches --bench threads
@@ -25,7 +25,7 @@ const SHAPES: [(usize, usize); 9] = [
 const CALLS: usize = 400;
 
 fn main() {
-    // Cargo asks for tests as well.
+    // `cargo test` runs this as well.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }

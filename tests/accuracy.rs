@@ -90,8 +90,8 @@ fn loss_and_gradient_of_a_row_are_within_the_bounds() {
     }
 }
 
-/// Logits of an ordinary size beside a label so far from them that it is subtracted first, also where they fill whole
-/// blocks without it.
+/// A label that leads or trails ordinary logits by 300 to 3e38, in short rows and in those of more classes than are
+/// added in f32.
 #[test]
 fn a_label_far_from_all_others_is_within_the_bounds() {
     for backend in backends() {
@@ -122,9 +122,9 @@ fn a_label_far_from_all_others_is_within_the_bounds() {
     }
 }
 
-/// Logits, label and the weight of its class: rows of which every rounding is in the same direction, found among some
-/// hundred million. All are confident, so that the loss is about its largest exponential, and the weights bring it to
-/// where an ulp is the least part of a number.
+/// (logits, label, weight of its class): rows whose rounding errors all have the same sign, found among some hundred
+/// million. All are confident, so that the loss is about its largest exponential, and the weights bring it to where an
+/// ulp is relatively smallest.
 const UNLUCKY_ROWS: [(&[f32], usize, f32); 13] = [
     (&[9.924838, -3.9771228, -2.4536257, 3.4666367], 0, 1.2096679),
     (&[9.038905, 2.5036478, -6.5264153, 54.64809], 3, 0.86217654),
@@ -191,7 +191,7 @@ const UNLUCKY_ROWS: [(&[f32], usize, f32); 13] = [
     ),
 ];
 
-/// Thousands of random rows do not show what these do: alone, and as many as fill vectors.
+/// Rounding errors that thousands of random rows do not show, of each row alone and repeated to fill vectors.
 #[test]
 fn confident_rows_whose_roundings_add_up_are_within_the_bounds() {
     let mut beyond = String::new();
@@ -219,7 +219,7 @@ fn confident_rows_whose_roundings_add_up_are_within_the_bounds() {
                         beyond += &format!("{case}: {what} {found:e} for {expected:e}, {error:.2} ulp\n");
                     }
                 };
-                // The first, and one of those that no whole vector holds.
+                // The first row and the last, which is in no full vector.
                 for of in (0..count).step_by(32) {
                     check("loss", found[of], expected, LOSS_ULPS);
                     for k in 0..classes {
@@ -238,7 +238,7 @@ fn usual_form(row: &[f32], label: usize) -> f32 {
     row.iter().map(|x| (x - max).exp()).sum::<f32>().ln() + max - row[label]
 }
 
-/// What the excluded-reference form is for: prints both, regime by regime.
+/// Prints the errors of the usual form and of the excluded-reference form, regime by regime.
 #[test]
 fn the_usual_form_loses_what_this_one_keeps() {
     println!("| regime | usual form, median and largest error in ulp | rows it calls 0 | here |\n|---|---|---|---|");

@@ -1,5 +1,5 @@
-//! The largest errors of the weighted loss and its gradient for each number of classes, against f64: over ten million
-//! rows each on demand, over some always. A few thousand rows do not show them.
+//! Largest errors of the weighted loss and its gradient against f64: over 20,000 rows for some numbers of classes
+//! always, over ten million for each on demand. A few thousand rows do not show them.
 
 mod common;
 
@@ -11,17 +11,17 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Logits of a batch, about; what belongs to them stays in the second cache.
+/// About the logits of a batch, which stays in the second cache with references and results.
 const BATCH: usize = 4096;
 
-/// As written here it is vectorised, and takes a few times less than [`f64::exp`]: eˣ for x ≤ 0, and e⁻⁷⁰⁰ below −700.
+/// eˣ for x ≤ 0, clamped to e⁻⁷⁰⁰ below −700; auto-vectorised, several times as fast as [`f64::exp`].
 #[inline(always)]
 fn exp(x: f64) -> f64 {
-    /// Added to a small number it leaves the integer nearest to it, in the lowest bits.
+    /// Added to a small x, leaves the nearest integer in the lowest bits of the mantissa.
     const ROUND: f64 = (3u64 << 51) as f64;
     /// log 2 in two parts; the product of the first with an integer is exact.
     const LN_2: (f64, f64) = (f64::from_bits(0x3fe6_2e42_fee0_0000), 1.908_214_929_270_587_7e-10);
-    /// 1/n!, up to which they matter for |x| ≤ 0.35.
+    /// 1/n!, as many as matter for |x| ≤ 0.35.
     const TAYLOR: [f64; 13] = {
         let (mut factors, mut n) = ([1.0; 13], 1);
         while n < 13 {
@@ -38,13 +38,13 @@ fn exp(x: f64) -> f64 {
     f64::from_bits(power.to_bits().wrapping_add(shifted.to_bits() << 52))
 }
 
-/// In ulps of what is expected; infinite for NaN. Below the normal numbers only the size is promised, and their limit
-/// is not sharp: what is expected may be below it and what is found above.
+/// Error in ulps of `expected`; infinite for NaN. Below the normal range only the size is promised, and checked with a
+/// margin, since `found` may be just above.
 #[inline(always)]
 fn error(found: f32, expected: f64) -> f64 {
     const NORMAL: f64 = f32::MIN_POSITIVE as f64;
     let (found, size) = (f64::from(found), expected.abs());
-    // 2 to the 23 less the exponent
+    // 2^(23 − exponent of `expected`)
     let units = f64::from_bits(((2 * 1023 + 23u64) << 52).wrapping_sub(size.to_bits() & (0x7ff << 52)));
     let of_normal = (found - expected).abs() * units;
     let of_others = if found.abs() <= NORMAL * (1.0 + 1e-6) { 0.0 } else { f64::INFINITY };
@@ -52,7 +52,7 @@ fn error(found: f32, expected: f64) -> f64 {
     if error <= f64::MAX { error } else { f64::INFINITY }
 }
 
-/// The same for a number that its weight may have brought beyond the range or to the end of it.
+/// [`error`] of a loss that its weight may have brought to the largest f32 or beyond.
 fn error_of_loss(found: f32, expected: f64) -> f64 {
     const END: f64 = f32::MAX as f64;
     if expected < END * (1.0 - 1e-6) {
@@ -65,21 +65,21 @@ fn error_of_loss(found: f32, expected: f64) -> f64 {
 }
 
 fn sum(terms: &[f64]) -> f64 {
-    // Four sums, because one waits for itself.
+    // Four partial sums, as a single one waits for each addition.
     let (fours, rest) = terms.as_chunks::<4>();
     let sums = fours.iter().fold([0.0; 4], |sums, four| std::array::from_fn(|i| sums[i] + four[i]));
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest.iter().sum::<f64>()
 }
 
-/// Rows, and what f64 makes of them.
+/// Rows with their losses and gradient in f64.
 #[derive(Default)]
 struct Batch {
     classes: usize,
-    /// Nothing where each row is of another.
+    /// `None` where each row has a regime of its own.
     regime: Option<Regime>,
     logits: Vec<f32>,
     labels: Vec<u8>,
-    /// All ones where none are given to the loss.
+    /// All ones where the loss is not `weighted`.
     weights: Vec<f32>,
     weighted: bool,
     losses: Vec<f64>,
@@ -91,9 +91,9 @@ impl Batch {
         Self { classes, ..Self::default() }
     }
 
-    /// Other rows, weights and references.
+    /// Draws new rows and weights, and computes their references.
     fn draw(&mut self, rows: usize, rng: &mut Rng) {
-        // Half of the batches are of the regimes in which every rounding counts.
+        // Half of the batches are of a regime in which every rounding counts.
         let hard = [Regime::Ordinary, Regime::Confident, Regime::Wide, Regime::Leading];
         let all = || REGIMES.into_iter().chain(MORE_REGIMES);
         let any = |rng: &mut Rng| all().nth(rng.below(all().count())).unwrap();
@@ -153,7 +153,7 @@ impl Batch {
         loss.gradient(&self.logits, &self.labels, 1.0, gradient).unwrap();
     }
 
-    /// All there is to know of a row.
+    /// Regime, label, weight and logits of a row.
     fn describe(&self, row: usize) -> String {
         let label = self.labels[row];
         let logits = &self.logits[row * self.classes..][..self.classes];
@@ -185,7 +185,7 @@ impl Worst {
 
     fn merge(&mut self, other: Self) {
         let beyond = self.beyond + other.beyond;
-        // Not the first thread to end decides which of two is told of.
+        // Of equal errors the place decides, not the order in which threads end.
         if other.error > self.error || other.error == self.error && other.place > self.place {
             *self = other;
         }
@@ -201,7 +201,7 @@ impl Worst {
     }
 }
 
-/// Of the loss and of the gradient.
+/// The worst of the loss and of the gradient.
 #[derive(Clone, Default)]
 struct Errors([Worst; 2]);
 
@@ -218,7 +218,7 @@ impl Errors {
         }
         let limit = of_gradient.error.min(GRADIENT_ULPS);
         let pairs = || gradient.iter().zip(&batch.gradient);
-        // Vectors count; nothing else is done for most batches.
+        // Counting is vectorised, and all that is done for most batches.
         if pairs().map(|(&found, &expected)| u64::from(error(found, expected) > limit)).sum::<u64>() == 0 {
             return;
         }
@@ -237,8 +237,8 @@ impl Errors {
     }
 }
 
-/// Of how many batches one is computed by backends that are not the best of their class of same bits, and by those that
-/// have no FMA and imitate it.
+/// One of so many batches is computed by the backends that are not the best of their class of same bits (`others`), and
+/// by those that emulate FMA (`slow`).
 #[derive(Clone, Copy)]
 struct Shares {
     others: usize,
@@ -250,7 +250,7 @@ type ErrorsOfClasses = [Errors; CLASS_NAMES.len()];
 
 /// The errors over this many rows, the same whatever the number of threads.
 fn errors(classes: usize, rows: usize, seed: u64, shares: Shares) -> ErrorsOfClasses {
-    // A backend, the position of its class, and its share.
+    // (backend, index of its class, share)
     let backends: Vec<(Backend, usize, usize)> = common::same_bits_classes(available())
         .into_iter()
         .flat_map(|class| class.into_iter().enumerate())
@@ -272,7 +272,7 @@ fn errors(classes: usize, rows: usize, seed: u64, shares: Shares) -> ErrorsOfCla
             }
             let mut rng = Rng(seed << 48 ^ (classes as u64) << 36 ^ number as u64);
             rng = Rng(rng.bits());
-            // Vectors are left with rests of every length.
+            // So that vectors leave remainders of every length.
             batch.draw(rows_of_batch + number % 8, &mut rng);
             for &(backend, class, share) in &backends {
                 if number.is_multiple_of(share) {
@@ -295,8 +295,8 @@ fn errors(classes: usize, rows: usize, seed: u64, shares: Shares) -> ErrorsOfCla
     })
 }
 
-/// Prints a line of a table for each number of classes, then one for some of them together, and fails if any is beyond
-/// the bounds.
+/// Prints a table with a line for each number of classes, then one with a line for each range of them, and fails where
+/// an error exceeds its bound.
 fn measure(classes: impl Iterator<Item = usize>, rows: usize, seed: u64, shares: Shares) {
     let mut names = String::from("| classes |");
     for quantity in ["loss", "gradient"] {
@@ -406,8 +406,8 @@ fn twenty_thousand_rows_of_some_numbers_of_classes_are_within_the_bounds() {
     measure([2, 3, 4, 10, 16, 33, 128].into_iter(), 20_000, 0, Shares { others: 1, slow: 20 });
 }
 
-// On demand, optimised as in a program, because what is only optimised for tests is three times as slow; also for some
-// numbers of classes, for fewer rows or for others:
+// On demand, with the bench profile, since that of tests is three times as slow; also for some numbers of classes, for
+// fewer rows or another seed:
 //
 // cargo test --profile bench --test accuracy_by_classes ten_million -- --ignored --nocapture
 // RWWCE_CLASSES=2,10,100 RWWCE_ROWS=1000000 RWWCE_SEED=1 cargo test ...
@@ -432,6 +432,6 @@ fn ten_million_rows_of_each_number_of_classes_are_within_the_bounds() {
     let date = String::from_utf8_lossy(&date);
     println!("{rows} rows of each number of classes, seed {seed}, {processor}, {}", date.trim());
     backends();
-    // Every backend of a class returns the same bits, which other tests see to.
+    // Backends of a class return the same bits, which other tests check.
     measure(classes.into_iter(), rows, seed, Shares { others: 32, slow: 1000 });
 }

@@ -107,7 +107,7 @@ fn losses_and_gradients_are_within_the_bound() {
     }
 }
 
-/// Costs, weights and upstream factors whose products f32 cannot hold, and logits that may bring them back.
+/// Products of costs, weights and upstream factors overflow or underflow f32; some logits bring them back.
 #[test]
 fn products_beyond_f32_keep_their_digits() {
     let (misses, false_alarms) = ([1e-30, 1e25, 1.0], [1.0, 1e-30, 1e25]);
@@ -132,7 +132,7 @@ fn products_beyond_f32_keep_their_digits() {
                     let good = if value.abs() > f64::from(f32::MAX) {
                         f64::from(found) == value.signum() * f64::INFINITY
                     } else {
-                        // Below the normal range only the size is promised.
+                        // Below the normal range the bound is absolute.
                         let unit = ulp(size).max(f64::from(f32::MIN_POSITIVE));
                         (f64::from(found) - value).abs() <= ULPS * unit
                     };
@@ -141,13 +141,13 @@ fn products_beyond_f32_keep_their_digits() {
             }
             found_bits.extend(bits(&losses).into_iter().chain(bits(&gradient)));
         }
-        // Which of them need more than f32 does not depend on those beside them.
+        // Whether an element needs more than f32 does not depend on its neighbours.
         let expected = of_class.entry(class_of(backend)).or_insert_with(|| found_bits.clone());
         assert!(*expected == found_bits, "{backend}: other bits than the first backend of its class");
     }
 }
 
-/// What weighs a little is not nothing.
+/// Weights whose product underflows f32 are not 0.
 #[test]
 fn weights_below_f32_count() {
     let tiny = [1e-30];
@@ -196,7 +196,7 @@ fn gradients_are_derivatives() {
             batch.logits[0] = rng.between(-5.0, 5.0);
             let (z, t) = (f64::from(batch.logits[0]), batch.targets[0]);
             let (miss, false_alarm, sample) = (batch.misses[0], batch.false_alarms[0], batch.samples[0]);
-            // Differences of f32 arguments in f64.
+            // Central differences in f64, at f32 arguments.
             let at = |z: f64| reference(z as f32, t, miss, false_alarm, sample)[0].0;
             let step = f64::from((z as f32 + 1e-2) - z as f32);
             let slope = (at(z + step) - at(z - step)) / (2.0 * step);
@@ -229,7 +229,7 @@ fn nan_and_infinity() {
             assert_eq!(bits(&[summary.loss]), bits(&[expected]), "{backend} {z} {target}: {}", summary.loss);
             assert_eq!(bits(&gradient), bits(&[slope]), "{backend} {z} {target}");
             assert_eq!(summary.non_finite, usize::from(!expected.is_finite()));
-            // Nothing is at stake.
+            // Weight 0.
             for nothing in [loss.sample_weights(&[0.0]), loss.miss_costs(&[0.0]).false_alarm_costs(&[0.0])] {
                 let summary = nothing.gradient(&[z], &[target], 1.0, &mut gradient).unwrap();
                 assert_eq!((summary.loss, gradient, summary.non_finite), (0.0, [0.0], 0));
@@ -303,7 +303,7 @@ fn bad_arguments_are_errors_and_leave_the_outputs() {
     for (argument, expected, with) in with {
         let mut costs = vec![1.0; expected];
         refuse(with(loss, &[1.0]), &z, &t, Error::Length { argument, expected, found: 1 });
-        // Event generators have negative sample weights.
+        // Sample weights may be negative, as those of event generators are.
         if argument != Argument::SampleWeights {
             costs[1] = -1.0;
             refuse(with(loss, &costs), &z, &t, Error::Negative { argument, index: 1 });
@@ -337,7 +337,7 @@ fn a_target_of_no_weight_may_be_anything() {
         let (mut same_rows, mut same_gradient) = ([7.0; 4], [7.0; 4]);
         assert_eq!(of(&[1.0, 0.5, 0.0, 0.5], &mut same_rows, &mut same_gradient).total, summary.total);
         assert_eq!((rows, gradient), (same_rows, same_gradient));
-        // The costs of its label count for nothing as well.
+        // Two costs of 0 are weight 0 too.
         let free = BinaryCrossEntropy::new(2).miss_costs(&[1.0, 0.0]).false_alarm_costs(&[1.0, 0.0]);
         assert_eq!(free.loss(&[0.0, 0.0], &[1.0, NAN]).unwrap().sum, f64::from(core::f32::consts::LN_2));
         let index = 1;

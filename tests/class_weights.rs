@@ -16,7 +16,7 @@ const SCHEMES: [Scheme; 8] = [
     Scheme::MedianFrequency,
 ];
 const NORMALISATIONS: [Normalisation; 3] = [Normalisation::None, Normalisation::Sum, Normalisation::Mean];
-/// One rounding from f64, and what the order of the operations in f64 adds.
+/// One rounding to f32 (0.5 ulp), and rounding errors in f64 by the order of operations.
 const ONCE_ROUNDED: f64 = 0.5 + 1e-4;
 
 #[track_caller]
@@ -26,7 +26,7 @@ fn weights(class_weights: ClassWeights, counts: &[u64]) -> Vec<f32> {
     weights
 }
 
-/// The formula of a scheme, taken at its word where f64 has the digits for that.
+/// The formula of a scheme, evaluated as it is written where f64 is precise enough for that.
 fn formula(scheme: Scheme, counts: &[u64]) -> Vec<f64> {
     let n: f64 = counts.iter().map(|&count| count as f64).sum();
     let mut sorted: Vec<u64> = counts.iter().copied().filter(|&count| count > 0).collect();
@@ -89,12 +89,12 @@ fn every_scheme_gives_the_values_worked_out_by_hand() {
             "{scheme:?}"
         );
     }
-    // An odd number of classes has one in the middle, whatever their order.
+    // Of an odd number of classes one count is the median, whatever their order.
     assert_eq!(weights(ClassWeights::new(Scheme::MedianFrequency), &[8, 1, 2]), [0.25, 2.0, 1.0]);
     assert_eq!(weights(ClassWeights::new(Scheme::MedianFrequency), &[3, 3, 3, 9]), [1.0, 1.0, 1.0, 1.0 / 3.0]);
 }
 
-// Values that scikit-learn's compute_class_weight("balanced", ...) documents by its formula n / (C · bincount).
+// scikit-learn documents compute_class_weight("balanced", ...) by the formula n / (C · bincount).
 #[test]
 fn a_typical_imbalanced_set_gets_the_balanced_weights() {
     let counts = [9_000, 900, 100];
@@ -110,7 +110,7 @@ fn normalised_weights_add_up_to_what_was_asked_for() {
     assert_eq!(weights(inverse, &counts), [7.0, 3.5, 1.75]);
     assert_eq!(weights(inverse.normalisation(Normalisation::Sum), &counts), [4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0]);
     assert_eq!(weights(inverse.normalisation(Normalisation::Mean), &counts), [12.0 / 7.0, 6.0 / 7.0, 3.0 / 7.0]);
-    // Classes without samples have no part in it.
+    // Classes without samples are left out of the normalisation.
     let chosen = inverse.empty_class(EmptyClass::Weight(100.0));
     let counts = [1, 0, 2, 4, 0];
     let sum = weights(chosen.normalisation(Normalisation::Sum), &counts);
@@ -129,7 +129,7 @@ fn every_scheme_follows_its_formula_on_random_counts() {
                 0 => 0,
                 1 => 1 + rng.below(3) as u64,
                 2 => 1 + rng.bits() % 1_000_000_000,
-                // Some of every size that there is.
+                // Counts of every magnitude.
                 3 => rng.bits() >> rng.below(64),
                 _ => 1 + rng.below(2000) as u64,
             })
@@ -172,12 +172,12 @@ fn a_class_without_samples_gets_exactly_the_weight_chosen_for_it() {
                 let found = weights(class_weights, &[0, 5, 0, 7, 0]);
                 assert_eq!(raw_bits(&[found[0], found[2], found[4]]), raw_bits(&[empty; 3]));
                 assert!(found[1] > 0.0 && found[3] > 0.0 && found[1] >= found[3], "{scheme:?}: {found:?}");
-                // Even where no class has any: there is nothing to normalise then.
+                // Also where no class has samples, and there is nothing to normalise.
                 assert_eq!(raw_bits(&weights(class_weights, &[0; 4])), raw_bits(&[empty; 4]), "{scheme:?}");
             }
         }
     }
-    // The choice is not looked at where every class has samples.
+    // The choice has no effect where every class has samples.
     for scheme in SCHEMES {
         let chosen = ClassWeights::new(scheme).empty_class(EmptyClass::Weight(-9.0));
         assert_eq!(weights(chosen, &[3, 5]), weights(ClassWeights::new(scheme), &[3, 5]));
@@ -259,7 +259,7 @@ fn the_median_of_many_classes_is_that_of_the_sorted_counts() {
 #[test]
 fn labels_of_every_type_are_counted() {
     fn check<L: Label>(labels: [L; 7], ignore_index: i64) {
-        // What was in the counts does not matter.
+        // Previous contents are overwritten.
         let mut counts = [u64::MAX, 5, 0, 9];
         assert_eq!(count_labels(&labels, Some(ignore_index), &mut counts), Ok(6));
         assert_eq!(counts, [2, 1, 0, 3]);

@@ -1,12 +1,12 @@
-//! Which backends this processor and its operating system are offered: those of which nothing is missing, by what the
-//! standard library finds, and each of them computes.
+//! Backends available on this processor and operating system: all whose features the standard library detects. Each of
+//! them computes.
 
 mod common;
 
 use common::{backends, class_of};
 use rwwce::{Backend, BinaryCrossEntropy, CrossEntropy};
 
-/// Vector instructions by the names of the backends, the fastest first, and whether the standard library finds them.
+/// The vector backends whose features the standard library detects, the fastest first.
 #[cfg(target_arch = "x86_64")]
 fn expected() -> Vec<&'static str> {
     use std::is_x86_feature_detected as has;
@@ -75,7 +75,7 @@ fn what_is_offered_is_what_the_processor_has() {
     expected.extend(["scalar", "scalar-fma"]);
     let found: Vec<&str> = Backend::available().map(|backend| backend.name()).collect();
     assert_eq!(found, expected);
-    // The second call is answered from memory.
+    // The second call returns the cached backend.
     for _ in 0..2 {
         assert_eq!(Backend::active().name(), expected[0]);
     }
@@ -84,7 +84,7 @@ fn what_is_offered_is_what_the_processor_has() {
     }
 }
 
-/// An instruction that the processor lacks, or whose registers are not saved, ends the program.
+/// An instruction that the processor lacks, or whose registers the system does not save, would end the program.
 #[test]
 fn what_is_offered_computes() {
     for backend in backends() {

@@ -11,8 +11,8 @@ fn softmax(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| (x - largest).exp() / sum).collect()
 }
 
-/// The Hessian of W·log Σ exp(x) + Σ_j c_j·(log Σ exp(x) − log Σ_{k≠j} exp(x_k)): each log Σ exp has diag q − q·qᵀ, where q is the
-/// softmax of its logits.
+/// The Hessian of W·log Σ exp(x) + Σ_j c_j·(log Σ exp(x) − log Σ_{k≠j} exp(x_k)). That of each log Σ exp is diag(q) −
+/// q·qᵀ, where q is the softmax of its logits.
 fn hessian(x: &[f64], weight: f64, costs: &[f64]) -> Vec<Vec<f64>> {
     let classes = x.len();
     let mut hessian = vec![vec![0.0; classes]; classes];
@@ -33,7 +33,7 @@ fn hessian(x: &[f64], weight: f64, costs: &[f64]) -> Vec<Vec<f64>> {
     hessian
 }
 
-/// The diagonal, term by term as it is documented, and the sum of their magnitudes.
+/// (diagonal element, sum of the magnitudes of its terms), term by term as documented.
 fn diagonal(x: &[f64], weight: f64, costs: &[f64]) -> Vec<(f64, f64)> {
     let p = softmax(x);
     let miss: Vec<f64> = (0..p.len()).map(|i| (0..p.len()).filter(|&k| k != i).map(|k| p[k]).sum()).collect();
@@ -152,7 +152,7 @@ fn the_diagonal_is_that_of_the_textbook() {
     }
 }
 
-/// No vector is steeper under the Hessian than under the bound, and the bound is what boosting libraries have for softmax.
+/// vᵀHv ≤ vᵀ·diag(bound)·v, and 2·p·(1 − p) without mislabel costs; the upstream factor is ½.
 #[test]
 fn the_bound_is_above_the_whole_hessian() {
     let mut rng = Rng(502);
@@ -190,8 +190,8 @@ fn the_bound_is_above_the_whole_hessian() {
     }
 }
 
-/// However far the largest logit leads, costs of naming its class are felt by the others: r·(r − 1), where r is the
-/// probability among them.
+/// The mislabel cost of the largest logit's class curves the others however far it leads: by fp·r·(r − 1), where r is
+/// the probability among the others.
 #[test]
 fn far_leads_keep_what_is_left_of_the_others() {
     let costs = [0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0];
@@ -234,7 +234,7 @@ fn rows_that_are_no_numbers() {
     }
 }
 
-/// The same numbers wherever they stand, from any type of logits, on every backend, and in rows of any length.
+/// The same bits in every layout, from f32 and i8 logits and on every backend; rows of many lengths.
 #[test]
 fn layouts_types_and_lengths() {
     let mut rng = Rng(503);

@@ -15,7 +15,7 @@ const INF: f32 = f32::INFINITY;
 /// Logits of a shape, with costs.
 #[derive(Clone, Debug)]
 struct Case {
-    /// \[C, D, N, what is between samples\]
+    /// \[C, D, N, padding between samples\]
     shape: [usize; 4],
     logits: Vec<f32>,
     costs: Costs,
@@ -41,13 +41,13 @@ impl Case {
         (0..samples).flat_map(|n| (0..positions).map(move |d| row(n, d))).collect()
     }
 
-    /// What is computed of a row.
+    /// Logits over the temperature, plus the class bias.
     fn adjusted(&self, row: &[f32]) -> Vec<f32> {
         let bias = |class: usize| self.bias.as_ref().map_or(0.0, |bias| bias[class]);
         row.iter().enumerate().map(|(class, x)| x / self.temperature + bias(class)).collect()
     }
 
-    /// Decisions and costs with every backend, by `decide`; that they are within bounds, and the same bits.
+    /// Checks the decisions and costs that `decide` computes on every backend: within the bounds, and the same bits.
     fn check(
         &self,
         of_row: impl Fn(&[f32]) -> Option<Vec<f64>>,
@@ -85,7 +85,7 @@ impl Case {
         )
     }
 
-    /// The logits at their word.
+    /// Takes the logits for probabilities.
     fn check_probabilities(&self) -> Result<(), String> {
         let is_probability = |&p: &f32| (0.0..INF).contains(&p);
         self.check(
@@ -95,7 +95,7 @@ impl Case {
     }
 }
 
-/// Costs that hardly differ, that differ by any power of ten, or that are whole numbers, so that many are equal; some are 0.
+/// Costs of a `kind`: hardly different, of any power of ten, small integers with many ties, or ordinary; some are 0.
 fn cost(kind: usize, rng: &mut Rng) -> f32 {
     match (rng.below(8), kind) {
         (0, _) => 0.0,
@@ -171,7 +171,7 @@ impl Arbitrary for Case {
     }
 }
 
-/// Probabilities that sum to 1 or not, and rows that have none.
+/// Probabilities that sum to 1 or not, and rows with a negative, infinite or NaN element.
 #[derive(Clone, Debug)]
 struct Given(Case);
 
@@ -204,7 +204,7 @@ fn no_class_has_a_lower_expected_cost_by_probabilities() {
     QuickCheck::new().tests(TESTS).quickcheck((|given: Given| given.0.check_probabilities()) as fn(Given) -> _);
 }
 
-/// Every width of what is computed at once, and rows of several such widths.
+/// Remainders of every vector width, and rows of several pieces.
 #[test]
 fn every_number_of_classes() {
     backends();
@@ -223,7 +223,7 @@ fn every_number_of_classes() {
     }
 }
 
-/// A matrix of which every block of classes is read, and the least is in the last.
+/// Costs of more classes than are added up at once, of which the least is in the last part.
 #[test]
 fn a_matrix_of_many_classes() {
     let classes = if cfg!(miri) { 130 } else { 2049 };
@@ -242,7 +242,7 @@ fn a_matrix_of_many_classes() {
     assert_eq!(decisions, [classes as u32 - 2; 3]);
 }
 
-/// FNV-1a of decisions and expected costs of every regime, which no backend of any machine changes.
+/// FNV-1a of decisions and expected costs of every regime, the same on every backend of every machine.
 const HASH: u64 = 0x8133_9506_8340_2400;
 
 #[test]
@@ -280,7 +280,7 @@ fn ties_go_to_the_lowest_index() {
         assert_eq!(decisions, [0; 9], "{backend}");
         loss.mislabel_costs(&mislabel).decide(&[3.0; 18], &mut decisions, None).unwrap();
         assert_eq!(decisions, [0; 9], "{backend}");
-        // No mistake costs anything.
+        // All costs are 0.
         let mut costs = [7.0; 9];
         loss.class_weights(&[0.0; 2]).decide(&[0.0, 3.0].repeat(9), &mut decisions, Some(&mut costs)).unwrap();
         assert_eq!((decisions, costs), ([0; 9], [0.0; 9]), "{backend}");
@@ -320,7 +320,7 @@ fn infinite_logits_and_nan() {
             for (class, cost) in decisions.iter().zip(&costs) {
                 assert_eq!(*class == NONE, cost.is_nan(), "{backend} {costs:?}");
             }
-            // What is certain costs nothing.
+            // A class that is certain has an expected cost of 0.
             assert_eq!(costs[5..7], [0.0; 2], "{backend}");
             assert_eq!(costs[8..10], [0.0; 2], "{backend}");
         }
@@ -330,7 +330,7 @@ fn infinite_logits_and_nan() {
     }
 }
 
-/// What is all but impossible decides where nothing else does, though f32 has no such expected costs.
+/// Tiny probabilities decide where the other costs are equal, though expected costs underflow f32.
 #[test]
 fn small_probabilities_decide() {
     let mislabel = [0.0, 0.0, 0.0, 1e30, 0.0, 1.0, 1.0, 2.0, 0.0];
@@ -415,7 +415,7 @@ fn absent_costs() {
     assert_eq!(results(loss.class_weights(&ones)), results(loss));
 }
 
-/// Options that are about labels change nothing.
+/// Options that concern labels have no effect.
 #[test]
 fn options_without_a_meaning() {
     let mut rng = Rng(75);

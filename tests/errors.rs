@@ -1,4 +1,4 @@
-//! Every error of every entry point: its value, its words, and that nothing was written.
+//! Every error of every entry point: its value, its message, and that nothing was written.
 
 mod common;
 
@@ -28,7 +28,7 @@ const ENTRIES: [Entry; 6] =
     [Loss, RowLosses, Gradient, GradientInPlace, LossFromProbabilities, RowLossesFromProbabilities];
 
 impl Entry {
-    /// What the entry point calls its input.
+    /// The name of the input in errors.
     fn input(self) -> Argument {
         if self.takes_probabilities() { Argument::Probabilities } else { Argument::Logits }
     }
@@ -63,7 +63,7 @@ struct Call<'a, L> {
     eps: f32,
 }
 
-/// A call that nothing is wrong with, whose logits are odd enough that any write to them shows.
+/// A valid call, whose logits include a NaN with a payload and −0, so that any write to them shows.
 fn valid<'a, L: Label>(labels: [L; ROWS]) -> Call<'a, L> {
     let mut input = vec![0.5, -0.25, 0.125, 0.75, 0.0, -0.0, 1.0, 0.25, 0.375, 0.5, 0.5, 0.5];
     input[4] = pattern(1)[0];
@@ -83,7 +83,7 @@ fn valid<'a, L: Label>(labels: [L; ROWS]) -> Call<'a, L> {
     }
 }
 
-/// What a call returned, and what it made of its outputs.
+/// The result of a call and its buffers.
 struct Outcome {
     result: Result<Summary, Error>,
     row_losses: Vec<f32>,
@@ -160,11 +160,11 @@ impl<L: Label> Call<'_, L> {
     }
 }
 
-/// One thing that can be wrong with a call of [`Entry`], and the error that says so.
+/// One fault of a call of [`Entry`], and its error.
 struct Fault {
     name: &'static str,
     spoil: fn(&mut Call<'static, i64>),
-    /// Nothing where the entry point has no such argument.
+    /// `None` where the entry point has no such argument.
     error: fn(Entry) -> Option<Error>,
 }
 
@@ -288,7 +288,7 @@ fn upstream_not_finite(index: usize) -> Error {
     Error::NotFinite { argument: Argument::Upstream, index }
 }
 
-// The harness itself: what an error leaves untouched, a valid call writes.
+// A check of the harness: a valid call writes the buffers that an error leaves untouched.
 #[test]
 fn a_valid_call_writes_every_element_of_its_outputs() {
     for backend in backends() {
@@ -328,7 +328,7 @@ fn every_fault_is_refused_by_every_entry_point_that_can_meet_it() {
     }
 }
 
-// Otherwise an error would appear on the day that the first row counts.
+// Otherwise the error would appear only once a row counts.
 #[test]
 fn a_fault_is_refused_even_where_no_row_counts() {
     for policy in [ZeroDenominator::NaN, ZeroDenominator::Zero, ZeroDenominator::Error] {
@@ -340,7 +340,7 @@ fn a_fault_is_refused_even_where_no_row_counts() {
             for entry in ENTRIES {
                 if let Some(error) = (fault.error)(entry) {
                     let found = call.refused(entry);
-                    // Where both are wrong, either may be named.
+                    // Either of the two errors may be returned.
                     let named = found == error || (policy == ZeroDenominator::Error && found == Error::ZeroDenominator);
                     assert!(named, "{}, {entry:?}: {found}", fault.name);
                 }
@@ -357,7 +357,7 @@ fn of_two_faults_one_is_named() {
             (first.spoil)(&mut call);
             (second.spoil)(&mut call);
             for entry in ENTRIES {
-                // Where both are about one argument, the second has undone the first.
+                // Where both concern one argument, the second has undone the first.
                 if let Some(error) = (second.error)(entry) {
                     let found = call.refused(entry);
                     let named = found == error || Some(found) == (first.error)(entry);
@@ -388,7 +388,7 @@ fn the_length_of_the_input_follows_from_labels_and_stride() {
         call.input = vec![0.5; found];
         call.refused_by_all(|entry| length(entry.input(), 12, found));
     }
-    // With padding the last row is as long as the others.
+    // The last row has padding too.
     for found in [0, 12, 18, 19, 21] {
         let mut call = valid([0u8, 1, 2, 1]);
         (call.input, call.row_stride) = (vec![0.5; found], Some(5));
@@ -405,7 +405,7 @@ fn a_stride_below_the_number_of_classes_is_refused() {
         let mut call = valid([0u8, 1, 2, 1]);
         call.row_stride = Some(elements);
         call.refused_by_all(|_| STRIDE_BELOW_CLASSES);
-        // Even where its product with the number of rows fits.
+        // Also without rows.
         (call.labels, call.input) = (vec![], vec![]);
         call.refused_by_all(|_| STRIDE_BELOW_CLASSES);
     }
@@ -423,7 +423,7 @@ fn a_size_beyond_usize_is_refused_instead_of_wrapping() {
         call.labels.truncate(rows);
         (call.input, call.row_stride) = (vec![0.5; len], Some(row_stride));
         call.refused_by_all(|_| Error::SizeOverflow { rows, row_stride });
-        // The number of classes is the stride where there is none.
+        // Without a row stride the number of classes is the stride.
         (call.classes, call.row_stride) = (row_stride, None);
         call.refused_by_all(|_| Error::SizeOverflow { rows, row_stride });
     }
@@ -442,7 +442,7 @@ fn a_size_beyond_usize_is_refused_instead_of_wrapping() {
 fn labels_are_refused<L: Label + Debug + Into<i64>>(valid_label: L, bad: &[L]) {
     for &label in bad {
         let value: i64 = label.into();
-        // Two bad ones: the first is named.
+        // Of two bad labels the first is named.
         let mut call = valid([valid_label, valid_label, label, label]);
         let error = Error::LabelOutOfRange { row: 2, label: value, classes: CLASSES };
         call.refused_by_all(|_| error);
@@ -454,7 +454,7 @@ fn labels_are_refused<L: Label + Debug + Into<i64>>(valid_label: L, bad: &[L]) {
         call.accepted_by_all(2);
         assert_eq!(count_labels(&call.labels, call.ignore_index, &mut counts), Ok(2));
 
-        // Being far from the ignored one does not help.
+        // Ignored indices that differ from the label by 1, or equal it in the lowest 32 or 8 bits.
         for ignored in [value.wrapping_add(1), value ^ (1 << 32), value ^ (1 << 8)] {
             call.ignore_index = Some(ignored);
             call.refused_by_all(|_| error);
@@ -497,7 +497,7 @@ fn the_largest_label_of_a_type_can_be_a_class() {
     assert_eq!(CrossEntropy::new(65_535).loss(&input[1..], &[u16::MAX]), Err(error));
 }
 
-/// Labels are checked some at a time; the row that is named is that of the whole batch.
+/// Labels are checked in chunks; the error has the row's index in the whole batch.
 #[test]
 fn a_bad_label_is_found_anywhere_in_a_long_batch() {
     const MANY: usize = 5000;
@@ -529,7 +529,7 @@ fn the_ignored_index_may_be_a_class_or_not_and_excuses_nothing_else() {
     let error = Error::LabelOutOfRange { row: 1, label: -101, classes: CLASSES };
     ignoring([IGNORED, -101, 2, 1], IGNORED).refused_by_all(|_| error);
     ignoring([1, -101, 2, 1], 1).refused_by_all(|_| error);
-    // −1 is not the largest number of an unsigned type, nor the other way round.
+    // An ignored index of −1 is not the largest value of an unsigned type, nor the other way round.
     let mut unsigned = valid([0u32, 1, u32::MAX, 1]);
     unsigned.ignore_index = Some(-1);
     unsigned.refused_by_all(|_| Error::LabelOutOfRange { row: 2, label: 0xffff_ffff, classes: CLASSES });
@@ -647,11 +647,11 @@ fn a_zero_denominator_is_an_error_where_that_was_asked_for() {
         refuses(call, means[1], false);
         refuses(call, Reduction::Sum, false);
     }
-    // The factors of rows are not divided, but the loss beside the gradient is.
+    // Upstream factors of rows are not divided by the denominator, but the loss returned with the gradient is.
     let mut by_rows = ignored.clone();
     by_rows.upstream = Upstream::Rows(&[1.0; ROWS]);
     refuses(&by_rows, means[0], true);
-    // So small a weight sum would be zero in f32.
+    // A subnormal weight sum is not zero.
     let mut tiny = valid([0i64, 0, 0, 0]);
     tiny.class_weights = Some(&[1.4e-45, 0.0, 0.0]);
     refuses(&tiny, means[0], false);
@@ -668,7 +668,7 @@ fn counting_labels_needs_classes_and_labels_among_them() {
     assert_eq!(counts, [u64::MAX, 41, 0]);
 }
 
-/// The error of weights that must be refused, having written none.
+/// The error of a refused call, which must not write any weight.
 #[track_caller]
 fn weights_refused(weights: ClassWeights, counts: &[u64], len: usize) -> Error {
     let mut out = pattern(len);
@@ -703,7 +703,7 @@ fn class_weights_are_refused_by_every_scheme_alike() {
                 let weights = weights.empty_class(EmptyClass::Weight(weight));
                 let error = Error::NotFinite { argument: Argument::EmptyClassWeight, index: 0 };
                 assert_eq!(weights_refused(weights, &[1, 0, 3], 3), error);
-                // Whether it is used depends on the data, whether it is wrong does not.
+                // The weight is checked even where no class is empty: its error does not depend on the data.
                 assert_eq!(weights_refused(weights, &[1, 2, 3], 3), error);
             }
         }
@@ -727,7 +727,7 @@ fn beta_must_be_at_least_0_and_below_1() {
     }
 }
 
-/// One error of every kind with its code and its words.
+/// One error of every kind with its code and its message.
 fn kinds() -> [(Error, u32, &'static str); 13] {
     [
         (Error::NoClasses, 1, "the number of classes is 0, expected at least 1"),
@@ -770,7 +770,7 @@ fn every_kind_of_error_has_its_words() {
     assert_eq!(extreme.to_string(), "labels: row 0 has label -9223372036854775808, expected 0 to 0");
 }
 
-// Callers in other languages hold these numbers.
+// Callers in other languages compare these codes.
 #[test]
 fn every_kind_of_error_keeps_its_code() {
     assert_eq!(kinds().map(|(error, ..)| error.code()), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);

@@ -1,15 +1,15 @@
-//! Functions of one number through the entry points, over all f32: as many bit patterns as one likes on demand, some
-//! and those near the edges always. (`exp`, `log1p` and `log` underneath have scans of their own in `src/kernel`.)
+//! Losses as functions of one variable, through the entry points, over all f32: some bit patterns and those near the
+//! edges always, every 997th or all on demand. (`exp`, `log1p` and `log` have scans of their own in `src/kernel`.)
 
 mod common;
 
 use common::{GRADIENT_ULPS, LOSS_ULPS, backends, error_in_ulps, is_slow};
 use rwwce::{Backend, BinaryCrossEntropy, CrossEntropy, Reduction};
 
-/// Numbers that go through a function at once.
+/// Arguments of a function per call.
 const BLOCK: usize = 1 << 12;
 
-/// A function, by the columns of results that it has for a column of numbers.
+/// A function from one column of arguments to one or more columns of results.
 struct Function {
     name: &'static str,
     compute: fn(Backend, &[f32], &mut Vec<Vec<f32>>),
@@ -28,7 +28,7 @@ fn sigmoid(z: f64) -> f64 {
 }
 
 const FUNCTIONS: [Function; 3] = [
-    // Rows of the logits 0 and z, whose label is the first: every gap that two logits can have.
+    // Rows of the logits (0, z) with label 0: every gap of two logits.
     Function {
         name: "two classes",
         compute: |backend, numbers, out| {
@@ -97,7 +97,7 @@ fn scan(function: &Function, step: u64, slow: bool) {
             }
         }
     };
-    // Zeros, ends of the subnormal and of the normal numbers, NaN, and gaps where exponentials leave the range.
+    // Zeros, ends of the subnormal and normal ranges, NaN, and gaps near overflow and underflow of exponentials.
     let edges = [
         0.0,
         f32::MIN_POSITIVE,

@@ -1,4 +1,4 @@
-//! What fuzzing has found, each as small as it could be made.
+//! Bugs found by fuzzing, each reduced to a minimal case.
 
 mod common;
 
@@ -8,8 +8,8 @@ use rwwce::{BinaryCrossEntropy, CrossEntropy, Curvature, Denominator, Logits, Re
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
 
-/// An upstream factor of 0 makes every gradient 0, also where classes do not stand side by side and logits have no
-/// probability.
+/// An upstream factor of 0 makes every gradient 0, also in the layout `[N, C, D]` and for logits whose softmax is
+/// undefined.
 #[test]
 fn an_upstream_factor_of_zero_leaves_zeros_whatever_the_logits() {
     for backend in backends() {
@@ -46,7 +46,7 @@ fn an_upstream_factor_of_zero_leaves_zeros_of_the_binary_loss() {
     }
 }
 
-/// A logit that weighs nothing has no gradient, also where the mean is over nothing.
+/// A logit of weight 0 has a gradient of 0, also where the denominator of the mean is 0.
 #[test]
 fn a_sample_weight_of_zero_leaves_zeros_of_the_mean_over_nothing() {
     for backend in backends() {
@@ -58,8 +58,7 @@ fn a_sample_weight_of_zero_leaves_zeros_of_the_mean_over_nothing() {
     }
 }
 
-/// The loss beside a gradient is the loss, to the bit, also where the factor of a row is 0 and its loss too small for the
-/// vectors.
+/// `gradient` returns the bits of `loss`, also where a row's upstream factor is 0 and its loss needs the general way.
 #[test]
 fn a_factor_of_zero_leaves_the_loss_as_it_is() {
     for backend in backends() {
@@ -82,10 +81,10 @@ fn a_factor_of_zero_leaves_the_loss_as_it_is() {
     }
 }
 
-/// The z-loss of a row that weighs nothing adds nothing to a gradient that other terms give, also for an infinite logit.
+/// The z-loss of a row of weight 0 adds nothing to the gradient of its other terms, also for an infinite logit.
 #[test]
 fn a_z_loss_without_weight_adds_nothing_to_the_gradient() {
-    // Class 1 is true, to miss it costs nothing, as does to say 2.
+    // Class 1 is true; missing it costs 0, and so does naming class 2.
     let costs = [0.0, 1.0, 1.0, 5.0, 0.0, 0.0, 1.0, 1.0, 0.0];
     let weights = [1.0, 0.0, 1.0];
     for backend in backends() {
@@ -97,7 +96,7 @@ fn a_z_loss_without_weight_adds_nothing_to_the_gradient() {
     }
 }
 
-/// 5.016 ulp on the unfused backends once.
+/// The error was 5.016 ulp on the unfused backends.
 #[test]
 fn a_gradient_is_within_its_bound_for_weights_that_are_not_one() {
     let logits = [
@@ -150,7 +149,7 @@ fn a_gradient_is_within_its_bound_for_weights_that_are_not_one() {
     }
 }
 
-/// A focal factor that is far below 1, times a probability: an element of 6e-35 loses its last bits.
+/// A focal factor far below 1 times a small probability: a gradient element of 6e-35 must keep its last bits.
 #[test]
 fn a_small_focal_factor_keeps_its_digits() {
     let logits = [
@@ -180,13 +179,13 @@ fn a_small_focal_factor_keeps_its_digits() {
     }
 }
 
-/// The weight of a row is the product of two numbers of f32, which need not be one itself.
+/// The weight of a row is a product of two f32, which may overflow or underflow f32.
 #[test]
 fn a_weight_beyond_f32_leaves_what_f32_can_hold() {
     for backend in backends() {
-        // One row, two that stand across, and as many side by side as are computed together.
+        // One row; two positions of one sample; enough contiguous rows to be computed together.
         for (positions, rows) in [(1, 1), (2, 2), (1, 5)] {
-            // A loss of 9.4e26 that weighs 1e40 times 9.4e-14; one of 1e-20 that weighs 1e-50 times 1e30.
+            // The losses 1e40·9.4e-14 = 9.4e26, and 1e-50·1e30 = 1e-20.
             for (weight, sample, logits) in [(1e30, 1e10, [30.0, 0.0]), (1e-30, 1e-20, [0.0, 1e30f32])] {
                 let (weights, samples) = ([weight, 1.0], vec![sample; rows]);
                 let mut x: Vec<f32> = (0..2 * rows).map(|i| logits[i / positions % 2]).collect();
@@ -213,7 +212,7 @@ fn a_weight_beyond_f32_leaves_what_f32_can_hold() {
                 }
             }
         }
-        // More classes than are widened at once.
+        // More classes than are converted to f32 at once.
         let mut values = [0i8; 3000];
         values[7] = 127;
         let mut weights = [1.0; 3000];
@@ -227,7 +226,7 @@ fn a_weight_beyond_f32_leaves_what_f32_can_hold() {
     }
 }
 
-/// The upstream factor over the denominator is no f32, but what it comes to times the weight is.
+/// The upstream factor over the denominator underflows f32, but not times the weight.
 #[test]
 fn a_scale_beyond_f32_leaves_what_f32_can_hold() {
     for backend in backends() {
@@ -238,7 +237,7 @@ fn a_scale_beyond_f32_leaves_what_f32_can_hold() {
     }
 }
 
-/// p = 1 − 6e-6 of a weight near the end of f32.
+/// p = 1 − 6e-6 times a weight near the largest f32.
 #[test]
 fn a_weight_near_the_end_of_f32_leaves_the_gradient_finite() {
     let logits = [-7.873_067, 9.417_639, -9.471_325, -3.453_484_8, -6.522_643_6];
@@ -250,7 +249,7 @@ fn a_weight_near_the_end_of_f32_leaves_the_gradient_finite() {
     }
 }
 
-/// One element of one row without weights.
+/// One gradient element of one row without weights was beyond the bound.
 #[test]
 fn a_gradient_is_within_its_bound() {
     let logits = [
@@ -279,7 +278,7 @@ fn a_gradient_is_within_its_bound() {
     }
 }
 
-/// What is left to a class without cost where every mistake that costs is as good as impossible: −p_i·Σσ = −4.7e-32.
+/// The gradient −p_i·Σ_j s_j = −4.7e-32 of a class without cost, where every costly mistake is improbable.
 #[test]
 fn costs_of_improbable_mistakes_keep_their_digits() {
     let rest = -47.781_796;
@@ -301,7 +300,7 @@ fn costs_of_improbable_mistakes_keep_their_digits() {
     }
 }
 
-/// Twice the weight is beyond f32, but the loss is 0.
+/// Twice the weight overflows f32, but the loss is 0.
 #[test]
 fn the_largest_weight_of_a_certain_row_leaves_zero() {
     for backend in backends() {
@@ -316,16 +315,16 @@ fn the_largest_weight_of_a_certain_row_leaves_zero() {
     }
 }
 
-/// A row without weight beside rows that vectors cannot finish, where classes do not stand side by side.
+/// A row of weight 0 beside marked rows in the layout `[N, C, D]`.
 #[test]
 fn a_row_without_weight_is_zero_among_rows_of_any_logits() {
-    // Rows of two positions a sample: NaN, +∞ at two classes, a label far below the others.
+    // Logits of a row: NaN, +∞ at two classes, a label far below the others, ordinary ones.
     let columns = [[NAN, 0.0, 0.0], [INF, INF, 0.0], [-200.0, 0.0, 1.0], [0.5, 1.0, -1.0]];
     for backend in backends() {
         for (first, second) in columns.into_iter().flat_map(|first| columns.map(|second| (first, second))) {
             let logits: Vec<f32> = first.into_iter().zip(second).flat_map(|(a, b)| [a, b]).collect();
             let plain = CrossEntropy::new(3).positions(2).reduction(Reduction::Sum).backend(backend);
-            // The second class costs nothing, or else the second row.
+            // The second row has weight 0 by its class or by its sample weight.
             let by_class = (plain.class_weights(&[1.5, 0.0, 1.0]), [0u8, 1]);
             let by_sample = (plain.class_weights(&[1.5, 2.0, 1.0]).sample_weights(&[2.0, 0.0]), [0u8, 1]);
             let mean = plain.reduction(Reduction::Mean(Denominator::WeightSum));
@@ -338,7 +337,7 @@ fn a_row_without_weight_is_zero_among_rows_of_any_logits() {
                 assert_eq!(of_second, [0.0; 3], "{backend} {first:?} {second:?}");
                 assert_ne!(losses[0], 0.0, "{backend} {first:?} {second:?}");
             }
-            // The mean over nothing, which is NaN.
+            // The denominator of the mean is 0, and the loss NaN.
             let mut gradient = [7.0; 6];
             mean.sample_weights(&[0.0; 2]).gradient(&logits, &[0u8, 1], 1.0, &mut gradient).unwrap();
             assert_eq!(gradient, [0.0; 6], "{backend} {first:?} {second:?}");
@@ -346,7 +345,7 @@ fn a_row_without_weight_is_zero_among_rows_of_any_logits() {
     }
 }
 
-/// A weight that f32 cannot hold of probabilities, and of the binary loss.
+/// Weights that overflow or underflow f32, for the loss from probabilities and the binary loss.
 #[test]
 fn a_weight_beyond_f32_leaves_what_f32_can_hold_in_every_loss() {
     for backend in backends() {
@@ -400,7 +399,7 @@ fn a_weight_beyond_f32_leaves_what_f32_can_hold_in_every_loss() {
     }
 }
 
-/// The loss beside a gradient is the loss, to the bit, also where only the gradient needs more than f32.
+/// `gradient` returns the bits of `loss`, also where only the gradient needs more than f32.
 #[test]
 fn a_gradient_beyond_f32_leaves_the_loss_as_it_is() {
     let logits = [-0.7, 0.3, 1.9, 0.2, -1.3, 0.4, 2.2, 0.1, 0.9];
@@ -417,7 +416,7 @@ fn a_gradient_beyond_f32_leaves_the_loss_as_it_is() {
     }
 }
 
-/// A tiny class weight of a huge sample weight, made smaller still by the focal factor.
+/// A tiny class weight, smaller still by the focal factor, times a huge sample weight.
 #[test]
 fn a_focal_weight_that_a_sample_brings_back_keeps_its_digits() {
     let logits = [14.0, 0.25, -1.5f32];
@@ -439,15 +438,15 @@ fn a_focal_weight_that_a_sample_brings_back_keeps_its_digits() {
     }
 }
 
-/// A mistake that is all but certain multiplies the others by e⁸²: classes that are far below the largest logit still have an
-/// element of the gradient.
+/// The odds of an almost certain mistake multiply the other elements by e⁸²: those of classes far below the largest
+/// logit do not vanish.
 #[test]
 fn classes_far_below_a_confident_mistake_keep_their_elements() {
     let logits = [0.0, 82.0, -68.0, f32::NEG_INFINITY];
     let mut costs = [0.0; 16];
     costs[1] = 1.0;
     let (near, far) = ((-82f64).exp(), (-150f64).exp());
-    // p/(1 − p) of the mistake, and nothing for the label.
+    // p/(1 − p) of the mistake; the label has weight 0.
     let odds = 1.0 / (near + far);
     let expected = [-near * odds, 1.0, -far * odds, 0.0];
     for backend in backends() {
@@ -465,7 +464,7 @@ fn classes_far_below_a_confident_mistake_keep_their_elements() {
     }
 }
 
-/// Half of a target at a class that trails by far, none at one that is masked.
+/// A target of ½ at a class that trails by far, of 0 at a masked one.
 #[test]
 fn masked_classes_without_a_target_cost_nothing() {
     let (logits, targets) = ([200.0, 0.0, f32::NEG_INFINITY, 199.0], [0.5, 0.5, 0.0, 0.0]);
@@ -483,7 +482,7 @@ fn masked_classes_without_a_target_cost_nothing() {
     }
 }
 
-/// A class that no other stands beside is certain, wherever its logit is.
+/// A class without competitors is certain, whatever its logit.
 #[test]
 fn a_lone_class_far_below_zero_has_no_curvature() {
     for backend in backends() {
@@ -503,7 +502,7 @@ fn a_lone_class_far_below_zero_has_no_curvature() {
     }
 }
 
-/// A probability of 10⁻⁷⁵ times a weight of 10³⁸ is a normal number, and so is that element of the gradient.
+/// A probability of 10⁻⁷⁵ times a weight of 10³⁸ is a normal f32, and so is that gradient element.
 #[test]
 fn a_class_far_below_keeps_its_element_where_the_weight_is_large() {
     for backend in backends() {

@@ -1,9 +1,9 @@
-//! What is left of the results where the host program has set the processor's floating-point mode otherwise: subnormal
-//! numbers taken for zero, or rounding that is not to nearest.
+//! Results where the host program has changed the processor's floating-point mode: subnormal numbers are flushed to
+//! zero, or rounding is not to nearest.
 //!
-//! Rust takes the default mode for granted, and so does the accuracy that the crate promises. What must hold in any
-//! mode: nothing panics or hangs, errors are found, NaN and infinity stay what they are, and the numbers are near
-//! those of the textbook. How near was measured; `BOUNDS` holds it.
+//! Rust assumes the default mode, and so does the accuracy that the crate promises. In any mode nothing panics or
+//! hangs, errors are found, NaN and infinity stay what they are, and results are near the textbook's, within the
+//! measured bounds of `bound`.
 #![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
 mod common;
@@ -32,9 +32,9 @@ struct Mode {
     bits: u64,
     /// Whether it does not round to nearest.
     rounds: bool,
-    /// Whether subnormal numbers are zero somewhere.
+    /// Whether subnormal inputs or results are flushed to zero.
     flushes: bool,
-    /// Whether a sum that is too large becomes the largest number instead of infinity.
+    /// Whether positive overflow gives the largest f32 instead of infinity.
     never_infinite: bool,
 }
 
@@ -43,10 +43,10 @@ mod control {
     use super::Mode;
     use std::arch::asm;
 
-    /// MXCSR but for the flags of what has happened (bits 0 to 5).
+    /// MXCSR without the exception flags (bits 0 to 5).
     pub(crate) fn get() -> u64 {
         let mut register = 0u32;
-        // SAFETY: `stmxcsr` writes the four bytes that the address is that of, and changes nothing else.
+        // SAFETY: `stmxcsr` writes the four bytes of `register`, and changes nothing else.
         unsafe { asm!("stmxcsr [{}]", in(reg) &mut register, options(nostack, preserves_flags)) };
         u64::from(register & !0x3f)
     }
@@ -54,8 +54,8 @@ mod control {
     pub(crate) fn set(bits: u64) {
         let register = bits as u32;
         // SAFETY: `ldmxcsr` reads these four bytes; the reserved bits are zero, as `get` has found them. Rust assumes
-        // the default mode: what runs in another is called through a pointer that the compiler does not know, and no
-        // number is computed on this side of the call.
+        // the default mode: code in another is called through a pointer opaque to the compiler, and nothing in floating
+        // point is computed on this side of the call.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &register, options(nostack)) };
     }
 
@@ -96,8 +96,8 @@ mod control {
 
     pub(crate) fn set(bits: u64) {
         // SAFETY: every program may write FPCR, and only bits that `get` has found or that are named below are set.
-        // Rust assumes the default mode: what runs in another is called through a pointer that the compiler does not
-        // know, and no number is computed on this side of the call.
+        // Rust assumes the default mode: code in another is called through a pointer opaque to the compiler, and
+        // nothing in floating point is computed on this side of the call.
         unsafe { asm!("msr fpcr, {}", in(reg) bits, options(nostack)) };
     }
 
@@ -117,7 +117,7 @@ mod control {
 
 use control::MODES;
 
-/// Sets a mode back when it goes, also where a test fails.
+/// Restores a mode when dropped, also where a test panics.
 struct Restore(u64);
 
 impl Drop for Restore {
@@ -126,7 +126,7 @@ impl Drop for Restore {
     }
 }
 
-/// Calls `run` in a mode; also fails where the mode is another afterwards.
+/// Calls `run` in a mode, which must be the same afterwards.
 #[inline(never)]
 fn in_mode(mode: Option<Mode>, run: &dyn Fn()) {
     let run = black_box(run);
@@ -154,13 +154,13 @@ enum Kind {
     ClassWeights,
 }
 
-/// A call, and what it should return in the default mode. `None` is no number that the textbook knows of.
+/// A call, and its results in the default mode by the textbook; `None` where the textbook has none.
 struct Job<'a> {
     name: &'static str,
     kind: Kind,
     run: Box<dyn Fn(Backend) -> Result<Vec<f32>, Error> + Sync + 'a>,
     expected: Vec<Option<Sum>>,
-    /// In which of the modes that do not round to nearest a result may be anything; empty where there is none.
+    /// The modes that round otherwise than to nearest in which a result may be anything; empty where there is none.
     lost: Vec<Lost>,
 }
 
@@ -175,23 +175,23 @@ impl<'a> Job<'a> {
     }
 }
 
-/// In which of the modes that do not round to nearest the results of a row may be anything.
+/// The modes, of those that round otherwise than to nearest, in which the results of a row may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lost {
     Never,
-    /// Where a sum by the exponential of the label does not become infinite: the label trails, or some logit is +∞.
+    /// Modes without overflow to infinity, where Σ exp(x_k − x_y) overflows, or some logit is +∞.
     WhereNeverInfinite,
-    /// Everywhere: a logit is next to the largest number.
+    /// All of these modes: a logit is next to the largest f32.
     Always,
 }
 
-/// A sum by the label's exponential overflows where the others come to the exponential of this.
+/// Where log Σ exp(x_k − x_y) is above this, the sum may overflow on the way to the loss.
 const TRAILS: f64 = 57.0;
 
-/// Within a few ulps of it rounding up leaves the range, and rounding down does not come back from there.
+/// Above this a few roundings up overflow, and rounding down does not bring infinity back into range.
 const LARGEST: f64 = f32::MAX as f64 * (1.0 - 1e-6);
 
-/// Rows and everything that may be said of them. Element (row, class) is row·C + class, or with `across` class·N + row.
+/// Rows with the inputs of every loss. Element (row, class) is at row·C + class, or with `across` at class·N + row.
 struct Batch {
     name: String,
     classes: usize,
@@ -255,7 +255,7 @@ impl Batch {
         (0..self.classes).map(|class| of[self.element(row, class)]).collect()
     }
 
-    /// A sum over the rows, without options.
+    /// The loss without options, reduced to the sum.
     fn loss(&self) -> CrossEntropy<'_> {
         CrossEntropy::new(self.classes).positions(if self.across { self.rows } else { 1 }).reduction(Reduction::Sum)
     }
@@ -293,7 +293,7 @@ impl Batch {
         gradient
     }
 
-    /// The jobs of a loss of class labels.
+    /// Adds the jobs of a loss with labels.
     fn add<'a>(
         &'a self,
         jobs: &mut Vec<Job<'a>>,
@@ -378,7 +378,7 @@ impl Batch {
         let of_row = |row: usize| (Terms { focal, z_loss, ..own(row) }, sample(row));
         self.add(&mut jobs, "focal, z-loss", others, both.focal(1.5).z_loss(1e-3), f32s, &of_row);
 
-        // Integers times a quarter: exact, whatever rounds.
+        // Integers times ¼ are exact in every rounding mode.
         let dequantised: Vec<f32> = self.bytes.iter().map(|&q| (f32::from(q) - 3.0) * 0.25).collect();
         let narrow = Logits::I8 { values: &self.bytes, scale: 0.25, zero_point: 3 };
         let plain_kinds = [Weighted, WeightedGradient];
@@ -446,7 +446,7 @@ impl Batch {
             }
             Ok(sums)
         };
-        // Relative to its largest term, since it may be near zero.
+        // Relative to at least 1, since the result may be near zero.
         let of_row = |row: usize| {
             let value = known[row].log_sum_exp;
             let mut sum = Sum::of(value);
@@ -570,19 +570,19 @@ impl Batch {
     }
 }
 
-/// Results of at least this size are measured in ulps, smaller ones in the unit below which nothing is left of them.
+/// Errors of results of at least this size are in ulps, of smaller ones in units of the smallest normal f32.
 const SMALL: f64 = 1.0 / (1u128 << 100) as f64;
 
-/// How far a number is from what it should be.
+/// The error of a result.
 #[derive(Clone, Copy, Debug)]
 enum Distance {
     Ulps(f64),
-    /// Of a small number: in units of 2^−126, the smallest normal f32.
+    /// Of a small result: in units of 2^−126, the smallest normal f32.
     Smallest(f64),
 }
 
-/// Ulps of the size of what a number is made of, or what is wrong with it: NaN and infinity must be what they are in
-/// the default mode. A number near the largest, which some modes do not round to infinity, may be on either side.
+/// The error in ulps of the sum of the magnitudes of the terms. NaN and infinity must be what they are in the default
+/// mode, but infinity and the largest f32 count as the same, since some modes do not round to infinity.
 fn distance(found: f32, default: f32, expected: Option<Sum>) -> Result<Distance, String> {
     let wrong = || Err(format!("{found:e}, {default:e} in the default mode, expected {expected:?}"));
     let none = Ok(Distance::Ulps(0.0));
@@ -592,7 +592,7 @@ fn distance(found: f32, default: f32, expected: Option<Sum>) -> Result<Distance,
     }
     if beyond(found) || beyond(default) {
         let same = found == default || beyond(found) && beyond(default) && found.signum() == default.signum();
-        // An exact infinity is no matter of rounding.
+        // An exact infinity does not depend on rounding.
         let exact = expected.is_some_and(|sum| sum.value.is_infinite());
         return if same && (!exact || found == default) { none } else { wrong() };
     }
@@ -620,15 +620,15 @@ fn batches(times: usize) -> Vec<Batch> {
     batches
 }
 
-/// What the numbers of a kind may be away from the textbook: in ulps, and small ones in units of 2^−126.
+/// Error bounds of a kind: in ulps, and of small results in units of 2^−126.
 struct Bound {
     ulps: f64,
     smallest: f64,
 }
 
-/// The default bounds where all that is lost are subnormal numbers, and some units of what is below the normal range.
-/// Where numbers are not rounded to nearest, x·log2 e is not either, and the polynomial of exp, which is made for |f|
-/// ≤ 0.35, has to do for |f| ≤ 0.7: measured up to 499 ulp.
+/// The default bounds where only subnormal numbers are lost, and some units below the normal range. Without rounding to
+/// nearest x·log2 e is not rounded so either, and the polynomial of exp, made for |f| ≤ 0.35, has to do for |f| ≤ 0.7:
+/// measured up to 499 ulp.
 fn bound(mode: Option<Mode>, kind: Kind) -> Bound {
     let exact = matches!(kind, Kind::Probabilities | Kind::ClassWeights);
     match mode.filter(|mode| mode.rounds) {
@@ -645,7 +645,7 @@ fn bound(mode: Option<Mode>, kind: Kind) -> Bound {
     }
 }
 
-/// What a mode has come to.
+/// The largest errors in a mode.
 #[derive(Default)]
 struct Worst {
     ulps: (f64, String),
@@ -664,7 +664,7 @@ fn results_of_many_rows_stay_near_the_textbook_in_every_mode() {
     compare_with_the_textbook(100);
 }
 
-/// Over so many times the rows.
+/// Over `times` as many rows.
 fn compare_with_the_textbook(times: usize) {
     let backends = backends();
     let mut worst: BTreeMap<(usize, Kind), Worst> = BTreeMap::new();
@@ -716,7 +716,7 @@ fn compare_with_the_textbook(times: usize) {
                                 if error > worst.smallest.0 {
                                     worst.smallest = (error, at());
                                 }
-                                // A mean has what is lost of every row.
+                                // A mean accumulates the errors of all rows.
                                 error <= bound.smallest * times as f64
                             }
                             Err(_) => false,
@@ -760,7 +760,7 @@ fn name(number: usize) -> &'static str {
     number.checked_sub(1).map_or("default", |number| MODES[number].name)
 }
 
-/// Everything that is found before something is written: the same errors in any mode, and outputs as they were.
+/// Validation in any mode: the same errors, and untouched outputs.
 #[test]
 fn errors_are_the_same_in_every_mode() {
     type Call = (&'static str, fn(&mut [f32]) -> Option<Error>);
@@ -829,8 +829,8 @@ fn errors_are_the_same_in_every_mode() {
     }
 }
 
-/// An option that is a subnormal number is taken for what it is or for 0: with denormals that are zero a cost of
-/// −1e-40 is not refused. (A temperature of 1e-40 turns logits into infinities either way, and 0/0 into NaN.)
+/// A subnormal option counts as itself or as 0: where denormals are zero, a cost of −1e-40 is not refused. (A
+/// temperature of 1e-40 turns logits into infinities either way, and 0/0 into NaN.)
 #[test]
 fn a_subnormal_option_is_itself_or_zero() {
     type Call = (&'static str, fn(f32, &mut [f32]) -> Result<(), Error>);

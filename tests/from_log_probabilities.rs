@@ -1,4 +1,4 @@
-//! The loss of given log-probabilities, held against the formula in f64 over every layout, weight and reduction.
+//! The loss from log-probabilities against the formula in f64, for every layout, weight and reduction.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn losses_and_gradients_are_the_formula() {
         let weights: Vec<f32> = (0..c).map(|_| if rng.below(5) == 0 { 0.0 } else { rng.between(-1.0, 3.0) }).collect();
         let samples: Vec<f32> = (0..n * d).map(|_| rng.between(0.0, 2.0)).collect();
         let factors: Vec<f32> = (0..n * d).map(|_| rng.between(-2.0, 2.0)).collect();
-        // What weighs nothing may be anything.
+        // Rows of weight 0 may hold anything.
         for (row, &label) in labels.iter().enumerate() {
             if label < 0 || weights[label as usize] == 0.0 {
                 for class in 0..c {

@@ -1,4 +1,4 @@
-//! Losses and gradients of PyTorch, which `tests/golden/pytorch.py` has computed in float64 from the same f32.
+//! Losses and gradients against PyTorch's in float64, which `tests/golden/pytorch.py` computed from the same f32.
 
 mod common;
 
@@ -14,7 +14,7 @@ fn floats(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
 }
 
-/// A few ulps of the largest terms, which cancel in a gradient.
+/// Within a few ulps of the largest terms, which cancel in a gradient.
 fn assert_close(found: &[f32], expected: &Value, case: &Value) {
     let expected: Vec<f64> = expected.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
     assert_eq!(found.len(), expected.len(), "{case}");

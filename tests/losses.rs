@@ -1,5 +1,5 @@
-//! Every loss of logits on every backend, in both layouts: against the formula in f64 written in its textbook form, its
-//! gradient against finite differences of the same, its special values, its options.
+//! Every loss from logits on every backend, in both layouts: against the textbook's formula in f64, gradients also
+//! against its finite differences, special values, options.
 
 mod common;
 
@@ -9,7 +9,7 @@ use rwwce::{Backend, CrossEntropy, Reduction, Summary};
 /// The contract's bound, relative to the sum of the magnitudes of the terms.
 const ULPS: f64 = 6.0;
 
-/// The options of a loss, and what they are called.
+/// A named set of options.
 #[derive(Clone, Debug, Default)]
 struct Options {
     name: &'static str,
@@ -47,14 +47,14 @@ impl Options {
         loss
     }
 
-    /// The logits that the loss is of.
+    /// Logits over the temperature, plus the class bias.
     fn adjusted(&self, row: &[f32]) -> Vec<f64> {
         let bias = |class: usize| self.bias.as_ref().map_or(0.0, |bias| bias[class]);
         row.iter().enumerate().map(|(class, x)| f64::from(x / self.temperature + bias(class))).collect()
     }
 }
 
-/// All that there are, combined where that has a meaning.
+/// All options, combined where that is allowed.
 fn all_options(classes: usize, rows: usize, rng: &mut Rng) -> Vec<Options> {
     let mut some = |count: usize, low: f32, high: f32| -> Option<Vec<f32>> {
         Some((0..count).map(|_| rng.between(low, high)).collect())
@@ -120,7 +120,7 @@ fn all_options(classes: usize, rows: usize, rng: &mut Rng) -> Vec<Options> {
     all
 }
 
-/// A number and the sum of the magnitudes of what it is made of.
+/// A sum, and the sum of the magnitudes of its terms.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     value: f64,
@@ -136,12 +136,12 @@ impl Sum {
     }
 }
 
-/// The formula in f64: the loss, and the elements of the gradient with respect to the adjusted logits, all of them or of a long
-/// row some, with their classes; both without the weight of the sample.
+/// The formula in f64, without the sample weight: the loss, and (class, element) of the gradient with respect to the
+/// adjusted logits, of a long row for some classes only.
 fn reference(options: &Options, x: &[f64], label: usize, q: &[f32]) -> (Sum, Vec<(usize, Sum)>) {
     let classes = x.len();
     let m = (0..classes).fold(0, |best, k| if x[k] > x[best] { k } else { best });
-    // log Σ exp over the others, by the largest of them.
+    // log Σ_{k≠m} exp(x_k − x_m), by the largest of these logits.
     let others = || (0..classes).filter(|&k| k != m);
     let second = others().fold(f64::NEG_INFINITY, |second, k| second.max(x[k]));
     let sum_of_others: f64 = others().map(|k| (x[k] - second).exp()).sum();
@@ -223,7 +223,7 @@ impl Batch {
             for (class, &x) in x.iter().enumerate() {
                 let at = batch.element(row, class);
                 batch.logits[at] = x;
-                // Targets that are certain, and that do not sum to 1.
+                // Targets are one-hot, or do not sum to 1.
                 let q = if certain { f32::from(class == label) } else { rng.between(0.0, 1.0) };
                 batch.soft[at] = if x == f32::NEG_INFINITY { 0.0 } else { q };
             }
@@ -240,7 +240,7 @@ impl Batch {
         (0..self.classes).map(|class| of[self.element(row, class)]).collect()
     }
 
-    /// Losses of rows and gradient, by every entry point that gives them.
+    /// Row losses and gradient; every entry point must agree on them.
     fn evaluate(&self, options: &Options, backend: Backend) -> (Vec<f32>, Vec<f32>) {
         let loss = options.loss(self.classes).positions(self.positions).backend(backend);
         let (mut losses, mut gradient) = (vec![7.0; self.labels.len()], vec![7.0; self.logits.len()]);
@@ -271,7 +271,7 @@ impl Batch {
         (losses, gradient)
     }
 
-    /// The largest errors of losses and gradient, in ulps; the bound is held.
+    /// The largest errors of losses and gradient in ulps; fails where one exceeds the bound.
     fn errors(&self, options: &Options, losses: &[f32], gradient: &[f32], backend: Backend) -> (f64, f64) {
         let mut worst = (0.0_f64, 0.0_f64);
         for row in 0..self.labels.len() {
@@ -298,7 +298,8 @@ impl Batch {
     }
 }
 
-/// Rows that no tile holds, with a last piece of any length: the bound, and the bits of the other backends of a class.
+/// Rows longer than a tile, with last pieces of many lengths: within the bound, with the same bits on the backends of a
+/// class.
 #[test]
 fn rows_in_pieces_are_within_the_bound_with_the_same_bits() {
     let mut compared = 0;
@@ -359,8 +360,7 @@ fn losses_and_gradients_are_within_the_bound_in_every_regime() {
     }
 }
 
-/// Two classes whose logits differ by next to nothing, by as much as f32 holds the exponential of, and by any more, with targets
-/// that are certain and that are not.
+/// Two classes whose gap is tiny, in range of exp in f32, or beyond it, with one-hot and other targets.
 #[test]
 fn two_classes_of_any_gap_are_within_the_bound() {
     let gaps = [0.0, 1e-30, 0.3, 5.0, 44.0, 85.9, 86.1, 95.0, 104.0, 150.0, 800.0, 1e8, 3.4e38];
@@ -381,7 +381,7 @@ fn two_classes_of_any_gap_are_within_the_bound() {
             let turned = |of: &[f32]| (0..2).flat_map(|class| of.iter().skip(class).step_by(2).copied()).collect();
             (batch.logits, batch.soft, batch.positions) = (turned(&batch.logits), turned(&batch.soft), rows);
         }
-        // Others make infinity of the largest.
+        // A lower temperature makes the largest logit infinite.
         for options in all_options(2, rows, &mut Rng(8)).iter().filter(|options| options.temperature >= 1.0) {
             for class in same_bits_classes(backends()) {
                 let (losses, gradient) = batch.evaluate(options, class[0]);
@@ -393,7 +393,7 @@ fn two_classes_of_any_gap_are_within_the_bound() {
     assert!(compared > 10_000, "{compared}");
 }
 
-/// The error in ulps of the size, 0 where all is below the normal numbers.
+/// The error in ulps of the size; below the normal range 0 where it is at most 2^−125, else infinite.
 fn error_of(found: f32, expected: Sum, factor: f64) -> f64 {
     let Sum { value, size } = Sum { value: expected.value * factor, size: expected.size * factor };
     if size > f64::from(f32::MAX) && !found.is_nan() {
@@ -406,11 +406,11 @@ fn error_of(found: f32, expected: Sum, factor: f64) -> f64 {
     if error.is_nan() { f64::INFINITY } else { error / ulp(size) }
 }
 
-/// The bound is relative: numbers near either end of the range of f32 on the way cost no digits, whichever factor they
-/// come from.
+/// The bound is relative: products that come near overflow or underflow on the way lose no precision, whichever factor
+/// they are due to.
 #[test]
 fn weights_and_factors_of_any_size_keep_the_bound() {
-    // Of classes and costs, of samples, from upstream.
+    // Factors of [class weights and costs, sample weights, upstream].
     const SIZES: [[f32; 3]; 15] = [
         [1e-30, 1.0, 1.0],
         [1e30, 1.0, 1.0],
@@ -439,7 +439,7 @@ fn weights_and_factors_of_any_size_keep_the_bound() {
             for across in [false, true] {
                 let mut batch = Batch::new(regime, classes, rows, across, &mut rng);
                 if regime == Regime::Confident {
-                    // Sure of what is wrong: the costliest mistakes.
+                    // Confidently wrong rows: the costliest mistakes.
                     batch.labels.iter_mut().for_each(|label| *label = (*label + 1) % classes as i32);
                 }
                 for plain in all_options(classes, rows, &mut rng) {
@@ -492,7 +492,7 @@ fn weights_and_factors_of_any_size_keep_the_bound() {
     }
 }
 
-/// What the largest costs may be little beside what a class costs that is improbable: neither is lost.
+/// The term of the largest logit's class may be small beside that of an improbable class: neither is lost.
 #[test]
 fn costs_of_different_sizes_keep_the_bound() {
     let plain = all_options(3, 1, &mut Rng(1)).into_iter().find(|options| options.name == "real-world").unwrap();
@@ -534,7 +534,7 @@ fn limits(x: &[f64]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// What the contract's table makes of a row with special values: the formula on the limits, where 0·∞ = 0 and a term
+/// The loss of a row with special values by the contract's table: the formula on the limits, where 0·∞ = 0 and a term
 /// without a limit does not matter beside an infinite one.
 fn special(options: &Options, x: &[f64], label: usize, q: &[f32]) -> f64 {
     if x.iter().any(|x| x.is_nan()) || x.iter().all(|&x| x == f64::NEG_INFINITY) {
@@ -547,7 +547,7 @@ fn special(options: &Options, x: &[f64], label: usize, q: &[f32]) -> f64 {
     let weight = |k: usize| options.weights.as_ref().map_or(1.0, |weights| f64::from(weights[k]));
     let smoothing = f64::from(options.smoothing);
     let own = if options.soft { 0.0 } else { (1.0 - smoothing) * weight(label) };
-    // A label that is certain and right has the factor 0, one that is wrong the factor 1.
+    // The focal factor is 0 for a label with p = 1, and 1 for a label with p = 0.
     let mut terms = vec![(own, limits[label].0)];
     for k in 0..classes {
         let q = if options.soft { f64::from(q[k]) } else { 0.0 };
@@ -563,7 +563,7 @@ fn special(options: &Options, x: &[f64], label: usize, q: &[f32]) -> f64 {
 #[test]
 fn every_loss_follows_the_table_of_nan_and_infinity() {
     const SPECIAL: [f32; 5] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 2.0];
-    // Every row of three classes, side by side in one batch.
+    // All 125 rows of three special values, in one batch.
     let rows: Vec<[f32; 3]> = (0..125).map(|i| [SPECIAL[i % 5], SPECIAL[i / 5 % 5], SPECIAL[i / 25]]).collect();
     let mut compared = 0;
     for backend in backends() {
@@ -588,7 +588,7 @@ fn every_loss_follows_the_table_of_nan_and_infinity() {
                         let found = f64::from(losses[row]);
                         let gradient = batch.row(&gradient, row);
                         let case = format!("{backend} {} {raw:?} label {label} {q:?} across {across}", options.name);
-                        // Where nothing weighs anything the loss is 0 whatever the logits.
+                        // Where all targets are 0, the loss is 0 whatever the logits.
                         let weightless = options.soft && options.smoothing == 0.0 && q.iter().all(|&q| q == 0.0);
                         if weightless {
                             assert_eq!((found, &gradient[..]), (0.0, &[0.0; 3][..]), "{case}");
@@ -626,7 +626,7 @@ fn gradients_are_derivatives() {
     for (classes, rows) in [(2, 5), (3, 5), (7, 17), (20, 3)] {
         for across in [false, true] {
             let batch = Batch::new(Regime::Ordinary, classes, rows, across, &mut rng);
-            // Mild logits, so that a difference quotient in f64 has digits left.
+            // Small logits, so that a difference quotient in f64 has digits left.
             let batch = Batch { logits: batch.logits.iter().map(|x| x * 0.4).collect(), ..batch };
             for options in all_options(classes, rows, &mut rng) {
                 for &backend in &backends {
@@ -655,10 +655,10 @@ fn gradients_are_derivatives() {
     assert!(compared > 3000 * backends.len());
 }
 
-/// Backends of a class return the same bits, of which a hash for each choice of options has been committed, to be compared
+/// Backends of a class return the same bits. A hash of them for each set of options is committed, for the comparison
 /// with every other machine.
 fn compare_class(name: &str) {
-    // Not every machine has vectors of either kind.
+    // Not every machine has backends of every class.
     let Some(class) = same_bits_classes(backends()).into_iter().find(|class| class_of(class[0]) == name) else {
         return;
     };
@@ -667,7 +667,7 @@ fn compare_class(name: &str) {
     for (number, regime) in REGIMES.into_iter().enumerate() {
         for (classes, rows) in [(2, 37), (5, 20), (17, 18), (33, 5), (100, 17), (129, 2)] {
             for across in [false, true] {
-                // Each has random numbers of its own, so that one option more changes nothing of the others.
+                // Each batch has a seed of its own, so that one option more does not change the others.
                 let mut rng = Rng((2 * number + usize::from(across)) as u64 * 1000 + classes as u64);
                 let mut batch = Batch::new(regime, classes, rows, across, &mut rng);
                 let at = rng.below(batch.logits.len());
@@ -703,7 +703,7 @@ fn compare_class(name: &str) {
     compare_with_committed("losses", class[0], &lines);
 }
 
-// One test a class, which run at the same time.
+// One test per class, so that they run in parallel.
 
 #[test]
 fn fused_backends_agree() {

@@ -1,4 +1,4 @@
-//! What is written and what is read: exactly the slices given, wherever they lie in memory.
+//! Calls read and write exactly the given slices, at any alignment.
 
 mod common;
 
@@ -7,10 +7,10 @@ use rwwce::{Backend, CrossEntropy, Denominator, Error, Logits, Reduction};
 
 /// Longer than a vector and its alignment together.
 const GUARD: usize = 40;
-/// Every place that a slice of f32 can have between two boundaries of 64 bytes; fewer, as of all below, where every access is
-/// interpreted.
+/// Every offset of a slice of f32 from a boundary of 64 bytes. This and the constants below are smaller for an
+/// interpreter.
 const PLACES: usize = if cfg!(miri) { 1 } else { 16 };
-/// From one number of rows to the next.
+/// Step from one number of rows to the next.
 const STEP: usize = if cfg!(miri) { 40 } else { 1 };
 const SHAPES: usize = if cfg!(miri) { 1 } else { 6 };
 const LENGTHS: &[usize] = if cfg!(miri) {
@@ -27,7 +27,7 @@ const LENGTHS: &[usize] = if cfg!(miri) {
     }
 };
 
-/// Numbers between guards, at a place of choice.
+/// A slice between guard elements, at an offset of choice.
 struct Guarded {
     buffer: Vec<f32>,
     start: usize,
@@ -43,7 +43,7 @@ impl Guarded {
         Self { buffer, start, len: numbers.len(), guard }
     }
 
-    /// Numbers that nothing computes, so that an element that was not written shows.
+    /// A NaN pattern that no computation returns, so that an unwritten element shows.
     fn output(len: usize, place: usize) -> Self {
         Self::new(&pattern(len), place, sentinel)
     }
@@ -68,7 +68,7 @@ fn sentinel(i: usize) -> f32 {
     f32::from_bits(0x7fe1_0000 | i as u32)
 }
 
-/// What would show in a sum that it got into, each in its own way.
+/// Values that show in any sum that includes them, each in its own way.
 const INPUT_GUARDS: [fn(usize) -> f32; 3] = [sentinel, |_| 1e38, |_| f32::INFINITY];
 
 /// Rows of every regime: their logits and labels.
@@ -82,14 +82,14 @@ fn rows(classes: usize, count: usize, rng: &mut Rng) -> (Vec<f32>, Vec<u16>) {
     (logits, labels)
 }
 
-/// What a call wrote: row losses and gradient.
+/// Bits of row losses and gradient of a call.
 #[derive(PartialEq, Debug)]
 struct Written {
     losses: Vec<u32>,
     gradient: Vec<u32>,
 }
 
-/// Everything that a loss writes, each slice at its own place, with the guards looked at.
+/// Bits of everything that a loss writes, each slice at an offset of its own; checks the guards.
 fn write_everything(
     loss: CrossEntropy<'_>,
     backend: Backend,
@@ -129,7 +129,7 @@ fn rows_of_every_length_are_written_exactly_wherever_they_lie() {
             let loss = CrossEntropy::new(classes).reduction(Reduction::Sum);
             let call = |place: usize, guard| write_everything(loss, backend, (&logits, &labels), (place, guard));
             let first = call(0, INPUT_GUARDS[0]);
-            // None of these regimes has a loss or gradient that is NaN, so nothing was left as it was.
+            // No regime has a loss or gradient that is NaN, so every element was written.
             assert!(first.losses.iter().chain(&first.gradient).all(|&x| !f32::from_bits(x).is_nan()));
             for place in 1..PLACES {
                 assert_eq!(call(place, INPUT_GUARDS[place % 3]), first, "{backend}, C = {classes}, place {place}");
@@ -138,7 +138,7 @@ fn rows_of_every_length_are_written_exactly_wherever_they_lie() {
     }
 }
 
-// A group of rows that does not fill a vector ends before the slices do.
+// The last rows do not fill a vector: stores must end with the slices.
 #[test]
 fn row_losses_of_every_length_are_written_exactly_wherever_they_lie() {
     for backend in backends() {
@@ -165,7 +165,7 @@ fn padded_rows_are_written_exactly_wherever_they_lie() {
             let loss = CrossEntropy::new(classes).reduction(Reduction::Sum);
             let expected = write_everything(loss, backend, (&dense, &labels), (0, sentinel));
 
-            // The padding is the first of the guards.
+            // The pattern of outputs that are not written.
             let padding = pattern(count * stride);
             let mut logits = padding.clone();
             for (to, from) in logits.chunks_exact_mut(stride).zip(dense.chunks_exact(classes)) {
@@ -191,7 +191,7 @@ fn rows_without_an_ordinary_gradient_are_written_exactly_too() {
     const INF: f32 = f32::INFINITY;
     for backend in backends() {
         for classes in [5, 17, 1, 2, 16, 130].into_iter().take(SHAPES) {
-            // One row each: ignored, weightless, NaN, certain of the label, certain of another, all −∞.
+            // One row each: ignored, of weight 0, NaN, certain of the label, certain of another class, all −∞.
             let mut logits = vec![0.5; 6 * classes];
             logits[2 * classes] = f32::NAN;
             logits[3 * classes] = INF;
@@ -213,7 +213,7 @@ fn rows_without_an_ordinary_gradient_are_written_exactly_too() {
     }
 }
 
-/// The gradient in a slice of its own and in place, the same in bits up to the payload of NaN.
+/// The gradient in another buffer and in place, with the same bits except for the payload of NaN.
 fn write_everything_with_an_ignored_row(
     loss: CrossEntropy<'_>,
     backend: Backend,
@@ -231,7 +231,7 @@ fn write_everything_with_an_ignored_row(
     loss.gradient_in_place(in_place.get_mut(), labels, 1.0).unwrap();
     assert!(losses.is_intact() && gradient.is_intact() && in_place.is_intact(), "{backend}, place {place}");
     assert!(input.is_intact() && raw_bits(input.get()) == raw_bits(logits), "{backend}, place {place}");
-    // The pattern is NaN as well: written means changed.
+    // The pattern is NaN too: an element whose bits changed was written.
     let written = gradient.get().iter().zip(pattern(logits.len())).all(|(g, p)| g.to_bits() != p.to_bits());
     assert!(written, "{backend}, place {place}");
     assert_eq!(bits(in_place.get()), bits(gradient.get()), "{backend}, place {place}");
@@ -309,7 +309,7 @@ fn log_sum_exp_reads_exactly_its_row_wherever_it_lies() {
     }
 }
 
-/// More elements than 32 bits count. Logits that are all 0 are memory that is never written, and so takes none.
+/// More elements than 32 bits count. Zeroed logits that are never written take no physical memory.
 #[cfg(target_pointer_width = "64")]
 const MANY: usize = (1 << 31) + 21;
 
@@ -342,7 +342,7 @@ fn more_elements_than_32_bits_count() {
         let wrong = row.loss(&zeros[..], &[MANY as i64]).unwrap_err();
         assert!(matches!(wrong, Error::LabelOutOfRange { row: 0, .. }), "{wrong}");
     }
-    // Over the logits, where they become as large as they are said to be.
+    // In place, where the zeros are written and take memory.
     let mut gradient = zeros;
     let loss = CrossEntropy::new(MANY);
     loss.gradient_in_place(&mut gradient, &label, 1.0).unwrap();

@@ -129,7 +129,7 @@ fn infinity_elsewhere_gives_infinity() {
             let expected = if class == j { 1.0 } else { 0.0 } - if class == y { 1.0 } else { 0.0 };
             assert_eq!(g, expected, "{backend} class {class}");
         }
-        // Several of them: the loss is the same, the gradient has no limit.
+        // With several +∞ the loss is the same, but the gradient has no limit.
         if let Some(third) = (0..row.len()).find(|&k| k != y && k != j) {
             row[third] = INF;
             let (loss, gradient) = evaluate(backend, row, y);
@@ -167,7 +167,7 @@ fn a_single_class_follows_the_table_too() {
 #[test]
 fn finite_logits_never_overflow_on_the_way() {
     for backend in backends() {
-        // The loss 6.4e38 is beyond f32, a hundredth of it is not.
+        // The loss 6.4e38 overflows f32, a hundredth of it does not.
         let row = [3.2e38, -3.2e38];
         assert_eq!(evaluate(backend, &row, 1).0, INF);
         let weights = [1.0, 0.01];
@@ -175,7 +175,7 @@ fn finite_logits_never_overflow_on_the_way() {
         let loss = light.loss(&row, &[1u8]).unwrap();
         assert!((loss.loss / 6.4e36 - 1.0).abs() < 1e-6, "{backend}: {loss:?}");
         assert_eq!(loss.non_finite, 0);
-        // A loss of 1e-45 is below f32, 1e10 of it is not.
+        // A loss of 1e-45 underflows f32, 1e10 times it does not.
         let heavy = [1e10, 1.0];
         let heavy = CrossEntropy::new(2).class_weights(&heavy).reduction(Reduction::Sum).backend(backend);
         let loss = heavy.loss(&[0.0, -103.0], &[0u8]).unwrap();
@@ -215,7 +215,7 @@ fn log_sum_exp_of_special_rows() {
     }
 }
 
-/// Logits without NaN in so many ways: the others of a row must not hide one that is.
+/// Other logits of a row with a NaN, which they must not hide.
 const OTHERS: [fn(usize, usize, usize) -> f32; 6] = [
     |_, _, _| 1.0,
     |class, _, _| (class % 7) as f32 - 3.0,
@@ -225,7 +225,7 @@ const OTHERS: [fn(usize, usize, usize) -> f32; 6] = [
     |class, at, _| if class == at + 8 { 5.0 } else { -INF },
 ];
 
-/// What each function makes of a batch, with its name: one number, one of each row, or one of each logit.
+/// (name, results) of every function for a batch: one element, one per row, or one per logit.
 fn of_every_function(loss: &CrossEntropy<'_>, classes: usize, logits: &[f32]) -> Vec<(&'static str, Vec<f32>)> {
     let rows = logits.len() / classes;
     let labels: Vec<u8> = (0..rows).map(|row| (row * 5 % classes) as u8).collect();
@@ -269,7 +269,7 @@ fn of_every_function(loss: &CrossEntropy<'_>, classes: usize, logits: &[f32]) ->
     results
 }
 
-/// A NaN reaches all results of its row, whichever class it is of, whatever the others are, and none of another row.
+/// A NaN reaches all results of its row, whatever its class and the other logits, and none of another row.
 #[test]
 fn nan_reaches_the_results_of_its_row_alone() {
     let mut checked = 0;

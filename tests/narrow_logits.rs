@@ -1,4 +1,4 @@
-//! Logits that are no f32: everything is what it is for the f32 that they stand for, bit by bit.
+//! Logits in i8, u8, f16 and bf16: all results have the bits of those for the same logits in f32.
 
 mod common;
 #[path = "common/stored.rs"]
@@ -60,7 +60,7 @@ impl Batch {
         self.labels.len() / self.positions * self.stride
     }
 
-    /// Everything that there is of these logits.
+    /// Results of every entry point.
     fn results(&self, backend: Backend, logits: Logits<'_>) -> Vec<(&'static str, Vec<u32>)> {
         let plain = CrossEntropy::new(self.classes).positions(self.positions).row_stride(self.stride).backend(backend);
         let by_label = plain.ignore_index(-100).class_weights(&self.class_weights);
@@ -126,7 +126,7 @@ impl Batch {
     }
 }
 
-/// Classes round the widths of vectors and of what is widened at once; positions, samples, padding.
+/// `[classes, positions, samples, padding]`, with classes around the widths of vectors and of tiles.
 const SHAPES: [[usize; 4]; 21] = [
     [1, 1, 5, 0],
     [2, 1, 37, 0],
@@ -151,7 +151,7 @@ const SHAPES: [[usize; 4]; 21] = [
     [5003, 1, 2, 0],
 ];
 
-/// Everything is as for the f32 that logits of these types stand for.
+/// Compares all results with those for the same logits in f32.
 fn compare(kinds: std::ops::Range<usize>) {
     let (mut rng, backends) = (Rng(9), backends());
     let mut compared = 0;
@@ -184,7 +184,7 @@ fn compare(kinds: std::ops::Range<usize>) {
     assert!(compared > 500, "{compared}");
 }
 
-// Two tests, which run at the same time.
+// Two tests, so that they run in parallel.
 
 #[test]
 fn integers_are_the_f32_that_they_stand_for() {
@@ -196,7 +196,7 @@ fn halves_are_the_f32_that_they_stand_for() {
     compare(2..4);
 }
 
-/// Rows whose loss the first path cannot finish, longer than what is widened at once, classes side by side or not.
+/// Rows for the general way, shorter and longer than a tile, with contiguous classes and in `[N, C, D]`.
 #[test]
 fn long_rows_of_every_kind() {
     let (mut rng, backends) = (Rng(4), backends());
@@ -280,7 +280,7 @@ fn halves_are_taken_as_they_are() {
     assert_eq!(loss.loss(&halves, &labels).unwrap(), loss.loss(Logits::F16(&halves), &labels).unwrap());
 }
 
-/// Logits are widened some rows at a time, and the labels of these rows are taken with them: those of every type.
+/// Logits are converted to f32 tile by tile; labels of every type stay with their rows.
 #[test]
 fn labels_of_every_type_stay_with_their_rows() {
     fn losses<L: Label>(loss: CrossEntropy<'_>, logits: Logits<'_>, labels: &[L]) -> Vec<u32> {
@@ -289,7 +289,7 @@ fn labels_of_every_type_stay_with_their_rows() {
         bits(&losses)
     }
     let mut rng = Rng(71);
-    // Several pieces of some 2000 logits.
+    // Several tiles of some 2000 logits.
     let (classes, rows) = (10, 1500);
     let values: Vec<i8> = (0..classes * rows).map(|_| rng.bits() as i8).collect();
     let labels: Vec<u8> = (0..rows).map(|_| rng.below(classes) as u8).collect();

@@ -1,4 +1,4 @@
-//! The options of the softmax losses: which are refused, and what shapes, weights and denominators do.
+//! The options of the softmax losses: which are refused; effects of shapes, weights and denominators.
 
 mod common;
 
@@ -13,7 +13,7 @@ const LOGITS: [f32; 6] = [0.5, -1.0, 2.0, NAN, 1.0, 0.0];
 const LABELS: [u8; 2] = [2, 1];
 const SOFT: [f32; 6] = [0.0, 0.5, 0.5, 1.0, 0.0, 0.0];
 
-/// Holds that every entry point for labels refuses this and leaves its outputs.
+/// Every entry point for labels returns this error and leaves its outputs.
 fn refused(loss: CrossEntropy<'_>, expected: Error) {
     let (mut losses, mut gradient, mut over) = ([7.0; 2], [7.0; 6], LOGITS);
     assert_eq!(loss.loss(&LOGITS, &LABELS), Err(expected));
@@ -87,7 +87,7 @@ fn numbers_out_of_range_are_refused() {
     refused_decisions(loss.positions(0), range(Argument::Positions, "at least 1"));
     let stride = range(Argument::RowStride, "at least the number of classes times that of positions");
     refused(loss.positions(2).row_stride(5), stride);
-    // A whole number of samples.
+    // The number of labels is a multiple of that of positions.
     refused(loss.positions(4), Error::Length { argument: Argument::Labels, expected: 0, found: 2 });
     let overflow = Error::SizeOverflow { rows: usize::MAX, row_stride: 3 };
     refused(loss.positions(usize::MAX), overflow);
@@ -142,7 +142,7 @@ fn arrays_that_do_not_fit_are_refused() {
     }
 }
 
-/// Class weights are costs there, with mislabel costs or without.
+/// For decisions class weights are miss costs, with or without mislabel costs.
 #[test]
 fn decisions_refuse_costs_that_are_none() {
     let loss = CrossEntropy::new(3);
@@ -236,7 +236,7 @@ fn denominators_of_every_target() {
     }
 }
 
-/// `[N, C, D]` and padded rows are the same numbers in other places.
+/// `[N, C, D]` and padded rows have the results of contiguous rows.
 #[test]
 fn layouts_hold_the_same_rows() {
     let mut rng = Rng(31);
@@ -261,7 +261,7 @@ fn layouts_hold_the_same_rows() {
                 .sample_weights(&of_samples)
                 .ignore_index(999)
                 .backend(backend);
-            // A tiny z-loss asks the general kernel for both layouts.
+            // A tiny z-loss selects the kernel for losses with terms.
             for loss in [loss, loss.z_loss(1e-30), loss.label_smoothing(0.2)] {
                 let (mut expected, mut expected_rows) = (vec![0.0; flat.len()], vec![0.0; rows]);
                 let plain = loss.row_losses(&flat, &labels, &mut expected_rows).unwrap();
@@ -287,7 +287,7 @@ fn layouts_hold_the_same_rows() {
     }
 }
 
-/// Each by itself as well: what is done to the logits first may as well be done by the caller.
+/// The results of logits that the caller has adjusted, also for temperature or bias alone.
 #[test]
 fn temperature_and_class_bias_are_applied_to_the_logits() {
     let mut rng = Rng(35);

@@ -1,4 +1,4 @@
-//! Calls that are split over threads, and batches that are cut by the caller: the bits of one call by one thread.
+//! Calls split over threads, and batches cut by the caller, have the bits of one call on one thread.
 
 mod common;
 
@@ -36,7 +36,7 @@ impl Batch {
         Self { classes, positions, stride, logits, labels, soft, class_weights, sample_weights, factors, costs }
     }
 
-    /// Every shape and layout, each of 1 MB of logits or little more, so that there are chunks enough.
+    /// Every shape and layout, each of at least 1 MB of logits, so that there are several chunks.
     fn all(rng: &mut Rng) -> Vec<Self> {
         [
             (2, 1, 140_000, 0),
@@ -57,7 +57,7 @@ impl Batch {
         CrossEntropy::new(self.classes).positions(self.positions).row_stride(self.stride).ignore_index(-100)
     }
 
-    /// Losses of labels.
+    /// Losses with labels.
     fn losses(&self) -> Vec<(&'static str, CrossEntropy<'_>)> {
         let plain = self.plain();
         let weighted = plain.class_weights(&self.class_weights).sample_weights(&self.sample_weights);
@@ -74,7 +74,7 @@ impl Batch {
     }
 }
 
-/// What a call returns and writes.
+/// Result of a call, and bits of its outputs.
 type Outcome = (Result<Summary, Error>, Vec<u32>);
 
 fn outcomes(loss: &CrossEntropy<'_>, batch: &Batch) -> Vec<Outcome> {
@@ -184,7 +184,7 @@ fn the_first_wrong_label_is_named_and_nothing_is_written() {
     }
 }
 
-/// Chunk by chunk, over the denominator of the whole: its bits.
+/// Chunks computed by the caller with the denominator of the whole batch have its bits.
 #[test]
 fn chunks_of_the_caller_have_the_bits_of_the_whole() {
     let mut rng = Rng(405);
@@ -192,7 +192,7 @@ fn chunks_of_the_caller_have_the_bits_of_the_whole() {
         for (name, loss) in batch.losses() {
             let mut whole = vec![7.0; batch.logits.len()];
             let summary = loss.gradient(&batch.logits, &batch.labels, 0.7, &mut whole).unwrap();
-            // Weights of samples are an option, to be cut as well.
+            // Sample weights are an option of the loss, and must be cut too.
             let rows = loss.chunk_rows();
             assert!(rows.is_multiple_of(batch.positions) && rows < batch.labels.len(), "{rows}");
             let elements = rows / batch.positions * batch.stride;
@@ -245,7 +245,7 @@ fn a_denominator_that_is_given_is_divided_by() {
     assert_eq!(policy.loss(&logits, &labels), Err(Error::ZeroDenominator));
 }
 
-/// Rows whose loss is infinite, wherever they are, in the losses of labels and of probabilities.
+/// Infinite losses in several chunks, with labels and with target probabilities.
 #[test]
 fn rows_without_a_loss_are_counted_in_all_chunks() {
     let (mut rng, pools) = (Rng(407), pools());

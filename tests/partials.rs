@@ -1,4 +1,4 @@
-//! Totals of batches and parts of rows that merge to the whole; sums of classes; confusion and its cost.
+//! Totals of batches and parts of rows that merge to the whole; sums per class; confusion matrix and its cost.
 
 mod common;
 
@@ -10,7 +10,7 @@ use rwwce::{
     decision_cost, log_sum_exp,
 };
 
-/// Parts of a row in some order, as many as there are cuts and one more.
+/// The parts of a row between the cuts, merged in random order.
 fn merged(row: &[f32], label: usize, cuts: &[usize], rng: &mut Rng) -> RowPartial {
     let mut bounds = vec![0];
     bounds.extend(cuts);
@@ -52,7 +52,7 @@ fn parts_of_a_row_merge_to_its_loss() {
                     assert!(error_in_ulps(*found, expected) <= GRADIENT_ULPS, "{regime:?} {found:e} {expected:e}");
                 }
                 let lse = reference::log_sum_exp(&row);
-                // 2 ulp of the larger of the two numbers that are added.
+                // 2 ulp of the larger of the two terms of log Σ exp.
                 let size = f64::from(whole.largest).abs().max(lse - f64::from(whole.largest));
                 let found = f64::from(whole.log_sum_exp());
                 assert!((found - lse).abs() <= 2.0 * ulp(size), "{regime:?}: {found} for {lse}");
@@ -132,7 +132,7 @@ fn a_label_must_have_one_owner() {
     assert_eq!(part.loss(0.0), Ok(0.0));
 }
 
-/// A share that f32 does not hold is held all the same, until it is weighed.
+/// E underflows f32, but not its product with the weight.
 #[test]
 fn a_tiny_loss_of_parts_counts_where_its_weight_is_large() {
     for lead in [60.0f32, 118.0, 130.0, 160.0] {
@@ -147,7 +147,7 @@ fn a_tiny_loss_of_parts_counts_where_its_weight_is_large() {
     }
 }
 
-/// The logits of the gradient may be others than those of the sum. Beside +∞ a NaN still has no probability.
+/// The gradient may get other logits than the sum. Even beside +∞ a NaN has no probability.
 #[test]
 fn a_nan_that_is_new_has_no_gradient() {
     let row = RowPartial::new(&[f32::INFINITY, 0.0], Some(0)).unwrap();
@@ -209,7 +209,6 @@ fn totals_of_batches_merge_to_the_whole() {
     assert_eq!(empty.reduce(Reduction::default(), ZeroDenominator::Error), Err(Error::ZeroDenominator));
 }
 
-/// What is not finite is counted in the total as well.
 #[test]
 fn totals_count_what_is_not_finite() {
     let logits = [0.0, 1.0, f32::NAN, 0.0, f32::INFINITY, 0.0];
@@ -265,8 +264,8 @@ fn sums_of_classes_add_up_to_the_total() {
     assert_eq!((counts, sums, losses), before);
 }
 
-/// Rows and labels say all that the sums need; where the logits of the rows are does not matter, nor whether these are
-/// whole samples.
+/// Labels and losses of the rows are all that the sums need: neither where the logits are nor whether the rows are
+/// whole samples matters.
 #[test]
 fn sums_of_classes_do_not_depend_on_the_layout_of_the_logits() {
     let (labels, losses, weights) = ([2u8, 0, 1, 2, 2, 0], [1.0, 2.0, 4.0, 8.0, 16.0, 32.0], [0.5, 1.0, 2.0]);
@@ -283,7 +282,7 @@ fn sums_of_classes_do_not_depend_on_the_layout_of_the_logits() {
 #[test]
 fn confusion_counts_the_largest_and_costs_what_it_says() {
     let nan = f32::NAN;
-    // [N, C]: right, wrong, a tie that the first class wins, ignored, NaN, −∞ throughout.
+    // [N, C]: right, wrong, a tie that the first class wins, ignored, NaN, all −∞.
     let inf = f32::NEG_INFINITY;
     let logits = [3., 1., 2., 0., 1., 5., 2., 2., 1., 0., 0., 9., 1., nan, 0., inf, inf, inf];
     let labels = [0i64, 1, 0, -1, 2, 2];
@@ -291,11 +290,11 @@ fn confusion_counts_the_largest_and_costs_what_it_says() {
     let loss = CrossEntropy::new(3).ignore_index(-1);
     assert_eq!(loss.add_confusion(&logits, &labels, &mut confusion), Ok(1));
     assert_eq!(confusion, [2, 0, 0, 0, 0, 1, 1, 0, 0]);
-    // The same with classes not last, and again.
+    // The same rows in the layout [N, C, D], added to the counts.
     let across: Vec<f32> = (0..18).map(|at| logits[at % 6 * 3 + at / 6]).collect();
     assert_eq!(loss.positions(6).add_confusion(&across, &labels, &mut confusion), Ok(1));
     assert_eq!(confusion, [4, 0, 0, 0, 0, 2, 2, 0, 0]);
-    // A bias decides otherwise.
+    // A class bias changes the decisions.
     let mut biased = [0; 9];
     loss.class_bias(&[0.0, 100.0, 0.0]).add_confusion(&logits, &labels, &mut biased).unwrap();
     assert_eq!(biased.iter().skip(1).step_by(3).sum::<u64>(), 3);

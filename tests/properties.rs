@@ -1,4 +1,4 @@
-//! What must hold for every batch: properties over random rows, on every backend.
+//! Properties of every batch, over random rows, on every backend.
 
 mod common;
 
@@ -9,12 +9,12 @@ use common::{
 use quickcheck::{Arbitrary, Gen, QuickCheck, Testable};
 use rwwce::{Backend, CrossEntropy, Denominator, Reduction, Upstream, ZeroDenominator};
 
-/// The number of batches that a property is tried with; fewer where every instruction is interpreted.
+/// Batches per property; fewer where every instruction is interpreted.
 const TESTS: u64 = if cfg!(miri) { 2 } else { 300 };
 /// Labels with this value do not count.
 const IGNORED: i64 = -100;
 
-/// Nothing, or what is wrong: quickcheck prints it with the batch, made as small as it can be.
+/// `Err` with the reason, which quickcheck prints with the smallest failing batch.
 type Outcome = Result<(), String>;
 
 fn check<P: Testable>(property: P) {
@@ -22,19 +22,19 @@ fn check<P: Testable>(property: P) {
     QuickCheck::new().tests(TESTS).quickcheck(property);
 }
 
-/// A random number generator of our own, because that of quickcheck only offers a choice of values.
+/// A generator of our own, because that of quickcheck only offers a choice of values.
 fn rng(g: &mut Gen) -> Rng {
     Rng(u64::arbitrary(g))
 }
 
-/// Numbers of classes around what a vector and a block hold, the small ones more often.
+/// Numbers of classes around the widths of vectors and of sums in f32, small ones more often.
 fn classes(rng: &mut Rng) -> usize {
     let end = [3, 20, 140, 300][rng.below(4)];
     1 + rng.below(end)
 }
 
-/// Rows by `row(classes)`, the labels that it gives or ignored ones, and weights of every sign in a range where no
-/// product leaves that of f32.
+/// Rows and labels by `row`, some of the labels ignored, and weights of either sign in a range where no product
+/// overflows or underflows f32.
 fn batch(rng: &mut Rng, mut row: impl FnMut(usize, &mut Rng) -> (Vec<f32>, usize)) -> Batch {
     let classes = classes(rng);
     // A few thousand elements are enough, and software FMA is slow.
@@ -97,14 +97,14 @@ fn smaller(batch: &Batch) -> Vec<Batch> {
     candidates
 }
 
-/// A batch of finite logits (or −∞ where another class is above), of every regime, and a number to choose by.
+/// A batch of finite logits (or −∞ where another class is above), of every regime, and a seed.
 #[derive(Clone, Debug)]
 struct Ordinary(Batch, u64);
 
 fn ordinary_row(classes: usize, rng: &mut Rng) -> (Vec<f32>, usize) {
     match rng.below(REGIMES.len() + 1) {
         0 => {
-            // One-hot, as somebody might give labels for logits.
+            // One-hot rows, as if labels had been given as logits.
             let mut row = vec![0.0; classes];
             row[rng.below(classes)] = 1.0;
             (row, rng.below(classes))
@@ -151,7 +151,7 @@ struct Anything(Batch, u64);
 
 fn special_row(classes: usize, rng: &mut Rng) -> (Vec<f32>, usize) {
     let (mut row, label) = ordinary_row(classes, rng);
-    // Few kinds in one row, from one element to all of them: every line of the table must come up.
+    // One or two kinds in a row, at one element up to all: every line of the table must come up.
     let all = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN];
     let kinds = [all[rng.below(6)], all[rng.below(6)]];
     let one_in = [1, 2, classes, 2 * classes][rng.below(4)];
@@ -179,13 +179,13 @@ impl Arbitrary for Anything {
     }
 }
 
-/// What one backend returns for a batch.
+/// Results of one backend for a batch.
 #[derive(Clone)]
 struct Results {
     sum: f64,
     non_finite: usize,
     losses: Vec<f32>,
-    /// Of the sum, so that no denominator takes part.
+    /// Of the sum, not divided by a denominator.
     gradient: Vec<f32>,
 }
 
@@ -220,7 +220,7 @@ fn for_each_counted_row(batch: &Batch, mut property: impl FnMut(usize, &[f32], u
     })
 }
 
-// NaN, infinities and zeros among the expected numbers are those of the contract's table.
+// The expected values include NaN, infinities and zeros by the contract's table.
 #[test]
 fn losses_and_gradients_are_those_of_the_contract_whatever_the_logits() {
     fn property(Anything(batch, _): Anything) -> Outcome {
@@ -318,7 +318,7 @@ fn weights_times_a_power_of_two_scale_losses_and_leave_their_mean() {
         let weights = batch.weights.clone().unwrap_or(vec![1.0; batch.classes]);
         let plain = Batch { weights: Some(weights.clone()), ..batch.clone() };
         let scaled = Batch { weights: Some(weights.iter().map(|weight| weight * factor).collect()), ..batch };
-        // What is far from the ends of the range loses nothing to them.
+        // Losses far from overflow and underflow scale exactly.
         let in_range = |loss: f64| loss == 0.0 || (1e-25..1e25).contains(&loss.abs());
         let expected = plain.expected_losses();
         on_every_backend(|backend| {
@@ -344,7 +344,7 @@ fn weights_times_a_power_of_two_scale_losses_and_leave_their_mean() {
     check(property as fn(Ordinary) -> Outcome);
 }
 
-// Neither the other rows nor the place in a group of them may have a part in a row.
+// A row's results depend neither on other rows nor on its place among them.
 #[test]
 fn a_batch_is_the_concatenation_of_its_parts() {
     fn property(Anything(batch, seed): Anything) -> Outcome {
@@ -380,7 +380,7 @@ fn the_gradient_of_a_row_has_the_signs_of_a_gradient_and_adds_up_to_nothing() {
             for_each_counted_row(&batch, |index, _, y, weight| {
                 let row = &gradient[index * batch.classes..][..batch.classes];
                 for (k, &g) in row.iter().enumerate() {
-                    // Away from the label, towards the others, and turned round for a negative weight.
+                    // At most 0 at the label, at least 0 elsewhere, and reversed for a negative weight.
                     let toward = if (k == y) == (weight < 0.0) { g >= 0.0 } else { g <= 0.0 };
                     holds(toward, || format!("class {k}: {g:e} with label {y} and weight {weight}"))?;
                     // A probability is at most 1.
@@ -389,7 +389,7 @@ fn the_gradient_of_a_row_has_the_signs_of_a_gradient_and_adds_up_to_nothing() {
                 }
                 let terms = || row.iter().map(|&g| f64::from(g));
                 let (sum, magnitude): (f64, f64) = (terms().sum(), terms().map(f64::abs).sum());
-                // What every element may be off, and what those below the normal range may have lost.
+                // Rounding errors of all elements, and underflow of those below the normal range.
                 let slack = magnitude * GRADIENT_ULPS * f64::from(f32::EPSILON)
                     + row.len() as f64 * f64::from(f32::MIN_POSITIVE);
                 holds(sum.abs() <= slack, || format!("{sum:e} remains of {magnitude:e}"))
@@ -399,7 +399,7 @@ fn the_gradient_of_a_row_has_the_signs_of_a_gradient_and_adds_up_to_nothing() {
     check(property as fn(Ordinary) -> Outcome);
 }
 
-// The gradient against the reference's loss, not its gradient: the two could be wrong alike.
+// Against the reference loss, not the reference gradient, which could be wrong in the same way.
 #[test]
 fn the_gradient_is_the_slope_of_the_loss() {
     /// log Σ exp(x_k − x_y) with `x[k]` moved by `step`.
@@ -418,7 +418,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
                 for k in [y, rng.below(batch.classes), rng.below(batch.classes), rng.below(batch.classes)] {
                     let (above, below) = (loss(row, y, k, STEP), loss(row, y, k, -STEP));
                     let slope = (above - below) / (2.0 * STEP);
-                    // The third derivative is at most 1/8, an eighth of an ulp of the terms is lost in f64.
+                    // The third derivative is at most 1/8; the step divides the rounding errors in f64 of the terms.
                     let largest = row.iter().fold(0f64, |largest, &x| largest.max(f64::from(x).abs()));
                     let error = STEP * STEP / 48.0 + (4.0 * largest + 8.0) * f64::EPSILON / STEP;
                     slopes.push((index, k, f64::from(weight) * slope, f64::from(weight).abs() * error));
@@ -446,7 +446,7 @@ fn raising_the_logit_of_the_label_never_raises_the_loss() {
         let batch = raised.clone();
         let labels: Vec<usize> = batch.labels.iter().map(|&y| usize::try_from(y).unwrap_or(0)).collect();
         for (row, &y) in raised.logits.chunks_exact_mut(batch.classes).zip(&labels) {
-            // By at least an eighth, which is more than a loss may be off.
+            // By at least 1/8, which is more than the error of a loss.
             let limit = [1, 8, 800][rng.below(3)];
             row[y] += (1 + rng.below(limit)) as f32 / 8.0;
         }
@@ -464,7 +464,7 @@ fn raising_the_logit_of_the_label_never_raises_the_loss() {
 #[test]
 fn backends_of_a_class_return_the_same_bits() {
     fn property(Anything(batch, seed): Anything) -> Outcome {
-        // Probabilities of a kind: what is negative or above 1 or NaN is taken at its word.
+        // Taken for probabilities as they are, also where negative, above 1 or NaN.
         let probabilities: Vec<f32> = batch.logits.iter().map(|x| x / 8.0).collect();
         let eps = [0.0, 1e-10, f32::from_bits(1), 0.5][seed as usize % 4];
         let everything = |backend: Backend| {
@@ -504,7 +504,7 @@ fn log_sum_exp_is_within_its_bound_whatever_the_row() {
                     return holds(found == largest, || format!("row {index}: {found:e} instead of {largest:e}"));
                 }
                 let expected = reference::log_sum_exp(row);
-                // Of the larger of the two terms that are added.
+                // 2 ulp of the larger of the two terms.
                 let largest = f64::from(largest);
                 let bound = 2.0 * ulp(largest.abs().max(expected - largest));
                 let close = (f64::from(found) - expected).abs() <= bound || error_in_ulps(found, expected) == 0.0;
@@ -555,7 +555,7 @@ impl Arbitrary for Call {
         let weights = match rng.below(16) {
             0 => Some((0..classes).map(|_| any(&mut rng)).collect()),
             1 => Some(vec![1.0; rng.below(300)]),
-            // Whether these add up to zero does not depend on their order.
+            // Sums of these are exact in any order.
             2..8 => Some((0..classes).map(|_| [0.0, 1.0, -2.0, 0.25, 1024.0][rng.below(5)]).collect()),
             _ => None,
         };
@@ -603,7 +603,7 @@ impl Call {
     }
 }
 
-// That nothing panics is a part of it: quickcheck reports a panic as a failure.
+// quickcheck also reports a panic as a failure.
 #[test]
 fn a_call_is_refused_if_and_only_if_an_argument_is_wrong() {
     fn property(call: Call) -> Outcome {

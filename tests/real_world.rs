@@ -77,7 +77,7 @@ fn nan_and_infinity_follow_the_formula() {
         (&[-INF, 3.0, -INF], &with, 0.0),
         (&[INF, 0.0, 0.0], &with, INF),
         (&[INF, 0.0, 0.0], &without, INF),
-        // Certain of a mistake that costs nothing.
+        // p = 1 for a mistake that costs nothing.
         (&[0.0, 0.0, INF], &without, 0.0),
         (&[INF, INF, 0.0], &with, NAN),
         (&[INF, 0.0, INF], &with, INF),
@@ -93,7 +93,7 @@ fn nan_and_infinity_follow_the_formula() {
                 assert_eq!(bits(&[loss]), bits(&[expected]), "{case}");
             }
         }
-        // Far apart: no exponential is left of the others, and nothing overflows.
+        // Gaps at which the other exponentials underflow; nothing overflows.
         let (loss, gradient) = evaluate(backend, &[1e30, -1e30, 0.0], 1, &with, &costs);
         assert!((loss / 4e30 - 1.0).abs() < 1e-6, "{backend}: {loss}");
         assert!(gradient.iter().all(|g| g.is_finite()), "{backend} {gradient:?}");

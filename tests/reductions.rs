@@ -1,4 +1,4 @@
-//! From rows to one number: reductions, denominators, weights, ignored rows, strides, upstream factors.
+//! Reduction of row losses: denominators, weights, ignored rows, strides, upstream factors.
 
 mod common;
 
@@ -8,7 +8,7 @@ use rwwce::{Backend, CrossEntropy, Denominator, Label, Reduction, Summary, Upstr
 const REDUCTIONS: [Reduction; 3] =
     [Reduction::Sum, Reduction::Mean(Denominator::WeightSum), Reduction::Mean(Denominator::Rows)];
 const POLICIES: [ZeroDenominator; 2] = [ZeroDenominator::NaN, ZeroDenominator::Zero];
-/// (classes, rows): fewer and more than a vector has lanes, and than a block has elements.
+/// (classes, rows): below and above the widths of vectors, blocks and sums in f32.
 const SHAPES: [(usize, usize); 9] = [(1, 3), (2, 40), (3, 17), (4, 0), (7, 1), (10, 33), (17, 5), (130, 4), (1100, 3)];
 const WEIGHTS: [Weights; 5] =
     [Weights::None, Weights::Positive, Weights::SomeZero, Weights::AnySign, Weights::Cancelling];
@@ -41,7 +41,7 @@ fn batch((classes, rows): (usize, usize), kind: Weights, ignore: Option<i64>, rn
             }
         })
         .collect();
-    // Outside the classes the ignored index replaces some labels; inside it is a class that occurs, or does not.
+    // A negative ignored index replaces some labels; one in [0, C) is a class that occurs, or does not.
     if let Some(ignored) = ignore.filter(|&label| label < 0) {
         labels.iter_mut().filter(|_| rng.below(3) == 0).for_each(|label| *label = ignored);
     }
@@ -70,13 +70,13 @@ fn for_each_batch(seed: u64, mut test: impl FnMut(&Batch, &str)) {
     }
 }
 
-/// A summary with nothing left to compare but bits.
+/// The bits of a summary, the same for every NaN.
 fn summary_bits(summary: &Summary) -> (u32, u64, u64, usize, usize) {
     let sum = if summary.sum.is_nan() { f64::NAN } else { summary.sum };
     (bits(&[summary.loss])[0], sum.to_bits(), summary.denominator.to_bits(), summary.rows, summary.non_finite)
 }
 
-/// The summary follows from the row losses and the denominator of the model.
+/// Checks the summary against the row losses and the model's denominator.
 #[track_caller]
 fn assert_summary(summary: &Summary, row_losses: &[f32], denominator: f64, counted: usize, policy: ZeroDenominator) {
     assert_eq!(summary.denominator, denominator);
@@ -85,7 +85,7 @@ fn assert_summary(summary: &Summary, row_losses: &[f32], denominator: f64, count
     let losses = || row_losses.iter().map(|&loss| f64::from(loss));
     let (sum, magnitude): (f64, f64) = (losses().sum(), losses().map(f64::abs).sum());
     if sum.is_finite() {
-        // Only the order of a sum in f64 is free.
+        // The order of a sum in f64 is free.
         let error = (summary.sum - sum).abs();
         assert!(error <= magnitude * row_losses.len() as f64 * f64::EPSILON, "{} for {sum}", summary.sum);
     } else {
@@ -130,7 +130,7 @@ fn every_reduction_follows_the_model() {
                     .unwrap_or_else(|e| panic!("{backend}, {name}, {reduction:?}, {policy:?}: {e}"));
             }
         });
-        // Otherwise the policies have not been tested.
+        // Otherwise the policies would not be tested.
         assert!(zero_denominators > 100, "{zero_denominators}");
     }
 }
@@ -167,7 +167,7 @@ fn probabilities_are_reduced_as_logits_are() {
     for backend in backends() {
         for_each_batch(5, |batch, name| {
             let mut batch = batch.clone();
-            // Anything goes as a probability: of every size, with zeros, ones and numbers above.
+            // Probabilities of every magnitude, with zeros, ones and values above 1.
             for p in &mut batch.logits {
                 *p = match rng.below(8) {
                     0 => 0.0,
@@ -180,7 +180,7 @@ fn probabilities_are_reduced_as_logits_are() {
                 };
             }
             for eps in [0.0, 1e-10, 1e-3, f32::from_bits(1)] {
-                // −log(p + eps), with the difference from 1 kept where that is what matters.
+                // −log(p + eps), near 1 by the exact difference p − 1.
                 let of_row = |(row, counted): Row<'_>| match counted {
                     Some((y, weight)) if weight != 0.0 => {
                         let (p, eps) = (f64::from(row[y]), f64::from(eps));
@@ -222,11 +222,11 @@ fn upstream_factors_of_rows_are_not_divided() {
             let by_rows = gradient(Reduction::Sum, factors.as_slice().into());
             let expected = batch.expected_gradient(|row| f64::from(factors[row]));
             within(GRADIENT_ULPS, &by_rows, &expected).unwrap_or_else(|e| panic!("{backend}, {name}: {e}"));
-            // Whatever the reduction, even one over nothing.
+            // The same for every reduction, even with a denominator of 0.
             for reduction in REDUCTIONS {
                 assert_eq!(bits(&gradient(reduction, factors.as_slice().into())), bits(&by_rows), "{backend}, {name}");
             }
-            // The sum gives each row the factor that the sum has.
+            // For a sum, one factor for the loss is the same factor for each row.
             let same = vec![0.3f32; labels.len()];
             let one = gradient(Reduction::Sum, Upstream::Loss(0.3));
             assert_eq!(bits(&gradient(Reduction::Sum, same.as_slice().into())), bits(&one), "{backend}, {name}");
@@ -260,7 +260,7 @@ fn rows_that_do_not_count_have_no_loss_and_no_gradient_whatever_they_hold() {
             for odd in odd {
                 let mut rng = Rng(8);
                 let mut logits: Vec<f32> = (0..6 * classes).map(|_| rng.between(-9.0, 9.0)).collect();
-                // Rows 1 and 4 do not count, rows 2 and 3 have no weight (unless there is but one class).
+                // Rows 1 and 4 are ignored, rows 2 and 3 have weight 0 (of a single class, all rows have).
                 for row in [1, 2, 3, 4] {
                     logits[row * classes..][..classes].fill(odd);
                 }
@@ -280,7 +280,7 @@ fn rows_that_do_not_count_have_no_loss_and_no_gradient_whatever_they_hold() {
                 assert_eq!((summary.rows, summary.denominator, summary.non_finite), (4, 4.0, 0), "{context}");
                 assert!(summary.loss.is_finite(), "{context}");
                 for row in [1, 2, 3, 4] {
-                    // Not even −0.
+                    // +0, not −0.
                     assert_eq!(row_losses[row].to_bits(), 0, "{context}");
                     let of_row = &gradient[row * classes..][..classes];
                     assert!(of_row.iter().all(|g| g.to_bits() == 0), "{context}: {of_row:?}");
@@ -288,7 +288,7 @@ fn rows_that_do_not_count_have_no_loss_and_no_gradient_whatever_they_hold() {
                 within(LOSS_ULPS, &row_losses, &batch.expected_losses()).unwrap();
                 within(GRADIENT_ULPS, &gradient, &batch.expected_gradient(|_| 0.75)).unwrap();
 
-                // Factors of rows do not bring them back.
+                // Upstream factors of rows do not change that.
                 let mut by_rows = pattern(6 * classes);
                 loss.gradient(&batch.logits, &labels, &[f32::MAX; 6], &mut by_rows).unwrap();
                 assert!(by_rows[classes..5 * classes].iter().all(|g| g.to_bits() == 0), "{context}");
@@ -302,7 +302,7 @@ fn rows_that_do_not_count_have_no_loss_and_no_gradient_whatever_they_hold() {
     }
 }
 
-// 0·NaN = 0 as well where the factor of a row is NaN: a mean over a zero weight sum.
+// 0·NaN = 0 also where the factor of the gradient is NaN: a mean over a weight sum of 0.
 #[test]
 fn weightless_rows_have_no_gradient_even_where_the_mean_is_nan() {
     for backend in backends() {
@@ -318,7 +318,7 @@ fn weightless_rows_have_no_gradient_even_where_the_mean_is_nan() {
 
 #[test]
 fn a_zero_denominator_makes_loss_and_gradient_what_was_chosen() {
-    // The weights cancel, so that rows with a loss are divided by nothing.
+    // The weights cancel: rows with a loss, divided by 0.
     let weights = [1.5, -1.5, 4.0];
     let labels = [0u8, 1];
     for backend in backends() {
@@ -334,7 +334,7 @@ fn a_zero_denominator_makes_loss_and_gradient_what_was_chosen() {
             let loss = loss.zero_denominator(ZeroDenominator::Zero);
             let zero = loss.gradient(&logits, &labels, 1.0, &mut gradient).unwrap();
             assert_eq!(zero.loss.to_bits(), 0);
-            // The sum is what it is.
+            // The sum does not depend on the choice.
             assert!(zero.sum == nan.sum && zero.sum != 0.0);
             assert!(gradient.iter().all(|&g| g == 0.0), "{backend}: {gradient:?}");
         }
@@ -400,7 +400,7 @@ fn labels_of_every_type_give_the_same_bits() {
     for backend in backends() {
         let mut rng = Rng(9);
         for shape in [(2, 40), (3, 17), (130, 6)] {
-            // 131 to 255 are no classes, and each type can hold 200.
+            // 131 to 255 are not classes, and each type can hold 200.
             let mut batch = batch(shape, Weights::AnySign, Some(200), &mut rng);
             batch.labels[1] = 200;
             let loss = batch.loss().backend(backend).reduction(Reduction::default());
@@ -431,7 +431,7 @@ fn negative_weights_turn_losses_and_gradients_round() {
             let (losses, gradient, summary) = results(batch);
             let (turned_losses, turned_gradient, turned_summary) = results(&turned);
             let negative = |numbers: &[f32]| numbers.iter().map(|x| -x).collect::<Vec<f32>>();
-            // Equal as numbers: which zero it is does not matter.
+            // Compared as floats: the sign of zero does not matter.
             assert_eq!(negative(&losses), turned_losses, "{backend}, {name}");
             assert_eq!(negative(&gradient), turned_gradient, "{backend}, {name}");
             // A sum of both infinities has no sign.
@@ -454,7 +454,7 @@ fn what_lies_between_padded_rows_is_neither_read_nor_written() {
 
             for padding in [0, 1, 3, 16, 29] {
                 let stride = classes + padding;
-                // Padding that would change any sum that it got into.
+                // Padding that would change any sum that includes it.
                 for filling in [f32::NAN, f32::INFINITY, pattern(1)[0], 1e30] {
                     let spread = |numbers: &[f32]| -> Vec<f32> {
                         let mut out = vec![filling; rows * stride];
@@ -524,10 +524,10 @@ fn a_summary_counts_rows_whose_loss_is_not_finite() {
     }
 }
 
-// A weight can bring back into the range of f32 what −log p_y alone is too small for.
+// −log p_y may underflow f32 where its product with the weight does not.
 #[test]
 fn weights_and_upstream_factors_of_any_size_keep_the_bounds() {
-    // One class is near enough to matter, many others are not quite far enough to be left out.
+    // One class matters, and many others are not quite negligible.
     let mut crowd = vec![-118.3; 1000];
     (crowd[1], crowd[999]) = (-100.0, 0.0);
     // The label is the last class.
@@ -574,15 +574,15 @@ fn the_sum_of_many_rows_is_exact_in_f64() {
     for backend in backends() {
         let loss = CrossEntropy::new(2).reduction(Reduction::Sum).backend(backend);
         let summary = loss.loss(&logits, &labels).unwrap();
-        // A multiple of a number of 24 bits by one of 17 has a place in 53 bits at every step.
+        // A 24-bit mantissa times an integer of 17 bits fits 53 bits at every step.
         assert_eq!(summary.sum, rows as f64 * f64::from(std::f32::consts::LN_2), "{backend}");
         let mean = loss.reduction(Reduction::Mean(Denominator::Rows)).loss(&logits, &labels).unwrap();
         assert_eq!(mean.loss, std::f32::consts::LN_2, "{backend}");
     }
 }
 
-/// Rows come in chunks. Row i of one belongs to lane i % 16, lanes are added in halves, and chunks one after the other: the
-/// same rounding on every backend, in every layout.
+/// Rows are added in chunks: row i of a chunk in lane i % 16, the lanes by halves, then the chunks in order, with the
+/// same roundings on every backend, in every layout.
 #[test]
 fn the_sum_over_rows_has_a_fixed_shape() {
     let fixed = |losses: &[f32], chunk: usize| {
@@ -602,7 +602,7 @@ fn the_sum_over_rows_has_a_fixed_shape() {
     };
     let mut rng = Rng(59);
     let mut other_order_differs = 0;
-    // Classes, rows, positions, and the rows of a chunk: as many samples as have 32,768 logits, were their number a power of two.
+    // (classes, rows, positions, rows of a chunk): samples whose logits, rounded up to a power of two each, are 32,768.
     for (classes, rows, positions, chunk) in [
         (2, 250, 1, 16_384),
         (3, 210, 1, 8192),
@@ -623,7 +623,7 @@ fn the_sum_over_rows_has_a_fixed_shape() {
         let logits: Vec<f32> = (0..classes * rows).map(|_| rng.between(-3.0, 3.0)).collect();
         let probabilities: Vec<f32> = (0..classes * rows).map(|_| rng.between(0.01, 0.99)).collect();
         let labels: Vec<u16> = (0..rows).map(|_| rng.below(classes) as u16).collect();
-        // So different that every addition is rounded.
+        // So different in magnitude that every addition is rounded.
         let samples: Vec<f32> =
             (0..rows).map(|_| rng.between(1.0, 2.0) * 2f32.powi(rng.below(61) as i32 - 30)).collect();
         for backend in backends() {
@@ -688,7 +688,7 @@ fn what_target_probabilities_weigh_is_what_their_loss_is_divided_by() {
     }
 }
 
-/// Whole tiles of rows and others, of which some are ignored: each is counted once.
+/// Full and partial tiles with some ignored rows: each row is counted once.
 #[test]
 fn ignored_rows_are_counted_once_whatever_the_number_of_classes() {
     let mut rng = Rng(61);

@@ -5,13 +5,13 @@ mod common;
 use common::{REGIMES, Rng, backends, bits, compare_with_committed, same_bits_classes};
 use rwwce::{Backend, CrossEntropy, Denominator, Reduction};
 
-/// Lengths round the widths of vectors, of the virtual lanes and of the blocks.
+/// Lengths around the widths of vectors, virtual lanes and sums in f32.
 const LENGTHS: [usize; 22] = [1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 33, 64, 100, 127, 128, 129, 255, 300, 1025];
 
-/// What a batch gives.
+/// Results for a batch.
 const RESULTS: [&str; 5] = ["losses", "mean", "gradient", "log-sum-exp", "losses of probabilities"];
 
-/// The bits of every number of each of them.
+/// The bits of each of [`RESULTS`].
 fn results(backend: Backend, logits: &[f32], labels: &[i32], weights: &[f32]) -> [Vec<u32>; RESULTS.len()] {
     let loss = CrossEntropy::new(weights.len())
         .class_weights(weights)
@@ -73,7 +73,7 @@ fn backends_of_a_class_agree() {
     }
 }
 
-/// What a machine without a neighbour of its class is compared by: a number over the bits of all batches for each result.
+/// Committed hashes of the bits of each result over all batches, for machines with a single backend of a class.
 #[test]
 fn bits_are_the_same_on_every_machine() {
     for backend in backends() {

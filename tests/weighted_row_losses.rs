@@ -1,4 +1,4 @@
-//! The weighted loss of each row alone: the same as from the function that has every option.
+//! `weighted_row_losses` has the bits of `row_losses`, which has every option.
 
 mod common;
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """source.py DIR: figures of the source below DIR/src, without its tests, each with its places:
-lines of the kernel, files that import each other in circles, functions over 60 lines."""
+lines of the kernel, files in import cycles, functions over 60 lines."""
 
 import pathlib
 import re
@@ -12,7 +12,7 @@ root = pathlib.Path(sys.argv[1], "src")
 
 
 def without_tests(text):
-    """A module of tests is the last thing in a file."""
+    """The text before a module of tests, which is always last in a file."""
     return re.split(r"^#\[cfg\(test\)\]\nmod \w+ \{$", text, flags=re.M)[0]
 
 
@@ -29,7 +29,7 @@ modules = {module(file): file for file in files}
 
 
 def names(tree):
-    """Of the inside of `use …;` every path: `a::{b, c::d}` is a::b and a::c::d."""
+    """Every path of a `use` tree: `a::{b, c::d}` is a::b and a::c::d."""
     head, brace, inside = tree.partition("{")
     head = tuple(head.replace("::", " ").split(" as ")[0].split())
     if not brace:
@@ -55,7 +55,7 @@ def imports(file):
                 name = here[:-1] + tuple(rest)
             else:
                 continue
-            # The file that has the item, or has its name from elsewhere.
+            # The file that defines or re-exports the item.
             while name not in modules:
                 name = name[:-1]
             if modules[name] != file:
@@ -78,7 +78,7 @@ long_functions = []
 for file, text in files.items():
     begun = {}
     for number, line in enumerate(text.splitlines(), 1):
-        # As rustfmt has it the end is indented as the beginning.
+        # In rustfmt's layout a function ends at the indentation of its first line.
         if head := re.match(r"( *)(?:pub(?:\([^)]*\))? |const |unsafe |extern \S+ )*fn (\w+)", line):
             begun[head[1]] = (head[2], number)
         elif (end := re.fullmatch(r"( *)\}", line)) and end[1] in begun:

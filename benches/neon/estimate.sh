@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # estimate.sh [CPU...]
-# What the loops of the weighted loss cost with NEON by the models of llvm-mca: an estimate, not a measurement.
+# The cost of the loops of the weighted loss with NEON by the models of llvm-mca: an estimate, not a measurement.
 #
-# A program for aarch64 runs under qemu, which writes down every instruction of one call. llvm-mca takes that list as it
-# stands, branches and checks included. What a larger input costs more than a smaller one is the cost of the loop.
+# A program for aarch64 runs under qemu, which logs every instruction of one call. llvm-mca takes this trace as it is,
+# branches and checks included. The difference between a larger and a smaller input is the cost of the loop.
 #
-# CPU is a name that llvm-mca knows, with options if need be; micro-ops and pipes are those of the first. Needs what
+# CPU is a processor of llvm-mca, with options if need be; micro-ops and pipes are those of the first. Needs what
 # .ci/install installs. Debian's llvm of the compiler's version is unpacked below target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,7 @@ clock=2.5 # GHz
 
 rustup -q target add aarch64-unknown-linux-gnu
 export CARGO_TARGET_DIR=target/cross-build
-# As in a program that does not ask for more.
+# The release profile as it is by default.
 export CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_PANIC=unwind
 
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
@@ -36,12 +36,12 @@ mkdir -p $work
 target=aarch64-unknown-linux-gnu
 cargo build -q --release --lib --target $target
 out=$CARGO_TARGET_DIR/$target/release
-# At fixed addresses, so that those of the trace are those of the file.
+# At fixed addresses, so that the trace has the addresses of the file.
 rustc --edition 2024 -O --target $target -C linker=aarch64-linux-gnu-gcc -C target-feature=+crt-static \
   -C relocation-model=static --extern rwwce="$out/librwwce.rlib" -L dependency="$out/deps" \
   -L dependency="$CARGO_TARGET_DIR/release/deps" benches/neon/calls.rs -o $work/calls
 
-# Address and instruction. Where a branch goes does not matter, but has to be in its range.
+# Address and instruction. The targets of branches do not matter, but have to be in range.
 run_tool llvm-objdump -d --no-show-raw-insn $work/calls | awk '
   /^ *[0-9a-f]+:/ {
     address = $1
@@ -59,7 +59,7 @@ qemu-aarch64 -help | grep -- $step > /dev/null || step=-singlestep
 
 # trace FILE ROWS CLASSES POSITIONS: the instructions of one call, in their order
 trace() {
-  # A processor without SVE, of which some models know nothing.
+  # A processor without SVE, which some models lack.
   qemu-aarch64 -cpu neoverse-n1 $step -d exec,nochain -D $work/log $work/calls "${@:2}"
   awk -F '[][/ ]+' '
     NR == FNR { split($0, part, "\t"); instruction[part[1]] = part[2]; next }
@@ -85,7 +85,7 @@ costs() {
     /^(ld|st)u?r q.*\[(sp|x29)/ { total["stack"]++ }
     /^(ld|st)p q.*\[(sp|x29)/ { total["stack"] += 2 }
     END { for (name in total) print name, total[name] }' "$2"
-  # A call costs what a branch does: the function that is called is in the list.
+  # A call costs as much as a branch: the instructions of the callee are in the trace.
   # shellcheck disable=SC2086 # a name, and options after it
   run_tool llvm-mca -mtriple=aarch64 -mcpu=$1 -iterations=1 -call-latency=1 -all-views=0 -summary-view \
     -resource-pressure "$2" 2> $work/warnings > $work/report || { tail -5 $work/warnings >&2; return 1; }
@@ -100,7 +100,7 @@ costs() {
     }' $work/report
 }
 
-# row NAME UNITS LOGITS LARGER SMALLER: a unit of so many logits, of which the larger call has so many more
+# row NAME UNITS LOGITS LARGER SMALLER: the larger call has UNITS more units of LOGITS logits each
 row() {
   local name=$1 units=$2 logits=$3 cpu
   # shellcheck disable=SC2086 # words

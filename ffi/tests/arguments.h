@@ -18,7 +18,7 @@ int is_close(double found, double wanted);
 #define ONE_LANE 0
 #endif
 extern long checks, failures;
-/* What is being tested, for messages. */
+/* The running test, for messages. */
 extern char context[200];
 
 enum {

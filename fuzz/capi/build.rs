@@ -1,4 +1,4 @@
-//! Lists the modules of the C interface as public ones, so that its structures can be named.
+//! Declares the modules of the C interface as public, so that its structures can be named.
 
 use std::fmt::Write;
 use std::path::Path;

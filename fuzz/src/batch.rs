@@ -4,7 +4,7 @@ use crate::generate::{classes, moderate, not_tiny, optional_costs, row};
 use arbitrary::{Result, Unstructured};
 use rwwce::{CrossEntropy, Denominator, Reduction, Upstream, ZeroDenominator};
 
-/// A valid batch: what every target but one starts from.
+/// A valid batch, from which every target but one starts.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) classes: usize,
@@ -17,22 +17,22 @@ pub(crate) struct Batch {
     pub(crate) sample_weights: Option<Vec<f32>>,
 }
 
-/// What a batch holds.
+/// Constraints on a batch.
 #[derive(Clone, Copy)]
 pub(crate) struct Content {
     /// Logits are mostly not NaN or +∞.
     pub(crate) mostly_finite: bool,
     pub(crate) negative_weights: bool,
     pub(crate) ignored: bool,
-    /// Weights are such that products of them do not overflow or vanish.
+    /// Products of weights neither overflow nor underflow.
     pub(crate) moderate_weights: bool,
-    /// No weight is so small that a product with another may be less than the library promises to keep.
+    /// No product of two weights is too small for the library to keep its digits.
     pub(crate) no_tiny_weights: bool,
-    /// Not more classes than this.
+    /// The largest number of classes.
     pub(crate) most_classes: usize,
 }
 
-/// What lies between the samples and must stay there: a NaN that no computation returns.
+/// The padding between samples, which must stay: a NaN that no computation returns.
 pub(crate) const PADDING: f32 = f32::from_bits(0x7fc5_a5a5);
 
 impl Batch {
@@ -94,7 +94,7 @@ impl Batch {
         row / self.positions * self.stride + row % self.positions + class * self.positions
     }
 
-    /// The numbers of one row of what is shaped as the logits.
+    /// One row of an array with the layout of the logits.
     pub(crate) fn row(&self, of: &[f32], row: usize) -> Vec<f32> {
         (0..self.classes).map(|class| of[self.element(row, class)]).collect()
     }
@@ -113,7 +113,7 @@ impl Batch {
         self.sample_weights.as_ref().map_or(1.0, |weights| f64::from(weights[row]))
     }
 
-    /// The loss with the shape, the weights and the ignored label.
+    /// The loss with the batch's shape, weights and ignored index.
     pub(crate) fn loss(&self) -> CrossEntropy<'_> {
         let mut loss = CrossEntropy::new(self.classes).positions(self.positions).row_stride(self.stride);
         if let Some(weights) = &self.class_weights {
@@ -128,12 +128,12 @@ impl Batch {
         loss
     }
 
-    /// Room for what is shaped as the logits.
+    /// An array with the layout of the logits, filled with [`PADDING`].
     pub(crate) fn space(&self) -> Vec<f32> {
         vec![PADDING; self.logits.len()]
     }
 
-    /// Panics where something between the samples has been written.
+    /// Panics where padding has been written.
     pub(crate) fn check_padding(&self, of: &[f32]) {
         let dense = self.classes * self.positions;
         for sample in of.chunks(self.stride) {
@@ -144,7 +144,6 @@ impl Batch {
     }
 }
 
-/// Any reduction.
 pub(crate) fn reduction(u: &mut Unstructured<'_>) -> Result<Reduction> {
     u.choose(&[
         Reduction::Sum,
@@ -156,7 +155,7 @@ pub(crate) fn reduction(u: &mut Unstructured<'_>) -> Result<Reduction> {
     .copied()
 }
 
-/// What a mean over nothing is, where that is no error.
+/// A policy for a zero denominator, other than the error.
 pub(crate) fn zero_denominator(u: &mut Unstructured<'_>) -> Result<ZeroDenominator> {
     u.choose(&[ZeroDenominator::NaN, ZeroDenominator::Zero]).copied()
 }
@@ -184,7 +183,7 @@ impl Factors {
         }
     }
 
-    /// What the gradient of a row is multiplied by, its weights apart.
+    /// The factor of a row's gradient, without its weights.
     pub(crate) fn of_row(&self, row: usize, denominator: f64, policy: ZeroDenominator) -> f64 {
         match self {
             Self::Rows(factors) => f64::from(factors[row]),

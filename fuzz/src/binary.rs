@@ -79,7 +79,7 @@ impl Case {
     }
 }
 
-/// The loss and the slope at a logit whose target costs so much on and off.
+/// Loss on·(−log σ(z)) + off·(−log(1 − σ(z))) of a logit, and its derivative.
 pub(crate) fn terms(z: f32, on: f64, off: f64) -> (Sum, Sum) {
     let z = f64::from(z);
     let minus_log_sigmoid = |z: f64| if z > 0.0 { (-z).exp().ln_1p() } else { -z + z.exp().ln_1p() };

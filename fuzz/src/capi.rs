@@ -1,5 +1,5 @@
-//! The C functions with any arguments: they do what the library does with the same numbers, in bits and in errors; what is
-//! wrong with a pointer or a number of a list is said; nothing beside an array is read or written.
+//! The C functions with any arguments: results and errors are those of the library, to the bit; bad pointers, counts
+//! and enumerators are errors; nothing outside an array is read or written.
 
 use crate::batch::{Batch, Content, Factors, reduction, zero_denominator};
 use crate::common::{bits, pattern, raw_bits};
@@ -16,7 +16,6 @@ use rwwce_fuzz_capi::options::*;
 use rwwce_fuzz_capi::status::*;
 use rwwce_fuzz_capi::{binary, losses::rwwce_summary};
 
-/// What is called.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
 enum Function {
     Loss,
@@ -36,13 +35,13 @@ enum Function {
     BinaryGradientInPlace,
 }
 
-/// An array of a call, and what is done to its pointer and its count.
+/// Damage to the pointer or the count of an array.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Damage {
     None,
     Null,
     Misaligned,
-    /// A count whose bytes nobody can address.
+    /// A count whose bytes are not addressable.
     Huge,
 }
 
@@ -62,12 +61,12 @@ struct Arguments {
     damages: Vec<Damage>,
     at_end: u16,
     arrays: Vec<Guarded>,
-    /// What the call may refuse.
+    /// Errors that the call may return.
     wrong: Vec<rwwce_status>,
 }
 
 impl Arguments {
-    /// The next array: its pointer and its count.
+    /// The pointer and the count of the next array.
     fn array<T: Copy, P>(&mut self, numbers: &[T]) -> (*mut P, usize) {
         let index = self.arrays.len();
         let array = Guarded::new(numbers, self.at_end >> index & 1 == 1);
@@ -89,7 +88,7 @@ impl Arguments {
             Damage::Huge => {
                 self.wrong.push(RWWCE_ERROR_SIZE_OVERFLOW);
                 count = usize::MAX / size_of::<T>() - 1;
-                // The end of memory comes before the end of the array.
+                // The array would end beyond the address space.
                 if size_of::<T>() == 1 {
                     count = usize::MAX;
                 }
@@ -98,10 +97,10 @@ impl Arguments {
         (address.cast(), count)
     }
 
-    /// The same for an array that may be absent.
+    /// As [`Self::array`], for one that may be absent.
     fn optional<P>(&mut self, numbers: Option<&[f32]>) -> (*mut P, usize) {
         match numbers {
-            // An empty slice is there, and of the wrong length, where NULL is not.
+            // An empty slice is present, with a wrong length; NULL is absent.
             Some(numbers) if !numbers.is_empty() => self.array(numbers),
             _ => {
                 self.arrays.push(Guarded::new::<f32>(&[], true));
@@ -124,18 +123,18 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
     let mut batch = Batch::new(u, content)?;
     let mut options = Options::mild(u, &batch)?;
     if u.ratio(1, 2)? {
-        // The options that go with every function.
+        // Only the options that every function accepts.
         options =
             Options { smoothing: 0.0, focal: 0.0, z_loss: 0.0, temperature: 1.0, bias: None, costs: None, ..options };
     }
     let (reduction, policy) = (reduction(u)?, zero_denominator(u)?);
     let factors = Factors::new(u, batch.rows())?;
-    // Lengths and labels that are wrong.
+    // Wrong lengths, labels and shapes.
     match u.arbitrary::<u8>()? {
         0 => drop(batch.logits.pop()),
         1 => batch.logits.push(0.0),
         2 => {
-            // In C an empty array is none.
+            // In C an empty array is absent.
             batch.class_weights.as_mut().map(Vec::pop);
             batch.class_weights = batch.class_weights.filter(|weights| !weights.is_empty());
         }
@@ -162,7 +161,7 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
     };
     let case = Case { function, batch, options, reduction, policy, factors, output, bad, backend };
     match label_type {
-        // These labels have one type.
+        // This function takes labels of one type.
         _ if function == Function::Alone => case.run(&mut arguments, RWWCE_LABEL_I32, |label| label),
         0 => case.run(&mut arguments, RWWCE_LABEL_U8, |label| label as u8),
         1 => case.run(&mut arguments, RWWCE_LABEL_U16, |label| label as u16),
@@ -181,20 +180,19 @@ struct Case {
     reduction: Reduction,
     policy: ZeroDenominator,
     factors: Factors,
-    /// How much longer the output is than it should be.
+    /// Excess elements of the output.
     output: usize,
     bad: u8,
     backend: Option<Backend>,
 }
 
-/// What a call returns and leaves behind.
+/// Result and output of a call.
 struct Outcome {
     result: Result<Option<Summary>, Error>,
     output: Vec<f32>,
 }
 
 impl Case {
-    /// In Rust.
     fn in_rust<L: rwwce::Label>(&self, labels: &[L], targets: &[f32], output: &[f32]) -> Outcome {
         let batch = &self.batch;
         let mut out = output.to_vec();
@@ -273,7 +271,7 @@ impl Case {
             Factors::Rows(factors) => (1.0, Some(&factors[..])),
         };
 
-        // Only what the function reads is damaged: the arrays in the order that they have here.
+        // Only the arrays that the function reads are damaged, in the order that they have here.
         let (logits, logits_count) = if in_place { (null_mut(), 0) } else { arguments.array::<_, f32>(&batch.logits) };
         let (weights, weights_count) = arguments.optional::<f32>(batch.class_weights.as_deref());
         if function != Alone {
@@ -348,7 +346,7 @@ impl Case {
             && out_count > 0
             && !logits.is_null()
         {
-            // What is written is what is read, or a part of it.
+            // The output overlaps the logits.
             out = logits.wrapping_add(logits_count.min(batch.logits.len()) / 2);
             wrong.push(RWWCE_ERROR_OVERLAP);
             wrong.push(RWWCE_ERROR_SIZE_OVERFLOW);
@@ -432,7 +430,7 @@ impl Case {
             }
             _ => assert_eq!((of_summary.loss, of_summary.rows), (0.0, 0), "{}", show()),
         }
-        // What is read is as it was; a part of the logits may have been the output.
+        // Inputs are unchanged, even where the output was to overlap the logits.
         if !in_place {
             let (found, clean) = arguments.arrays[0].read::<f32>();
             assert!(clean && raw_bits(&found) == raw_bits(&batch.logits), "{}", show());

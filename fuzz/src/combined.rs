@@ -1,5 +1,5 @@
-//! The losses beside the weighted one: each row and each element of its gradient within 6 ulp of the sum of the
-//! magnitudes of its terms (more where γ is above 2), by every function that gives them.
+//! The losses other than the weighted one: each row and each element of its gradient within 6 ulp of the sum of the
+//! magnitudes of its terms (more where γ is above 2), by every function that returns them.
 
 use crate::batch::{Batch, Factors, reduction, zero_denominator};
 use crate::options::Options;
@@ -9,7 +9,7 @@ use crate::{SameBits, backends};
 use arbitrary::{Result, Unstructured};
 use rwwce::{CrossEntropy, Reduction};
 
-/// Checks a batch whose targets are probabilities where there are `soft` ones.
+/// Checks a batch with `soft` targets, or with its labels.
 pub(crate) fn check(u: &mut Unstructured<'_>, batch: &Batch, options: &Options, soft: Option<&[f32]>) -> Result<()> {
     let (reduction, policy) = (reduction(u)?, zero_denominator(u)?);
     let factors = Factors::new(u, batch.rows())?;
@@ -102,7 +102,7 @@ fn check_summary(
     };
     let samples = (0..batch.rows()).map(|row| batch.sample(row));
     let weight = |(class, q): (usize, &f32)| batch.weight(class) * f64::from(*q);
-    // Each term by itself, so that the size of the sum is that of all of them.
+    // Each weight by itself, so that the size of the sum is that of all magnitudes.
     let weights: Vec<f64> = (0..batch.rows())
         .flat_map(|row| {
             let q = batch.row(soft, row);

@@ -1,4 +1,4 @@
-//! Second derivatives: each within 2 ulp of the sum of the magnitudes of its terms, and the bound never below the Hessian.
+//! Second derivatives: within 2 ulp of the sum of the magnitudes of their terms, and the bound never below the Hessian.
 
 use crate::batch::{Batch, Content, Factors, reduction, zero_denominator};
 use crate::binary::Case;
@@ -22,7 +22,7 @@ fn logits(u: &mut Unstructured<'_>) -> Result<()> {
     let content = Content {
         mostly_finite: true,
         negative_weights: u.arbitrary()?,
-        // No label is ignored where there are none.
+        // Soft targets have no ignored rows.
         ignored: !is_soft,
         moderate_weights: false,
         no_tiny_weights: true,
@@ -85,7 +85,7 @@ fn logits(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What is written, and the denominator or the error.
+/// The curvature, and the denominator or the error.
 fn call<'a>(
     loss: CrossEntropy<'a>,
     batch: &Batch,
@@ -108,7 +108,7 @@ fn call<'a>(
     (found, written.map(|()| summary.unwrap().denominator))
 }
 
-/// The error of the options that no second derivative is written for.
+/// The error for focal factor and z-loss, which have no second derivative here.
 fn refused(options: &Options, soft: bool) -> Option<Error> {
     let set = [(Argument::Focal, if soft { 0.0 } else { options.focal }), (Argument::ZLoss, options.z_loss)];
     let (option, _) = set.into_iter().find(|(_, number)| *number != 0.0)?;
@@ -134,7 +134,7 @@ impl Row {
         self.terms.costs.get(class).copied().unwrap_or(0.0)
     }
 
-    /// W, and the sum of the magnitudes of what it is made of.
+    /// W = own + Σ u, and the sum of the magnitudes.
     fn weight(&self) -> (f64, f64) {
         let spread = || self.terms.spread.iter().chain([&self.terms.own]);
         (spread().sum(), spread().map(|u| u.abs()).sum())
@@ -146,11 +146,11 @@ impl Row {
         let (weight, size) = self.weight();
         let mut sum = Sum::default();
         sum.add(weight, p[i] * q[i]);
-        // Pairs of f32 hold the sum of the weights.
+        // The sum of the weights is a double-float.
         sum.size += size * p[i] * q[i] / f64::from(1 << 24);
         sum.add(self.cost(i), p[i]);
         for j in (0..p.len()).filter(|&j| self.cost(j) != 0.0) {
-            // p_i/(1 − p_j), which is known where 1 − p_j is nothing.
+            // p_i/(1 − p_j), known even where 1 − p_j underflows.
             let share = match j == *largest && i != j {
                 true => share_of_others[i],
                 false => p[i] / q[j],
@@ -196,21 +196,21 @@ impl Row {
         Ok(())
     }
 
-    /// A direction in which the loss is steeper than the bound says, and by how much.
+    /// A random v with vᵀHv > vᵀ·diag(bound)·v, and the two sides.
     fn below(&self, bound: &[f32], factor: f64, rng: &mut Rng) -> Option<(Vec<f64>, f64, f64)> {
         let Probabilities { p, largest, share_of_others, .. } = &self.of;
         if self.of.undefined || self.of.infinite > 0 || share_of_others.iter().any(|share| share.is_nan()) {
             return None;
         }
         let v: Vec<f64> = p.iter().map(|_| rng.between(-1.0, 1.0).into()).collect();
-        // v'·(diag p − p·p')·v
+        // vᵀ·(diag(p) − p·pᵀ)·v
         let variance = |p: &[f64]| {
             let mean: f64 = p.iter().zip(&v).map(|(p, v)| p * v).sum();
             p.iter().zip(&v).map(|(p, v)| p * (v - mean) * (v - mean)).sum::<f64>()
         };
         let whole = self.weight().0 + self.terms.costs.iter().sum::<f64>();
         let mut steep = whole * variance(p);
-        // What f64 loses of the differences below.
+        // Rounding error in f64 of the differences below.
         let rounded = steep.abs() * 1e-14;
         for j in (0..p.len()).filter(|&j| self.cost(j) != 0.0) {
             let share = |k: usize| if j == *largest { share_of_others[k] } else { p[k] / self.of.q[j] };
@@ -225,7 +225,7 @@ impl Row {
     }
 }
 
-/// Near the end of the normal numbers each term may have lost what is below them.
+/// Near the smallest normal f32 each term may have lost its subnormal part.
 fn near(found: f32, expected: Sum, factor: f64) -> core::result::Result<(), String> {
     let smallest = f64::from(f32::MIN_POSITIVE);
     let error = (f64::from(found) - expected.value * factor).abs();

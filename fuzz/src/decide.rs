@@ -1,5 +1,5 @@
-//! Decisions from any logits and from any numbers as probabilities: no other class costs less, and no backend returns other
-//! bits.
+//! Decisions from any logits, and from any values as probabilities: no other class costs less, and all backends return
+//! the same bits.
 
 use crate::backends;
 use crate::batch::{Batch, Content};
@@ -30,7 +30,7 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
         let undecided = if given {
             costs.of(plain).decide_from_probabilities(&batch.logits, &mut decisions, Some(&mut expected))
         } else {
-            // Those that are about labels change nothing.
+            // Options that concern labels have no effect.
             options.of_labels(options.adjust(plain)).decide(&batch.logits, &mut decisions, Some(&mut expected))
         };
         let none = decisions.iter().filter(|&&class| class == NO_DECISION).count();

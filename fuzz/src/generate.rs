@@ -1,9 +1,9 @@
-//! From bytes to numbers: what is likely to be hard, and every other number too.
+//! From bytes to f32: values that are likely to be hard, and every other one too.
 
 use crate::common::{REGIMES, Rng};
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-/// Numbers at which something changes in f32 or in the kernels.
+/// Limits of f32 and of the kernels.
 pub const SPECIAL: [f32; 48] = [
     0.0,
     -0.0,
@@ -36,14 +36,14 @@ pub const SPECIAL: [f32; 48] = [
     1e30,
     -1e30,
     1e-30,
-    // exp leaves the normal numbers, and then f32.
+    // Where exp(±x) becomes subnormal, overflows, and underflows.
     87.336_54,
     -87.336_54,
     88.722_84,
     -88.722_84,
     103.972_08,
     -103.972_08,
-    // Where the kernels treat the reference in another way.
+    // Limits of exponents to base 2 and e, in f32 and f64, and values near them.
     180.0,
     -180.0,
     256.0,
@@ -77,12 +77,12 @@ pub(crate) fn any(u: &mut Unstructured<'_>) -> Result<f32> {
     })
 }
 
-/// The cost, or 1 where products of such might overflow or vanish.
+/// The cost, or 1 where products of costs might overflow or underflow.
 pub(crate) fn moderate(cost: f32) -> f32 {
     if cost == 0.0 || (1e-9..1e9).contains(&cost.abs()) { cost } else { 1.0 }
 }
 
-/// The number, or 0 where the losses of several terms need not keep its digits.
+/// The weight, or 0 where losses with several terms need not keep its digits.
 pub(crate) fn not_tiny(number: f32) -> f32 {
     if number.abs() < 1e-15 { 0.0 } else { number }
 }
@@ -102,7 +102,7 @@ pub(crate) fn cost(u: &mut Unstructured<'_>, may_be_negative: bool) -> Result<f3
     })
 }
 
-/// As many costs.
+/// `count` costs.
 pub(crate) fn costs(u: &mut Unstructured<'_>, count: usize, may_be_negative: bool) -> Result<Vec<f32>> {
     if count <= MOST_BY_BYTES {
         return (0..count).map(|_| cost(u, may_be_negative)).collect();
@@ -111,7 +111,7 @@ pub(crate) fn costs(u: &mut Unstructured<'_>, count: usize, may_be_negative: boo
     Ok((0..count).map(|_| [0.0, 1.0, rng.between(0.0, 9.0), rng.between(0.0, 0.01)][rng.below(4)]).collect())
 }
 
-/// The same, or none.
+/// [`costs`], or `None`.
 pub(crate) fn optional_costs(
     u: &mut Unstructured<'_>,
     count: usize,
@@ -120,7 +120,7 @@ pub(crate) fn optional_costs(
     if u.arbitrary()? { costs(u, count, may_be_negative).map(Some) } else { Ok(None) }
 }
 
-/// More numbers than this come from a generator, of which an input holds the seed.
+/// Longer arrays are generated from a seed in the input.
 const MOST_BY_BYTES: usize = 48;
 
 /// How the logits of a row are made.
@@ -128,13 +128,13 @@ const MOST_BY_BYTES: usize = 48;
 enum Kind {
     /// Each by its bits.
     Raw,
-    /// Each from the list.
+    /// Each from [`SPECIAL`].
     Special,
-    /// Each so many steps from a centre.
+    /// Each a centre plus a multiple of a step.
     Grid,
-    /// As the tests have them.
+    /// A regime of the tests.
     Regime,
-    /// The same number but for a few.
+    /// All the same, but for a few.
     Ties,
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn row(u: &mut Unstructured<'_>, classes: usize, label: usize, mostly
     Ok(row)
 }
 
-/// A number of classes: mostly few, now and then more than a block of the kernels has.
+/// A number of classes: mostly few, now and then more than are added in f32 at once.
 pub(crate) fn classes(u: &mut Unstructured<'_>) -> Result<usize> {
     Ok(match u.arbitrary::<u8>()? {
         choice @ 0..216 => 1 + usize::from(choice % 40),

@@ -1,27 +1,27 @@
-//! Memory whose first byte and whose end are each beside a page that must not be touched.
+//! Memory between two guard pages, which fault on access.
 
 use std::ptr;
 
-/// One mapping: a page that faults, as many bytes as there may be, a page that faults.
+/// One mapping: a guard page, [`SIZE`] bytes, to which it points, and another guard page.
 struct Region(*mut u8);
 
 const PAGE: usize = 4096;
 const SIZE: usize = 4 * PAGE;
-/// As many bytes of the region beside the data hold a pattern.
+/// Bytes beside the data, on the side without a guard page, that hold a pattern.
 const MARGIN: usize = 64;
 const PATTERN: u8 = 0xa7;
 
 impl Region {
-    /// An allocation of its own, where every access is interpreted and the ends of allocations are guards.
+    /// An allocation of its own: under Miri its ends are guards.
     #[cfg(miri)]
     fn new() -> Self {
-        // SAFETY: of some bytes.
+        // SAFETY: the layout is not empty.
         Self(unsafe { std::alloc::alloc(Self::LAYOUT) })
     }
 
     #[cfg(not(miri))]
     fn new() -> Self {
-        // SAFETY: a new private mapping of two guards and what is between them.
+        // SAFETY: a new private mapping of two guard pages and the bytes between them.
         unsafe {
             let (protection, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let start = libc::mmap(ptr::null_mut(), SIZE + 2 * PAGE, protection, flags, -1, 0);
@@ -44,13 +44,13 @@ impl Region {
 #[cfg(miri)]
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: allocated as such.
+        // SAFETY: allocated with this layout.
         unsafe { std::alloc::dealloc(self.0, Self::LAYOUT) }
     }
 }
 
 thread_local! {
-    /// Regions that have been used and are free again.
+    /// Regions that can be reused.
     static FREE: std::cell::RefCell<Vec<Region>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// A copy of these numbers that ends where the region does, or starts where it does.
+    /// A copy of `numbers` against the end or the start of a region.
     pub(crate) fn new<T: Copy>(numbers: &[T], at_end: bool) -> Self {
         let len = size_of_val(numbers);
         assert!(len <= SIZE - 2 * MARGIN, "{len} bytes are too many");
@@ -77,7 +77,7 @@ impl Guarded {
         this
     }
 
-    /// The first of the bytes on the side that has no guard.
+    /// The start of the pattern, on the side without a guard page.
     fn margin(&self) -> *mut u8 {
         let start = if self.start == 0 { self.len } else { self.start - MARGIN };
         // SAFETY: within the region, as `new` makes sure.
@@ -93,9 +93,9 @@ impl Guarded {
         unsafe { self.region().add(self.start) }
     }
 
-    /// The numbers that are there now, and whether nothing beside them has been written.
+    /// The current elements, and whether the pattern beside them is intact.
     pub(crate) fn read<T: Copy>(&self) -> (Vec<T>, bool) {
-        // SAFETY: numbers were written there, of which any bytes are some.
+        // SAFETY: elements of a type were written there for which any bytes are valid.
         unsafe {
             let first = self.address().cast::<T>();
             let numbers = (0..self.len / size_of::<T>()).map(|at| first.add(at).read_unaligned()).collect();

@@ -1,5 +1,5 @@
-//! Any lengths, labels of every type, strides, positions, options: a call fails exactly where a plain reading of the rules
-//! says so, with an error that the rules name, and then no output has changed.
+//! Any lengths, labels of every type, strides, positions, options: a call fails exactly where a plain reading of the
+//! rules says so, with an error that the rules name, and then no output has changed.
 
 use crate::backends;
 use arbitrary::{Result, Unstructured};
@@ -25,7 +25,6 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What is called.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Function {
     RowLosses,
@@ -87,7 +86,7 @@ impl Function {
             && !self.decides()
     }
 
-    /// What the slice that has the shape of logits is called.
+    /// The argument that has the layout of the logits.
     fn argument(self) -> Argument {
         match self {
             Self::FromProbabilities | Self::DecideFromProbabilities => Argument::Probabilities,
@@ -127,7 +126,7 @@ struct Case {
     policy: ZeroDenominator,
     factor: f32,
     factors: Option<Vec<f32>>,
-    /// The lengths of the output that is shaped as the logits, of that of rows, and of those of classes.
+    /// Lengths of the outputs with the layout of the logits, per row, and per class.
     lengths: [usize; 5],
 }
 
@@ -142,7 +141,7 @@ fn near(u: &mut Unstructured<'_>, number: usize) -> Result<usize> {
     })
 }
 
-/// Numbers that add up without rounding, now and then one that is refused.
+/// Values whose sums are exact, now and then one that is refused.
 fn plain(u: &mut Unstructured<'_>, len: usize) -> Result<Vec<f32>> {
     let len = near(u, len)?.min(3000);
     let mut numbers: Vec<f32> = (0..len).map(|at| [1.0, 0.5, 0.0, 2.0][at % 4]).collect();
@@ -368,7 +367,7 @@ impl Case {
         }
     }
 
-    /// What a call that succeeds writes: everything but the padding, zeros for rows that do not count.
+    /// Checks that a successful call wrote everything but the padding, with zeros for rows that do not count.
     fn check_written(&self, labels: &[i64], shaped: &[f32], of_rows: &[f32], over: &[f32]) {
         let shaped = match self.function {
             Function::Gradient
@@ -388,7 +387,7 @@ impl Case {
                 } else if self.function.has_labels() && Some(labels[row]) == self.ignored {
                     assert!(x == 0.0, "row {row} does not count: {x:e}\n{self:?}");
                 } else {
-                    // What has been computed is no NaN of the pattern.
+                    // Computed elements are not a NaN of the pattern.
                     assert_ne!(x.to_bits() & !0xfff, 0x7fc5_a000, "{at} has not been written\n{self:?}");
                 }
             }
@@ -496,7 +495,7 @@ impl Case {
             // A decision is a u32.
             rules.check(classes as u64 > u32::MAX.into(), Error::SizeOverflow { rows, row_stride: classes });
         }
-        // Options that this function has no use for may be refused or not.
+        // Options without effect on this function may be refused or not.
         if matches!(function, Function::LogProbabilities | Function::LogSumExps | Function::Confusion) {
             rules.strict.append(&mut other.broken);
         } else {
@@ -552,7 +551,7 @@ impl Case {
         }
         if function.is_reduced() && self.policy == ZeroDenominator::Error {
             if !rules.broken.is_empty() {
-                // Only what is valid otherwise has a denominator that is known here.
+                // The denominator is known here only for calls that are valid otherwise.
                 rules.strict.push(Error::ZeroDenominator);
             } else if self.denominator(labels, rows, stride) == 0.0 {
                 rules.broken.push(Error::ZeroDenominator);
@@ -618,12 +617,12 @@ impl Case {
     }
 }
 
-/// Errors that a call may give.
+/// Errors that a call may return.
 #[derive(Debug, Default)]
 struct Rules {
-    /// It must give one of these, if there are any.
+    /// If there are any, the call must fail, with one of these or of `strict`.
     broken: Vec<Error>,
-    /// Or of these.
+    /// Errors that are allowed, but not required.
     strict: Vec<Error>,
 }
 
@@ -652,7 +651,7 @@ impl Rules {
     }
 }
 
-/// A label from any number, as a cast has it.
+/// A label by a cast.
 trait Make: Label {
     fn make(label: i64) -> Self;
 }

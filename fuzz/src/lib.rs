@@ -1,6 +1,5 @@
-//! The oracle of the fuzz targets: bytes become a case, the case is computed in every way that there is, and what comes
-//! out is held against the contract. A target is one function of bytes here, so that an input can also be replayed
-//! without libFuzzer.
+//! The oracle of the fuzz targets: makes bytes into a case, computes it by every entry point, and compares the results
+//! with the contract. A target is one function of bytes here, so that an input can also be replayed without libFuzzer.
 
 mod batch;
 mod binary;
@@ -42,7 +41,7 @@ macro_rules! targets {
         $(
             /// Runs the target of this name on one input; panics with the case where the contract is broken.
             pub fn $name(bytes: &[u8]) {
-                // Too few bytes for a case are no case.
+                // Inputs with too few bytes for a case are skipped.
                 let _: Result<()> = $name::check(&mut Unstructured::new(bytes));
             }
         )*
@@ -80,7 +79,7 @@ pub fn random(seed: u64, number: u32) -> Vec<u8> {
     (0..len).map(|_| rng.bits() as u8).collect()
 }
 
-/// Every backend of this processor, and whether it computes FMA in software, for which only a few cases have time.
+/// The backends of this processor, and whether each emulates FMA in software, too slow for most cases.
 fn all_backends() -> &'static [(Backend, bool)] {
     static BACKENDS: OnceLock<Vec<(Backend, bool)>> = OnceLock::new();
     BACKENDS.get_or_init(|| Backend::available().map(|backend| (backend, common::is_slow(backend))).collect())
@@ -98,12 +97,12 @@ fn backends(u: &mut Unstructured<'_>) -> Result<impl Iterator<Item = Backend> + 
     Ok(all_backends().iter().copied().filter(chosen).map(|(backend, _)| backend))
 }
 
-/// The results of the first backend of each class of same bits, to hold those of the next one against.
+/// Results of the first backend of each class of same bits, for comparison with the next.
 #[derive(Default)]
 struct SameBits(Vec<(Backend, Vec<u32>)>);
 
 impl SameBits {
-    /// Panics where these numbers are not those of the backends before of the same class; NaN equals NaN.
+    /// Panics where the bits differ from those of an earlier backend of the class; NaN equals NaN.
     fn check<'n>(
         &mut self,
         backend: Backend,

@@ -1,5 +1,5 @@
-//! A batch in parts has the losses of the whole, in bits, and totals that merge to its total; a row in parts has the loss
-//! and the gradient of the row.
+//! A batch in parts has the losses of the whole, in bits, and totals that merge to its total; a row in parts has the
+//! loss and the gradient of the row.
 
 use crate::backends;
 use crate::batch::{Batch, Content, reduction, zero_denominator};
@@ -71,7 +71,7 @@ fn batches(u: &mut Unstructured<'_>) -> Result<()> {
             let close = found == expected || found.is_nan() && expected.is_nan();
             assert!(close || (found - expected).abs() <= 1e-12 * size, "{total:?}, {:?}\n{case:?}", whole.total);
         }
-        // What has been reduced at once is what its total reduces to.
+        // The loss returned is the reduction of its total.
         let reduced = batch.loss().reduction(reduction).zero_denominator(policy).backend(backend);
         let reduced = reduced.loss(&batch.logits, &batch.labels).unwrap();
         let from_total = whole.total.reduce(reduction, policy).unwrap();

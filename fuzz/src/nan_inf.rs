@@ -1,5 +1,5 @@
-//! Any bits as logits, weights and probabilities: whether each result is NaN, infinite, 0 or finite is what the
-//! contract's table says, by every function that there is, on every backend, in the same bits within a class.
+//! Any bits as logits, weights and probabilities: each result is NaN, infinite, 0 or finite as the contract's table
+//! says, by every function, on every backend, with the same bits within a class.
 
 use crate::batch::{Batch, Content};
 use crate::options::Options;
@@ -8,7 +8,7 @@ use crate::{SameBits, backends};
 use arbitrary::{Arbitrary, Result, Unstructured};
 use rwwce::{BinaryCrossEntropy, CrossEntropy, Reduction, RowPartial};
 
-/// What is computed, of which an input chooses one, so that inputs stay fast.
+/// The functions that are called: one kind per input, so that inputs stay fast.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Function {
     Labels,
@@ -97,7 +97,7 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The logits as probabilities and as log-probabilities.
+/// Takes the logits for probabilities and for log-probabilities.
 fn from_probabilities(
     batch: &Batch,
     options: &Options,
@@ -117,7 +117,7 @@ fn from_probabilities(
         let p = f64::from(given) + f64::from(options.eps);
         let mut expected = of(if p < 0.0 { f64::NAN } else { -p.ln() });
         if expected.value == 0.0 && weight != 0.0 && options.eps != 0.0 {
-            // What is added to 1 may be less than f64 holds.
+            // p + eps may round to 1 in f64.
             expected.size = f64::MIN_POSITIVE;
         }
         check_class(from_p[row], expected, || format!("from probability {row}\n{case:?}"));
@@ -151,8 +151,8 @@ fn check_row(
     }
 }
 
-/// NaN, ±∞ and exact 0 where they are expected, and a finite number where one is; whatever is too large or too small for
-/// f32 may be what it rounds to.
+/// NaN, ±∞, exact 0 and finite results where they are expected; one too large or too small for f32 may be rounded to ±∞
+/// or 0.
 fn check_class(found: f32, expected: Sum, what: impl Fn() -> String) {
     let Sum { value, size, .. } = expected;
     let right = if value.is_nan() {
@@ -175,7 +175,7 @@ fn binary(
     case: &dyn std::fmt::Debug,
 ) -> (Vec<f32>, Vec<f32>) {
     let (logits, classes) = (&batch.logits, batch.stride);
-    // Whatever is at hand as costs and targets.
+    // Class weights as costs; soft targets or constants as targets.
     let miss: Vec<f32> = (0..classes).map(|k| batch.weight(k % batch.classes).abs() as f32).collect();
     let target = |at: usize| options.soft.as_ref().map_or([0.0, 1.0, 0.25][at % 3], |soft| soft[at].abs().min(1.0));
     let targets: Vec<f32> = (0..logits.len()).map(target).collect();

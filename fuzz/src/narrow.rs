@@ -1,4 +1,4 @@
-//! Logits that are no f32 give the bits of the f32 that they stand for, by every function that takes them.
+//! Logits in i8, u8, f16 and bf16 give the bits of the same f32, by every function that takes them.
 
 use crate::backends;
 use crate::batch::{Batch, Content, Factors};
@@ -9,7 +9,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use half::{bf16, f16};
 use rwwce::{Backend, BinaryCrossEntropy, Logits, RowPartial};
 
-/// What is computed, of which an input chooses one.
+/// The functions called: one kind per input.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Function {
     Weighted,
@@ -22,12 +22,12 @@ enum Function {
 }
 
 impl Stored {
-    /// As many numbers, by their bits.
+    /// `len` logits by their bits.
     fn new(u: &mut Unstructured<'_>, len: usize) -> Result<Self> {
         let kind = u.arbitrary::<u8>()? % 4;
         let scale = *u.choose(&[0.05, 0.25, 1.0, 1.5, 3e38, 1e-40, f32::MIN_POSITIVE])?;
         let zero = i32::from(u.arbitrary::<u8>()?);
-        // A few numbers over and over, since an input is short.
+        // A few bit patterns over and over, since an input is short.
         let palette: Vec<u16> = (0..u.int_in_range(1..=24)?).map(|_| u.arbitrary()).collect::<Result<_>>()?;
         let bits = (0..len).map(|at| palette[(at + at / palette.len()) % palette.len()]);
         Ok(match kind {
@@ -115,7 +115,7 @@ fn results(
         Function::Part => {
             let part = RowPartial::with_backend(logits, Some(0), backend).unwrap();
             part.gradient(logits, Some(0), 2.0, &mut shaped).unwrap();
-            // f64 in pieces that f32 holds.
+            // The bits of an f64 in four exact f32.
             let sum = part.excluded_sum.to_bits();
             let pieces = [0, 16, 32, 48].map(|shift| f32::from((sum >> shift) as u16));
             of_rows = vec![part.largest, part.label_logit, part.loss(2.0).unwrap(), backend.log_sum_exp(logits)];

@@ -1,4 +1,4 @@
-//! The options that change the loss of a row, and what they make of its terms.
+//! The options that change the loss of a row, and the weights of its terms with them.
 
 use crate::batch::Batch;
 use crate::generate::{cost, costs, moderate, not_tiny, optional_costs};
@@ -35,7 +35,7 @@ impl Options {
             cut: u.choose_index(classes + 1)?,
         };
         this.bias.iter_mut().flatten().for_each(|bias| *bias = moderate(*bias));
-        // Each of them is rare, so that most cases are the loss that everyone uses.
+        // Half of the cases are the loss without these.
         if u.ratio(1, 2)? {
             (this.smoothing, this.focal, this.z_loss, this.temperature, this.bias) = (0.0, 0.0, 0.0, 1.0, None);
         } else if !batch.class_weights.iter().flatten().any(|&weight| weight < 0.0) && classes <= 20 {
@@ -44,7 +44,7 @@ impl Options {
             this.costs.iter_mut().for_each(|costs| costs.iter_mut().step_by(classes + 1).for_each(|cost| *cost = 0.0));
         }
         if u.ratio(1, 3)? {
-            // Finite between the samples too, as the library checks all of it.
+            // Padding is finite too, as the library checks the whole array.
             let mut soft = vec![0.0; batch.logits.len()];
             for row in 0..batch.rows() {
                 for class in 0..classes {
@@ -56,7 +56,7 @@ impl Options {
         Ok(this)
     }
 
-    /// Options that leave the logits in a range where the losses are numbers.
+    /// Options with which the losses of ordinary logits are finite.
     pub(crate) fn mild(u: &mut Unstructured<'_>, batch: &Batch) -> Result<Self> {
         let classes = batch.classes;
         let some = u.arbitrary::<u8>()?;
@@ -85,7 +85,7 @@ impl Options {
             let negative = u.ratio(1, 8)?;
             this.soft = Some(costs(u, batch.logits.len(), negative)?.into_iter().map(not_tiny).collect());
         } else {
-            // Certain targets.
+            // One-hot targets.
             let mut soft = vec![0.0; batch.logits.len()];
             for row in 0..batch.rows() {
                 soft[batch.element(row, u.choose_index(classes)?)] = 1.0;
@@ -95,7 +95,7 @@ impl Options {
         Ok(this)
     }
 
-    /// Target probabilities, those of the options if there are any.
+    /// Target probabilities of the options, or constants.
     pub(crate) fn soft(&self, batch: &Batch) -> Vec<f32> {
         self.soft.clone().unwrap_or_else(|| (0..batch.logits.len()).map(|at| [0.0, 1.0, 0.25][at % 3]).collect())
     }

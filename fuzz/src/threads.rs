@@ -1,4 +1,4 @@
-//! Calls that are split over threads: the bits, the errors and the untouched outputs of one thread.
+//! Calls split over threads have the bits, errors and untouched outputs of one thread.
 
 use crate::backends;
 use crate::batch::{Batch, Content, Factors, reduction, zero_denominator};
@@ -57,14 +57,14 @@ fn pools() -> &'static [ThreadPool] {
     POOLS.get_or_init(|| [2, 3].map(|threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap()).into())
 }
 
-/// A batch again and again until calls are split, but for a few numbers.
+/// A batch repeated until calls are split, with a few changes.
 struct Large {
     batch: Batch,
     soft: Vec<f32>,
     factors: Factors,
-    /// Where and what the few are.
+    /// (row, logit, label) of each change.
     changed: Vec<(usize, f32, i32)>,
-    /// What a length has too many.
+    /// Excess elements of an output.
     longer: usize,
 }
 
@@ -99,14 +99,14 @@ impl Large {
             let label = if wrong { i32::from(u.arbitrary::<i16>()?) } else { class as i32 };
             let at = this.batch.element(row, class);
             (this.batch.logits[at], this.batch.labels[row]) = (x, label);
-            // What is refused is so now and then only.
+            // Only now and then a target that is refused.
             this.soft[at] = if x.is_finite() || wrong { x } else { 0.5 };
             this.changed.push((row, x, label));
         }
         Ok(this)
     }
 
-    /// What each call returns and writes.
+    /// Result and output bits of each call.
     fn outcomes(
         &self,
         loss: CrossEntropy<'_>,

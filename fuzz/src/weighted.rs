@@ -1,5 +1,5 @@
-//! The weighted loss and its gradient within 3 and 5 ulp of the textbook in f64, and everything that must agree with it:
-//! the gradient in place, the row losses alone, log-probabilities, the summary.
+//! The weighted loss and its gradient within 3 and 5 ulp of the textbook in f64, and everything that must agree with
+//! it: the gradient in place, the row losses alone, log-probabilities, the summary.
 
 use crate::batch::{Batch, Content, Factors, reduction, zero_denominator};
 use crate::common::{GRADIENT_ULPS, LOSS_ULPS, raw_bits};
@@ -61,7 +61,7 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
             if let Err(error) = compare(losses[row], terms.loss(probabilities), 1.0, LOSS_ULPS) {
                 panic!("{backend}, loss of row {row}: {error}\n{case:?}");
             }
-            // Nothing is at stake: the zeros stay, whatever the mean is over.
+            // Weight 0: zeros, even where the denominator is 0.
             let factor = if terms.weightless() { 0.0 } else { factors.of_row(row, summary.denominator, policy) };
             for (class, (&found, expected)) in found.iter().zip(terms.gradient(probabilities)).enumerate() {
                 let Some(expected) = expected else { continue };
@@ -133,7 +133,7 @@ pub(crate) fn same_summary(a: &Summary, b: &Summary) -> bool {
     numbers(a) == numbers(b)
 }
 
-/// The summary is what the losses of the rows and the weights make of it.
+/// Checks the summary against row losses and weights.
 pub(crate) fn check_summary(
     batch: &Batch,
     reduction: Reduction,
@@ -148,7 +148,7 @@ pub(crate) fn check_summary(
     check_total(losses, counted.len(), batch.classes, samples, weights, reduction, summary, case);
 }
 
-/// The same for any rows: those that count have these weights.
+/// As [`check_summary`], for any rows: the weights are of those that count.
 #[allow(clippy::too_many_arguments, reason = "each of another kind")]
 pub(crate) fn check_total(
     losses: &[f32],

@@ -1,4 +1,4 @@
-//! Every target on its seeds, on what has been found and added to them, and on random inputs: no libFuzzer, no nightly.
+//! Every target on its seeds, on inputs that fuzzing found, and on random ones: no libFuzzer, no nightly.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn seeds_are_as_they_should_be() {
     }
 }
 
-/// How many random inputs: few of calls that are large; where every access is interpreted, of the C functions alone.
+/// Random inputs: few for large calls; under Miri for the C functions alone.
 fn inputs(target: &str) -> u32 {
     match target {
         "capi" if cfg!(miri) => 10,

@@ -1,5 +1,5 @@
-//! The tests of the other files in one program, which compiles in half of the time that they take by themselves: for checks
-//! that run all of them once more, with another profile, sanitizer or processor. `cargo test` runs each by itself.
+//! The tests of the other files in one program, which compiles in half the time of separate ones: for checks that run
+//! all of them once more, with another profile, sanitizer or processor. `cargo test` builds each file by itself.
 
 #[path = "../accuracy.rs"]
 mod accuracy;

@@ -1,14 +1,14 @@
-//! What decisions cost in f64, written as the textbook has it.
+//! Expected costs of decisions in f64, as the textbook has them.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use super::common::{error_in_ulps, ulp};
 use rwwce::{CrossEntropy, NO_DECISION};
 
-/// Expected costs that differ by more are told apart.
+/// The lesser of costs that differ by more must be decided for.
 const ULPS: f64 = 4.0;
 
-/// softmax(x) in f64; nothing where there is none.
+/// softmax(x) in f64; `None` for a NaN, several +∞ or all −∞.
 pub(crate) fn softmax(row: &[f32]) -> Option<Vec<f64>> {
     let largest = row.iter().fold(f32::NEG_INFINITY, |most, &x| most.max(x));
     let infinite = row.iter().filter(|&&x| x == f32::INFINITY).count();
@@ -41,7 +41,7 @@ impl Costs {
         loss
     }
 
-    /// What it costs to say `named` where `truth` is true.
+    /// fn\[truth\] + fp\[truth, named\], 0 for the truth itself.
     fn cost(&self, truth: usize, named: usize, classes: usize) -> f64 {
         if truth == named {
             return 0.0;
@@ -55,7 +55,7 @@ impl Costs {
         (0..p.len()).map(|truth| p[truth] * self.cost(truth, named, p.len())).sum()
     }
 
-    /// The classes that may cost least: without mislabel costs those that would cost most if they were missed.
+    /// Classes that may cost least; of many without mislabel costs, the three of largest p_c·fn\[c\].
     fn candidates(&self, p: &[f64]) -> Vec<usize> {
         let mut classes: Vec<usize> = (0..p.len()).collect();
         if self.mislabel.is_none() && p.len() > 300 {
@@ -66,7 +66,7 @@ impl Costs {
         classes
     }
 
-    /// What is wrong with a decision and its expected cost.
+    /// Checks a decision, and its expected cost to 1 ulp.
     pub(crate) fn check(&self, p: Option<&[f64]>, decision: u32, cost: f32) -> Result<(), String> {
         let Some(p) = p else {
             let is_none = decision == NO_DECISION && cost.is_nan();

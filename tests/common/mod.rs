@@ -1,9 +1,9 @@
-//! What the integration tests share: the textbook in f64, ulps, and logits of every kind.
+//! Shared by the integration tests: the textbook in f64, errors in ulps, and logits of every kind.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use rwwce::{Backend, CrossEntropy, Denominator, Reduction};
 
-/// A small generator of numbers (splitmix64), so that every run tests the same.
+/// Pseudo-random numbers (splitmix64) from a fixed seed, so that every run tests the same.
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -44,7 +44,7 @@ pub enum Regime {
     Offset,
     /// ±10 around a moderate offset, where f32 subtraction rounds.
     SmallOffset,
-    /// Around ±256, where the reference is treated differently.
+    /// Around ±256
     Threshold,
     /// ±1e38
     Huge,
@@ -56,9 +56,9 @@ pub enum Regime {
     Tiny,
     /// ±30
     Wide,
-    /// ±10, the label from 0 to 20: of what the loss is made of every rounding counts.
+    /// ±10, the label from 0 to 20: the roundings of exponentials, sum and logarithm all count in the loss.
     Leading,
-    /// The exponentials of the others add up to about that of the label.
+    /// Σ_{k≠y} exp(x_k − x_y) is about 1.
     NearOne,
     /// From ±2⁻¹⁶ to ±2¹⁶, row by row.
     AnyScale,
@@ -80,7 +80,7 @@ pub const REGIMES: [Regime; 13] = [
     Regime::Tiny,
 ];
 
-/// Those of which the largest errors are sought among millions of rows.
+/// Regimes for the search of the largest errors over millions of rows.
 pub const MORE_REGIMES: [Regime; 4] = [Regime::Wide, Regime::Leading, Regime::NearOne, Regime::AnyScale];
 
 impl Regime {
@@ -91,7 +91,7 @@ impl Regime {
         (row, label)
     }
 
-    /// Makes this a row of this kind; its label.
+    /// Fills `row` with logits of this kind; returns its label.
     pub fn fill(self, row: &mut [f32], rng: &mut Rng) -> usize {
         let label = rng.below(row.len());
         let centre = match self {
@@ -185,8 +185,8 @@ pub fn ulp(x: f64) -> f64 {
     2f64.powi(exponent - 23)
 }
 
-/// The distance of `found` from `expected` in ulps; 0 for results that are both beyond the range, infinity where the
-/// classes differ.
+/// The error of `found` in ulps of `expected`: 0 where both are NaN or the same infinity, infinity where only one of
+/// them is.
 pub fn error_in_ulps(found: f32, expected: f64) -> f64 {
     let rounded = expected as f32;
     if rounded.is_nan() || rounded.is_infinite() {
@@ -204,20 +204,20 @@ pub fn error_in_ulps(found: f32, expected: f64) -> f64 {
     if error.is_nan() { f64::INFINITY } else { error }
 }
 
-/// Whether a backend is slow enough here that only small problems make sense: software FMA.
+/// Whether a backend emulates FMA in software here, too slow for large problems.
 pub fn is_slow(backend: Backend) -> bool {
     backend.name() == "scalar-fma"
 }
 
-/// Every backend of this machine, the fastest first. `RWWCE_TEST_BACKENDS` can name fewer, with spaces between them, for
-/// what runs the tests a thousand times.
+/// Every backend of this machine, the fastest first. `RWWCE_TEST_BACKENDS`, names separated by spaces, restricts them
+/// for tools that run the tests a thousand times.
 pub fn available() -> impl Iterator<Item = Backend> {
     let named = std::env::var("RWWCE_TEST_BACKENDS").ok();
     Backend::available()
         .filter(move |backend| named.as_ref().is_none_or(|names| names.split(' ').any(|name| name == backend.name())))
 }
 
-/// The same, printed so that a missing one shows.
+/// [`available`], printed so that a missing backend shows.
 pub fn backends() -> Vec<Backend> {
     let backends: Vec<Backend> = available().collect();
     let names: Vec<&str> = backends.iter().map(|backend| backend.name()).collect();
@@ -235,7 +235,7 @@ pub fn class_of(backend: Backend) -> &'static str {
     CLASS_NAMES[2 * usize::from(one_lane) + usize::from(!backend.is_fused())]
 }
 
-/// These backends, those together that return the same bits.
+/// The backends, grouped by class of same bits.
 pub fn same_bits_classes(backends: impl IntoIterator<Item = Backend>) -> Vec<Vec<Backend>> {
     let mut classes: Vec<Vec<Backend>> = Vec::new();
     for backend in backends {
@@ -247,8 +247,8 @@ pub fn same_bits_classes(backends: impl IntoIterator<Item = Backend>) -> Vec<Vec
     classes
 }
 
-/// Compares lines that hold bits with those of the backend's class in `tests/FOLDER`. Where `RWWCE_WRITE_BITS` is set, the
-/// best backend of each class writes them there first.
+/// Compares lines of bits with the committed ones of the backend's class in `tests/FOLDER`. With `RWWCE_WRITE_BITS`
+/// set, the best backend of each class writes its lines there first.
 pub fn compare_with_committed(folder: &str, backend: Backend, found: &str) {
     let class = class_of(backend);
     let path = format!("{}/tests/{folder}/{class}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -269,12 +269,12 @@ pub fn compare_with_committed(folder: &str, backend: Backend, found: &str) {
     );
 }
 
-/// The bits of each number: NaN equals NaN.
+/// The bits of each element, the same for every NaN.
 pub fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
 }
 
-/// The exact bits of each number.
+/// The exact bits of each element.
 pub fn raw_bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| x.to_bits()).collect()
 }
@@ -289,7 +289,7 @@ pub const LOSS_ULPS: f64 = 3.0;
 /// The contract's bound for an element of the gradient.
 pub const GRADIENT_ULPS: f64 = 5.0;
 
-/// What is wrong with numbers that should be within `ulps` of `expected`.
+/// Checks that each element is within `ulps` of `expected`.
 pub fn within(ulps: f64, found: &[f32], expected: &[f64]) -> Result<(), String> {
     if found.len() != expected.len() {
         return Err(format!("{} numbers instead of {}", found.len(), expected.len()));
@@ -348,7 +348,7 @@ pub mod model {
 /// The logits of a row, and its class and weight if it counts.
 pub type Row<'a> = (&'a [f32], Option<(usize, f32)>);
 
-/// Rows without padding, and what the contract says of them.
+/// Contiguous rows, with losses and gradients by the contract.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub classes: usize,
@@ -359,7 +359,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The loss with these weights and this ignored index; a sum, so that its gradient is not divided.
+    /// The loss with the batch's weights and ignored index; a sum, so that its gradient is not divided.
     pub fn loss(&self) -> CrossEntropy<'_> {
         let mut loss = CrossEntropy::new(self.classes).reduction(Reduction::Sum);
         if let Some(weights) = &self.weights {
@@ -384,7 +384,6 @@ impl Batch {
         self.rows().filter(|(_, counted)| counted.is_some()).count()
     }
 
-    /// What a reduction divides by.
     pub fn denominator(&self, reduction: Reduction) -> f64 {
         match reduction {
             Reduction::Sum => 1.0,
@@ -396,7 +395,6 @@ impl Batch {
         }
     }
 
-    /// The loss of each row.
     pub fn expected_losses(&self) -> Vec<f64> {
         self.rows().map(|(row, counted)| counted.map_or(0.0, |(y, weight)| model::loss(row, y, weight))).collect()
     }

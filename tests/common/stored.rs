@@ -1,9 +1,9 @@
-//! Logits of the types that are no f32, and what they stand for.
+//! Logits in i8, u8, f16 and bf16, and their f32 values.
 
 use half::{bf16, f16};
 use rwwce::Logits;
 
-/// Logits of one of the types.
+/// Integers have scale and zero point.
 #[derive(Debug)]
 pub(crate) enum Stored {
     I8(Vec<i8>, f32, i32),
@@ -22,7 +22,7 @@ impl Stored {
         }
     }
 
-    /// What they stand for, by the crate that has the types.
+    /// Halves are widened by the crate `half`.
     pub(crate) fn widened(&self) -> Vec<f32> {
         let dequantised = |q: i32, scale: f32, zero_point: i32| scale * (q - zero_point) as f32;
         match self {

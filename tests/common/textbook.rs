@@ -1,11 +1,11 @@
 //! The losses of one row in f64, written as the textbook has them, with the contract's table of NaN and infinity.
 
-/// A number and the sum of the magnitudes of what it is made of.
+/// A sum, and the sum of the magnitudes of its terms.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) value: f64,
     pub(crate) size: f64,
-    /// A term without a limit: NaN unless another is infinite.
+    /// Some term has no limit: the sum is NaN unless another term is infinite.
     unknown: bool,
 }
 
@@ -40,7 +40,7 @@ impl Sum {
     pub(crate) const ZERO: Self = Self { value: 0.0, size: 0.0, unknown: false };
 }
 
-/// −log p_k, −log(1 − p_k), p_k and 1 − p_k of each class; NaN where there is none.
+/// −log p_k, −log(1 − p_k), p_k and 1 − p_k of each class; NaN where undefined.
 pub(crate) struct Probabilities {
     pub(crate) minus_log_p: Vec<f64>,
     pub(crate) minus_log_q: Vec<f64>,
@@ -48,10 +48,10 @@ pub(crate) struct Probabilities {
     pub(crate) q: Vec<f64>,
     /// The first of the largest logits.
     pub(crate) largest: usize,
-    /// p_k/(1 − p_largest) of the others; NaN where it has no value.
+    /// p_k/(1 − p_largest) of the other classes; NaN where undefined.
     pub(crate) share_of_others: Vec<f64>,
     pub(crate) log_sum_exp: f64,
-    /// A NaN, or −∞ throughout.
+    /// A logit is NaN, or all are −∞.
     pub(crate) undefined: bool,
     /// How many logits are +∞.
     pub(crate) infinite: usize,
@@ -65,7 +65,7 @@ impl Probabilities {
         let any_nan = x.iter().any(|x| x.is_nan());
         let undefined = any_nan || x.iter().all(|&x| x == f64::NEG_INFINITY);
         let infinite = x.iter().filter(|&&x| x == f64::INFINITY).count();
-        // By the second largest, so that a sum that is nothing beside the largest is still known.
+        // Relative to the second largest, so that a sum that is negligible beside the largest does not underflow.
         let others = || (0..classes).filter(|&k| k != m);
         let second = others().fold(f64::NEG_INFINITY, |second, k| second.max(x[k]));
         let scaled: Vec<f64> = x.iter().map(|&x| if x == second { 1.0 } else { (x - second).exp() }).collect();
@@ -95,7 +95,7 @@ impl Probabilities {
                 infinite,
             };
         }
-        // log E and log(1 + E), where E is the sum over the others by the largest.
+        // log E and log(1 + E), where E = Σ_{k≠m} exp(x_k − x_m).
         let log_rest = if second == f64::NEG_INFINITY { second } else { sum.ln() + (second - x[m]) };
         let log_all = log_rest.exp().ln_1p();
         let minus_log_p: Vec<f64> =
@@ -108,10 +108,10 @@ impl Probabilities {
     }
 }
 
-/// The contract's bound for every loss but the weighted one, relative to the size; see [`Terms::ulps`].
+/// The contract's bound for every loss but the weighted one, relative to [`Sum::size`]; see [`Terms::ulps`].
 pub(crate) const COMBINED_ULPS: f64 = 6.0;
 
-/// What is left of a number beside a pair of f32.
+/// The rounding error of a double-float in units of that of f32.
 const PAIR: f64 = 1.0 / (1 << 24) as f64;
 
 /// The weights of the terms of a row,
@@ -121,21 +121,21 @@ const PAIR: f64 = 1.0 / (1 << 24) as f64;
 pub(crate) struct Terms {
     pub(crate) label: usize,
     pub(crate) own: f64,
-    /// u, or nothing
+    /// u_c, or empty
     pub(crate) spread: Vec<f64>,
-    /// fp, or nothing
+    /// fp_j, or empty
     pub(crate) costs: Vec<f64>,
     pub(crate) focal: f64,
     pub(crate) z_loss: f64,
 }
 
 impl Terms {
-    /// The contract's bound for their loss and gradient: a large γ multiplies the error of a small 1 − p_y.
+    /// The contract's bound for loss and gradient: a large γ multiplies the relative error of a small 1 − p_y.
     pub(crate) fn ulps(&self) -> f64 {
         COMBINED_ULPS.max(2.0 * (self.focal + 1.0))
     }
 
-    /// Whether nothing is at stake, so that the loss is 0 whatever the logits.
+    /// Whether all weights are 0, so that the loss is 0 whatever the logits.
     pub(crate) fn weightless(&self) -> bool {
         self.own == 0.0 && self.spread.iter().chain(&self.costs).all(|&weight| weight == 0.0)
     }
@@ -144,7 +144,7 @@ impl Terms {
         self.own + self.spread.iter().sum::<f64>()
     }
 
-    /// What of the magnitudes of the weights their sum does not show.
+    /// Σ|weight| − |Σ weight|
     fn cancelled(&self) -> f64 {
         self.own.abs() + self.spread.iter().map(|u| u.abs()).sum::<f64>() - self.whole().abs()
     }
@@ -174,7 +174,7 @@ impl Terms {
         loss.done()
     }
 
-    /// The gradient with respect to each logit; nothing for an element that has no limit and no rule.
+    /// The gradient with respect to each logit; `None` for an element that has no limit and no rule in the contract.
     pub(crate) fn gradient(&self, row: &Probabilities) -> Vec<Option<Sum>> {
         let classes = row.p.len();
         if self.weightless() {
@@ -217,7 +217,7 @@ impl Terms {
                 sum.add(of_label, if i == self.label { -q } else { p });
                 let (spread, size) = spread_of_others(i, u(i));
                 sum.value += spread * p - u(i) * q;
-                // The weights may be further apart than the pairs of f32 that hold their sum.
+                // The double-float that holds the sum of the weights may lose the smaller ones.
                 sum.size += size * p + (u(i) * q).abs() + (size + u(i).abs()) * p * PAIR;
                 sum.add(cost(i), p);
                 let (odds, size) = odds_of_others(i, odds(i));
@@ -240,7 +240,7 @@ impl Terms {
     }
 }
 
-/// What is wrong with a number that should be within `ulps` of this sum times a factor, relative to its size.
+/// Checks that `found` is within `ulps` of `expected`·`factor`, relative to its size.
 pub(crate) fn compare(found: f32, expected: Sum, factor: f64, ulps: f64) -> Result<(), String> {
     let (value, size) = (expected.value * factor, expected.size * factor.abs());
     let wrong = |error: f64| Err(format!("found {found:e}, expected {value:e} of terms of {size:e}: {error} ulp"));
@@ -255,12 +255,12 @@ pub(crate) fn compare(found: f32, expected: Sum, factor: f64, ulps: f64) -> Resu
         return wrong(f64::NAN);
     }
     if size > largest * (1.0 - 1e-5) {
-        // Near the end of f32 or beyond it only the side is known, and that of what is clear.
+        // Near the largest f32 and beyond, only the sign is checked, unless terms cancel.
         let clear = value.abs() > size * 1e-6 && found != 0.0;
         return if !clear || value.is_sign_negative() == found.is_sign_negative() { Ok(()) } else { wrong(f64::NAN) };
     }
     let error = (f64::from(found) - value).abs();
-    // Of several terms near the end of the normal numbers each may have lost what is below them.
+    // Near the smallest normal f32 each of several terms may have lost its subnormal part.
     if size < smallest || ulps >= COMBINED_ULPS && size < 64.0 * smallest {
         return if error <= 2.0 * smallest { Ok(()) } else { wrong(f64::INFINITY) };
     }

@@ -5,7 +5,7 @@ use rwwce::{Backend, CrossEntropy, Error, Logits, RowPartial};
 const ROWS: usize = 9;
 const MOST_CLASSES: usize = 40;
 
-/// Numbers that are the same everywhere: made of integers, and exact in f32.
+/// A linear congruential generator: integers, exact in f32 and the same everywhere.
 struct Numbers(u32);
 
 impl Numbers {
@@ -21,7 +21,7 @@ impl Numbers {
     }
 }
 
-/// What a few numbers come to: FNV-1a of their bits.
+/// FNV-1a of the bits.
 fn hash(numbers: &[f32]) -> u32 {
     let bytes = numbers.iter().flat_map(|number| number.to_bits().to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
@@ -42,7 +42,7 @@ pub(crate) fn report(backend: Backend, mut line: impl FnMut(&str, usize, u32)) -
         for (cell, cost) in costs[..classes * classes].iter_mut().enumerate() {
             *cost = if cell / classes == cell % classes { 0.0 } else { numbers.below(4) };
         }
-        // A confident row, a hopeless one, a masked class, a large offset, and one that is infinite.
+        // A confident row, a wrong one, a masked class, a large offset, and an infinite logit.
         logits[usize::from(labels[0])] = 40.0;
         logits[classes + usize::from(labels[1])] = -200.0;
         logits[2 * classes + (usize::from(labels[2]) + 1) % classes] = f32::NEG_INFINITY;
@@ -79,8 +79,8 @@ pub(crate) fn report(backend: Backend, mut line: impl FnMut(&str, usize, u32)) -
     in_chunks(backend, &mut numbers, &mut line)
 }
 
-/// A row as large as the vocabulary of a language model, of which no more than a chunk is ever in memory: where its logits
-/// come from, they are asked for twice.
+/// A row as long as the vocabulary of a language model, of which at most a chunk is in memory: its logits are generated
+/// twice.
 fn in_chunks(backend: Backend, numbers: &mut Numbers, line: &mut impl FnMut(&str, usize, u32)) -> Result<(), Error> {
     const CLASSES: usize = 32_000;
     const LABEL: usize = 12_345;

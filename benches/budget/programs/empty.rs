@@ -1,4 +1,4 @@
-//! What every program has.
+//! The baseline of sizes.
 
 fn main() {
     std::hint::black_box([0.0f32; 10]);

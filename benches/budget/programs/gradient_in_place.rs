@@ -1,4 +1,4 @@
-//! One call of the loss with its gradient over the logits.
+//! One call of the loss with its gradient in place.
 
 use std::hint::black_box;
 

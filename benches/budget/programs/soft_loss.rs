@@ -1,4 +1,4 @@
-//! One call of the loss of target probabilities.
+//! One call of the loss with target probabilities.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! Rows to compute the losses of.
+//! Rows of logits with labels, weights and costs.
 
 use crate::versions::Case;
 
@@ -59,7 +59,7 @@ impl Data {
         self.random.numbers(self.logits.len(), 0.0, 1.0)
     }
 
-    /// Mislabel costs, none for what is right.
+    /// Mislabel costs, 0 on the diagonal.
     pub fn costs(&mut self) -> Vec<f32> {
         let mut costs = self.random.numbers(self.classes * self.classes, 1.0, 2.0);
         costs.iter_mut().step_by(self.classes + 1).for_each(|cost| *cost = 0.0);
@@ -70,7 +70,7 @@ impl Data {
         (row / self.positions * self.classes + class) * self.positions + row % self.positions
     }
 
-    /// Puts the label's logit at a distance from the largest of the others.
+    /// Sets the label's logit to the largest of the others plus a random value from `from` to `to`.
     pub fn lead(&mut self, from: f32, to: f32) {
         for row in 0..self.labels.len() {
             let label = self.labels[row] as usize;

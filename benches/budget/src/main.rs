@@ -1,8 +1,8 @@
-//! The library as it is beside the library as it was, in one process: `rwwce-budget speed|cliffs [BACKEND]`, which
-//! `benches/budget/run` builds and calls.
+//! The library beside its baseline, in one process: `rwwce-budget speed|cliffs [BACKEND]`, which `benches/budget/run`
+//! builds and calls.
 //!
-//! Both versions get the same numbers and take turns; the fastest call of each counts. One thread. It is done again in
-//! other processes, since a loop may be a quarter slower where the addresses of its code are unlucky.
+//! Both versions get the same data and take turns; the fastest call of each counts. One thread. Other processes repeat
+//! it, since a loop may be a quarter slower by the alignment of its code alone.
 
 mod data;
 mod versions;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use versions::{Call, Case};
 
 const PROCESSES: usize = 3;
-/// What a version is given each time that its turn has come, unless two calls take longer.
+/// The time of a version per turn, unless two calls take longer.
 const TURN: Duration = Duration::from_millis(2);
 
 fn main() {
@@ -68,7 +68,7 @@ fn of_another_process(what: &str, backend: &str) -> Vec<Times> {
 
 struct Clock<'a> {
     backend: &'a str,
-    /// The times that other processes have measured, in their order.
+    /// Times that another process has measured, in the order of the cases.
     known: Option<std::vec::IntoIter<Times>>,
     measured: Vec<Times>,
 }
@@ -86,7 +86,7 @@ impl Clock<'_> {
 
 fn race(cases: &[Case], backend: &str, rounds: usize) -> Vec<Times> {
     let most = cases.iter().map(|case| case.logits.len()).max().unwrap_or(0);
-    // The same for all, so that nobody has the better place in memory.
+    // The same buffer for all, so that no version has the better address.
     let mut gradient = vec![0.0; most];
     let mut calls: Vec<[Call; 2]> =
         cases.iter().map(|&case| [versions::before::call(case, backend), versions::now::call(case, backend)]).collect();
@@ -108,7 +108,7 @@ fn race(cases: &[Case], backend: &str, rounds: usize) -> Vec<Times> {
     least
 }
 
-/// The nanoseconds of a call. Those that take less than the clock can tell are repeated.
+/// Nanoseconds of the fastest call. Calls too short for the clock are repeated.
 fn fastest(call: &mut Call, gradient: &mut [f32]) -> f64 {
     let repeats = (4096 / gradient.len()).max(1);
     let (start, mut least, mut calls) = (Instant::now(), f64::INFINITY, 0);
@@ -131,7 +131,7 @@ enum Budget {
 }
 
 impl Budget {
-    /// The last three cells of a row: what must be reached, what is aimed at, what was reached.
+    /// The last three cells of a row: must, aim, reached.
     fn cells(self, found: f64) -> String {
         let (must, aim, must_holds, aim_holds) = match self {
             Self::AtLeast(must, aim) => (must, aim, found >= must, found >= aim),
@@ -233,7 +233,7 @@ fn other_losses(clock: &mut Clock) -> String {
     table
 }
 
-/// Kinds of rows: how ordinary ones are changed, smoothing, focal exponent.
+/// (name, change of ordinary rows, label smoothing, focal exponent)
 type Kind = (&'static str, fn(&mut Data), f32, f32);
 const KINDS: [Kind; 17] = [
     ("ordinary", |_| (), 0.0, 0.0),

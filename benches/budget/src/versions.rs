@@ -1,6 +1,6 @@
 //! One call, by either version of the library.
 
-/// What is computed, of what. Plain data, so that both versions get the same.
+/// The loss and its inputs. Plain data, so that both versions get the same.
 #[derive(Clone, Copy, Default)]
 pub struct Case<'a> {
     pub classes: usize,

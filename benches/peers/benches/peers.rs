@@ -12,7 +12,7 @@
 //! | textbook | largest logit, sum of `libm::expf`, `libm::logf`, in scalar code |
 //! | rwwce | every backend but scalar-fma, whose fused multiply-add is software |
 //!
-//! What a library returns is compared with this crate before it is timed; if it differs, the run stops.
+//! Results of a library are compared with this crate's before it is timed; if they differ, the run stops.
 
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 const SHAPES: [(usize, usize); 8] =
     [(65536, 2), (65536, 4), (65536, 10), (16384, 32), (8192, 100), (1024, 1000), (64, 32_000), (64, 128_256)];
 
-/// How far a loss may be from ours, relative to it; and an element of a gradient, relative to the largest.
+/// Tolerance of a loss, relative to ours, and of a gradient element, relative to the largest.
 const TOLERANCE: f32 = 1e-4;
 
 struct Input {
@@ -55,7 +55,7 @@ impl Input {
     }
 }
 
-/// What every library has to return.
+/// Results that every library must return.
 struct Expected {
     loss: f32,
     gradient: Vec<f32>,
@@ -115,7 +115,7 @@ fn rwwce(criterion: &mut Criterion, input: &Input, expected: &Expected, loss: Cr
         loss.gradient_in_place(&mut gradient, labels, 1.0).expect("the input is valid");
         expected.check_gradient(&name, &gradient);
         bench(criterion, "gradient", &name, input, |bencher| {
-            // To restore the logits is not part of the loss: in training the next ones come from the model.
+            // Restoring the logits is not timed: in training the next ones come from the model.
             bencher.iter_custom(|calls| {
                 let mut time = Duration::ZERO;
                 for _ in 0..calls {
@@ -204,7 +204,7 @@ fn burn(criterion: &mut Criterion, input: &Input, expected: &Expected, name: &st
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The libraries that use rayon get one thread, and it is this one, so that nothing waits for another to wake.
+    // Libraries with rayon get one thread, this one, so that nothing waits for another to wake.
     rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global()?;
     let mut criterion = Criterion::default().configure_from_args();
     for (rows, classes) in SHAPES {

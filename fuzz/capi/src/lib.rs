@@ -1,4 +1,4 @@
-//! The C interface, its modules as they are: a static library cannot be a dependency.
+//! The modules of the C interface as a Rust library: a static one cannot be a dependency.
 #![allow(
     non_camel_case_types,
     private_interfaces,

@@ -1,4 +1,4 @@
-//! Runs a target on inputs without libFuzzer: `replay <target> <file>...`, or `replay <target> --random <count> <seed>`.
+//! Runs a target without libFuzzer: `replay <target> <file>...` or `replay <target> --random <count> <seed>`.
 
 use std::process::ExitCode;
 use std::time::Instant;

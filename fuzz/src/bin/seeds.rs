@@ -1,5 +1,5 @@
-//! Writes what fuzzing starts from: `seeds/<target>/`, a few inputs for each target, and `floats.dict`, the bytes of the
-//! numbers at which something changes. The same every time.
+//! Writes what fuzzing starts from, always the same: `seeds/<target>/`, a few inputs for each target, and
+//! `floats.dict`, the bytes of special f32.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -21,7 +21,7 @@ use std::{error, fs, hint, io, thread};
 
 type Outcome<T> = Result<T, Box<dyn error::Error>>;
 
-/// What is not timed before it: caches, page faults, the clock of the processor.
+/// Untimed calls first: caches, page faults, the clock of the processor.
 const WARM_UP_CALLS: usize = 2;
 const MIN_CALLS: usize = 5;
 const SPINS_BEFORE_YIELD: u32 = 20_000;
@@ -180,7 +180,7 @@ fn repeat(time: Duration, times: &mut Vec<Duration>, mut call: impl FnMut() -> O
     }
 }
 
-/// One thread needs nothing but the call that users write.
+/// A single thread: the call that users write.
 fn alone(request: &Request, part: &mut Part) -> Result<Measured, Error> {
     let Part { loss, labels, logits, gradient, .. } = part;
     let mut times = Vec::new();
@@ -212,10 +212,10 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// What the library finds out for itself where it sees every row: the denominator, which the gradient needs first.
+    /// The denominator of the mean, which the gradient needs first. In a call with every row the library computes it.
     fn weight_sum(&self) -> f64 {
         let weight = |&label: &i64| self.weights.get(label as usize).map_or(0.0, |&weight| f64::from(weight));
-        // One sum alone would wait for itself.
+        // Partial sums: a single one would wait for each addition.
         let mut sums = [0.0; 8];
         let (labels, rest) = self.labels.as_chunks::<8>();
         for labels in labels {
@@ -293,7 +293,7 @@ impl Team {
     }
 }
 
-/// As `std::sync::Barrier`, but spinning: to sleep and be woken takes as long as a small loss.
+/// As `std::sync::Barrier`, but spinning: sleeping and waking take as long as a small loss.
 struct Barrier {
     members: usize,
     arrived: AtomicUsize,
