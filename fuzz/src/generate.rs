@@ -43,11 +43,12 @@ pub const SPECIAL: [f32; 48] = [
     -88.722_84,
     103.972_08,
     -103.972_08,
+    // Ends of the range that needs no reference, and from where a reference is subtracted.
+    44.015,
+    -44.708,
+    384.0,
+    -384.0,
     // Limits of exponents to base 2 and e, in f32 and f64, and values near them.
-    180.0,
-    -180.0,
-    256.0,
-    -256.0,
     127.5,
     -127.5,
     63.5,

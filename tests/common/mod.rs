@@ -44,7 +44,7 @@ pub enum Regime {
     Offset,
     /// ±10 around a moderate offset, where f32 subtraction rounds.
     SmallOffset,
-    /// Around ±256
+    /// Around the ends of the range that needs no reference, ±44, and ±384, from where one is subtracted.
     Threshold,
     /// ±1e38
     Huge,
@@ -97,7 +97,7 @@ impl Regime {
         let centre = match self {
             Self::Offset => 1e8 * if rng.below(2) == 0 { 1.0 } else { -1.0 },
             Self::SmallOffset => rng.between(-250.0, 250.0),
-            Self::Threshold => [-256.0, 256.0, 255.9, -255.9][rng.below(4)],
+            Self::Threshold => [-384.0, 384.0, 44.0, -44.7][rng.below(4)],
             Self::Tiny => rng.between(-120.0, 120.0),
             Self::NearOne => rng.between(-20.0, 20.0),
             _ => 0.0,
