@@ -14,8 +14,6 @@ LOSS, ROW_LOSSES, GRADIENT, DIAGONAL, BOUND = range(5)
 LOGIT_TYPES = {"float32": 0, "int8": 1, "uint8": 2, "float16": 3, "bfloat16": 4}
 LABEL_TYPES = {"uint8": 1, "uint16": 2, "uint32": 3, "int32": 4, "int64": 5}
 
-_INT64 = LABEL_TYPES["int64"]
-
 _SUM, _MEAN_WEIGHT_SUM, _MEAN_ROWS = 0, 1, 2
 
 
@@ -114,13 +112,12 @@ def _place(array: Optional[Array]) -> Any:
 class Call:
     """A call with checked shapes: addresses of the arrays and options of the loss."""
 
-    options: Options
     function: Any
     native: Any
     shape: tuple[int, ...]
     rows: tuple[int, ...]
 
-    __slots__ = ("arrays", "function", "input", "kind", "native", "none", "options", "reduced", "rows", "shape", "target")
+    __slots__ = ("arrays", "function", "input", "kind", "native", "none", "reduced", "rows", "shape", "target")
 
     def __init__(
         self,
@@ -132,7 +129,7 @@ class Call:
         costs: Optional[Array] = None,
         bias: Optional[Array] = None,
     ):
-        self.options, self.shape = options, (shape := input.shape)
+        self.shape = shape = input.shape
         self.kind, self.none = options.kind, options.reduction == "none"
         # Kept alive until the call is over.
         self.arrays: tuple[Any, ...] = (input, target, weight, samples, costs, bias)
@@ -171,20 +168,6 @@ class Call:
             options.z_loss,
             options.temperature,
         )
-
-    @classmethod
-    def of_rows(cls, options: Options, shape: tuple[int, int], arrays: tuple[Any, ...], places: tuple[Any, ...]) -> Call:
-        """The call for float32 logits (N, C), int64 labels (N) and class weights, which the caller has checked."""
-        self = cls.__new__(cls)
-        self.options = options
-        rows, classes = shape
-        input, target, weight = places
-        self.kind, self.none, self.arrays, self.shape, self.rows = "labels", options.reduction == "none", arrays, shape, (rows,)
-        self.input, self.target = (input, rows * classes, 0, 0.0, 0), (target, rows, _INT64)
-        self.function, self.reduced = _native.softmax, (_reduction(options, False), options.denominator)
-        _, _, ignored, smoothing, focal, z_loss, temperature, *_ = options
-        self.native = (classes, 1, weight, None, None, None, ignored, smoothing, focal, z_loss, temperature)
-        return self
 
     def losses(self, out: Optional[tuple[int, int]], loss: int = 0, target: Any = None) -> tuple[float, float]:
         """Writes row losses to `out`, if given, and the loss to the address `loss`, unless 0; loss and denominator."""

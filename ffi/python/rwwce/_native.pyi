@@ -35,6 +35,18 @@ def softmax(
     out: Optional[Array],
     loss_out: int,
 ) -> tuple[float, float]: ...
+def usual(
+    input: int,
+    target: int,
+    rows: int,
+    classes: int,
+    weight: int,
+    weight_count: int,
+    ignored: int,
+    mean: bool,
+    gradient_out: int,
+    loss_out: int,
+) -> None: ...
 def decide(given: bool, options: Options, input: LogitArray, decisions: Array, costs: Array) -> None: ...
 def log_probability_loss(
     work: int,

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
-from . import _numpy
+from . import _native, _numpy
 from ._call import GRADIENT, LABEL_TYPES, LOGIT_TYPES, Array, Call, Options, Request, axis_of, check_scale, rows_shape
 from ._textbook import loss as textbook
 
@@ -98,34 +98,9 @@ def _is_dense(tensor: Tensor) -> bool:
     return tensor.is_contiguous() and tensor.is_cpu and not tensor.is_neg()
 
 
-def _call_of_rows(options: Options, input: Tensor, target: Tensor, weight: Optional[Tensor]) -> Optional[Call]:
-    """`_call` for logits (N, C) and labels (N) in a third of the time; None for other types, shapes and layouts."""
-    if options.kind != "labels" or options.scale is not None or options.zero_point != 0:
-        return None
-    if input.dtype is not _FLOAT32 or target.dtype is not _INT64:
-        return None
-    shape, rows = input.shape, target.shape
-    if len(shape) != 2 or len(rows) != 1 or rows[0] != shape[0]:
-        return None
-    if not (_is_dense(input) and _is_dense(target)):
-        return None
-    place = None
-    if weight is not None:
-        if weight.dtype is not _FLOAT32 or weight.dim() != 1 or not _is_dense(weight):
-            return None
-        place = weight.data_ptr(), weight.numel()
-    # Kept alive until the call is over.
-    arrays = (input, target, weight)
-    return Call.of_rows(options, shape, arrays, (input.data_ptr(), target.data_ptr(), place))
-
-
 def _call(options: Options, input: Tensor, target: Optional[Tensor], *weights: Optional[Tensor]) -> Call:
     weight, samples, costs, bias = weights
     has_one = samples is None and costs is None and bias is None
-    if has_one and target is not None:
-        usual = _call_of_rows(options, input, target, weight)
-        if usual is not None:
-            return usual
     found, targets = _logits(options, input), _targets(options, target)
     if options.kind == "binary":
         in_numpy = [None if tensor is None else _in_numpy(tensor) for tensor in (weight, samples)]
@@ -555,15 +530,21 @@ def _is_last_backward() -> bool:
     return not _keeps_graph()
 
 
-class _OfRows(torch.autograd.Function):
-    """`_Eager` for logits (N, C), labels (N) and a reduced loss: the overhead dominates the time of small batches."""
+# All arguments of `_native.usual` but the addresses of its results.
+_UsualCall = tuple[int, int, int, int, int, int, int, bool]
+
+
+class _Usual(torch.autograd.Function):
+    """`_Eager` for the arguments of `_usual`: the overhead dominates the time of small batches."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, input: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, options: Options, others: tuple[Tensor, Optional[Tensor]], call: _UsualCall, input: Tensor
+    ) -> Tensor:
         # Only the differentiated tensor is an input of the function; labels and weights are saved with it.
-        ctx.options, found, known = call.options, torch.empty_like(_ONE), torch.empty_like(input)
-        call.derivative(GRADIENT, 1.0, _place(known), found.data_ptr())
-        ctx.save_for_backward(*call.arrays, known)
+        ctx.options, found, known = options, torch.empty_like(_ONE), torch.empty_like(input)
+        _native.usual(*call, known.data_ptr(), found.data_ptr())
+        ctx.save_for_backward(input, *others, known)
         return found
 
     @staticmethod
@@ -571,8 +552,8 @@ class _OfRows(torch.autograd.Function):
         input, target, weight, known = ctx.saved_tensors
         if torch.is_grad_enabled():
             tensors = input, target, weight, None, None, None
-            return None, _any_gradient("input", ctx.options, factor, *tensors)
-        return None, _times(known, factor, _is_last_backward())
+            return None, None, None, _any_gradient("input", ctx.options, factor, *tensors)
+        return None, None, None, _times(known, factor, _is_last_backward())
 
 
 class _Gradient(torch.autograd.Function):
@@ -670,20 +651,40 @@ def _run(options: Options, *tensors: Any) -> Tensor:
     return loss
 
 
+# Of the options of `_usual` all from the third on.
+_NO_OPTIONS = Options("labels")[3:]
+
+
 def _usual(options: Options, input: Tensor, target: Any, weight: Any) -> Optional[Tensor]:
-    """Reduced loss of ordinary tensors of the types and shapes of `_call_of_rows`; None for all others."""
+    """Reduced loss of ordinary tensors: logits (N, C) in float32, labels (N) in int64 and no option but class weights.
+
+    None for all other arguments: for a small batch the general way takes twice as long.
+    """
+    kind, reduction, ignored = options[:3]
+    if kind != "labels" or ignored is None or reduction not in ("mean", "sum") or options[3:] != _NO_OPTIONS:
+        return None
     if not _is_plain(input) or type(target) is not Tensor or _is_transformed():
         return None
-    if weight is not None and (type(weight) is not Tensor or weight.requires_grad) or options.reduction == "none":
+    if input.dtype is not _FLOAT32 or target.dtype is not _INT64 or not (_is_dense(input) and _is_dense(target)):
         return None
-    call = _call_of_rows(options, input, target, weight)
-    if call is None:
+    shape, rows = input.shape, target.shape
+    if len(shape) != 2 or len(rows) != 1 or rows[0] != shape[0]:
         return None
+    address, weights = 0, 0
+    if weight is not None:
+        if type(weight) is not Tensor or weight.requires_grad or weight.dtype is not _FLOAT32:
+            return None
+        weights = weight.numel()
+        if weights == 0 or weight.dim() != 1 or not _is_dense(weight):
+            return None
+        address = weight.data_ptr()
+    places = input.data_ptr(), target.data_ptr(), shape[0], shape[1]
+    call: _UsualCall = (*places, address, weights, ignored, reduction == "mean")
     if input.requires_grad and torch.is_grad_enabled():
-        found: Tensor = _OfRows.apply(call, input)
-        return found
+        loss: Tensor = _Usual.apply(options, (target, weight), call, input)
+        return loss
     found = torch.empty_like(_ONE)
-    call.losses(None, found.data_ptr())
+    _native.usual(*call, 0, found.data_ptr())
     return found
 
 

@@ -15,7 +15,7 @@ mod _native {
     #[pymodule_export]
     use crate::class_weights::class_weights;
     #[pymodule_export]
-    use crate::losses::softmax;
+    use crate::losses::{softmax, usual};
     #[pymodule_export]
     use crate::other_losses::{
         binary, decide, log_probabilities_gradient, log_probability_loss, logs, weigh, weigh_binary,

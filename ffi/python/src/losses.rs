@@ -155,22 +155,65 @@ pub(crate) fn softmax(
         // SAFETY: the package passes addresses of arrays that it holds, and outputs that it has just made.
         let (loss, input, targets, work) =
             unsafe { (loss(options), logits(input), targets(target), Work::read(work, &upstream, out)) };
-        let mut loss = divided(loss, reduced);
-        let pool = pool(input.len());
-        if pool.is_some() {
-            loss = loss.parallel();
-        }
-        let compute = || match &targets {
-            Targets::Probabilities(probabilities) => {
-                of_probabilities(OfLabels { loss, logits: input, work }, probabilities)
-            }
-            labels => labels.with_labels(OfLabels { loss, logits: input, work }).unwrap_or(Ok(None)),
-        };
-        let summary = match pool {
-            None => compute(),
-            Some(pool) => pool.install(compute),
-        };
-        summary.map(|summary| answer(summary, loss_out))
+        computed(OfLabels { loss: divided(loss, reduced), logits: input, work }, &targets)
+            .map(|summary| answer(summary, loss_out))
     })
+    .map_err(refused)
+}
+
+/// Computes with the threads that the package has been told to use.
+fn computed(mut call: OfLabels<'_>, targets: &Targets<'_>) -> Result<Option<Summary>, Error> {
+    let pool = pool(call.logits.len());
+    if pool.is_some() {
+        call.loss = call.loss.parallel();
+    }
+    let compute = || match targets {
+        Targets::Probabilities(probabilities) => of_probabilities(call, probabilities),
+        labels => labels.with_labels(call).unwrap_or(Ok(None)),
+    };
+    match pool {
+        None => compute(),
+        Some(pool) => pool.install(compute),
+    }
+}
+
+/// [`softmax`] for f32 logits `[rows, classes]`, labels of 64 bits and no option but class weights (`weight_count` 0:
+/// none), an ignored index and the mean (else the sum). Reading fewer arguments takes half of the time of a small call.
+/// The loss goes to the address `loss_out`, the gradient, unless that is 0, to `gradient_out`.
+#[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "a call has no time to make an object of them")]
+pub(crate) fn usual(
+    py: Python<'_>,
+    input: usize,
+    target: usize,
+    rows: usize,
+    classes: usize,
+    weight: usize,
+    weight_count: usize,
+    ignored: i64,
+    mean: bool,
+    gradient_out: usize,
+    loss_out: usize,
+) -> PyResult<()> {
+    py.detach(|| {
+        let (count, mut work) = (rows.wrapping_mul(classes), Work::Loss);
+        let mut loss = CrossEntropy::new(classes).ignore_index(ignored).reduction(reduction(u8::from(mean)));
+        // SAFETY: the package passes addresses of arrays that it holds, and outputs that it has just made.
+        let (input, target) = unsafe { (slice((input, count)), Targets::I64(slice((target, rows)))) };
+        if weight_count > 0 {
+            // SAFETY: as above.
+            loss = loss.class_weights(unsafe { slice((weight, weight_count)) });
+        }
+        if gradient_out != 0 {
+            // SAFETY: as above.
+            work = Work::Gradient(Upstream::Loss(1.0), unsafe { slice_mut((gradient_out, count)) });
+        }
+        if let Some(backend) = forced() {
+            loss = loss.backend(backend);
+        }
+        computed(OfLabels { loss, logits: Logits::F32(input), work }, &target)
+            .map(|summary| answer(summary, loss_out))
+    })
+    .map(|_| ())
     .map_err(refused)
 }
