@@ -123,7 +123,7 @@ impl<'a> CrossEntropy<'a> {
 
     /// Sets the number of elements from one sample to the next, for padded samples: at least C·D, the default. The
     /// stride is that of logits, gradient, log-probabilities and target probabilities, which have N × stride elements.
-    /// Padding is not written and has no effect, but padding of target probabilities must be finite.
+    /// Padding is neither read nor written, and may hold anything.
     pub const fn row_stride(mut self, elements: usize) -> Self {
         self.shape.row_stride = Some(elements);
         self
@@ -486,9 +486,12 @@ impl<'a> CrossEntropy<'a> {
                 if let Some(kernel) = self.kernel {
                     (kernel.weigh_soft)(self.chosen_backend(), rows, probabilities, &mut weights);
                 }
-                // Finite f32 terms have a finite sum in f64, so a finite sum proves every target finite, padding apart.
-                if !weights.weights.total().is_finite() || !rows.are_dense() {
-                    check_finite(Argument::Targets, probabilities)?;
+                // Finite f32 terms have a finite sum in f64, so a finite sum proves every target finite.
+                if !weights.weights.total().is_finite() {
+                    let is_wrong = |&(index, q): &(usize, &f32)| !q.is_finite() && rows.has_element(index);
+                    if let Some((index, _)) = probabilities.iter().enumerate().find(is_wrong) {
+                        return Err(Error::NotFinite { argument: Argument::Targets, index });
+                    }
                 }
                 Ok(weights.total(rows))
             }

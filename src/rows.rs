@@ -217,6 +217,12 @@ impl<'a> Rows<'a> {
         self.shape.sample_weights.map_or(1.0, |weights| weights.get(row).copied().unwrap_or(0.0))
     }
 
+    /// Whether the element at `index` belongs to a row and is no padding.
+    pub(crate) fn has_element(&self, index: usize) -> bool {
+        let used = self.shape.classes.wrapping_mul(self.positions.get());
+        index.checked_rem(self.sample_stride).is_some_and(|at| at < used)
+    }
+
     /// The index of the first element of a row.
     #[inline(always)]
     pub(crate) fn start(&self, row: usize) -> usize {

@@ -6,8 +6,8 @@ use crate::logits::Logits;
 use crate::reduction::{Summary, Total, Upstream};
 use crate::rows::Targets;
 
-/// Targets q are probabilities, one per class, shaped and padded as the logits: finite (padding included), not required
-/// to sum to 1. The loss of a row is −Σ_c w\[c\]·q_c·log p_c; a term with q_c = 0 is 0, even if p_c = 0. Its gradient
+/// Targets q are probabilities, one per class, shaped and padded as the logits: finite, not required to sum to 1. The
+/// loss of a row is −Σ_c w\[c\]·q_c·log p_c; a term with q_c = 0 is 0, even if p_c = 0. Its gradient
 /// is Σ_c w\[c\]·q_c·p_i − w\[i\]·q_i. The default mean is over the [rows](crate::Denominator::Rows), as in PyTorch.
 ///
 /// Options that need a label (ignored index, mislabel costs, focal factor) are [`Error::Incompatible`].

@@ -243,6 +243,8 @@ fn denominators_and_upstream_factors() {
     let mut rng = Rng(1);
     let batch = Batch::new(3, 5, &mut rng);
     let sum = batch.loss().loss(&batch.logits, &batch.targets).unwrap().sum;
+    let weighed = batch.loss().weigh(&batch.targets).unwrap();
+    assert_eq!((weighed.sum, weighed.non_finite), (0.0, 0));
     let mut gradient = vec![0.0; 15];
     batch.loss().gradient(&batch.logits, &batch.targets, 1.0, &mut gradient).unwrap();
     let samples: f64 = batch.samples.iter().map(|&s| f64::from(s)).sum();
@@ -264,6 +266,7 @@ fn denominators_and_upstream_factors() {
         let summary = loss.gradient(&batch.logits, &batch.targets, 2.0, &mut scaled).unwrap();
         assert!((summary.denominator / expected - 1.0).abs() < 1e-12);
         assert_eq!(summary.loss, (sum / summary.denominator) as f32);
+        assert_eq!(weighed.denominator(Reduction::Mean(denominator)), summary.denominator);
         for (scaled, plain) in scaled.iter().zip(&gradient) {
             assert!((f64::from(*scaled) - f64::from(*plain) * 2.0 / expected).abs() <= 1e-6 * f64::from(plain.abs()));
         }

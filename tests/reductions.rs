@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Batch, GRADIENT_ULPS, LOSS_ULPS, REGIMES, Rng, Row, backends, bits, pattern, raw_bits, within};
-use rwwce::{Backend, CrossEntropy, Denominator, Label, Reduction, Summary, Upstream, ZeroDenominator};
+use rwwce::{
+    Argument, Backend, CrossEntropy, Denominator, Error, Label, Reduction, Summary, Upstream, ZeroDenominator,
+};
 
 const REDUCTIONS: [Reduction; 3] =
     [Reduction::Sum, Reduction::Mean(Denominator::WeightSum), Reduction::Mean(Denominator::Rows)];
@@ -685,6 +687,31 @@ fn what_target_probabilities_weigh_is_what_their_loss_is_divided_by() {
             let found = loss.reduction(Reduction::Mean(how)).soft_loss(&[0.0; 6], &targets).unwrap();
             assert_eq!(found.denominator, weighed.denominator(Reduction::Mean(how)), "{backend} {how:?}");
         }
+    }
+}
+
+/// Whatever stands between the samples, a NaN too, is neither read nor written; of the elements that are read the first
+/// that is not finite is named.
+#[test]
+fn padding_of_target_probabilities_may_hold_anything() {
+    let samples = [0.25, 0.75, 0.5, 0.5, 1.0, 0.0, 0.125, 0.875];
+    let logits = [0.5, -1.0, 2.0, 0.0, 1.0, 3.0, -2.0, 0.25];
+    let padded =
+        |of: &[f32], with: f32| of.chunks(4).flat_map(|sample| sample.iter().copied().chain([with; 3])).collect();
+    for backend in backends() {
+        // [2, 2, 2], seven elements from sample to sample.
+        let loss = CrossEntropy::new(2).positions(2).backend(backend);
+        let mut expected = [0.0; 8];
+        let summary = loss.soft_gradient(&logits, &samples, 1.0, &mut expected).unwrap();
+        let loss = loss.row_stride(7);
+        let (x, mut q): (Vec<f32>, Vec<f32>) = (padded(&logits, f32::NAN), padded(&samples, f32::NAN));
+        let mut gradient = vec![9.0; 14];
+        assert_eq!(loss.soft_gradient(&x, &q, 1.0, &mut gradient), Ok(summary), "{backend}");
+        assert_eq!(gradient, padded(&expected, 9.0) as Vec<f32>, "{backend}");
+        assert_eq!(loss.weigh_soft(&q).unwrap().rows, 4);
+        (q[8], q[10]) = (f32::INFINITY, f32::NAN);
+        let error = Err(Error::NotFinite { argument: Argument::Targets, index: 8 });
+        assert_eq!(loss.soft_loss(&x, &q), error, "{backend}");
     }
 }
 
