@@ -95,6 +95,34 @@ fn curvature(loss: &CrossEntropy<'_>, batch: &Batch, which: Curvature) -> Vec<f3
     curvature
 }
 
+/// The largest logit and the second, which are found first, in any piece of a row.
+#[test]
+fn rows_of_several_pieces_are_those_of_the_textbook() {
+    let mut rng = Rng(505);
+    let (classes, places) = (4200, [(10, 4150), (4150, 10), (4150, 4100), (9, 5)]);
+    let mut batch = Batch::new(classes, places.len(), 3.0, &mut rng);
+    for (row, (largest, second)) in batch.logits.chunks_mut(classes).zip(places) {
+        (row[largest], row[second]) = (12.0, 11.5);
+    }
+    batch.labels = vec![7, 4120, 10, 9];
+    let expected: Vec<_> = (0..places.len())
+        .flat_map(|row| {
+            let label = usize::from(batch.labels[row]);
+            let costs: Vec<f64> = batch.costs[label * classes..][..classes].iter().map(|&cost| cost.into()).collect();
+            let factor = 0.5 * f64::from(batch.sample_weights[row]);
+            let elements = diagonal(&batch.row(row), f64::from(batch.class_weights[label]), &costs);
+            elements.into_iter().map(move |(expected, magnitude)| (factor * expected, factor * magnitude))
+        })
+        .collect();
+    for backend in backends() {
+        let loss = batch.weighted().mislabel_costs(&batch.costs).backend(backend);
+        let found = curvature(&loss, &batch, Curvature::Diagonal);
+        for (at, (&found, &(expected, magnitude))) in found.iter().zip(&expected).enumerate() {
+            assert_near(found, expected, magnitude, &format!("{backend} row {} class {}", at / classes, at % classes));
+        }
+    }
+}
+
 #[test]
 fn the_diagonal_is_that_of_the_textbook() {
     let mut rng = Rng(501);

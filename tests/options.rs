@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Rng, backends, bits, raw_bits};
-use rwwce::{Argument, CrossEntropy, Denominator, Error, Reduction, Summary};
+use rwwce::{Argument, CrossEntropy, Denominator, Error, Reduction, Summary, Upstream};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -316,6 +316,10 @@ fn temperature_and_class_bias_are_applied_to_the_logits() {
                 let expected = expected / temperature;
                 assert!((found - expected).abs() <= 2e-6 * expected.abs(), "{backend} {found:e} {expected:e}");
             }
+            // A factor for each row, the same for all.
+            let (factors, mut by_rows) = (vec![1.0; rows], vec![0.0; logits.len()]);
+            loss.gradient(&logits, &labels, Upstream::Rows(&factors), &mut by_rows).unwrap();
+            assert_eq!(bits(&by_rows), bits(&found), "{backend} T = {temperature}, bias: {biased}");
         }
     }
 }
