@@ -95,14 +95,16 @@ fn curvature(loss: &CrossEntropy<'_>, batch: &Batch, which: Curvature) -> Vec<f3
     curvature
 }
 
-/// The largest logit and the second, which are found first, in any piece of a row.
+/// The largest logit, of which 1 − p is small, and the second, in any piece of a row.
 #[test]
 fn rows_of_several_pieces_are_those_of_the_textbook() {
     let mut rng = Rng(505);
     let (classes, places) = (4200, [(10, 4150), (4150, 10), (4150, 4100), (9, 5)]);
     let mut batch = Batch::new(classes, places.len(), 3.0, &mut rng);
     for (row, (largest, second)) in batch.logits.chunks_mut(classes).zip(places) {
-        (row[largest], row[second]) = (12.0, 11.5);
+        (row[largest], row[second]) = (40.0, 4.0);
+        // Without the second for a reference, exponentials of the others overflow.
+        row.iter_mut().for_each(|x| *x += 2000.0);
     }
     batch.labels = vec![7, 4120, 10, 9];
     let expected: Vec<_> = (0..places.len())
