@@ -258,9 +258,12 @@ fn rows_that_are_no_numbers() {
         let half = of([2.0, 2.0, -inf], 0);
         assert_eq!(half, [0.25, 0.25, 0.0]);
         let weightless = loss.class_weights(&[1.0, 0.0, 1.0]).reduction(Reduction::Sum);
-        let mut found = [7.0; 3];
-        weightless.curvature(&[nan, inf, 0.0], &[1u8], 1.0, Curvature::Bound, &mut found).unwrap();
-        assert_eq!(bits(&found), bits(&[0.0; 3]));
+        let costs = [0.0, 2.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0];
+        for weightless in [weightless, weightless.mislabel_costs(&costs)] {
+            let mut found = [7.0; 3];
+            weightless.curvature(&[nan, inf, 0.0], &[1u8], 1.0, Curvature::Bound, &mut found).unwrap();
+            assert_eq!(bits(&found), bits(&[0.0; 3]));
+        }
     }
 }
 

@@ -211,8 +211,7 @@ pub(crate) fn usual(
         if let Some(backend) = forced() {
             loss = loss.backend(backend);
         }
-        computed(OfLabels { loss, logits: Logits::F32(input), work }, &target)
-            .map(|summary| answer(summary, loss_out))
+        computed(OfLabels { loss, logits: Logits::F32(input), work }, &target).map(|summary| answer(summary, loss_out))
     })
     .map(|_| ())
     .map_err(refused)
