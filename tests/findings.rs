@@ -3,7 +3,7 @@
 mod common;
 
 use common::{backends, bits, error_in_ulps, reference};
-use rwwce::{BinaryCrossEntropy, CrossEntropy, Curvature, Denominator, Logits, Reduction, Upstream};
+use rwwce::{BinaryCrossEntropy, CrossEntropy, Curvature, Denominator, Logits, Reduction, Summary, Upstream};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -461,6 +461,30 @@ fn classes_far_below_a_confident_mistake_keep_their_elements() {
                 assert!(is_near, "{backend}, {rows} rows: {found:e} for {expected:e}");
             }
         }
+    }
+}
+
+/// e⁻¹⁸⁰ is 0 in f32, however it is scaled there, but not times weights of 10³⁸.
+#[test]
+fn classes_whose_exponentials_underflow_keep_their_elements() {
+    let (logits, weights) = ([0.0, -180.0, 1.0], [1e38f32; 3]);
+    let (whole, e) = (f64::from(weights[0]) * f64::from(weights[0]), 1f64.exp());
+    let p = (-180f64).exp() / (1.0 + e);
+    let mut costs = [0.0; 9];
+    costs[2] = 1e38;
+    for backend in backends() {
+        let loss = CrossEntropy::new(3).class_weights(&weights).sample_weights(&weights[..1]).backend(backend);
+        let loss = loss.reduction(Reduction::Sum);
+        let check = |expected: f64, compute: &dyn Fn(&mut [f32]) -> Summary| {
+            let mut gradient = [7.0; 3];
+            compute(&mut gradient);
+            assert!(error_in_ulps(gradient[1], expected) <= 6.0, "{backend}: {:e} for {expected:e}", gradient[1]);
+        };
+        check(whole * p, &|gradient| loss.gradient(&logits, &[0u8], 1.0, gradient).unwrap());
+        check(whole * p, &|gradient| loss.soft_gradient(&logits, &[1.0, 0.0, 0.0], 1.0, gradient).unwrap());
+        // p/(1 − p) of class 2 is e.
+        let costly = loss.mislabel_costs(&costs);
+        check(whole * p * (1.0 - e), &|gradient| costly.gradient(&logits, &[0u8], 1.0, gradient).unwrap());
     }
 }
 
