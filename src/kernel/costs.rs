@@ -73,6 +73,10 @@ impl Operation for CostSums<'_> {
         {
             let (labels, mut sums) = (terms.label, Lanes::splat(0.0));
             let start_of = |lane: Lane| first.wrapping_add(lane.number()).wrapping_mul(classes);
+            let exponentials_and_costs = |lane: Lane| {
+                let exponentials = column_pairs(exponentials, start_of(lane), classes);
+                exponentials.zip(column_pairs(costs(labels[lane]), 0, classes))
+            };
             sums_of_terms(
                 s,
                 &tail,
@@ -81,12 +85,7 @@ impl Operation for CostSums<'_> {
                 #[inline(always)]
                 |lane| {
                     let share = s.splat(block.share[lane] as f32);
-                    let of_row = column_pairs(exponentials, start_of(lane), classes).zip(column_pairs(
-                        costs(labels[lane]),
-                        0,
-                        classes,
-                    ));
-                    core::iter::repeat(share).zip(of_row)
+                    core::iter::repeat(share).zip(exponentials_and_costs(lane))
                 },
                 #[inline(always)]
                 |(share, (e, costs)), at| {
@@ -94,20 +93,16 @@ impl Operation for CostSums<'_> {
                     [s.mul(s.mul(s.load(*costs, at), e), log_over_p(s, s.mul(e, *share)))]
                 },
             );
-            for ((to, sum), share) in terms.costs.iter_mut().zip(sums).zip(block.share) {
-                *to = sum * share;
-            }
+            write_products(&mut terms.costs, &sums, &block.share);
             for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows) {
                 *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
             }
             log_excluded(block, terms);
             let Some(odds) = odds.as_deref_mut() else { continue };
             for lane in Lane::all().take(rows) {
-                let start = start_of(lane);
                 // Stores past the end of a row are overwritten by the next row.
-                let to = part_mut(odds, start, reach_of_row(classes));
-                let row = column_pairs(exponentials, start, classes).zip(column_pairs(costs(labels[lane]), 0, classes));
-                write_odds(s, block.share[lane], row, to);
+                let to = part_mut(odds, start_of(lane), reach_of_row(classes));
+                write_odds(s, block.share[lane], exponentials_and_costs(lane), to);
             }
             sums_of_terms(
                 s,
@@ -119,10 +114,16 @@ impl Operation for CostSums<'_> {
                 #[inline(always)]
                 |odds, at| [s.load(*odds, at)],
             );
-            for ((to, sum), share) in terms.odds.iter_mut().zip(sums).zip(block.share) {
-                *to = sum * share;
-            }
+            write_products(&mut terms.odds, &sums, &block.share);
         }
+    }
+}
+
+/// to = a·b in each lane.
+#[inline(always)]
+fn write_products(to: &mut Lanes<f64>, a: &Lanes<f64>, b: &Lanes<f64>) {
+    for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+        *to = a * b;
     }
 }
 
