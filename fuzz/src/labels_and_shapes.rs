@@ -537,7 +537,10 @@ impl Case {
         }
         if function.is_soft() {
             rules.check(self.soft.len() != found, own(Argument::Targets, found, self.soft.len()));
-            rules.numbers(Argument::Targets, &self.soft, true);
+            // Padding may hold anything.
+            let is_read = |at: usize| dense.zip(at.checked_rem(stride)).is_some_and(|(dense, at)| at < dense);
+            let read = self.soft.iter().enumerate().map(|(at, &q)| if is_read(at) { q } else { 0.0 });
+            rules.numbers(Argument::Targets, &read.collect::<Vec<f32>>(), true);
         }
         if function.has_upstream() {
             let argument = Argument::Upstream;
