@@ -445,7 +445,7 @@ def first_look(program, programs):
     return outcome
 
 
-def second_look(program, programs, asks=True):
+def second_look(program, programs, has_switch=True):
     """All tests."""
     # Tests that are quick and catch many mutants come first, preceded by those that caught most in the same file.
     first = ["unit", "findings", *QUICK, "memory", "accuracy", "properties", "narrow_logits", "losses"]
@@ -455,9 +455,9 @@ def second_look(program, programs, asks=True):
     def tests(name):
         return harness(programs["rwwce"]) if name == "unit" else harness(programs["all"], [name])
 
-    # Of a mutant that tests do not reach they notice nothing.
+    # Tests cannot fail for a mutant that they do not reach.
     reached = {}
-    for name in order if asks else []:
+    for name in order if has_switch else []:
         path = program.folder / f"reached-{name}"
         if run(tests(name), {**program.environment, "RWWCE_REACHED": str(path)}, 120):
             raise SystemExit(f"{name}: the tests fail without any mutant")
@@ -490,7 +490,7 @@ def outcome_apart(program, mutant):
     outcome = first_look(program, programs)(mutant)
     if outcome != "missed":
         return outcome
-    return second_look(program, programs, asks=False)(mutant)
+    return second_look(program, programs, has_switch=False)(mutant)
 
 
 def report(mutants, outcomes):

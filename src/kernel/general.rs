@@ -205,7 +205,7 @@ pub(crate) fn sum_without_references<S: Vector>(
     }
     for place in group.pieces() {
         if group.width < group.classes {
-            load_rows(s, batch, numbers, found, group, place);
+            load_without_references(s, batch, numbers, found, group, place);
         }
         s.run(MarkedExponentials { numbers, width: place.width, group, found: &*found });
         if S::WIDE && group.is_block() {
@@ -255,7 +255,7 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 }
 
 /// Loads a piece of the group's rows, and sets the reference logits of the marked ones to −∞.
-pub(crate) fn load_rows<S: Vector>(
+pub(crate) fn load_without_references<S: Vector>(
     s: S,
     batch: &Batch<'_>,
     numbers: &mut [f32],
@@ -310,7 +310,7 @@ fn write_gradient<S: Vector>(
 ) {
     for place in group.pieces() {
         if group.width < group.classes {
-            load_rows(s, batch, numbers, found, group, place);
+            load_without_references(s, batch, numbers, found, group, place);
             s.run(MarkedExponentials { numbers, width: place.width, group, found });
         }
         s.run(MarkedGradients { numbers, width: place.width, group, found });

@@ -2,7 +2,8 @@
 
 use super::exp::Reference;
 use super::general::{
-    Group, MarkedExponentials, find_argmax, for_each_group, load_rows, sum_without_references, underflow_matters,
+    Group, MarkedExponentials, find_argmax, for_each_group, load_without_references, sum_without_references,
+    underflow_matters,
 };
 use super::lanes::Lane;
 use super::spread::{Spread, padded_column};
@@ -109,7 +110,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                 }
             }
             let Some(matrix) = self.options.costs else { continue };
-            load_rows(self.s, batch, self.numbers, found, self.group, place);
+            load_without_references(self.s, batch, self.numbers, found, self.group, place);
             let (numbers, group) = (&mut *self.numbers, self.group);
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
@@ -139,7 +140,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         let spread = self.spread;
         for place in self.group.pieces() {
             self.load_targets(batch, place);
-            load_rows(self.s, batch, self.numbers, found, self.group, place);
+            load_without_references(self.s, batch, self.numbers, found, self.group, place);
             let far = self.group.marked_where(|lane| underflow_matters(self.largest_scale(found, known, lane)));
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });

@@ -651,7 +651,7 @@ def _run(options: Options, *tensors: Any) -> Tensor:
     return loss
 
 
-# Of the options of `_usual` all from the third on.
+# The options that `_usual` leaves at their defaults.
 _NO_OPTIONS = Options("labels")[3:]
 
 
