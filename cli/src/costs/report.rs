@@ -30,8 +30,8 @@ pub(crate) fn write(
     write_mistakes(out, table.classes.len() > 2, trials)?;
     writeln!(
         out,
-        "\nA classifier that was trained by costs says probabilities that are tilted by them. The tilt is taken back before it\n\
-         decides for the least expected cost: costs in the loss and in the decision would count twice."
+        "\nTraining by costs tilts the predicted probabilities. The tilt is undone before the decision for the least expected\n\
+         cost; otherwise costs would count twice, in the loss and in the decision."
     )?;
     if trials.plan.calibrate {
         writeln!(out, "Logits are divided by a temperature from training cases that are held out in turn.")?;
