@@ -32,7 +32,7 @@ PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language()))
 # cargo-mutants would make values of `Pair` by functions that it does not have, in hundreds of mutants.
 LEFT_OUT = r"Pair::(new|from|from_iter)\b"
 # A backend for tests only.
-OF_TESTS = "src/backend/sixteen.rs"
+OF_TESTS = "src/backend/software.rs"
 
 # AVX2 and one lane run every kernel in both classes: enough for the quick tests, except in src/backend.
 TWO_BACKENDS = {"RWWCE_TEST_BACKENDS": "avx2 scalar"}
@@ -86,6 +86,8 @@ class Mutant:
         self.replacement = listed["replacement"]
         self.start = listed["span"]["start"]
         self.diff = listed["diff"]
+        # By which its outcome is kept: `set_keys`.
+        self.key = self.name
 
     @staticmethod
     def none():
@@ -100,7 +102,48 @@ def list_mutants():
     command = ["cargo", "mutants", "--list", "--json", "--package", "rwwce", "--exclude-re", LEFT_OUT]
     command += ["--file", "src/**/*.rs", "--exclude", OF_TESTS]
     listed = json.loads(subprocess.check_output(command, cwd=ROOT))
-    return [Mutant(number, mutant) for number, mutant in enumerate(listed, 1)]
+    mutants = [Mutant(number, mutant) for number, mutant in enumerate(listed, 1)]
+    set_keys(mutants)
+    return mutants
+
+
+def set_keys(mutants):
+    """Outcomes are kept by the tokens of the function around a mutant and its place among them, so that they outlast
+    changes of comments, of lines before it and of other functions."""
+    by_file = collections.defaultdict(list)
+    for mutant in mutants:
+        by_file[mutant.file].append(mutant)
+    for path, of_file in by_file.items():
+        source = (ROOT / path).read_bytes()
+        starts = [0]
+        for line in source.split(b"\n"):
+            starts.append(starts[-1] + len(line) + 1)
+        tokens, functions = [], []
+
+        def walk(node):
+            first = len(tokens)
+            if not node.children and "comment" not in node.type:
+                tokens.append((node.start_byte, node.text.decode()))
+            for child in node.children:
+                walk(child)
+            if node.type == "function_item":
+                functions.append((node.start_byte, node.end_byte, first, len(tokens)))
+
+        walk(PARSER.parse(source).root_node)
+        for mutant in of_file:
+            line = mutant.start["line"] - 1
+            text = source[starts[line] : starts[line + 1]].decode()
+            at = starts[line] + len(text[: mutant.start["column"] - 1].encode())
+            # Inner functions come first. Outside of functions, in constants, the line stands for the function.
+            around = [(f, l) for start, end, f, l in functions if start <= at < end]
+            first, last = around[0] if around else (0, 0)
+            words = [word for _, word in tokens[first:last]] or [text.strip()]
+            place = sum(start < at for start, _ in tokens[first:last])
+            digest = hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]
+            mutant.key = f"{mutant.name.split(': ', 1)[1]}: {place} of {path} {digest}"
+    keys = collections.Counter(mutant.key for mutant in mutants)
+    if twice := [key for key, count in keys.items() if count > 1]:
+        raise SystemExit(f"two mutants each of {twice}")
 
 
 def copy_tree(to):
@@ -409,13 +452,13 @@ class Results:
         self.of = {entry["mutant"]: entry["outcome"] for entry in map(json.loads, lines)}
 
     def put(self, mutant, outcome):
-        self.of[mutant.name] = outcome
+        self.of[mutant.key] = outcome
         with self.path.open("a") as file:
-            file.write(json.dumps({"mutant": mutant.name, "outcome": outcome}) + "\n")
+            file.write(json.dumps({"mutant": mutant.key, "outcome": outcome}) + "\n")
 
     def all(self, mutants, jobs, outcome_of):
         """Determines the outcome of each mutant that has none."""
-        left = [m for m in mutants if m.name not in self.of]
+        left = [m for m in mutants if m.key not in self.of]
         print(f"{len(mutants)} mutants, {len(left)} to be run", flush=True)
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             future = {pool.submit(outcome_of, m): m for m in left}
@@ -438,6 +481,7 @@ def first_look(program, programs):
             or run(harness(programs["all"], QUICK, SLOW), environment, 30)
             or (own and run(harness(programs["all"], [own]), environment, 90))
             or run(harness(programs["all"], ["cpu_features"]), everywhere, 10)
+            or run(harness(programs["rwwce"], ["work_tests"]), everywhere, 60)
             or (in_backend and run(harness(programs["rwwce"]), everywhere, 60))
             or "missed"
         )
@@ -448,12 +492,14 @@ def first_look(program, programs):
 def second_look(program, programs, has_switch=True):
     """All tests."""
     # Tests that are quick and catch many mutants come first, preceded by those that caught most in the same file.
-    first = ["unit", "findings", *QUICK, "memory", "accuracy", "properties", "narrow_logits", "losses"]
+    first = ["work", "unit", "findings", *QUICK, "memory", "accuracy", "properties", "narrow_logits", "losses"]
     order = first + sorted(FILES - set(first))
     noticed = collections.defaultdict(collections.Counter)
 
     def tests(name):
-        return harness(programs["rwwce"]) if name == "unit" else harness(programs["all"], [name])
+        if name == "work":
+            return harness(programs["rwwce"], ["work_tests"])
+        return harness(programs["rwwce"], skipped=["work_tests"]) if name == "unit" else harness(programs["all"], [name])
 
     # Tests cannot fail for a mutant that they do not reach.
     reached = {}
@@ -498,7 +544,7 @@ def report(mutants, outcomes):
     ended = ["caught", "did not end", "missed"]
     files = collections.defaultdict(collections.Counter)
     for mutant in mutants:
-        files[mutant.file.removeprefix("src/")][outcomes[mutant.name]] += 1
+        files[mutant.file.removeprefix("src/")][outcomes[mutant.key]] += 1
     lines = ["| file | " + " | ".join(ended) + " |", "|---|" + "---|" * len(ended)]
     for file, count in sorted(files.items()):
         if any(count[outcome] for outcome in ended):
@@ -509,7 +555,7 @@ def report(mutants, outcomes):
     share = 100 * (run - whole["missed"]) / max(1, run)
     left_out = f"{whole['does not compile']} more do not compile, {whole['elsewhere']} are in code for other processors"
     lines += ["", f"{share:.1f} % of {run} are caught; {left_out}.", ""]
-    lines += [mutant.name for mutant in mutants if outcomes[mutant.name] == "missed"]
+    lines += [mutant.name for mutant in mutants if outcomes[mutant.key] == "missed"]
     return "\n".join(lines) + "\n"
 
 
@@ -522,9 +568,7 @@ def main():
     first, step = map(int, options.shard.split("/"))
     mutants = list_mutants()[first::step]
 
-    # Results are kept by a hash of the sources.
-    sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "src").rglob("*.rs")))).hexdigest()
-    quick, whole = Results(f"{sources[:12]}-quick"), Results(f"{sources[:12]}-whole")
+    quick, whole = Results("quick"), Results("whole")
     if options.again:
         whole.of = {name: outcome for name, outcome in whole.of.items() if outcome != "missed"}
 
@@ -532,14 +576,14 @@ def main():
     together = Program("together", mutants, {"CARGO_PROFILE_DEV_OPT_LEVEL": "1"})
     apart, unviable, elsewhere = together.place_all()
     placed = [m for m in mutants if m.number not in apart | unviable | elsewhere]
-    if any(m.name not in quick.of for m in placed):
+    if any(m.key not in quick.of for m in placed):
         programs = together.build()
         if first_look(together, programs)(Mutant.none()) != "missed":
             raise SystemExit("the tests fail without any mutant")
         quick.all(placed, options.jobs, first_look(together, programs))
 
     print("=== what the quick tests missed", flush=True)
-    missed = [m for m in placed if quick.of[m.name] == "missed" and m.name not in whole.of]
+    missed = [m for m in placed if quick.of[m.key] == "missed" and m.key not in whole.of]
     if missed:
         optimised = Program("missed", missed, {})
         optimised.place_all()
@@ -562,8 +606,8 @@ def main():
 
     whole.all([m for m in mutants if m.number in apart], options.jobs, in_a_free_tree)
 
-    outcomes = {m.name: "does not compile" for m in mutants if m.number in unviable}
-    outcomes |= {m.name: "elsewhere" for m in mutants if m.number in elsewhere}
+    outcomes = {m.key: "does not compile" for m in mutants if m.number in unviable}
+    outcomes |= {m.key: "elsewhere" for m in mutants if m.number in elsewhere}
     outcomes |= {name: outcome for name, outcome in quick.of.items() if outcome != "missed"} | whole.of
     print(report(mutants, outcomes))
 

@@ -17,7 +17,7 @@ mod pulp;
 )]
 mod scalar;
 #[cfg(all(test, target_arch = "x86_64"))]
-mod sixteen;
+pub(crate) mod software;
 pub(crate) mod vector;
 #[cfg(test)]
 mod vector_tests;
@@ -58,6 +58,8 @@ enum Kind {
     Scalar,
     #[cfg(all(test, target_arch = "x86_64"))]
     Sixteen,
+    #[cfg(all(test, target_arch = "x86_64"))]
+    Eight,
 }
 
 /// The kinds that are compiled, from the fastest to the slowest. The feature `scalar` adds both scalar kinds where the
@@ -142,6 +144,15 @@ impl Backend {
         KINDS.get(position).map_or(Self(Kind::Baseline), |&kind| Self(kind))
     }
 
+    /// Vectors in software, whose work is counted.
+    #[cfg(test)]
+    pub(crate) const SOFTWARE: &'static [Self] = &[
+        #[cfg(target_arch = "x86_64")]
+        Self(Kind::Sixteen),
+        #[cfg(target_arch = "x86_64")]
+        Self(Kind::Eight),
+    ];
+
     /// Every backend that this processor supports, from the fastest to the slowest.
     pub fn available() -> impl Iterator<Item = Self> {
         KINDS.iter().copied().filter(|kind| kind.is_supported()).map(Self)
@@ -167,6 +178,8 @@ impl Backend {
             Kind::Scalar => "scalar",
             #[cfg(all(test, target_arch = "x86_64"))]
             Kind::Sixteen => "sixteen",
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Kind::Eight => "eight",
         }
     }
 
@@ -174,7 +187,7 @@ impl Backend {
     #[must_use]
     pub const fn is_fused(self) -> bool {
         #[cfg(all(test, target_arch = "x86_64"))]
-        if matches!(self.0, Kind::Sixteen) {
+        if matches!(self.0, Kind::Sixteen | Kind::Eight) {
             return true;
         }
         matches!(self.0, Kind::Avx512 | Kind::Avx2 | Kind::Neon | Kind::ScalarFused)
@@ -199,7 +212,9 @@ impl Backend {
     pub(crate) fn drive<D: Driver>(self, driver: D) -> D::Output {
         match self.0 {
             #[cfg(all(test, target_arch = "x86_64"))]
-            Kind::Sixteen => driver.drive(sixteen::Sixteen),
+            Kind::Sixteen => driver.drive(software::Software::<16>),
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Kind::Eight => driver.drive(software::Software::<8>),
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2", any(not(rwwce_only), rwwce_only = "avx512")))]
             Kind::Avx512 => {
                 // SAFETY: this kind is only given out where `cpu::detect` found every instruction set of V4.

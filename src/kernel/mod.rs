@@ -70,6 +70,8 @@ pub(crate) mod weighted;
 mod agreement_tests;
 #[cfg(test)]
 mod elementary_tests;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod work_tests;
 
 /// `slice[start..start + len]`; empty where that is out of bounds, which validation has ruled out.
 #[inline(always)]
