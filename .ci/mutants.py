@@ -31,8 +31,8 @@ PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language()))
 
 # cargo-mutants would make values of `Pair` by functions that it does not have, in hundreds of mutants.
 LEFT_OUT = r"Pair::(new|from|from_iter)\b"
-# A backend for tests only.
-OF_TESTS = "src/backend/software.rs"
+# Code for tests only.
+OF_TESTS = ["src/backend/software.rs", "src/**/*_tests.rs"]
 
 # AVX2 and one lane run every kernel in both classes: enough for the quick tests, except in src/backend.
 TWO_BACKENDS = {"RWWCE_TEST_BACKENDS": "avx2 scalar"}
@@ -100,7 +100,7 @@ class Mutant:
 
 def list_mutants():
     command = ["cargo", "mutants", "--list", "--json", "--package", "rwwce", "--exclude-re", LEFT_OUT]
-    command += ["--file", "src/**/*.rs", "--exclude", OF_TESTS]
+    command += ["--file", "src/**/*.rs", *(word for glob in OF_TESTS for word in ("--exclude", glob))]
     listed = json.loads(subprocess.check_output(command, cwd=ROOT))
     mutants = [Mutant(number, mutant) for number, mutant in enumerate(listed, 1)]
     set_keys(mutants)
