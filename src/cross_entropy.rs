@@ -5,7 +5,7 @@ use core::num::NonZero;
 use crate::backend::Backend;
 use crate::error::{Argument, Error, check_cost, check_finite, check_length, check_row_losses};
 use crate::kernel::classes::{WeighRows, Weights};
-use crate::kernel::label_terms::{LabelTerms, Plain};
+use crate::kernel::label_terms::{LabelOptions, LabelTerms, Plain};
 use crate::kernel::spread::WeighSoftRows;
 use crate::kernel::term_scalars::Terms;
 use crate::kernel::terms::TermRows;
@@ -71,8 +71,7 @@ pub struct CrossEntropy<'a> {
     adjustment: Adjustment<'a>,
     mislabel_costs: Option<&'a [f32]>,
     label_smoothing: f32,
-    focal: f32,
-    z_loss: f32,
+    label_options: LabelOptions,
     /// Kernel of the losses with terms; `None` unless such an option was set, so that other programs do not link it.
     kernel: Option<TermKernel>,
     /// `None` for the default, which depends on the other options.
@@ -102,8 +101,7 @@ impl<'a> CrossEntropy<'a> {
             adjustment: Adjustment { temperature: 1.0, bias: None },
             mislabel_costs: None,
             label_smoothing: 0.0,
-            focal: 0.0,
-            z_loss: 0.0,
+            label_options: LabelOptions::NONE,
             kernel: None,
             reduction: None,
             denominator: None,
@@ -196,7 +194,7 @@ impl<'a> CrossEntropy<'a> {
     /// Object Detection", ICCV 2017). The power amplifies the error of a small 1 − p_y, at most 1 ulp: about γ + 1
     /// times that of −log p_y alone.
     pub const fn focal(mut self, exponent: f32) -> Self {
-        self.focal = exponent;
+        self.label_options.focal = exponent;
         self.kernel = Some(TermKernel::NEW);
         self
     }
@@ -204,7 +202,7 @@ impl<'a> CrossEntropy<'a> {
     /// Sets the z-loss factor λ ≥ 0: adds λ·W·(log Σ exp x)² to the loss of a row, W = w\[y\] or Σ_c w\[c\]·q_c, to
     /// keep logits from drifting away from 0 (Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022).
     pub const fn z_loss(mut self, factor: f32) -> Self {
-        self.z_loss = factor;
+        self.label_options.z_loss = factor;
         self.kernel = Some(TermKernel::NEW);
         self
     }
@@ -556,8 +554,7 @@ impl<'a> CrossEntropy<'a> {
             soft: if let Targets::Soft(probabilities) = targets { Some(probabilities) } else { None },
             smoothing: self.label_smoothing,
             costs: self.costs(),
-            focal: self.focal,
-            z_loss: self.z_loss,
+            label: self.label_options,
         }
     }
 
@@ -583,10 +580,9 @@ impl<'a> CrossEntropy<'a> {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::OutOfRange { argument: Argument::LabelSmoothing });
         }
-        for (argument, number) in [(Argument::Focal, self.focal), (Argument::ZLoss, self.z_loss)] {
-            if !(number.is_finite() && number >= 0.0) {
-                return Err(Error::OutOfRange { argument });
-            }
+        let label_options = self.label_options.table();
+        if let Some(option) = label_options.iter().find(|option| !(option.number.is_finite() && option.number >= 0.0)) {
+            return Err(Error::OutOfRange { argument: option.argument });
         }
         let temperature = self.adjustment.temperature;
         if !(temperature.is_finite() && temperature > 0.0) {
@@ -607,30 +603,32 @@ impl<'a> CrossEntropy<'a> {
                 return Err(Error::CostOfTruth { class });
             }
         }
-        // Options that need labels, or logits, and whether they are set.
-        let of_labels = [
-            (Argument::MislabelCosts, self.mislabel_costs.is_some()),
-            (Argument::Focal, self.focal != 0.0),
-            (Argument::IgnoreIndex, self.shape.ignore_index.is_some()),
+        // Options, whether they are set, and whether they need a label.
+        let options = [
+            (Argument::MislabelCosts, self.mislabel_costs.is_some(), true),
+            (Argument::LabelSmoothing, self.label_smoothing != 0.0, false),
         ];
-        let of_logits = [
-            (Argument::MislabelCosts, self.mislabel_costs.is_some()),
-            (Argument::LabelSmoothing, self.label_smoothing != 0.0),
-            (Argument::Focal, self.focal != 0.0),
-            (Argument::ZLoss, self.z_loss != 0.0),
-            (Argument::Temperature, temperature != 1.0),
-            (Argument::ClassBias, self.adjustment.bias.is_some()),
-        ];
-        let soft = matches!(targets, Targets::Soft(_)).then_some((Argument::Targets, &of_labels[..]));
-        // The input, if not logits; `Argument::Gradient` is the gradient with respect to log-probabilities.
-        let given = match argument {
-            Argument::Logits => None,
-            Argument::Probabilities => Some((argument, of_logits.get(1..).unwrap_or(&[]))),
-            _ => Some((Argument::LogProbabilities, &of_logits[..])),
-        };
-        for (with, options) in soft.into_iter().chain(given) {
-            if let Some(&(option, _)) = options.iter().find(|(_, set)| *set) {
-                return Err(Error::Incompatible { option, with });
+        let options = options
+            .into_iter()
+            .chain(label_options.map(|option| (option.argument, option.number != 0.0, option.needs_label)))
+            .chain([
+                (Argument::Temperature, temperature != 1.0, false),
+                (Argument::ClassBias, self.adjustment.bias.is_some(), false),
+                (Argument::IgnoreIndex, self.shape.ignore_index.is_some(), true),
+            ]);
+        // `Argument::Gradient` is the gradient with respect to log-probabilities.
+        let input = if argument == Argument::Gradient { Argument::LogProbabilities } else { argument };
+        for (option, _, needs_label) in options.filter(|(_, is_set, _)| *is_set) {
+            if needs_label && matches!(targets, Targets::Soft(_)) {
+                return Err(Error::Incompatible { option, with: Argument::Targets });
+            }
+            let needs_logits = match option {
+                Argument::IgnoreIndex => false,
+                Argument::MislabelCosts => input != Argument::Probabilities,
+                _ => true,
+            };
+            if needs_logits && input != Argument::Logits {
+                return Err(Error::Incompatible { option, with: input });
             }
         }
         Ok(())

@@ -86,10 +86,8 @@ impl CrossEntropy<'_> {
         logits.check()?;
         let (rows, total) = self.check(Argument::Logits, logits.len(), targets)?;
         let terms = self.terms(targets);
-        for (option, number) in [(Argument::Focal, terms.focal), (Argument::ZLoss, terms.z_loss)] {
-            if number != 0.0 {
-                return Err(Error::Incompatible { option, with: Argument::Curvature });
-            }
+        if let Some(option) = terms.label.table().iter().find(|option| option.number != 0.0) {
+            return Err(Error::Incompatible { option: option.argument, with: Argument::Curvature });
         }
         let divisor = self.divisor(targets, &total)?;
         check_length(Argument::Curvature, logits.len(), curvature.len())?;

@@ -9,6 +9,7 @@ use super::lanes::{Lane, Lanes};
 use super::row_scalars::Finish;
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
+use crate::error::Argument;
 use core::f64::consts::LN_2;
 
 /// A change of the weighted loss's row scalars, before losses and gradients are computed from them.
@@ -49,14 +50,57 @@ impl LabelTerms for Plain {
     }
 }
 
-/// γ and λ.
-#[derive(Clone, Copy)]
-pub(crate) struct FocalAndZ {
+/// The options that change the loss of a row by its label and its log-sum-exp alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LabelOptions {
+    /// γ
     pub(crate) focal: f32,
+    /// λ
     pub(crate) z_loss: f32,
 }
 
-impl LabelTerms for FocalAndZ {
+/// A row of [`LabelOptions::table`].
+pub(crate) struct LabelOption {
+    pub(crate) argument: Argument,
+    /// Finite, at least 0; 0 changes nothing.
+    pub(crate) number: f32,
+    /// Whether target probabilities refuse it.
+    pub(crate) needs_label: bool,
+}
+
+impl LabelOptions {
+    pub(crate) const NONE: Self = Self { focal: 0.0, z_loss: 0.0 };
+
+    /// All options.
+    pub(crate) const fn table(self) -> [LabelOption; 2] {
+        [
+            LabelOption { argument: Argument::Focal, number: self.focal, needs_label: true },
+            LabelOption { argument: Argument::ZLoss, number: self.z_loss, needs_label: false },
+        ]
+    }
+
+    pub(crate) fn are_none(self) -> bool {
+        self.focal == 0.0 && self.z_loss == 0.0
+    }
+
+    /// Whether the label's term is another than −log p.
+    pub(crate) fn change_term(self) -> bool {
+        self.focal != 0.0
+    }
+
+    /// Replaces −log p, the label's term of the weighted loss, by the term of these options, and returns f, its
+    /// derivative divided by that of −log p; from p and 1 − p.
+    #[inline(always)]
+    pub(crate) fn change(self, p: &Lanes<f64>, miss: &Lanes<f64>, terms: &mut Lanes<f64>) -> Lanes<f64> {
+        let mut slopes = Lanes::splat(1.0);
+        if self.focal != 0.0 {
+            focal(f64::from(self.focal), p, miss, terms, &mut slopes);
+        }
+        slopes
+    }
+}
+
+impl LabelTerms for LabelOptions {
     const NONE: bool = false;
 
     #[inline(always)]
@@ -65,7 +109,7 @@ impl LabelTerms for FocalAndZ {
     }
 
     fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]) {
-        s.run(Apply { terms: self, blocks });
+        s.run(Apply { options: self, blocks });
     }
 
     fn slope_at_sole_infinity(self) -> f64 {
@@ -78,7 +122,7 @@ impl LabelTerms for FocalAndZ {
 }
 
 struct Apply<'a> {
-    terms: FocalAndZ,
+    options: LabelOptions,
     blocks: &'a mut [RowBlock],
 }
 
@@ -87,18 +131,16 @@ impl Operation for Apply<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
-        let (gamma, lambda) = (f64::from(self.terms.focal), f64::from(self.terms.z_loss));
+        let lambda = f64::from(self.options.z_loss);
         for block in one_by_one(self.blocks) {
-            let (log, miss) = (block.log, block.one_minus_p);
+            let (mut losses, miss) = (block.log, block.one_minus_p);
             // Not 1 − (1 − p), a catastrophic cancellation where p is small.
             let mut p = Lanes::splat(0.0);
             for i in Lane::all() {
-                p[i] = f64_math::exp(-log[i]);
+                p[i] = f64_math::exp(-losses[i]);
             }
-            let (mut of_loss, mut of_gradient) = (Lanes::splat(1.0), Lanes::splat(1.0));
-            if gamma != 0.0 {
-                focal_factors(gamma, &p, &miss, &log, &mut of_loss, &mut of_gradient);
-            }
+            let log = losses;
+            let slopes = self.options.change(&p, &miss, &mut losses);
             let (mut squares, mut z) = (Lanes::splat(0.0), Lanes::splat(0.0));
             if lambda != 0.0 {
                 let (logit, shift, power, sum) = (block.logit, block.shift, block.power, block.sum);
@@ -108,30 +150,22 @@ impl Operation for Apply<'_> {
                     z[i] = 2.0 * lambda * lse;
                 }
             }
-            let (mut losses, mut shares, mut misses) = (Lanes::splat(0.0), block.share, Lanes::splat(0.0));
+            let (mut shares, mut misses) = (block.share, Lanes::splat(0.0));
             for i in Lane::all() {
+                losses[i] += squares[i];
                 // 0·∞ = 0
-                let of_label = if of_loss[i] == 0.0 { 0.0 } else { of_loss[i] * log[i] };
-                losses[i] = of_label + squares[i];
                 let of_z = if z[i] == 0.0 || p[i] == 0.0 { 0.0 } else { z[i] * p[i] };
-                misses[i] = of_gradient[i] * miss[i] - of_z;
-                shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (of_gradient[i] + z[i]) };
+                misses[i] = slopes[i] * miss[i] - of_z;
+                shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (slopes[i] + z[i]) };
             }
             (block.log, block.share, block.one_minus_p) = (losses, shares, misses);
         }
     }
 }
 
-/// Fills (1 − p)^γ and f from p, 1 − p and −log p.
+/// Multiplies −log p (`terms`) by (1 − p)^γ, and fills f.
 #[inline(always)]
-pub(crate) fn focal_factors(
-    gamma: f64,
-    p: &Lanes<f64>,
-    miss: &Lanes<f64>,
-    log: &Lanes<f64>,
-    of_loss: &mut Lanes<f64>,
-    of_gradient: &mut Lanes<f64>,
-) {
+fn focal(gamma: f64, p: &Lanes<f64>, miss: &Lanes<f64>, terms: &mut Lanes<f64>, slopes: &mut Lanes<f64>) {
     // (1 − p)^γ and (1 − p)^(γ−1)
     let (mut powers, mut lower) = (Lanes::splat(0.0), Lanes::splat(0.0));
     if gamma == 2.0 {
@@ -152,9 +186,9 @@ pub(crate) fn focal_factors(
     }
     for i in Lane::all() {
         // Where p is 0 log may be infinite: 0·∞ = 0.
-        let slope = if miss[i] == 0.0 || p[i] == 0.0 { 0.0 } else { gamma * lower[i] * p[i] * log[i] };
-        of_loss[i] = powers[i];
-        of_gradient[i] = powers[i] + slope;
+        let slope = if miss[i] == 0.0 || p[i] == 0.0 { 0.0 } else { gamma * lower[i] * p[i] * terms[i] };
+        slopes[i] = powers[i] + slope;
+        terms[i] = if powers[i] == 0.0 { 0.0 } else { powers[i] * terms[i] };
     }
 }
 

@@ -2,7 +2,7 @@
 //! [`super::terms`].
 
 use super::f64_math;
-use super::label_terms::{FocalAndZ, focal_factors};
+use super::label_terms::LabelOptions;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, UNDERFLOW_SCALE};
 use super::row_scalars::is_held;
@@ -18,23 +18,18 @@ pub(crate) struct Terms<'a> {
     pub(crate) smoothing: f32,
     /// fp, `[C, C]`
     pub(crate) costs: Option<&'a [f32]>,
-    /// γ
-    pub(crate) focal: f32,
-    /// λ
-    pub(crate) z_loss: f32,
+    pub(crate) label: LabelOptions,
 }
 
 impl Terms<'_> {
     /// Whether the loss is the weighted one.
     pub(crate) fn are_plain(&self) -> bool {
-        let Self { soft, smoothing, costs, focal, z_loss } = *self;
-        soft.is_none() && smoothing == 0.0 && costs.is_none() && focal == 0.0 && z_loss == 0.0
+        self.of_label_alone().is_some_and(LabelOptions::are_none)
     }
 
-    /// Focal factor and z-loss, if there is neither a spread nor costs.
-    pub(crate) fn of_label_alone(&self) -> Option<FocalAndZ> {
-        let Self { focal, z_loss, .. } = *self;
-        (!self.has_spread() && self.costs.is_none()).then_some(FocalAndZ { focal, z_loss })
+    /// The label's options, if there is neither a spread nor costs.
+    pub(crate) fn of_label_alone(&self) -> Option<LabelOptions> {
+        (!self.has_spread() && self.costs.is_none()).then_some(self.label)
     }
 
     /// Whether there is a Σ_c u_c·(−log p_c).
@@ -129,27 +124,19 @@ impl Operation for FinishTerms<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
-        let Terms { focal, z_loss, costs: matrix, .. } = *self.options;
+        let Terms { label: options, costs: matrix, .. } = *self.options;
         for (block, terms) in one_by_one(self.blocks).zip(self.terms) {
             let (label_weight, logit, log) = (terms.label_weight, block.logit, block.log);
-            let (of_label, p, q) = labels(block, terms, self.gradient || focal != 0.0);
-            let (mut loss_factor, mut slope) = (label_weight, label_weight);
-            if focal != 0.0 {
-                let (mut of_loss, mut of_gradient) = (Lanes::splat(0.0), Lanes::splat(0.0));
-                focal_factors(f64::from(focal), &p, &q, &of_label, &mut of_loss, &mut of_gradient);
-                for i in Lane::all() {
-                    loss_factor[i] = label_weight[i] * of_loss[i];
-                    slope[i] = label_weight[i] * of_gradient[i];
-                }
-            }
+            let (mut of_label, p, q) = labels(block, terms, self.gradient || options.change_term());
+            let mut slope = options.change(&p, &q, &mut of_label);
             let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
-            let (cost, log_excluded, z_loss) = (terms.cost_reference, terms.log_excluded, f64::from(z_loss));
+            let (cost, log_excluded, z_loss) = (terms.cost_reference, terms.log_excluded, f64::from(options.z_loss));
             let (mut losses, mut lse, mut whole) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
                 whole[i] = label_weight[i] + (others[i] + u[i]);
                 let spread = gaps[i] + (others[i] + u[i]) * log[i];
                 // 0·∞ = 0
-                let label = if loss_factor[i] == 0.0 { 0.0 } else { loss_factor[i] * of_label[i] };
+                let label = if label_weight[i] == 0.0 { 0.0 } else { label_weight[i] * of_label[i] };
                 losses[i] = label + spread;
             }
             if matrix.is_some() {
@@ -172,6 +159,7 @@ impl Operation for FinishTerms<'_> {
                 for i in Lane::all() {
                     let factor = 2.0 * z_loss * whole[i];
                     of_z[i] = if factor == 0.0 { 0.0 } else { factor * lse[i] };
+                    slope[i] *= label_weight[i];
                 }
                 gradients(block, terms, &Label { p, q, slope }, &of_z, matrix.is_some(), self.largest_weight);
             } else {

@@ -248,7 +248,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                 add(cost, x, f64::INFINITY, 0.0);
             }
         }
-        let of_z = f64::from(self.options.z_loss) * whole;
+        let of_z = f64::from(self.options.label.z_loss) * whole;
         if of_z != 0.0 {
             add(of_z, 0.0, f64::INFINITY, f64::INFINITY);
         }

@@ -16,7 +16,7 @@ use crate::backend::vector::{Operation, Vector};
 
 /// Whether α·softplus(g) + β·softplus(−g) is the whole loss: neither focal factor nor z-loss.
 pub(crate) fn are_of_gap(options: &Terms<'_>) -> bool {
-    options.focal == 0.0 && options.z_loss == 0.0
+    options.label.are_none()
 }
 
 /// Losses and gradients of rows that fit the tile; marks those left to the general way.
