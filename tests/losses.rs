@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{REGIMES, Regime, Rng, backends, bits, class_of, compare_with_committed, is_slow, same_bits_classes, ulp};
+use common::{
+    REGIMES, Regime, Rng, backends, bits, class_of, compare_with_committed, is_slow, pattern, raw_bits,
+    same_bits_classes, ulp,
+};
 use rwwce::{Backend, CrossEntropy, Reduction, Summary};
 
 /// The contract's bound, relative to the sum of the magnitudes of the terms.
@@ -361,6 +364,43 @@ fn losses_and_gradients_are_within_the_bound_in_every_regime() {
 }
 
 /// Two classes whose gap is tiny, in range of exp in f32, or beyond it, with one-hot and other targets.
+/// A row whose upstream factor is 0 has the gradient +0, not −0, beside rows that have others.
+#[test]
+fn a_factor_of_0_makes_the_gradient_0() {
+    let mut rng = Rng(0x0f0f_1234);
+    let mut checked = 0;
+    for classes in [1, 2, 3, 10, 33, 300, 5000] {
+        let rows = if classes > 1000 { 3 } else { 18 };
+        for regime in [Regime::Ordinary, Regime::Confident, Regime::Wide] {
+            for across in [false, true] {
+                let batch = Batch::new(regime, classes, rows, across, &mut rng);
+                let upstream: Vec<f32> = (0..rows).map(|row| [0.0, -0.0, 1.5][row % 3]).collect();
+                for options in all_options(classes, rows, &mut rng) {
+                    for backend in backends() {
+                        let loss = options.loss(classes).positions(batch.positions).backend(backend);
+                        let (mut gradient, upstream) = (pattern(batch.logits.len()), &upstream[..]);
+                        if options.soft {
+                            loss.soft_gradient(&batch.logits, &batch.soft, upstream, &mut gradient).unwrap();
+                        } else {
+                            loss.gradient(&batch.logits, &batch.labels, upstream, &mut gradient).unwrap();
+                        }
+                        for row in (0..rows).filter(|row| row % 3 < 2) {
+                            let found = raw_bits(&batch.row(&gradient, row));
+                            assert!(
+                                found.iter().all(|&bits| bits == 0),
+                                "{backend}, {}, {classes} classes, {regime:?}: row {row}: {found:x?}",
+                                options.name
+                            );
+                            checked += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("{checked} rows");
+}
+
 #[test]
 fn two_classes_of_any_gap_are_within_the_bound() {
     let gaps = [0.0, 1e-30, 0.3, 5.0, 44.0, 85.9, 86.1, 95.0, 104.0, 150.0, 800.0, 1e8, 3.4e38];

@@ -235,6 +235,7 @@ fn work_of_calls() {
         Shape { positions: 40, ..dense(40, 3) },
         Shape { positions: 40, ..dense(80, 33) },
         Shape { positions: 20, ..dense(20, 300) },
+        Shape { positions: 4, ..dense(4, 5000) },
     ];
     let mut table = String::new();
     for &backend in Backend::SOFTWARE {
