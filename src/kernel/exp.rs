@@ -251,12 +251,12 @@ pub(crate) struct Reference {
 
 impl Reference {
     /// Brings the exponential of the largest logit of a row into [1, 4].
+    #[inline(always)]
     pub(crate) fn new(largest: f32) -> Self {
-        if largest.abs() < FAR {
-            let half = (largest * (0.5 * LOG2_E) + ROUND) - ROUND;
-            return Self { shift: 0.0, power: 1.0 - 2.0 * half };
-        }
-        Self { shift: if largest == f32::NEG_INFINITY { 0.0 } else { largest }, power: 1.0 }
+        let is_near = largest.abs() < FAR;
+        let half = (largest * (0.5 * LOG2_E) + ROUND) - ROUND;
+        let shift = if is_near | (largest == f32::NEG_INFINITY) { 0.0 } else { largest };
+        Self { shift, power: if is_near { 1.0 - 2.0 * half } else { 1.0 } }
     }
 }
 

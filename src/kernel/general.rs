@@ -189,9 +189,8 @@ pub(crate) fn sum_without_references<S: Vector>(
     found: &mut RowBlock,
     group: Group,
 ) {
-    for (_, lane) in group.marked() {
-        (found.shift[lane], found.sum[lane]) = (f32::NEG_INFINITY, 0.0);
-    }
+    // Row scalars of all lanes, as vectors: nobody reads those of lanes without a marked row.
+    (found.shift, found.sum) = (Lanes::splat(f32::NEG_INFINITY), Lanes::splat(0.0));
     for place in group.pieces() {
         batch.load_rows(s, place, numbers);
         let class = found.class;
@@ -199,9 +198,9 @@ pub(crate) fn sum_without_references<S: Vector>(
         s.run(Largest { numbers, width: place.width, group, largest: &mut found.shift });
     }
     let largest = found.shift;
-    for (_, lane) in group.marked() {
-        let reference = Reference::new(found.shift[lane]).raised(RAISE);
-        (found.shift[lane], found.power[lane]) = (reference.shift, reference.power);
+    for i in Lane::all() {
+        let reference = Reference::new(largest[i]).raised(RAISE);
+        (found.shift[i], found.power[i]) = (reference.shift, reference.power);
     }
     for place in group.pieces() {
         if group.width < group.classes {
@@ -215,11 +214,10 @@ pub(crate) fn sum_without_references<S: Vector>(
             s.run(AddSums { numbers, width: place.width, group, found: &mut *found });
         }
     }
-    for (_, lane) in group.marked() {
+    for i in Lane::all() {
         // All other logits are −∞: Σexp is 0, though exp(−∞) is not where a host program rounds toward +∞.
-        if largest[lane] == f32::NEG_INFINITY && !found.sum[lane].is_nan() {
-            found.sum[lane] = 0.0;
-        }
+        let is_zero = (largest[i] == f32::NEG_INFINITY) & !found.sum[i].is_nan();
+        found.sum[i] = if is_zero { 0.0 } else { found.sum[i] };
     }
     s.run(Finish::<true, true> { blocks: core::slice::from_mut(found) });
 }

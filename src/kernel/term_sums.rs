@@ -3,7 +3,7 @@
 
 use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
-use super::lanes::Lane;
+use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, TERM_RAISE};
 use super::references::{ReferenceLogits, References, largest};
 use super::row_scalars::Finish;
@@ -126,9 +126,14 @@ impl Operation for ExponentialsFromLargest<'_> {
         let Self { logits, exponentials, classes, blocks } = self;
         let mut start = 0;
         for block in blocks {
+            // Of all lanes, as vectors.
+            let mut references = Lanes::splat(Reference { shift: 0.0, power: 0.0 });
+            for i in Lane::all() {
+                references[i] = Reference::new(block.logit[i]).raised(TERM_RAISE);
+            }
             for lane in Lane::all() {
                 if block.is_marked(lane) {
-                    let reference = Reference::new(block.logit[lane]).raised(TERM_RAISE);
+                    let reference = references[lane];
                     (block.shift[lane], block.power[lane]) = (reference.shift, reference.power);
                     let row = exponentials.get_mut(start..).unwrap_or(&mut []);
                     exponentials_of_row(s, reference, logits.get(start..), row, classes);
