@@ -2,7 +2,7 @@
 
 cargo-mutants lists the changes (mutants). Compiling each by itself takes hours, so that all are compiled into one
 program, each under the condition that an environment variable names it. Where that is impossible (in constants, which
-the compiler evaluates, and in some patterns) mutants are compiled one by one.
+the compiler evaluates, and in some patterns) mutants are compiled one by one, only with `--constants`.
 
 Mutants that do not compile are left out. Those that the quick tests miss, on two backends at low optimisation, are
 compiled once more with the profile of the tests, and every test runs on every backend.
@@ -539,6 +539,25 @@ def outcome_apart(program, mutant):
     return second_look(program, programs, has_switch=False)(mutant)
 
 
+def run_apart(mutants, whole, jobs):
+    """Those that cannot be placed among the others, one by one."""
+    print("=== one by one", flush=True)
+    trees = queue.SimpleQueue()
+    for job in range(jobs):
+        # Only a lint makes the compiler refuse a constant whose evaluation does not end.
+        profile = {"CARGO_PROFILE_DEV_OPT_LEVEL": "0", "CARGO_BUILD_JOBS": "1", "RUSTFLAGS": ""}
+        trees.put(Program(f"apart-{job}", [], profile))
+
+    def in_a_free_tree(mutant):
+        program = trees.get()
+        try:
+            return outcome_apart(program, mutant)
+        finally:
+            trees.put(program)
+
+    whole.all(mutants, jobs, in_a_free_tree)
+
+
 def report(mutants, outcomes):
     """A line for each file, the total, and the missed mutants, in Markdown."""
     ended = ["caught", "did not end", "missed"]
@@ -553,7 +572,8 @@ def report(mutants, outcomes):
     lines.append("| all | " + " | ".join(str(whole[outcome]) for outcome in ended) + " |")
     run = sum(whole[outcome] for outcome in ended)
     share = 100 * (run - whole["missed"]) / max(1, run)
-    left_out = f"{whole['does not compile']} more do not compile, {whole['elsewhere']} are in code for other processors"
+    left_out = f"{whole['does not compile']} more do not compile, {whole['elsewhere']} are in code for other processors, "
+    left_out += f"{whole['left out']} in constants are left out"
     lines += ["", f"{share:.1f} % of {run} are caught; {left_out}.", ""]
     lines += [mutant.name for mutant in mutants if outcomes[mutant.key] == "missed"]
     return "\n".join(lines) + "\n"
@@ -563,6 +583,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("shard", nargs="?", default="0/1", help="K/N: every N-th mutant, from the K-th on")
     arguments.add_argument("--again", action="store_true", help="try again what was missed: there are other tests")
+    arguments.add_argument("--constants", action="store_true", help="also those that are compiled one by one: hours")
     arguments.add_argument("--jobs", type=int, default=os.cpu_count())
     options = arguments.parse_args()
     first, step = map(int, options.shard.split("/"))
@@ -590,24 +611,12 @@ def main():
         programs = optimised.build()
         whole.all(missed, options.jobs, second_look(optimised, programs))
 
-    print("=== one by one", flush=True)
-    trees = queue.SimpleQueue()
-    for job in range(options.jobs):
-        # Only a lint makes the compiler refuse a constant whose evaluation does not end.
-        profile = {"CARGO_PROFILE_DEV_OPT_LEVEL": "0", "CARGO_BUILD_JOBS": "1", "RUSTFLAGS": ""}
-        trees.put(Program(f"apart-{job}", [], profile))
-
-    def in_a_free_tree(mutant):
-        program = trees.get()
-        try:
-            return outcome_apart(program, mutant)
-        finally:
-            trees.put(program)
-
-    whole.all([m for m in mutants if m.number in apart], options.jobs, in_a_free_tree)
+    if options.constants:
+        run_apart([m for m in mutants if m.number in apart], whole, options.jobs)
 
     outcomes = {m.key: "does not compile" for m in mutants if m.number in unviable}
     outcomes |= {m.key: "elsewhere" for m in mutants if m.number in elsewhere}
+    outcomes |= {m.key: "left out" for m in mutants if m.number in apart}
     outcomes |= {name: outcome for name, outcome in quick.of.items() if outcome != "missed"} | whole.of
     print(report(mutants, outcomes))
 
