@@ -149,6 +149,44 @@ mod tests {
     }
 
     #[test]
+    fn chunks_hold_their_rows_alone() {
+        // Two rows a chunk: the last one is whole.
+        let (classes, labels, weights) = (CHUNK / 2, [0u8; 6], [1.0; 6]);
+        let loss = CrossEntropy::new(classes).sample_weights(&weights);
+        let rows = Rows::new(loss.shape, crate::Argument::Logits, 6 * classes, Targets::Labels(u8::labels(&labels)));
+        let call = Call { logits: None, gradient: None, row_losses: None, scale: GradientScale::Same(0.0) };
+        let chunks = chunks(rows.unwrap(), call);
+        assert_eq!(chunks.len(), 3);
+        for (rows, _) in &chunks {
+            let Targets::Labels(labels) = rows.targets() else { panic!("labels") };
+            assert_eq!((rows.count(), labels.len(), rows.sample_weights().unwrap().len()), (2, 2, 2));
+        }
+    }
+
+    #[test]
+    fn large_calls_are_split_over_several_threads() {
+        let labels = vec![0u8; 1 << 17];
+        let splits = |loss: CrossEntropy<'_>, count: usize| {
+            let len = count * loss.shape.classes;
+            let rows =
+                Rows::new(loss.shape, crate::Argument::Logits, len, Targets::Labels(u8::labels(&labels[..count])));
+            loss.splits(&rows.unwrap())
+        };
+        let pool_of = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let few = CrossEntropy::new(4).parallel();
+        pool_of(2).install(|| {
+            assert!(splits(few, LEAST / 4));
+            assert!(!splits(few, LEAST / 4 - 1));
+            assert!(!splits(CrossEntropy::new(4), LEAST / 4));
+            // A chunk of one row is not split, two are.
+            let many = CrossEntropy::new(LEAST).parallel();
+            assert!(!splits(many, 1));
+            assert!(splits(many, 2));
+        });
+        pool_of(1).install(|| assert!(!splits(few, LEAST / 4)));
+    }
+
+    #[test]
     fn each_chunk_is_computed_once_and_by_several_threads() {
         let (labels, loss) = (vec![0u8; 100_000], CrossEntropy::new(10).parallel());
         let rows = Rows::new(loss.shape, crate::Argument::Logits, 1_000_000, Targets::Labels(u8::labels(&labels)));

@@ -97,3 +97,55 @@ fn check<L: Label>(
     }
     check_length(Argument::RowLosses, labels.len(), row_losses.len())
 }
+
+// Where there are vectors, `weighted_row_losses` does not come here.
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn each_row_has_its_loss_in_one_lane() {
+        let classes = 5;
+        let logits: Vec<f32> = (0..4 * classes).map(|i| (i * 7 % 11) as f32 - 4.0).collect();
+        let (labels, weights) = ([0_u8, 4, 2, 3], [1.0, 0.5, 2.0, 0.0, 3.0]);
+        for weights in [None, Some(&weights[..])] {
+            let loss = CrossEntropy::new(classes);
+            let loss = weights.map_or(loss, |weights| loss.class_weights(weights));
+            for backend in Backend::available() {
+                let (mut losses, mut expected) = ([9.0; 4], [9.0; 4]);
+                let row_losses = &mut losses;
+                backend.drive(EachRow {
+                    classes,
+                    logits: &logits,
+                    labels: &labels,
+                    class_weights: weights,
+                    row_losses,
+                });
+                let _ = loss.backend(backend).row_losses(&logits, &labels, &mut expected).unwrap();
+                for (found, expected) in losses.into_iter().zip(expected) {
+                    assert!((found - expected).abs() <= 3e-7 * expected, "{backend}: {found} instead of {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused() {
+        let check = |classes, labels: &[u8], weights, losses| {
+            check(classes, &[0.0; 4], labels, weights, &vec![0.0; losses][..]).map_err(|error| error.code())
+        };
+        let wide = Error::Length { argument: Argument::Logits, expected: 6, found: 4 };
+        assert_eq!(check(2, &[0, 1], Some(&[1.0, 2.0][..]), 2), Ok(()));
+        assert_eq!(check(0, &[0, 1], None, 2), Err(Error::NoClasses.code()));
+        assert_eq!(check(3, &[0, 1], None, 2), Err(wide.code()));
+        assert_eq!(check(2, &[0, 1], Some(&[1.0][..]), 2), Err(wide.code()));
+        let infinite = Error::NotFinite { argument: Argument::ClassWeights, index: 1 };
+        assert_eq!(check(2, &[0, 1], Some(&[1.0, f32::INFINITY][..]), 2), Err(infinite.code()));
+        let beyond = Error::LabelOutOfRange { row: 1, label: 2, classes: 2 };
+        assert_eq!(check(2, &[0, 2], None, 2), Err(beyond.code()));
+        assert_eq!(check(2, &[0, 1], None, 3), Err(wide.code()));
+    }
+}

@@ -401,6 +401,26 @@ fn a_factor_of_0_makes_the_gradient_0() {
     println!("{checked} rows");
 }
 
+/// (1 − p)^(γ − 1) overflows f64 where 1 − p is subnormal, the gradient does not.
+#[test]
+fn a_small_focal_exponent_keeps_gradients_of_certain_rows_finite() {
+    for backend in backends() {
+        for others in [1, 2, 9] {
+            for gap in [700.0, 720.0, 740.0, 760.0, 3e4] {
+                let mut row = vec![-gap; others + 1];
+                row[0] = 0.0;
+                for gamma in [1e-3, 0.5, 1.0] {
+                    let loss = CrossEntropy::new(others + 1).focal(gamma).backend(backend);
+                    let mut gradient = pattern(others + 1);
+                    let summary = loss.gradient(&row, &[0_u8], 1.0, &mut gradient).unwrap();
+                    assert_eq!(summary.loss.to_bits(), 0, "{backend}, γ = {gamma}, gap {gap}");
+                    assert!(gradient.iter().all(|&g| g == 0.0), "{backend}, γ = {gamma}, gap {gap}: {gradient:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn two_classes_of_any_gap_are_within_the_bound() {
     let gaps = [0.0, 1e-30, 0.3, 5.0, 44.0, 85.9, 86.1, 95.0, 104.0, 150.0, 800.0, 1e8, 3.4e38];

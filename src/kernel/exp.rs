@@ -159,7 +159,7 @@ fn exp_of_pairs<S: Vector, P>(
     mut store: impl FnMut(&mut P, usize, S::F),
 ) -> S::U {
     let mut union = s.splat_bits(0);
-    if !is_pipelined::<S>() {
+    if const { !is_pipelined::<S>() } {
         while let Some(mut pair) = pairs.next() {
             let current = [reduce_range(s, load(&pair, 0)), reduce_range(s, load(&pair, S::LANES))];
             let next = pairs.next();

@@ -154,7 +154,7 @@ impl Operation for Apply<'_> {
             for i in Lane::all() {
                 losses[i] += squares[i];
                 // 0·∞ = 0
-                let of_z = if z[i] == 0.0 || p[i] == 0.0 { 0.0 } else { z[i] * p[i] };
+                let of_z = z[i] * p[i];
                 misses[i] = slopes[i] * miss[i] - of_z;
                 shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (slopes[i] + z[i]) };
             }
@@ -176,12 +176,11 @@ fn focal(gamma: f64, p: &Lanes<f64>, miss: &Lanes<f64>, terms: &mut Lanes<f64>, 
         }
     } else {
         for i in Lane::all() {
-            let held = if miss[i] < 1e-300 { 1e-300 } else { miss[i] };
-            let power = f64_math::exp(gamma * f64_math::log(held));
+            let power = f64_math::exp(gamma * f64_math::log(miss[i]));
             let power = if miss[i] == 0.0 { 0.0 } else { power };
-            // `f64_math::log` of a NaN is finite.
+            // `f64_math::log` of 0 and NaN is finite.
             powers[i] = if miss[i].is_nan() { f64::NAN } else { power };
-            lower[i] = powers[i] / held;
+            lower[i] = powers[i] / miss[i];
         }
     }
     for i in Lane::all() {

@@ -196,7 +196,7 @@ fn part_of(batch: &Batch<'_>, block: &RowBlock) -> (f32, f64) {
         return (if log.is_nan() { f32::NAN } else { largest }, infinite.saturating_sub(1) as f64);
     }
     let gap = f64::from(block.shift[lane]) - f64::from(largest);
-    let (mantissa, exponent) = f64_math::exp_in_parts(if gap < -1e6 { -1e6 } else { gap });
+    let (mantissa, exponent) = f64_math::exp_in_parts(gap);
     let exponent = exponent - f64::from(block.power[lane]);
     (
         largest,
