@@ -164,7 +164,8 @@ def functions_of_constants():
             function = node.child_by_field_name("name").text.decode()
         constant = constant or node.type in ("const_item", "static_item", "const_block", "array_type")
         if node.type == "call_expression":
-            name = re.split(r"::|\.", node.child_by_field_name("function").text.decode())[-1]
+            called = re.sub(r"::<.*>$", "", node.child_by_field_name("function").text.decode())
+            name = re.split(r"::|\.", called)[-1]
             (found if constant else calls[function]).add(name)
         for child in node.children:
             walk(child, function, constant)
