@@ -13,7 +13,7 @@ root = pathlib.Path(sys.argv[1], "src")
 
 def without_tests(text):
     """The text before a module of tests, which is always last in a file."""
-    return re.split(r"^#\[cfg\(test\)\]\nmod \w+ \{$", text, flags=re.M)[0]
+    return re.split(r"^#\[cfg\((?:all\()?test\b.*\]\nmod \w+ \{$", text, flags=re.M)[0]
 
 
 paths = (path for path in root.rglob("*.rs") if not path.stem.endswith("tests"))

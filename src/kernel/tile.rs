@@ -432,3 +432,44 @@ fn transposed<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> [S::F; VIRTUAL_
     }
     of
 }
+
+// Where memory is small, tiles and blocks have one size.
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    // Zeroing a larger tile than a call can use would take longer than computing it.
+    #[test]
+    fn a_tile_is_as_large_as_the_rows_can_use() {
+        fn room<const PARTS: usize>(rows: usize, classes: usize) -> (usize, usize) {
+            with_tile::<PARTS, _>(rows, classes, |tile| (tile.room(), tile.blocks.len()))
+        }
+        for (rows, classes, one, two) in [
+            (1, 10, SMALL, SMALL),
+            (16, 16, SMALL, SMALL),
+            (16, 17, MEDIUM, MEDIUM),
+            (17, 10, MEDIUM, MEDIUM),
+            (64, 16, MEDIUM, MEDIUM),
+            (65, 10, LARGE, LARGE),
+            (64, 17, LARGE, LARGE),
+            (5000, 63, LARGE, LARGE),
+            (17, 64, LONG, LARGE),
+            (1024, 64, LONG, LARGE),
+            (1025, 64, LONG, LONG),
+            (2, 2048, LONG, LARGE),
+            (1, 2049, LONG, LONG),
+        ] {
+            assert_eq!((room::<1>(rows, classes), room::<2>(rows, classes)), (one, two), "{rows} rows of {classes}");
+        }
+    }
+
+    #[test]
+    fn whole_blocks_of_rows_fit_a_tile() {
+        let mut numbers = [[0.0; LARGE.0 + REACH]];
+        let mut blocks = [RowBlock::EMPTY; 3];
+        let tile = Tile::new(&mut numbers, &mut blocks);
+        for (classes, rows) in [(1, 48), (60, 32), (64, 32), (65, 16), (128, 16), (129, 15), (2048, 1), (2049, 0)] {
+            assert_eq!(tile.rows(classes), rows, "{classes} classes");
+        }
+    }
+}
