@@ -678,6 +678,25 @@ fn every_loss_follows_the_table_of_nan_and_infinity() {
     assert!(compared > 8000 * backends().len());
 }
 
+/// The infinite loss of a class of probability 0 has the sign of its weight.
+#[test]
+fn infinite_losses_have_the_sign_of_the_weight() {
+    let row = [0.0, f32::INFINITY, f32::INFINITY, 1.0];
+    for backend in backends() {
+        for sign in [1.0, -1.0] {
+            let weights = [sign; 4];
+            let loss = CrossEntropy::new(4).class_weights(&weights).reduction(Reduction::Sum).backend(backend);
+            for loss in [
+                loss.loss(&row, &[0_u8]),
+                loss.label_smoothing(0.1).loss(&row, &[0_u8]),
+                loss.soft_loss(&row, &[0.5, 0.0, 0.0, 0.5]),
+            ] {
+                assert_eq!(loss.unwrap().loss, sign * f32::INFINITY, "{backend}");
+            }
+        }
+    }
+}
+
 #[test]
 fn gradients_are_derivatives() {
     let backends = backends();

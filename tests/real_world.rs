@@ -132,3 +132,21 @@ fn bad_costs_are_errors() {
     assert_eq!(check(&[1.0; 2], &[0.0, 0.0, 0.0, 1.0]), Error::CostOfTruth { class: 1 });
     assert_eq!(check(&[1.0, -1.0], &[0.0; 4]), Error::Negative { argument: Argument::ClassWeights, index: 1 });
 }
+
+/// A class whose miss and mislabel costs are all 0 has no loss, whatever the logits: 0·NaN = 0.
+#[test]
+fn rows_of_a_class_without_costs_have_no_loss() {
+    let costs = [0.0, 0.0, 0.0, 2.0, 0.0, 1.0, 3.0, 4.0, 0.0];
+    for backend in backends() {
+        let loss = CrossEntropy::new(3).class_weights(&[0.0, 1.0, 1.0]).mislabel_costs(&costs).backend(backend);
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (mut losses, mut gradient) = ([9.0; 2], [9.0; 6]);
+            let logits = [odd, odd, odd, 1.0, 2.0, 3.0];
+            let _ = loss.row_losses(&logits, &[0_u8, 1], &mut losses).unwrap();
+            let _ = loss.gradient(&logits, &[0_u8, 1], 1.0, &mut gradient).unwrap();
+            assert_eq!(losses[0].to_bits(), 0, "{backend}, {odd}");
+            assert_eq!(gradient[..3], [0.0; 3], "{backend}, {odd}");
+            assert!(losses[1] > 0.0 && gradient[3..].iter().all(|g| g.is_finite() && *g != 0.0), "{backend}, {odd}");
+        }
+    }
+}
