@@ -150,3 +150,33 @@ fn rows_of_a_class_without_costs_have_no_loss() {
         }
     }
 }
+
+/// Large costs of improbable classes: their exponentials underflow in f32, their losses do not.
+#[test]
+fn large_costs_of_improbable_classes_count() {
+    for backend in backends() {
+        for classes in [2, 3, 10, 40, 300] {
+            for gap in [100.0_f32, 130.0, 150.0, 152.0] {
+                for cost in [1e20_f32, 1e25, 1e30] {
+                    let mut costs = vec![0.0; classes * classes];
+                    costs[1] = cost;
+                    let mut row = vec![-3e5; classes];
+                    (row[0], row[1]) = (0.0, -gap);
+                    let weights = vec![0.0; classes];
+                    let loss = CrossEntropy::new(classes).class_weights(&weights).mislabel_costs(&costs);
+                    let loss = loss.backend(backend);
+                    let mut gradient = vec![9.0; classes];
+                    let found = loss.loss(&row, &[0_u8]).unwrap().loss;
+                    let _ = loss.gradient(&row, &[0_u8], 1.0, &mut gradient).unwrap();
+                    // −log(1 − p) and the derivative p/(1 − p)·(1 − p) are p here.
+                    let expected = f64::from(cost) * (-f64::from(gap)).exp();
+                    let context = format!("{backend}, {classes} classes, gap {gap}, cost {cost:e}");
+                    for (found, expected) in [(found, expected), (gradient[1], expected), (gradient[0], -expected)] {
+                        let error = (f64::from(found) - expected).abs();
+                        assert!(error <= 1e-6 * expected.abs() + 1e-44, "{context}: {found:e} instead of {expected:e}");
+                    }
+                }
+            }
+        }
+    }
+}
