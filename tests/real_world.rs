@@ -156,25 +156,28 @@ fn rows_of_a_class_without_costs_have_no_loss() {
 fn large_costs_of_improbable_classes_count() {
     for backend in backends() {
         for classes in [2, 3, 10, 40, 300] {
-            for gap in [100.0_f32, 130.0, 150.0, 152.0] {
-                for cost in [1e20_f32, 1e25, 1e30] {
-                    let mut costs = vec![0.0; classes * classes];
-                    costs[1] = cost;
-                    let mut row = vec![-3e5; classes];
-                    (row[0], row[1]) = (0.0, -gap);
-                    let weights = vec![0.0; classes];
-                    let loss = CrossEntropy::new(classes).class_weights(&weights).mislabel_costs(&costs);
-                    let loss = loss.backend(backend);
-                    let mut gradient = vec![9.0; classes];
-                    let found = loss.loss(&row, &[0_u8]).unwrap().loss;
-                    let _ = loss.gradient(&row, &[0_u8], 1.0, &mut gradient).unwrap();
-                    // −log(1 − p) and the derivative p/(1 − p)·(1 − p) are p here.
-                    let expected = f64::from(cost) * (-f64::from(gap)).exp();
-                    let context = format!("{backend}, {classes} classes, gap {gap}, cost {cost:e}");
-                    for (found, expected) in [(found, expected), (gradient[1], expected), (gradient[0], -expected)] {
-                        let error = (f64::from(found) - expected).abs();
-                        assert!(error <= 1e-6 * expected.abs() + 1e-44, "{context}: {found:e} instead of {expected:e}");
-                    }
+            for (gap, cost, others) in [100.0_f32, 130.0, 150.0, 152.0]
+                .into_iter()
+                .flat_map(|gap| [1e5_f32, 1e20, 1e25, 1e30].map(|cost| (gap, cost)))
+                .flat_map(|(gap, cost)| [-3e5, -1.0].map(|others| (gap, cost, others)))
+            {
+                let mut costs = vec![0.0; classes * classes];
+                costs[1] = cost;
+                let mut row = vec![others; classes];
+                (row[0], row[1]) = (0.0, -gap);
+                let weights = vec![0.0; classes];
+                let loss = CrossEntropy::new(classes).class_weights(&weights).mislabel_costs(&costs);
+                let loss = loss.backend(backend);
+                let mut gradient = vec![9.0; classes];
+                let found = loss.loss(&row, &[0_u8]).unwrap().loss;
+                let _ = loss.gradient(&row, &[0_u8], 1.0, &mut gradient).unwrap();
+                // −log(1 − p_1) and its derivative p_1/(1 − p_1)·([i = 1] − p_i), where p_1 is tiny.
+                let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+                let expected = f64::from(cost) * (-f64::from(gap)).exp() / sum;
+                let context = format!("{backend}, {classes} classes, gap {gap}, cost {cost:e}, others {others}");
+                for (found, expected) in [(found, expected), (gradient[1], expected), (gradient[0], -expected / sum)] {
+                    let error = (f64::from(found) - expected).abs();
+                    assert!(error <= 1e-6 * expected.abs() + 1e-44, "{context}: {found:e} instead of {expected:e}");
                 }
             }
         }
