@@ -248,8 +248,7 @@ fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
 #[inline(never)]
 fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock]) -> Result<usize, Error> {
     let (Some(labels), classes) = (rows.labels(), rows.classes()) else { return Ok(0) };
-    // Without an ignored label a row is wrong, or this function would not have been called.
-    let ignored = rows.ignored().unwrap_or(0);
+    let (ignores, ignored) = rows.ignored().map_or((false, 0), |label| (true, label));
     let mut wrong = Lanes::splat(false);
     labels.read(
         first,
@@ -259,7 +258,7 @@ fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock
             let (mut class, mut weight) = (Lanes::splat(0), Lanes::splat(0.0));
             for i in Lane::all() {
                 let value = values[i];
-                let is_ignored = value == ignored;
+                let is_ignored = ignores & (value == ignored);
                 class[i] = if is_ignored { 0 } else { value as usize };
                 weight[i] = if is_ignored { 0.0 } else { 1.0 };
                 wrong[i] |= !is_ignored & (value as u64 >= classes as u64);
