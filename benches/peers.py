@@ -6,7 +6,8 @@
     target/peers/bin/python benches/peers.py --from results.json --chart chart.svg
 
 In each round every library is timed on the same shape, one right after another, so that a drift of the machine's speed
-affects all. It prints the medians over the rounds, in nanoseconds a logit, and the medians of the ratios of each round.
+affects all. It prints the medians over the rounds, in nanoseconds a logit (of the smallest shape in microseconds a
+call), and the medians of the ratios of each round.
 Results of a library are compared with this crate's before it is timed; if they differ, the run stops.
 
 Inputs are float32, uniform in ±4; labels are int64; every class has a weight. PyTorch's cross_entropy is called eagerly
@@ -34,7 +35,9 @@ import tempfile
 import time
 from pathlib import Path
 
-SHAPES = [(65536, 2), (65536, 4), (65536, 10), (16384, 32), (8192, 100), (1024, 1000), (64, 32000), (64, 128256)]
+# A batch so small that a call of it is mostly overhead: timed in microseconds a call.
+SMALL = (16, 4)
+SHAPES = [SMALL, (65536, 2), (65536, 4), (65536, 10), (16384, 32), (8192, 100), (1024, 1000), (64, 32000), (64, 128256)]
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "benches/peers/Cargo.toml"
 
@@ -352,7 +355,7 @@ def print_tables(measured):
     for threads, name in dict.fromkeys((r["threads"], r["pass"]) for r in measured["results"]):
         of_pass = [r for r in measured["results"] if (r["threads"], r["pass"]) == (threads, name)]
         libraries = [library for library in PASSES[name] if any(r["library"] == library for r in of_pass)]
-        print(f"\n{name.capitalize()}, {threads} thread{'s' if threads > 1 else ''}, ns a logit:\n")
+        print(f"\n{name.capitalize()}, {threads} thread{'s' if threads > 1 else ''}, ns a logit, and µs a call of {shape_name(*SMALL)}:\n")
         print(f"| shape | {' | '.join(libraries)} | fastest of the others / rwwce | / {PYTHON} |")
         print("|---" * (len(libraries) + 3) + "|")
         for rows, classes in dict.fromkeys((r["rows"], r["classes"]) for r in of_pass):
@@ -364,7 +367,8 @@ def print_tables(measured):
                 statistics.median(min(peers) / ours for *peers, ours in zip(*counted, times[library]))
                 for library in (OURS, PYTHON)
             )
-            cells = [f"{statistics.median(times[library]):.2f}" for library in libraries]
+            scale = rows * classes / 1000 if (rows, classes) == SMALL else 1
+            cells = [f"{statistics.median(times[library]) * scale:.2f}" for library in libraries]
             print(f"| {rows}×{classes} | {' | '.join(cells)} | {fastest:.2f} | {of_python:.2f} |")
     if measured["isa"] == "avx2":
         print(f"\n{ONNX} cannot be held to AVX2 and does not count as the fastest.")
@@ -375,7 +379,7 @@ def print_overview(measured):
     columns = [(name, library) for name in PASSES for library in (EAGER, COMPILED, JAX, ONNX, OURS, PYTHON)
                if library in PASSES[name]]
     of = {(r["rows"], r["classes"], r["pass"], r["library"]): statistics.median(r["ns_per_logit"])
-          for r in measured["results"] if r["threads"] == 1}
+          for r in measured["results"] if r["threads"] == 1 and (r["rows"], r["classes"]) != SMALL}
     if not of:
         return
     heads = [library if (name, library) != (name, EAGER) else f"{name}: {EAGER}" for name, library in columns]
@@ -404,7 +408,8 @@ def draw(measured, path):
         len(counts), len(PASSES), figsize=(11, 1.2 + 3.9 * len(counts)), sharey=True, squeeze=False, layout="constrained")
     for threads, row in zip(counts, panels):
         for name, panel in zip(PASSES, row):
-            of_panel = [r for r in measured["results"] if (r["threads"], r["pass"]) == (threads, name)]
+            of_panel = [r for r in measured["results"] if (r["threads"], r["pass"]) == (threads, name)
+                        and (r["rows"], r["classes"]) != SMALL]
             shapes = list(dict.fromkeys((r["rows"], r["classes"]) for r in of_panel))
             for library in PASSES[name]:
                 line = {(r["rows"], r["classes"]): statistics.median(r["ns_per_logit"])

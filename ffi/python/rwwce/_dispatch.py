@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
-from typing import Any, Callable, Optional, ParamSpec
+from typing import Any, Callable, NamedTuple, ParamSpec
 
 from . import _numpy
-from ._call import Request
+from ._call import Options, Request
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -27,38 +26,51 @@ def is_tensor(array: Any) -> bool:
     return isinstance(array, _tensor)
 
 
-_evaluate_tensors: Optional[Callable[[Request], Any]] = None
+@functools.cache
+def tensors() -> Any:
+    """The module `_torch`, imported when the first tensor is met."""
+    from . import _torch
+
+    return _torch
 
 
-def _of_tensors() -> Callable[[Request], Any]:
-    """`_torch.evaluate`, cached, since an import statement in every call takes time."""
-    global _evaluate_tensors
-    if _evaluate_tensors is None:
-        from ._torch import evaluate
-
-        _evaluate_tensors = evaluate
-    return _evaluate_tensors
-
-
-def loss(request: Callable[_Arguments, Request]) -> Callable[_Arguments, Any]:
-    """Decorator that makes a public loss of a function from arguments to a `Request`."""
-
-    @functools.wraps(request)
-    def evaluate(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> Any:
-        made = request(*arguments, **options)
-        return _of_tensors()(made) if is_tensor(made.input) else _numpy.evaluate(made)
-
-    # The loss does not return a `Request`.
-    evaluate.__signature__ = inspect.signature(request).replace(return_annotation=Any)  # type: ignore[attr-defined]
-    return evaluate
+def evaluate(
+    options: Options,
+    input: Any,
+    target: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    costs: Any = None,
+    bias: Any = None,
+) -> Any:
+    """The loss of tensors or arrays; the request itself for a `_Deferred` input."""
+    if is_tensor(input):
+        return tensors().evaluate(options, input, target, weight, sample_weight, costs, bias)
+    if type(input) is _Deferred:
+        return Request(options, input.array, target, weight, sample_weight, costs, bias)
+    return _numpy.evaluate(Request(options, input, target, weight, sample_weight, costs, bias))
 
 
-def request_of(loss: Callable[..., Any], *arguments: Any, **options: Any) -> Request:
+class _Deferred(NamedTuple):
+    """An input that makes a loss answer with its request."""
+
+    array: Any
+
+
+_losses: set[Any] = set()
+
+
+def loss(function: Callable[_Arguments, Any]) -> Callable[_Arguments, Any]:
+    """Decorator of a public loss, whose requests `request_of` can then make."""
+    _losses.add(function)
+    return function
+
+
+def request_of(loss: Callable[..., Any], input: Any, *arguments: Any, **options: Any) -> Request:
     """The `Request` of a public loss for these arguments, which are arrays."""
-    made = getattr(loss, "__wrapped__", None)
-    if made is None or getattr(loss, "__module__", None) != "rwwce._losses":
+    if not callable(loss) or loss not in _losses:
         raise ValueError(f"loss: expected a loss of this package, found {loss!r}")
-    request: Request = made(*arguments, **options)
-    if is_tensor(request.input):
+    if is_tensor(input):
         raise ValueError("input: expected an array, found a tensor, whose derivatives are those of autograd")
+    request: Request = loss(_Deferred(input), *arguments, **options)
     return request

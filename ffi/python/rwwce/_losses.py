@@ -8,8 +8,8 @@ from typing import Any, Callable, Optional
 import numpy
 
 from . import _native, _numpy
-from ._call import Options, Request
-from ._dispatch import is_tensor, loss, request_of
+from ._call import Options
+from ._dispatch import evaluate, is_tensor, loss, request_of, tensors
 from ._numpy import Weights
 
 
@@ -18,6 +18,10 @@ def _is_soft(target: Any) -> bool:
     if is_tensor(target):
         return bool(target.is_floating_point())
     return bool(_numpy.as_array("target", target).dtype.kind == "f")
+
+
+# What `cross_entropy` passes as `common` if no option is given.
+_NO_OPTIONS = (0.0, 0.0, 0.0, 1.0, None, 0, None)
 
 
 @loss
@@ -37,7 +41,7 @@ def cross_entropy(
     denominator: Optional[float] = None,
     scale: Optional[float] = None,
     zero_point: int = 0,
-) -> Request:
+) -> Any:
     """Softmax cross-entropy −w[y]·log p_y, p = softmax(input), as in `torch.nn.functional.cross_entropy`.
 
     Args:
@@ -70,13 +74,17 @@ def cross_entropy(
     [0.12690000236034393, 1.3133000135421753]
     """
     common = (label_smoothing, focal, z_loss, temperature, scale, zero_point, denominator)
+    if is_tensor(input) and sample_weight is None and class_bias is None and common == _NO_OPTIONS:
+        usual = tensors().usual(input, target, weight, ignore_index, reduction)
+        if usual is not None:
+            return usual
     if _is_soft(target):
         if ignore_index >= 0:
             raise ValueError("ignore_index: means nothing together with target probabilities")
         options = Options("soft", reduction, None, *common)
     else:
         options = Options("labels", reduction, ignore_index, *common)
-    return Request(options, input, target, weight, sample_weight, None, class_bias)
+    return evaluate(options, input, target, weight, sample_weight, None, class_bias)
 
 
 @loss
@@ -89,7 +97,7 @@ def nll_loss(
     *,
     sample_weight: Any = None,
     denominator: Optional[float] = None,
-) -> Request:
+) -> Any:
     """Negative log-likelihood −w[y]·input_y of log-probabilities, as in `torch.nn.functional.nll_loss`.
 
     Arguments, reductions, result and errors are those of `cross_entropy` with class indices.
@@ -99,7 +107,7 @@ def nll_loss(
     1.0
     """
     options = Options("log_probabilities", reduction, ignore_index, denominator=denominator)
-    return Request(options, input, target, weight, sample_weight)
+    return evaluate(options, input, target, weight, sample_weight)
 
 
 @loss
@@ -120,7 +128,7 @@ def real_world_weight_cross_entropy(
     denominator: Optional[float] = None,
     scale: Optional[float] = None,
     zero_point: int = 0,
-) -> Request:
+) -> Any:
     """Real-world-weight cross-entropy −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 8, 2020).
 
     Args:
@@ -138,7 +146,7 @@ def real_world_weight_cross_entropy(
     """
     common = (label_smoothing, focal, z_loss, temperature, scale, zero_point, denominator)
     options = Options("labels", reduction, ignore_index, *common)
-    return Request(options, input, target, miss_costs, sample_weight, mislabel_costs, class_bias)
+    return evaluate(options, input, target, miss_costs, sample_weight, mislabel_costs, class_bias)
 
 
 @loss
@@ -152,7 +160,7 @@ def binary_cross_entropy_with_logits(
     denominator: Optional[float] = None,
     scale: Optional[float] = None,
     zero_point: int = 0,
-) -> Request:
+) -> Any:
     """Binary cross-entropy of logits, as in `torch.nn.functional.binary_cross_entropy_with_logits`.
 
     The loss of a logit x with target t is weight·(−pos_weight·t·log σ(x) − (1 − t)·log(1 − σ(x))).
@@ -173,11 +181,11 @@ def binary_cross_entropy_with_logits(
     [0.6931471824645996, 4.139937459513021e-08]
     """
     options = Options("binary", reduction, scale=scale, zero_point=zero_point, denominator=denominator)
-    return Request(options, input, target, pos_weight, weight)
+    return evaluate(options, input, target, pos_weight, weight)
 
 
 @loss
-def log_softmax(input: Any, dim: int = -1, *, scale: Optional[float] = None, zero_point: int = 0) -> Request:
+def log_softmax(input: Any, dim: int = -1, *, scale: Optional[float] = None, zero_point: int = 0) -> Any:
     """Log-probabilities log softmax(input) over the dimension `dim`, shaped as the input; exact for p near 1 too.
 
     Quantised input as in `cross_entropy`. Raises ValueError for its dtype, IndexError for `dim` out of range.
@@ -186,18 +194,18 @@ def log_softmax(input: Any, dim: int = -1, *, scale: Optional[float] = None, zer
     >>> rwwce.log_softmax([17.0, 0.0]).tolist()
     [-4.139937459513021e-08, -17.0]
     """
-    return Request(Options("log_softmax", scale=scale, zero_point=zero_point, axis=dim), input)
+    return evaluate(Options("log_softmax", scale=scale, zero_point=zero_point, axis=dim), input)
 
 
 @loss
-def log_sum_exp(input: Any, dim: int = -1, *, scale: Optional[float] = None, zero_point: int = 0) -> Request:
+def log_sum_exp(input: Any, dim: int = -1, *, scale: Optional[float] = None, zero_point: int = 0) -> Any:
     """log Σ exp(input) over the dimension `dim`, which is removed; arguments and errors as in `log_softmax`.
 
     >>> import rwwce
     >>> rwwce.log_sum_exp([[0.0, 0.0], [1e4, 0.0]]).tolist()
     [0.6931471824645996, 10000.0]
     """
-    return Request(Options("log_sum_exp", scale=scale, zero_point=zero_point, axis=dim), input)
+    return evaluate(Options("log_sum_exp", scale=scale, zero_point=zero_point, axis=dim), input)
 
 
 def decide(
@@ -234,9 +242,8 @@ def decide(
         raise ValueError("scale: means nothing for probabilities")
     options = Options("decide", scale=scale, zero_point=zero_point)
     if is_tensor(input):
-        from . import _torch
-
-        return _torch.decide(options, input, miss_costs, mislabel_costs, probabilities)
+        decided: tuple[Any, Any] = tensors().decide(options, input, miss_costs, mislabel_costs, probabilities)
+        return decided
     found = _numpy.probabilities(input) if probabilities else _numpy.logits(options, input)
     return _numpy.decide(options, found, miss_costs, mislabel_costs, probabilities)
 
@@ -337,9 +344,7 @@ def class_weights(
         raise ValueError(f"classes: expected at least 1, found {classes}")
     weights: Any
     if is_tensor(labels):
-        from . import _torch
-
-        found, weights = _torch.labels_of("labels", labels), _torch.empty((classes,))
+        found, weights = tensors().labels_of("labels", labels), tensors().empty((classes,))
         address = weights.data_ptr()
     else:
         found, weights = _numpy.labels("labels", labels), numpy.empty(classes, numpy.float32)

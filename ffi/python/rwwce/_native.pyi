@@ -1,6 +1,6 @@
 """Native functions, which take addresses and element counts and write losses and gradients; see `src/lib.rs`."""
 
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 Array = tuple[int, int]
 LogitArray = tuple[int, int, int, float, int]
@@ -36,17 +36,8 @@ def softmax(
     loss_out: int,
 ) -> tuple[float, float]: ...
 def usual(
-    input: int,
-    target: int,
-    rows: int,
-    classes: int,
-    weight: int,
-    weight_count: int,
-    ignored: int,
-    mean: bool,
-    gradient_out: int,
-    loss_out: int,
-) -> None: ...
+    exchange: Any, input: Any, target: Any, weight: Any, ignored: int, mean: bool, is_gradient_wanted: bool
+) -> Any: ...
 def decide(given: bool, options: Options, input: LogitArray, decisions: Array, costs: Array) -> None: ...
 def log_probability_loss(
     work: int,

@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
 from . import _native, _numpy
-from ._call import GRADIENT, LABEL_TYPES, LOGIT_TYPES, Array, Call, Options, Request, axis_of, check_scale, rows_shape
+from ._call import GRADIENT, LABEL_TYPES, LOGIT_TYPES, Array, Call, Options, axis_of, check_scale, rows_shape
 from ._textbook import loss as textbook
 
 _CPU = torch.device("cpu")
@@ -530,30 +530,28 @@ def _is_last_backward() -> bool:
     return not _keeps_graph()
 
 
-# All arguments of `_native.usual` but the addresses of its results.
-_UsualCall = tuple[int, int, int, int, int, int, int, bool]
-
-
 class _Usual(torch.autograd.Function):
-    """`_Eager` for the arguments of `_usual`: the overhead dominates the time of small batches."""
+    """`_Eager` for the arguments of `usual`: the overhead dominates the time of small batches."""
 
     @staticmethod
-    def forward(
-        ctx: Any, options: Options, others: tuple[Tensor, Optional[Tensor]], call: _UsualCall, input: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, computed: Any, input: Tensor) -> Tensor:
         # Only the differentiated tensor is an input of the function; labels and weights are saved with it.
-        ctx.options, found, known = options, torch.empty_like(_ONE), torch.empty_like(input)
-        _native.usual(*call, known.data_ptr(), found.data_ptr())
-        ctx.save_for_backward(input, *others, known)
-        return found
+        loss: Tensor
+        loss, known, target, weight, ctx.options = computed
+        ctx.save_for_backward(input, known, target, weight)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> Any:
-        input, target, weight, known = ctx.saved_tensors
+        input, known, target, weight = ctx.saved_tensors
         if torch.is_grad_enabled():
-            tensors = input, target, weight, None, None, None
-            return None, None, None, _any_gradient("input", ctx.options, factor, *tensors)
-        return None, None, None, _times(known, factor, _is_last_backward())
+            options = Options("labels", *ctx.options)
+            return None, _any_gradient("input", options, factor, input, target, weight, None, None, None)
+        return None, _times(known, factor, _is_last_backward())
+
+
+# Without the preparations of `Function.apply` for transformations, which take longer than the loss.
+_apply_usual: Any = super(torch.autograd.Function, _Usual).apply
 
 
 class _Gradient(torch.autograd.Function):
@@ -592,9 +590,12 @@ class _Gradient(torch.autograd.Function):
 _ORDINARY = (Tensor, torch.nn.Parameter)
 
 
+_are_transforms_active = torch._C._are_functorch_transforms_active
+
+
 def _is_transformed() -> bool:
     """Whether forward mode or a transformation of `torch.func` is active."""
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    return forward_ad._current_level >= 0 or _are_transforms_active()
 
 
 _dispatch_modes, _tracing_state = torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
@@ -651,49 +652,35 @@ def _run(options: Options, *tensors: Any) -> Tensor:
     return loss
 
 
-# The options that `_usual` leaves at their defaults.
-_NO_OPTIONS = Options("labels")[3:]
+# C functions by which the library reads and makes tensors; absent in versions of PyTorch before DLPack 1.3.
+_exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
 
 
-def _usual(options: Options, input: Tensor, target: Any, weight: Any) -> Optional[Tensor]:
-    """Reduced loss of ordinary tensors: logits (N, C) in float32, labels (N) in int64 and no option but class weights.
+def usual(input: Tensor, target: Any, weight: Any, ignored: Any, reduction: str) -> Optional[Tensor]:
+    """Reduced loss of ordinary tensors: logits (N, C) in float32, labels (N) in int64, and no option.
 
     None for all other arguments: for a small batch the general way takes twice as long.
     """
-    kind, reduction, ignored = options[:3]
-    if kind != "labels" or ignored is None or reduction not in ("mean", "sum") or options[3:] != _NO_OPTIONS:
+    if _exchange is None or type(target) is not Tensor or not _is_plain(input) or _is_transformed():
         return None
-    if not _is_plain(input) or type(target) is not Tensor or _is_transformed():
+    # DLPack has no word for lazy negation.
+    if type(ignored) is not int or input.is_neg() or target.is_neg():
         return None
-    if input.dtype is not _FLOAT32 or target.dtype is not _INT64 or not (_is_dense(input) and _is_dense(target)):
+    if weight is not None and (type(weight) is not Tensor or weight.requires_grad or weight.is_neg()):
         return None
-    shape, rows = input.shape, target.shape
-    if len(shape) != 2 or len(rows) != 1 or rows[0] != shape[0]:
+    if reduction != "mean" and reduction != "sum":
         return None
-    address, weights = 0, 0
-    if weight is not None:
-        if type(weight) is not Tensor or weight.requires_grad or weight.dtype is not _FLOAT32:
-            return None
-        weights = weight.numel()
-        if weights == 0 or weight.dim() != 1 or not _is_dense(weight):
-            return None
-        address = weight.data_ptr()
-    places = input.data_ptr(), target.data_ptr(), shape[0], shape[1]
-    call: _UsualCall = (*places, address, weights, ignored, reduction == "mean")
-    if input.requires_grad and torch.is_grad_enabled():
-        loss: Tensor = _Usual.apply(options, (target, weight), call, input)
-        return loss
-    found = torch.empty_like(_ONE)
-    _native.usual(*call, 0, found.data_ptr())
-    return found
+    needed = input.requires_grad and torch.is_grad_enabled()
+    found = _native.usual(_exchange, input, target, weight, ignored, reduction == "mean", needed)
+    if needed and found is not None:
+        found = _apply_usual((*found, target, weight, (reduction, ignored)), input)
+    loss: Optional[Tensor] = found
+    return loss
 
 
-def evaluate(request: Request) -> Tensor:
-    options, input, target, weight, samples, costs, bias = request
-    if samples is None and costs is None and bias is None:
-        usual = _usual(options, input, target, weight)
-        if usual is not None:
-            return usual
+def evaluate(
+    options: Options, input: Tensor, target: Any, weight: Any, samples: Any, costs: Any, bias: Any
+) -> Tensor:
     if options.scale is not None:
         _weights("scale", options.scale)
         options = options._replace(scale=float(options.scale))

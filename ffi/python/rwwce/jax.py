@@ -32,6 +32,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from . import _losses, _numpy
 from ._call import LOGIT_TYPES, Array, Call, Options, Request, axis_of, check_scale, rows_shape
+from ._dispatch import request_of
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -245,20 +246,20 @@ def _evaluate(request: Request, target: Any) -> jax.Array:
 
 def _face(loss: Callable[..., Any], about: str) -> Callable[..., jax.Array]:
     """The loss of `rwwce` for JAX arrays, with the docstring `about`."""
-    made = getattr(loss, "__wrapped__")
 
-    @functools.wraps(made)
+    @functools.wraps(loss)
     def evaluate(input: Any, *arguments: Any, **options: Any) -> jax.Array:
         if loss in (_losses.log_softmax, _losses.log_sum_exp):
-            return _evaluate(made(input, *arguments, **options), None)
+            return _evaluate(request_of(loss, input, *arguments, **options), None)
         if "target" in options:
             arguments = (options.pop("target"), *arguments)
         if not arguments:
-            raise TypeError(f"{made.__name__}() missing 1 required positional argument: 'target'")
+            raise TypeError(f"{loss.__name__}() missing 1 required positional argument: 'target'")
         target = jnp.asarray(arguments[0])
         # The kind of loss depends on the target's dtype only, so an empty array stands for it.
         kind = numpy.float32 if jnp.issubdtype(target.dtype, jnp.floating) else numpy.int64
-        return _evaluate(made(input, numpy.empty(0, kind), *arguments[1:], **options), target)
+        request = request_of(loss, input, numpy.empty(0, kind), *arguments[1:], **options)
+        return _evaluate(request, target)
 
     evaluate.__module__, evaluate.__doc__ = __name__, about
     return evaluate

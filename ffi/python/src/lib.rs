@@ -9,19 +9,22 @@ mod class_weights;
 mod losses;
 mod other_losses;
 mod settings;
+mod tensors;
 
 #[pyo3::pymodule]
 mod _native {
     #[pymodule_export]
     use crate::class_weights::class_weights;
     #[pymodule_export]
-    use crate::losses::{softmax, usual};
+    use crate::losses::softmax;
     #[pymodule_export]
     use crate::other_losses::{
         binary, decide, log_probabilities_gradient, log_probability_loss, logs, weigh, weigh_binary,
     };
     #[pymodule_export]
     use crate::settings::{backend, backends, force_backend, forget_threads, set_threads, threads};
+    #[pymodule_export]
+    use crate::tensors::usual;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

@@ -94,10 +94,10 @@ pub(crate) unsafe fn loss<'a>(options: Options) -> CrossEntropy<'a> {
     forced().map_or(loss, |backend| loss.backend(backend))
 }
 
-struct OfLabels<'a> {
-    loss: CrossEntropy<'a>,
-    logits: Logits<'a>,
-    work: Work<'a>,
+pub(crate) struct OfLabels<'a> {
+    pub(crate) loss: CrossEntropy<'a>,
+    pub(crate) logits: Logits<'a>,
+    pub(crate) work: Work<'a>,
 }
 
 impl WithLabels<Result<Option<Summary>, Error>> for OfLabels<'_> {
@@ -162,7 +162,7 @@ pub(crate) fn softmax(
 }
 
 /// Computes with the threads that the package has been told to use.
-fn computed(mut call: OfLabels<'_>, targets: &Targets<'_>) -> Result<Option<Summary>, Error> {
+pub(crate) fn computed(mut call: OfLabels<'_>, targets: &Targets<'_>) -> Result<Option<Summary>, Error> {
     let pool = pool(call.logits.len());
     if pool.is_some() {
         call.loss = call.loss.parallel();
@@ -175,44 +175,4 @@ fn computed(mut call: OfLabels<'_>, targets: &Targets<'_>) -> Result<Option<Summ
         None => compute(),
         Some(pool) => pool.install(compute),
     }
-}
-
-/// [`softmax`] for f32 logits `[rows, classes]`, labels of 64 bits and no option but class weights (`weight_count` 0:
-/// none), an ignored index and the mean (else the sum). Reading fewer arguments takes half of the time of a small call.
-/// The loss goes to the address `loss_out`, the gradient, unless that is 0, to `gradient_out`.
-#[pyfunction]
-#[allow(clippy::too_many_arguments, reason = "a call has no time to make an object of them")]
-pub(crate) fn usual(
-    py: Python<'_>,
-    input: usize,
-    target: usize,
-    rows: usize,
-    classes: usize,
-    weight: usize,
-    weight_count: usize,
-    ignored: i64,
-    mean: bool,
-    gradient_out: usize,
-    loss_out: usize,
-) -> PyResult<()> {
-    py.detach(|| {
-        let (count, mut work) = (rows.wrapping_mul(classes), Work::Loss);
-        let mut loss = CrossEntropy::new(classes).ignore_index(ignored).reduction(reduction(u8::from(mean)));
-        // SAFETY: the package passes addresses of arrays that it holds, and outputs that it has just made.
-        let (input, target) = unsafe { (slice((input, count)), Targets::I64(slice((target, rows)))) };
-        if weight_count > 0 {
-            // SAFETY: as above.
-            loss = loss.class_weights(unsafe { slice((weight, weight_count)) });
-        }
-        if gradient_out != 0 {
-            // SAFETY: as above.
-            work = Work::Gradient(Upstream::Loss(1.0), unsafe { slice_mut((gradient_out, count)) });
-        }
-        if let Some(backend) = forced() {
-            loss = loss.backend(backend);
-        }
-        computed(OfLabels { loss, logits: Logits::F32(input), work }, &target).map(|summary| answer(summary, loss_out))
-    })
-    .map(|_| ())
-    .map_err(refused)
 }

@@ -11,6 +11,8 @@ import numpy
 import rwwce
 import torch
 import torch.nn.functional as F
+from rwwce import _torch
+from rwwce._call import Options
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
@@ -205,6 +207,69 @@ class Derivatives(Close):
         for function in (lambda x: rwwce.cross_entropy(x, y), lambda x: rwwce.log_softmax(x)):
             self.assertTrue(torch.autograd.gradcheck(function, x, nondet_tol=0.0, check_forward_ad=True, **checks))
             self.assertTrue(torch.autograd.gradgradcheck(function, x, check_fwd_over_rev=True, **checks))
+
+
+class SmallBatches(Close):
+    """The short way of `_torch.usual`, by which the arguments of most calls go."""
+
+    def general(self, x, y, weight, ignored, reduction):
+        return _torch.evaluate(Options("labels", reduction, ignored), x, y, weight, None, None, None)
+
+    def test_it_has_the_bits_of_the_general_way(self):
+        torch.manual_seed(5)
+        for rows, classes in [(0, 4), (1, 1), (3, 2), (16, 4), (200, 37), (2, 40_000)]:
+            x, y = torch.randn(rows, classes, requires_grad=True), torch.randint(0, classes, (rows,))
+            for weight in (None, torch.rand(classes)):
+                for reduction in ("mean", "sum"):
+                    arguments = (x, y, weight, 0, reduction)
+                    found, expected = _torch.usual(*arguments), self.general(*arguments)
+                    self.assertTrue(torch.equal(found, expected) or found.isnan() and expected.isnan())
+                    (of_found,), (of_expected,) = (torch.autograd.grad(loss, x, 0.7 * torch.ones(())) for loss in (found, expected))
+                    self.assertTrue(torch.equal(of_found, of_expected))
+                    with torch.no_grad():
+                        alone = _torch.usual(*arguments)
+                    self.assertFalse(alone.requires_grad)
+                    self.assertTrue(torch.equal(alone, found) or alone.isnan())
+
+    def test_what_it_leaves_to_the_general_way(self):
+        x, y, w = torch.randn(4, 3), torch.tensor([0, 1, 2, 0]), torch.rand(3)
+        usual = (x, y, w, -100, "mean")
+        self.assertIsNotNone(_torch.usual(*usual))
+        strange = {
+            0: [x.double(), x.half(), x.long(), x.t().contiguous().t(), torch.randn(4, 6)[:, ::2], torch.randn(4, 6)[:, :3]]
+            + [torch._neg_view(x), x[0], x[None], x.to_sparse(), x.to("meta"), torch._efficientzerotensor((4, 3))]
+            + [torch.randn(3).expand(4, 3), Renamed(x)],
+            1: [y.int(), y.numpy(), [0, 1, 2, 0], y[:3], y[:, None], y.repeat_interleave(2)[::2], torch.rand(4, 3)]
+            + [y[:1].expand(4), torch._neg_view(-y), y.to("meta")],
+            2: [w.double(), w[None], torch.ones(1).expand(3), torch._neg_view(w), w.tolist(), w.clone().requires_grad_()]
+            + [w.to("meta"), w.to_sparse()],
+            3: [None, True, numpy.int64(1)],
+            4: ["none", "average", None],
+        }
+        for place, others in strange.items():
+            for other in others:
+                self.assertIsNone(_torch.usual(*usual[:place], other, *usual[place + 1 :]), (place, other))
+
+        def of_row(x, y):
+            self.assertIsNone(_torch.usual(x[None], y[None], w, -100, "mean"))
+            return x
+
+        torch.func.vmap(of_row)(x, y)
+        with forward_ad.dual_level():
+            self.assertIsNone(_torch.usual(*usual))
+
+    def test_its_errors(self):
+        x, y = torch.randn(4, 3), torch.tensor([0, 1, 7, 0])
+        with self.assertRaisesRegex(IndexError, "7"):
+            rwwce.cross_entropy(x, y)
+        with self.assertRaisesRegex(ValueError, "weight"):
+            rwwce.cross_entropy(x, y % 3, weight=torch.rand(4))
+        with self.assertRaisesRegex(ValueError, "weight"):
+            rwwce.cross_entropy(x, y % 3, weight=torch.tensor([1.0, math.nan, 1.0]))
+
+
+class Renamed(torch.Tensor):
+    """A subclass with a behaviour of its own, for all that is known of it."""
 
 
 class Memory(Close):
