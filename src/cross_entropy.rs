@@ -13,6 +13,8 @@ use crate::kernel::tile::Batch;
 use crate::kernel::weighted::WeightedRows;
 use crate::label::Label;
 use crate::logits::{Adjustment, Logits};
+#[cfg(feature = "rayon")]
+use crate::parallel::Threads;
 use crate::reduction::{
     Denominator, Divisor, GradientScale, Reduction, Summary, Tally, Total, Upstream, ZeroDenominator,
 };
@@ -80,9 +82,9 @@ pub struct CrossEntropy<'a> {
     denominator: Option<f64>,
     zero_denominator: ZeroDenominator,
     backend: Option<Backend>,
-    /// Whether large calls are split over threads.
+    /// Those over which large calls are split.
     #[cfg(feature = "rayon")]
-    pub(crate) is_parallel: bool,
+    pub(crate) threads: Threads<'a>,
 }
 
 impl<'a> CrossEntropy<'a> {
@@ -108,7 +110,7 @@ impl<'a> CrossEntropy<'a> {
             zero_denominator: ZeroDenominator::NaN,
             backend: None,
             #[cfg(feature = "rayon")]
-            is_parallel: false,
+            threads: Threads::One,
         }
     }
 
@@ -461,7 +463,7 @@ impl<'a> CrossEntropy<'a> {
     /// Validates every label or target probability, and sums rows and weights of the rows that count.
     fn check_targets(&self, rows: &Rows<'_>) -> Result<Total, Error> {
         #[cfg(feature = "rayon")]
-        if self.splits(rows) {
+        if self.splits_targets(rows) {
             let (logits, gradient, row_losses, scale) = (None, None, None, GradientScale::Same(0.0));
             let call = Call { logits, gradient, row_losses, scale };
             if let Some(total) = self.in_chunks(rows, call, |loss, rows, _| loss.weigh_rows(rows)) {

@@ -1,22 +1,77 @@
 //! Calls split over the threads of rayon.
 
+use std::hint;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::vec;
 use std::vec::Vec;
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use rayon::{Scope, ThreadPool};
 
 use crate::cross_entropy::{Call, CrossEntropy};
 use crate::error::Error;
 use crate::reduction::Total;
-use crate::rows::Rows;
+use crate::rows::{Rows, Targets};
 use crate::slices::split_mut;
 
 /// Number of logits from which on a call is split: 1 MB of f32.
 const LEAST: usize = 1 << 18;
 
-impl CrossEntropy<'_> {
-    /// Splits calls of 2¹⁸ logits (1 MB of f32) or more over the threads of rayon's current pool: losses, gradients,
-    /// and the validation of labels and target probabilities. The bits are the same with any number of threads. Needs
-    /// the feature `rayon`, and with it the standard library; allocates a few dozen bytes for every 2¹⁵ logits.
+/// Number of labels from which on their validation is split: some 20 µs.
+const LEAST_LABELS: usize = 1 << 16;
+
+/// How often a thread looks whether the others have finished before it sleeps until they have: some 50 µs, the time of a
+/// few chunks. Falling asleep and waking up would take as long.
+const LOOKS: usize = 2000;
+
+fn look_for(is_so: impl Fn() -> bool) {
+    for _ in 0..LOOKS {
+        if is_so() {
+            return;
+        }
+        hint::spin_loop();
+    }
+}
+
+/// The threads that compute a large call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Threads<'a> {
+    /// The calling thread alone.
+    One,
+    /// As many as rayon's current pool has.
+    Current,
+    /// As many as this pool has.
+    Of(&'a ThreadPool),
+}
+
+// Rayon passes a panic on, and its pools are whole after one.
+impl UnwindSafe for Threads<'_> {}
+impl RefUnwindSafe for Threads<'_> {}
+
+impl Threads<'_> {
+    fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Current => rayon::current_num_threads(),
+            Self::Of(pool) => pool.current_num_threads(),
+        }
+    }
+
+    /// Runs `work` on the calling thread, which may hand jobs to the pool, and waits for them.
+    fn scope<'s>(self, work: impl FnOnce(&Scope<'s>)) {
+        match self {
+            Self::Of(pool) => pool.in_place_scope(work),
+            Self::One | Self::Current => rayon::in_place_scope(work),
+        }
+    }
+}
+
+impl<'a> CrossEntropy<'a> {
+    /// Splits calls of 2¹⁸ logits (1 MB of f32) or more over as many threads as rayon's current pool has: losses,
+    /// gradients, and the validation of labels and target probabilities. The calling thread computes as well, and need
+    /// not be one of the pool's. The bits are the same with any number of threads. Needs the feature `rayon`, and with
+    /// it the standard library; allocates some hundred bytes for every 2¹⁵ logits.
     ///
     /// Rows are cut into chunks of whole samples ([`CrossEntropy::chunk_rows`]): a single sample of `[N, C, D]`,
     /// however large, is computed by one thread.
@@ -30,16 +85,44 @@ impl CrossEntropy<'_> {
     /// # Ok::<(), rwwce::Error>(())
     /// ```
     pub const fn parallel(mut self) -> Self {
-        self.is_parallel = true;
+        self.threads = Threads::Current;
         self
     }
 
+    /// [`CrossEntropy::parallel`] with as many threads as this pool has, without entering it: `pool.install` would hand
+    /// the whole call to another thread, and wait.
+    ///
+    /// ```
+    /// # use rwwce::CrossEntropy;
+    /// let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
+    /// let (logits, labels) = (vec![0.5; 400_000], [1u16; 40_000]);
+    /// let loss = CrossEntropy::new(10).parallel_in(&pool);
+    /// assert_eq!(loss.loss(&logits, &labels)?.loss, 10_f32.ln());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn parallel_in(mut self, pool: &'a ThreadPool) -> Self {
+        self.threads = Threads::Of(pool);
+        self
+    }
+}
+
+impl CrossEntropy<'_> {
     /// Whether a call with these rows is to be split.
     pub(crate) fn splits(&self, rows: &Rows<'_>) -> bool {
-        self.is_parallel
+        !matches!(self.threads, Threads::One)
             && rows.count() > rows.chunk().get()
             && rows.count().saturating_mul(rows.classes()) >= LEAST
-            && rayon::current_num_threads() > 1
+            && self.threads.count() > 1
+    }
+
+    /// Whether the targets of these rows are to be validated by several threads: a few labels take less time than handing
+    /// half of them over.
+    pub(crate) fn splits_targets(&self, rows: &Rows<'_>) -> bool {
+        let is_long = match rows.targets() {
+            Targets::Labels(_) => rows.count() >= LEAST_LABELS,
+            Targets::Soft(_) | Targets::None => true,
+        };
+        is_long && self.splits(rows)
     }
 
     /// Computes each chunk of a call on one thread and merges the totals in order; `None` if any chunk is refused,
@@ -51,15 +134,45 @@ impl CrossEntropy<'_> {
         compute: impl Fn(&CrossEntropy<'_>, &Rows<'_>, Call<'_>) -> Result<Total, Error> + Sync,
     ) -> Option<Total> {
         let mut one = *self;
-        one.is_parallel = false;
-        let totals: Result<Vec<_>, Error> = chunks(*rows, call)
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|(rows, call)| compute(&one, &rows, call))
-            .collect();
+        one.threads = Threads::One;
+        let chunks = chunks(*rows, call);
+        let mut totals = vec![None; chunks.len()];
+        let helpers = self.threads.count().min(chunks.len()).saturating_sub(1);
+        let queue = Mutex::new(chunks.into_iter().zip(&mut totals));
+        let queued = || queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = |is_helper: bool| {
+            loop {
+                // Helpers take the last ones, so that a thread finds rows in its cache that it has met in a call before.
+                let next = if is_helper { queued().next_back() } else { queued().next() };
+                let Some(((rows, call), total)) = next else { break };
+                match compute(&one, &rows, call) {
+                    Ok(of_chunk) => *total = Some(of_chunk),
+                    // The others need not be computed.
+                    Err(_) => queued().by_ref().for_each(drop),
+                }
+            }
+        };
+        let (is_caller_done, finished) = (AtomicBool::new(false), AtomicUsize::new(0));
+        self.threads.scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| {
+                    work(true);
+                    // Still awake when the next call comes, which may be at once.
+                    look_for(|| is_caller_done.load(Ordering::Acquire));
+                    finished.fetch_add(1, Ordering::Release);
+                });
+            }
+            work(false);
+            is_caller_done.store(true, Ordering::Release);
+            // A thread of the pool does not sleep here: it looks for jobs.
+            if rayon::current_thread_index().is_none() {
+                look_for(|| finished.load(Ordering::Acquire) == helpers);
+            }
+        });
+        drop(queue);
         let mut total = Total::default();
-        for of_chunk in totals.ok()? {
-            total.merge(&of_chunk);
+        for of_chunk in totals {
+            total.merge(&of_chunk?);
         }
         Some(total)
     }
@@ -112,7 +225,6 @@ mod tests {
     use crate::label::Sealed as _;
     use crate::logits::Logits;
     use crate::reduction::GradientScale;
-    use crate::rows::Targets;
 
     #[test]
     fn chunks_are_cut_from_everything_alike() {
@@ -187,27 +299,62 @@ mod tests {
     }
 
     #[test]
-    fn each_chunk_is_computed_once_and_by_several_threads() {
-        let (labels, loss) = (vec![0u8; 100_000], CrossEntropy::new(10).parallel());
+    fn few_labels_are_validated_by_one_thread_and_targets_by_several() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let loss = CrossEntropy::new(10).parallel_in(&pool);
+        let (labels, probabilities) = (vec![0u8; LEAST_LABELS], vec![0.0; 300_000]);
+        let splits = |loss: CrossEntropy<'_>, count: usize, targets| {
+            loss.splits_targets(&Rows::new(loss.shape, crate::Argument::Logits, 10 * count, targets).unwrap())
+        };
+        let of = |count: usize| Targets::Labels(u8::labels(&labels[..count]));
+        assert!(splits(loss, LEAST_LABELS, of(LEAST_LABELS)));
+        assert!(!splits(loss, LEAST_LABELS - 1, of(LEAST_LABELS - 1)));
+        assert!(splits(loss, 30_000, Targets::Soft(&probabilities)));
+        assert!(!splits(CrossEntropy::new(10), LEAST_LABELS, of(LEAST_LABELS)));
+    }
+
+    #[test]
+    fn each_chunk_is_computed_once_and_by_as_many_threads_as_the_pool_has() {
+        let (labels, loss) = (vec![0u8; 100_000], CrossEntropy::new(10));
         let rows = Rows::new(loss.shape, crate::Argument::Logits, 1_000_000, Targets::Labels(u8::labels(&labels)));
         let rows = rows.unwrap();
-        let (threads, counts) = (Mutex::new(BTreeSet::new()), Mutex::new(vec![]));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        let total = pool.install(|| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let computed = |loss: CrossEntropy<'_>| {
             assert!(loss.splits(&rows));
+            let (threads, counts) = (Mutex::new(BTreeSet::new()), Mutex::new(vec![]));
             let call = Call { logits: None, gradient: None, row_losses: None, scale: GradientScale::Same(0.0) };
-            loss.in_chunks(&rows, call, |one, rows, _| {
+            let total = loss.in_chunks(&rows, call, |one, rows, _| {
                 assert!(!one.splits(rows));
                 threads.lock().unwrap().insert(format!("{:?}", thread::current().id()));
                 counts.lock().unwrap().push(rows.count());
                 thread::sleep(Duration::from_millis(2));
                 Ok(Total { rows: rows.count() as u64, ..Total::default() })
-            })
+            });
+            assert_eq!(total.unwrap().rows, 100_000);
+            let (threads, mut counts) = (threads.into_inner().unwrap(), counts.into_inner().unwrap());
+            counts.sort_unstable();
+            assert_eq!((counts.len(), counts[0], counts[48]), (49, 100_000 - 48 * 2048, 2048));
+            assert_eq!(threads.len(), 3);
+            assert!(threads.contains(&format!("{:?}", thread::current().id())));
+        };
+        pool.install(|| computed(loss.parallel()));
+        pool.install(|| computed(loss.parallel_in(&pool)));
+        computed(loss.parallel_in(&pool));
+    }
+
+    #[test]
+    fn chunks_behind_one_that_is_refused_are_not_computed() {
+        let (labels, count) = (vec![0u8; 100_000], Mutex::new(0));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let loss = CrossEntropy::new(10).parallel_in(&pool);
+        let rows = Rows::new(loss.shape, crate::Argument::Logits, 1_000_000, Targets::Labels(u8::labels(&labels)));
+        let call = Call { logits: None, gradient: None, row_losses: None, scale: GradientScale::Same(0.0) };
+        let total = loss.in_chunks(&rows.unwrap(), call, |_, _, _| {
+            *count.lock().unwrap() += 1;
+            Err(Error::ZeroDenominator)
         });
-        assert_eq!(total.unwrap().rows, 100_000);
-        let (threads, mut counts) = (threads.into_inner().unwrap(), counts.into_inner().unwrap());
-        counts.sort_unstable();
-        assert_eq!(threads.len(), 2);
-        assert_eq!((counts.len(), counts[0], counts[48]), (49, 100_000 - 48 * 2048, 2048));
+        assert!(total.is_none());
+        // One of each thread at the most.
+        assert!((1..=2).contains(&count.into_inner().unwrap()));
     }
 }

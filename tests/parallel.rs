@@ -133,6 +133,9 @@ fn any_number_of_threads_has_the_bits_of_one() {
                 }
                 assert!(soft_outcomes(&soft.parallel(), batch) == one_soft, "soft, C = {}", batch.classes);
             });
+            for ((name, loss), one) in batch.losses().into_iter().zip(&one) {
+                assert!(outcomes(&loss.parallel_in(pool), batch) == *one, "{name}, outside of the pool");
+            }
         }
     }
     assert!(compared > 500, "{compared}");
@@ -170,9 +173,11 @@ fn the_first_wrong_label_is_named_and_nothing_is_written() {
         let expected = Error::LabelOutOfRange { row: wrong, label: 10, classes: 10 };
         let before = outcomes(&batch.plain(), &batch);
         for pool in &pools {
-            let found = pool.install(|| outcomes(&batch.plain().parallel(), &batch));
-            assert!(found == before, "{wrong}");
-            assert!(found.iter().all(|(result, _)| *result == Err(expected)), "{:?}", found[0].0);
+            let within = pool.install(|| outcomes(&batch.plain().parallel(), &batch));
+            for found in [within, outcomes(&batch.plain().parallel_in(pool), &batch)] {
+                assert!(found == before, "{wrong}");
+                assert!(found.iter().all(|(result, _)| *result == Err(expected)), "{:?}", found[0].0);
+            }
         }
     }
     let mut soft = batch.soft.clone();

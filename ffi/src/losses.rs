@@ -59,13 +59,13 @@ pub unsafe extern "C" fn rwwce_loss(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, logit_type, threads, .. } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
             let logits = logit_type.read(arrays, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
             let result = match row_losses {
-                None => with_labels!(labels, |labels| threads.run(|| loss.loss(logits, labels))),
-                Some(out) => with_labels!(labels, |labels| threads.run(|| loss.row_losses(logits, labels, out))),
+                None => with_labels!(labels, |labels| loss.loss(logits, labels)),
+                Some(out) => with_labels!(labels, |labels| loss.row_losses(logits, labels, out)),
             };
             summary.write(result?.into())
         })
@@ -156,12 +156,11 @@ pub unsafe extern "C" fn rwwce_loss_gradient(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, logit_type, upstream, threads } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
             let logits = logit_type.read(arrays, logits, logits_count)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
-            let result =
-                with_labels!(labels, |labels| threads.run(|| loss.gradient(logits, labels, upstream, gradient)));
+            let result = with_labels!(labels, |labels| loss.gradient(logits, labels, upstream, gradient));
             summary.write(result?.into())
         })
     }
@@ -184,12 +183,11 @@ pub unsafe extern "C" fn rwwce_loss_gradient_in_place(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, logit_type, upstream, threads } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
             logit_type.float_alone(RWWCE_ARGUMENT_NONE)?;
             let labels = Labels::read(arrays, labels, labels_count, label_type)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
-            let result =
-                with_labels!(labels, |labels| threads.run(|| loss.gradient_in_place(logits, labels, upstream)));
+            let result = with_labels!(labels, |labels| loss.gradient_in_place(logits, labels, upstream));
             summary.write(result?.into())
         })
     }
@@ -214,13 +212,13 @@ pub unsafe extern "C" fn rwwce_soft_loss(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, logit_type, threads, .. } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, .. } = rwwce_options::read(options, arrays)?;
             let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let row_losses = arrays.optional_output(RWWCE_ARGUMENT_ROW_LOSSES, row_losses, row_losses_count)?;
             let result = match row_losses {
-                None => threads.run(|| loss.soft_loss(logits, targets)),
-                Some(out) => threads.run(|| loss.soft_row_losses(logits, targets, out)),
+                None => loss.soft_loss(logits, targets),
+                Some(out) => loss.soft_row_losses(logits, targets, out),
             };
             summary.write(result?.into())
         })
@@ -245,11 +243,11 @@ pub unsafe extern "C" fn rwwce_soft_gradient(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, logit_type, upstream, threads } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
             let logits = logit_type.read(arrays, logits, logits_count)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let gradient = arrays.output(RWWCE_ARGUMENT_GRADIENT, gradient, gradient_count)?;
-            summary.write(threads.run(|| loss.soft_gradient(logits, targets, upstream, gradient))?.into())
+            summary.write(loss.soft_gradient(logits, targets, upstream, gradient)?.into())
         })
     }
 }
@@ -270,11 +268,11 @@ pub unsafe extern "C" fn rwwce_soft_gradient_in_place(
         report(error, || {
             let arrays = &mut Arrays::new();
             let summary = arrays.optional_place(summary)?;
-            let Loss { loss, logit_type, upstream, threads } = rwwce_options::read(options, arrays)?;
+            let Loss { loss, logit_type, upstream } = rwwce_options::read(options, arrays)?;
             logit_type.float_alone(RWWCE_ARGUMENT_NONE)?;
             let targets = arrays.input(RWWCE_ARGUMENT_TARGETS, targets, targets_count)?;
             let logits = arrays.output(RWWCE_ARGUMENT_LOGITS, logits, logits_count)?;
-            summary.write(threads.run(|| loss.soft_gradient_in_place(logits, targets, upstream))?.into())
+            summary.write(loss.soft_gradient_in_place(logits, targets, upstream)?.into())
         })
     }
 }

@@ -8,7 +8,7 @@ use core::slice;
 use crate::arrays::{Arrays, value};
 use crate::logits::{LogitType, rwwce_logit_type};
 use crate::status::*;
-use crate::threads::Threads;
+use crate::threads::with_threads;
 use kernel::{
     Backend, BinaryCrossEntropy, ClassWeights, CrossEntropy, Denominator, EmptyClass, Normalisation, Reduction, Scheme,
     Upstream, ZeroDenominator,
@@ -324,12 +324,11 @@ unsafe fn upstream<'a>(
     Ok(rows.map_or(Upstream::Loss(factor), Upstream::Rows))
 }
 
-/// A loss with the logit type, upstream gradient and threads of its options.
+/// A loss with the logit type and upstream gradient of its options.
 pub(crate) struct Loss<'a, L> {
     pub(crate) loss: L,
     pub(crate) logit_type: LogitType,
     pub(crate) upstream: Upstream<'a>,
-    pub(crate) threads: Threads,
 }
 
 impl rwwce_options {
@@ -355,11 +354,7 @@ impl rwwce_options {
             .z_loss(it.z_loss)
             .temperature(it.temperature)
             .zero_denominator(zero_denominator(it.zero_denominator)?);
-        let threads = Threads::of(it.threads)?;
-        #[cfg(feature = "threads")]
-        if threads.are_several() {
-            loss = loss.parallel();
-        }
+        loss = with_threads(loss, it.threads)?;
         if it.row_stride != 0 {
             loss = loss.row_stride(it.row_stride);
         }
@@ -394,7 +389,7 @@ impl rwwce_options {
                 loss = loss.class_bias(bias);
             }
             let upstream = upstream(arrays, it.upstream, it.row_upstream, it.row_upstream_count)?;
-            Ok(Loss { loss, logit_type, upstream, threads })
+            Ok(Loss { loss, logit_type, upstream })
         }
     }
 }
@@ -437,7 +432,7 @@ impl rwwce_binary_options {
                 loss = loss.sample_weights(weights);
             }
             let upstream = upstream(arrays, it.upstream, it.row_upstream, it.row_upstream_count)?;
-            Ok(Loss { loss, logit_type, upstream, threads: Threads::ONE })
+            Ok(Loss { loss, logit_type, upstream })
         }
     }
 }

@@ -1,63 +1,51 @@
 //! Calls split over threads, in a library built with the feature `threads`.
 
+use kernel::CrossEntropy;
+
 use crate::status::*;
 
-/// Number of threads of a call.
-#[derive(Clone, Copy)]
-pub(crate) struct Threads(#[cfg_attr(not(feature = "threads"), expect(dead_code, reason = "it is 1"))] usize);
-
-impl Threads {
-    /// The calling thread alone.
-    pub(crate) const ONE: Self = Self(1);
-
-    /// The number in the options; 0 for that of the environment.
-    pub(crate) fn of(number: usize) -> Result<Self, rwwce_error> {
-        let number = if number == 0 { of_environment() } else { number };
-        if number > MOST {
-            return Err(rwwce_error {
-                found: number,
-                expected: MOST,
-                ..rwwce_error::new(RWWCE_ERROR_UNKNOWN_VALUE, RWWCE_ARGUMENT_THREADS)
-            });
-        }
-        Ok(Self(number))
+/// The loss, split over this number of threads; 0 for that of the environment.
+pub(crate) fn with_threads(loss: CrossEntropy<'_>, number: usize) -> Result<CrossEntropy<'_>, rwwce_error> {
+    let number = if number == 0 { of_environment() } else { number };
+    if number > MOST {
+        return Err(rwwce_error {
+            found: number,
+            expected: MOST,
+            ..rwwce_error::new(RWWCE_ERROR_UNKNOWN_VALUE, RWWCE_ARGUMENT_THREADS)
+        });
     }
-
-    /// Whether calls are split: not if the system cannot create the threads.
-    #[cfg(feature = "threads")]
-    pub(crate) fn are_several(self) -> bool {
-        self.0 > 1 && with_threads::pool(self.0).is_some()
-    }
+    Ok(split(loss, number))
 }
 
 #[cfg(not(feature = "threads"))]
-const MOST: usize = 1;
+use without::{MOST, of_environment, split};
 
 #[cfg(not(feature = "threads"))]
-fn of_environment() -> usize {
-    1
-}
+mod without {
+    use kernel::CrossEntropy;
 
-#[cfg(not(feature = "threads"))]
-impl Threads {
-    /// Runs `call` on the calling thread.
-    #[inline(always)]
-    pub(crate) fn run<R>(self, call: impl FnOnce() -> R) -> R {
-        call()
+    pub(super) const MOST: usize = 1;
+
+    pub(super) const fn of_environment() -> usize {
+        1
+    }
+
+    pub(super) const fn split(loss: CrossEntropy<'_>, _number: usize) -> CrossEntropy<'_> {
+        loss
     }
 }
 
 #[cfg(feature = "threads")]
-use with_threads::{MOST, of_environment};
+use with::{MOST, of_environment, split};
 
 #[cfg(feature = "threads")]
-mod with_threads {
-    use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod with {
+    use std::boxed::Box;
+    use std::sync::{Mutex, OnceLock, PoisonError};
     use std::vec::Vec;
 
+    use kernel::CrossEntropy;
     use rayon::{ThreadPool, ThreadPoolBuilder};
-
-    use super::Threads;
 
     pub(super) const MOST: usize = 1024;
 
@@ -70,26 +58,21 @@ mod with_threads {
         })
     }
 
-    impl Threads {
-        /// Runs `call` within a pool of this many threads, created by the first such call and kept; on the calling
-        /// thread if the system cannot create them.
-        pub(crate) fn run<R: Send>(self, call: impl FnOnce() -> R + Send) -> R {
-            let pool = if self.0 > 1 { pool(self.0) } else { None };
-            match pool {
-                Some(pool) => pool.install(call),
-                None => call(),
-            }
-        }
+    /// The loss over this many threads; on the calling thread alone if the system cannot create them.
+    pub(super) fn split(loss: CrossEntropy<'_>, number: usize) -> CrossEntropy<'_> {
+        let pool = if number > 1 { pool(number) } else { None };
+        pool.map_or(loss, |pool| loss.parallel_in(pool))
     }
 
-    pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
-        static POOLS: Mutex<Vec<(usize, Arc<ThreadPool>)>> = Mutex::new(Vec::new());
+    /// The pool of this many threads, created by the first such call and kept as long as the process.
+    fn pool(threads: usize) -> Option<&'static ThreadPool> {
+        static POOLS: Mutex<Vec<(usize, &ThreadPool)>> = Mutex::new(Vec::new());
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, pool)) = pools.iter().find(|(number, _)| *number == threads) {
-            return Some(pool.clone());
+        if let Some(&(_, pool)) = pools.iter().find(|(number, _)| *number == threads) {
+            return Some(pool);
         }
-        let pool = Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().ok()?);
-        pools.push((threads, pool.clone()));
+        let pool = Box::leak(Box::new(ThreadPoolBuilder::new().num_threads(threads).build().ok()?));
+        pools.push((threads, pool));
         Some(pool)
     }
 }

@@ -162,17 +162,15 @@ pub(crate) fn softmax(
 }
 
 /// Computes with the threads that the package has been told to use.
-pub(crate) fn computed(mut call: OfLabels<'_>, targets: &Targets<'_>) -> Result<Option<Summary>, Error> {
+pub(crate) fn computed(call: OfLabels<'_>, targets: &Targets<'_>) -> Result<Option<Summary>, Error> {
     let pool = pool(call.logits.len());
-    if pool.is_some() {
-        call.loss = call.loss.parallel();
+    let OfLabels { mut loss, logits, work } = call;
+    if let Some(pool) = &pool {
+        loss = loss.parallel_in(pool);
     }
-    let compute = || match targets {
+    let call = OfLabels { loss, logits, work };
+    match targets {
         Targets::Probabilities(probabilities) => of_probabilities(call, probabilities),
         labels => labels.with_labels(call).unwrap_or(Ok(None)),
-    };
-    match pool {
-        None => compute(),
-        Some(pool) => pool.install(compute),
     }
 }
