@@ -8,23 +8,21 @@
 //! `<prefix>.weights`; they are read once and kept. The answer is the loss, the median of the nanoseconds of a call and
 //! the number of calls; or `error: ` and why. With a gradient file the gradient is written there, as the logits are.
 //!
-//! Several threads share the rows. They live as long as the request and wait for one another by spinning, as the
-//! threads of other libraries do.
+//! A pool of as many threads lives as long as the request.
 
-use rwwce::{Backend, CrossEntropy, Error, Reduction, Total, ZeroDenominator};
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{error, fs, hint, io, thread};
+use std::{error, fs, hint, io};
+
+use rayon::ThreadPoolBuilder;
+use rwwce::{Backend, CrossEntropy};
 
 type Outcome<T> = Result<T, Box<dyn error::Error>>;
 
 /// Untimed calls first: caches, page faults, the clock of the processor.
 const WARM_UP_CALLS: usize = 2;
 const MIN_CALLS: usize = 5;
-const SPINS_BEFORE_YIELD: u32 = 20_000;
 
 fn main() -> Outcome<()> {
     let mut cache = HashMap::new();
@@ -134,184 +132,33 @@ struct Measured {
     times: Vec<Duration>,
 }
 
-fn measure(request: &Request, data: &mut Data) -> Outcome<Measured> {
-    let loss = CrossEntropy::new(request.classes).class_weights(&data.weights).backend(request.backend);
-    // Wrong input shows here, where no other thread waits.
-    loss.loss(&data.logits, &data.labels)?;
-    let threads = request.threads.min(request.rows);
-    let rows = request.rows.div_ceil(threads);
-    let parts = data.labels.chunks(rows).zip(data.logits.chunks(rows * request.classes));
-    let mut parts: Vec<Part> = parts
-        .zip(data.gradient.chunks_mut(rows * request.classes))
-        .map(|((labels, logits), gradient)| Part { loss, labels, logits, gradient, weights: &data.weights })
-        .collect();
-    if let [part] = parts.as_mut_slice() {
-        return Ok(alone(request, part)?);
-    }
-
-    let team = Team::new(parts.len());
-    let (first, others) = parts.split_first_mut().ok_or("no rows")?;
-    thread::scope(|scope| {
-        for (member, part) in (1..).zip(others) {
-            let team = &team;
-            scope.spawn(move || while team.call(member, request.pass, part).is_some() {});
-        }
-        let mut times = Vec::new();
-        let mut total = None;
-        repeat(request.time, &mut times, || {
-            let (time, result) = team.call(0, request.pass, first)?;
-            total = Some(result);
-            Some(time)
-        });
-        team.dismiss();
-        let loss = total.ok_or("nothing was computed")??.reduce(Reduction::default(), ZeroDenominator::NaN)?;
-        Ok(Measured { loss, times })
-    })
-}
-
 /// Calls until the time is over and there are enough of them.
-fn repeat(time: Duration, times: &mut Vec<Duration>, mut call: impl FnMut() -> Option<Duration>) {
-    for _ in 0..WARM_UP_CALLS {
-        call();
-    }
-    let start = Instant::now();
-    while times.len() < MIN_CALLS || start.elapsed() < time {
-        times.extend(call());
-    }
-}
-
-/// A single thread: the call that users write.
-fn alone(request: &Request, part: &mut Part) -> Result<Measured, Error> {
-    let Part { loss, labels, logits, gradient, .. } = part;
-    let mut times = Vec::new();
+fn measure(request: &Request, data: &mut Data) -> Outcome<Measured> {
+    let Data { logits, labels, weights, gradient } = data;
+    let pool = ThreadPoolBuilder::new().num_threads(request.threads).build()?;
+    let loss = CrossEntropy::new(request.classes).class_weights(weights).backend(request.backend).parallel_in(&pool);
     let logits: &[f32] = logits;
-    let mut result = loss.loss(logits, labels);
-    repeat(request.time, &mut times, || {
+    let mut call = || {
         if request.pass == Pass::InPlace {
             gradient.copy_from_slice(logits);
         }
         let start = Instant::now();
-        result = match request.pass {
+        let summary = match request.pass {
             Pass::Forward => loss.loss(hint::black_box(logits), labels),
             Pass::Separate => loss.gradient(hint::black_box(logits), labels, 1.0, gradient),
             Pass::InPlace => loss.gradient_in_place(hint::black_box(gradient), labels, 1.0),
         };
-        Some(start.elapsed())
-    });
-    Ok(Measured { loss: result?.loss, times })
-}
-
-/// The rows of one thread.
-struct Part<'a> {
-    loss: CrossEntropy<'a>,
-    labels: &'a [i64],
-    logits: &'a [f32],
-    /// With [`Pass::InPlace`] the logits before the call.
-    gradient: &'a mut [f32],
-    weights: &'a [f32],
-}
-
-impl Part<'_> {
-    /// The denominator of the mean, which the gradient needs first. In a call with every row the library computes it.
-    fn weight_sum(&self) -> f64 {
-        let weight = |&label: &i64| self.weights.get(label as usize).map_or(0.0, |&weight| f64::from(weight));
-        // Partial sums: a single one would wait for each addition.
-        let mut sums = [0.0; 8];
-        let (labels, rest) = self.labels.as_chunks::<8>();
-        for labels in labels {
-            for (sum, label) in sums.iter_mut().zip(labels) {
-                *sum += weight(label);
-            }
-        }
-        sums.iter().sum::<f64>() + rest.iter().map(weight).sum::<f64>()
+        summary.map(|summary| (summary.loss, start.elapsed()))
+    };
+    let (mut loss, _) = call()?;
+    for _ in 1..WARM_UP_CALLS {
+        call()?;
     }
-
-    fn run(&mut self, pass: Pass, weight_sum: f64) -> Result<Total, Error> {
-        let upstream = (1.0 / weight_sum) as f32;
-        let sum = self.loss.reduction(Reduction::Sum);
-        let summary = match pass {
-            Pass::Forward => self.loss.loss(self.logits, self.labels)?,
-            Pass::Separate => sum.gradient(self.logits, self.labels, upstream, self.gradient)?,
-            Pass::InPlace => sum.gradient_in_place(self.gradient, self.labels, upstream)?,
-        };
-        Ok(summary.total)
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while times.len() < MIN_CALLS || start.elapsed() < request.time {
+        let (found, time) = call()?;
+        loss = found;
+        times.push(time);
     }
-}
-
-/// Threads that make a call together, each with its own rows.
-struct Team {
-    barrier: Barrier,
-    dismissed: AtomicBool,
-    /// The bits of an f64 for each member.
-    weight_sums: Vec<AtomicU64>,
-    results: Vec<Mutex<Result<Total, Error>>>,
-}
-
-impl Team {
-    fn new(members: usize) -> Self {
-        Self {
-            barrier: Barrier { members, arrived: AtomicUsize::new(0), generation: AtomicUsize::new(0) },
-            dismissed: AtomicBool::new(false),
-            weight_sums: (0..members).map(|_| AtomicU64::new(0)).collect(),
-            results: (0..members).map(|_| Mutex::new(Ok(Total::default()))).collect(),
-        }
-    }
-
-    /// The time from when all are ready to when the loss of all is known; `None` once the team is dismissed.
-    fn call(&self, member: usize, pass: Pass, part: &mut Part) -> Option<(Duration, Result<Total, Error>)> {
-        self.barrier.wait();
-        if self.dismissed.load(Ordering::Acquire) {
-            return None;
-        }
-        if pass == Pass::InPlace {
-            part.gradient.copy_from_slice(part.logits);
-            self.barrier.wait();
-        }
-        let start = Instant::now();
-        let mut weight_sum = 1.0;
-        if pass != Pass::Forward {
-            self.weight_sums[member].store(part.weight_sum().to_bits(), Ordering::Relaxed);
-            self.barrier.wait();
-            weight_sum = self.weight_sums.iter().map(|bits| f64::from_bits(bits.load(Ordering::Relaxed))).sum();
-        }
-        *self.results[member].lock().unwrap_or_else(PoisonError::into_inner) = part.run(pass, weight_sum);
-        self.barrier.wait();
-        let mut total = Ok(Total::default());
-        for result in &self.results {
-            match (&mut total, *result.lock().unwrap_or_else(PoisonError::into_inner)) {
-                (Ok(total), Ok(result)) => total.merge(&result),
-                (_, Err(error)) => total = Err(error),
-                (Err(_), Ok(_)) => {}
-            }
-        }
-        Some((start.elapsed(), total))
-    }
-
-    fn dismiss(&self) {
-        self.dismissed.store(true, Ordering::Release);
-        self.barrier.wait();
-    }
-}
-
-/// As `std::sync::Barrier`, but spinning: sleeping and waking take as long as a small loss.
-struct Barrier {
-    members: usize,
-    arrived: AtomicUsize,
-    generation: AtomicUsize,
-}
-
-impl Barrier {
-    fn wait(&self) {
-        let generation = self.generation.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.members {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.generation.store(generation.wrapping_add(1), Ordering::Release);
-            return;
-        }
-        let mut spins = 0;
-        while self.generation.load(Ordering::Acquire) == generation {
-            spins += 1;
-            if spins < SPINS_BEFORE_YIELD { hint::spin_loop() } else { thread::yield_now() }
-        }
-    }
+    Ok(Measured { loss, times })
 }
