@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import unittest
+import unittest.mock
 import warnings
 import weakref
 
@@ -257,6 +258,10 @@ class SmallBatches(Close):
         torch.func.vmap(of_row)(x, y)
         with forward_ad.dual_level():
             self.assertIsNone(_torch.usual(*usual))
+        # PyTorch without these functions.
+        with unittest.mock.patch.object(_torch, "_exchange", None):
+            self.assertIsNone(_torch.usual(*usual))
+            self.close(rwwce.cross_entropy(x, y, w), F.cross_entropy(x, y, w))
 
     def test_its_errors(self):
         x, y = torch.randn(4, 3), torch.tensor([0, 1, 7, 0])
