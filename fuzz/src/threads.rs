@@ -33,7 +33,7 @@ pub(crate) fn check(u: &mut Unstructured<'_>) -> Result<()> {
     let call = |loss: CrossEntropy<'_>| large.outcomes(loss, &options);
     let loss = large.batch.loss().reduction(reduction).zero_denominator(policy).backend(backend);
     let loss = options.adjust(loss);
-    let (one, found) = (call(loss), pool.install(|| call(loss.parallel())));
+    let (one, found) = (call(loss), call(loss.parallel_in(pool)));
     for (which, (one, found)) in one.iter().zip(&found).enumerate() {
         let same = match (&one.0, &found.0) {
             (Ok(one), Ok(found)) => same_summary(one, found),
