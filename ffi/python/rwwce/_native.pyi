@@ -1,4 +1,7 @@
-"""Native functions, which take addresses and element counts and write losses and gradients; see `src/lib.rs`."""
+"""Native functions, which take addresses and element counts and write losses and gradients; see `src/lib.rs`.
+
+`usual` takes PyTorch tensors, and answers with the loss, with loss and gradient, or with None.
+"""
 
 from typing import Any, Optional, Union
 

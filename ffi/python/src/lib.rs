@@ -1,8 +1,8 @@
 //! The native module `rwwce._native` of the Python package.
 //!
-//! Functions take addresses and numbers of elements, so that a call costs about a microsecond. They are private to the
-//! package, which checks types and shapes and keeps the arrays alive, and release the interpreter lock (GIL) while they
-//! compute.
+//! Functions take addresses and numbers of elements, so that a call costs about a microsecond; `usual` takes PyTorch
+//! tensors. They are private to the package, which checks types and shapes and keeps the arrays alive, and release the
+//! interpreter lock (GIL) while they compute.
 
 mod arrays;
 mod class_weights;
