@@ -60,14 +60,14 @@ Z2_ABOVE_ONE = ZERO, ONE / 9 * HAIR
 EXP, LOG, LOSS, Z = "exp(f)", "log(1+f)/f", "-log(1-p)/p", "log(1+f)/z in z^2, z = f/(2+f)"
 OCTAVE, ABOVE_ONE = "1+f in [sqrt 1/2, sqrt 2]", "f in [0, 1]"
 IN_EXP, IN_LOG = ("exp.rs", ["fn exp_rest"]), ("log1p.rs", ["const HIGH", "const LOW"])
+IN_COSTS = ("costs.rs", ["const LOSS"])
 
 APPROXIMATIONS = [
     Approximation(EXP, "|f| <= 0.3469", exp, mpf("-0.3469"), mpf("0.3469"), [ONE, ONE], "f32", [6], IN_EXP),
     Approximation(EXP, "|f| <= 0.34658", exp, mpf("-0.34658"), mpf("0.34658"), [ONE, ONE], "f64", [7, 8]),
     Approximation(LOG, OCTAVE, log_ratio, *F_OF_OCTAVE, [ONE, -HALF], "f32", [10]),
     Approximation(LOG, ABOVE_ONE, log_ratio, ZERO, HAIR, [ONE, -HALF], "f32", [10], IN_LOG),
-    Approximation(LOSS, "p in [0, 1/2]", lambda p: log_ratio(-p), ZERO, HALF * HAIR, [ONE], "f32", [8, 9]),
-    Approximation(Z, ABOVE_ONE, atanh_ratio, *Z2_ABOVE_ONE, [TWO], "f32", [4]),
+    Approximation(LOSS, "p in [0, 1/2]", lambda p: log_ratio(-p), ZERO, HALF * HAIR, [ONE], "f32", [9], IN_COSTS),
     Approximation(Z, ABOVE_ONE, atanh_ratio, *Z2_ABOVE_ONE, [TWO], "f64", [5, 6]),
     Approximation(Z, OCTAVE, atanh_ratio, *Z2_OF_OCTAVE, [TWO], "f64", [4]),
 ]

@@ -163,11 +163,9 @@ impl LongRows<'_> {
                 self.spread.of_class_at(target.map(core::slice::from_ref), 0, class)
             };
             let of_reference = u(block.class[lane]);
-            (block.sum[lane], terms.u_reference[lane]) = (sum, of_reference);
-            terms.gaps[lane] = gaps;
+            (block.sum[lane], terms.u_reference[lane], terms.gaps[lane]) = (sum, of_reference, gaps);
             terms.others[lane] = if self.options.soft.is_some() { others } else { self.spread.u_sum - of_reference };
             if terms.label[lane] < classes {
-                terms.u_label[lane] = u(terms.label[lane]);
                 terms.label_logit[lane] = batch.logit(row, terms.label[lane]);
             }
         }

@@ -3,14 +3,13 @@
 use super::classes::Weights;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
-use super::sums::{Tail, column_pairs, sum, sums_of_terms, totals_of_terms};
+use super::sums::{Tail, next_row, sum, sums_of_terms, totals_of_terms};
 use super::term_scalars::{TermBlock, Terms};
-use super::tile::{RowBlock, one_by_one};
+use super::tile::{RowBlock, one_by_one, rows_of_blocks};
 use super::{chunks, chunks_mut, copy, part, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
 use crate::rows::Rows;
-use core::slice::Iter;
 
 /// The weights u_c of the classes, from class weights, 1 − ε and ε/C.
 #[derive(Clone, Copy)]
@@ -122,11 +121,11 @@ impl<'a> Spread<'a> {
         u
     }
 
-    /// Fills u of the labels and of the references.
+    /// Fills u of the references; those of labels are known.
     pub(crate) fn read(&self, targets: Option<&[f32]>, classes: usize, blocks: &[RowBlock], terms: &mut [TermBlock]) {
-        if targets.is_none() && self.weights.is_none() {
+        if self.by_label || targets.is_none() && self.weights.is_none() {
             for terms in terms {
-                (terms.u_reference, terms.u_label) = (Lanes::splat(self.evenly), Lanes::splat(self.evenly));
+                terms.u_reference = if self.by_label { terms.u_label } else { Lanes::splat(self.evenly) };
             }
             return;
         }
@@ -136,9 +135,6 @@ impl<'a> Spread<'a> {
                 let targets = targets.map(|targets| part(targets, first, classes));
                 first = first.wrapping_add(classes);
                 terms.u_reference[lane] = self.of_class_at(targets, block.class[lane], 0);
-                if terms.label[lane] < classes {
-                    terms.u_label[lane] = self.of_class_at(targets, terms.label[lane], 0);
-                }
             }
         }
     }
@@ -238,12 +234,14 @@ impl<'a> U<'a> {
     }
 }
 
-/// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c; 0·∞ = 0.
+/// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c. 0·∞ is 0 for target probabilities; for
+/// label smoothing, which rarely has a u of 0, it is NaN and leaves the row to the general way.
 pub(crate) struct SpreadSums<'a> {
     pub(crate) u: U<'a>,
     /// Contiguous rows, followed by as many elements as a sum loads past the end of a row.
     pub(crate) logits: &'a [f32],
     pub(crate) classes: usize,
+    pub(crate) rows: usize,
     pub(crate) blocks: &'a [RowBlock],
     pub(crate) terms: &'a mut [TermBlock],
 }
@@ -253,82 +251,47 @@ impl Operation for SpreadSums<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { u, logits, classes, blocks, terms } = self;
-        let tail = Tail::new(s, classes);
-        for ((first, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
-            if !u.is_same {
-                sums_of_targets(s, &tail, u, logits, classes, first, block, terms);
-                continue;
+        let Self { u, logits, classes, rows, blocks, terms } = self;
+        let (tail, mut x, mut of_rows) = (Tail::new(s, classes), logits, u.rows);
+        let blocks = blocks.iter().zip(terms).zip(rows_of_blocks(rows));
+        if u.is_same {
+            for ((block, terms), rows) in blocks {
+                sums_of_terms(
+                    s,
+                    &tail,
+                    (rows, classes),
+                    [&mut terms.gaps],
+                    #[inline(always)]
+                    |lane| (s.splat(block.logit[lane]), [next_row(&mut x, classes), u.rows]),
+                    #[inline(always)]
+                    |largest, [x, u], at, [sum]| {
+                        [s.mul_add(s.load(u, at.offset), s.sub(*largest, s.load(x, at.offset)), sum)]
+                    },
+                );
             }
-            let rows = BlockOfRows { logits, classes, first, block };
+            return;
+        }
+        let weights = u.weights.unwrap_or(u.rows);
+        for ((block, terms), rows) in blocks {
             sums_of_terms(
                 s,
                 &tail,
-                classes,
-                [&mut terms.gaps],
+                (rows, classes),
+                [&mut terms.gaps, &mut terms.others],
                 #[inline(always)]
                 |lane| {
-                    let (largest, x) = rows.logits(s, lane);
-                    core::iter::repeat(largest).zip(x.zip(column_pairs(u.rows, 0, classes)))
+                    let (x, targets) = (next_row(&mut x, classes), next_row(&mut of_rows, classes));
+                    ((s.splat(block.logit[lane]), block.class[lane]), [x, targets, weights])
                 },
                 #[inline(always)]
-                |(largest, (x, u)), at| [weighed(s, s.load(*u, at), s.sub(*largest, s.load(*x, at)))],
+                |(largest, reference), [x, q, w], at, [gaps, others]| {
+                    let (u, gap) = (u.of_two(s, q, w, at.offset), s.sub(*largest, s.load(x, at.offset)));
+                    let gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
+                    [s.mul_add(u, gap, gaps), s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
+                },
             );
         }
     }
-}
-
-/// The rows of a block, from row `first` of the tile on.
-struct BlockOfRows<'a> {
-    logits: &'a [f32],
-    classes: usize,
-    first: usize,
-    block: &'a RowBlock,
-}
-
-impl<'a> BlockOfRows<'a> {
-    /// The reference's logit in every lane, and the row's columns, two at a time.
-    #[inline(always)]
-    fn logits<S: Vector>(&self, s: S, lane: Lane) -> (S::F, Iter<'a, [f32; 2 * VIRTUAL_LANES]>) {
-        let start = self.first.wrapping_add(lane.number()).wrapping_mul(self.classes);
-        (s.splat(self.block.logit[lane]), column_pairs(self.logits, start, self.classes))
-    }
-}
-
-/// [`SpreadSums`] of a block with target probabilities, from row `first` of the tile on.
-#[allow(clippy::too_many_arguments, reason = "the rows, and where they are")]
-#[inline(always)]
-fn sums_of_targets<S: Vector>(
-    s: S,
-    tail: &Tail<S>,
-    u: U<'_>,
-    logits: &[f32],
-    classes: usize,
-    first: usize,
-    block: &RowBlock,
-    terms: &mut TermBlock,
-) {
-    let weights = u.weights.unwrap_or(u.rows);
-    sums_of_terms(
-        s,
-        tail,
-        classes,
-        [&mut terms.gaps, &mut terms.others],
-        #[inline(always)]
-        |lane| {
-            let start = first.wrapping_add(lane.number()).wrapping_mul(classes);
-            let of_row = (s.splat(block.logit[lane]), block.class[lane]);
-            let (x, q) = (column_pairs(logits, start, classes), column_pairs(u.rows, start, classes));
-            let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES).zip(x.zip(q.zip(column_pairs(weights, 0, classes))));
-            core::iter::repeat(of_row).zip(numbered)
-        },
-        #[inline(always)]
-        |((largest, reference), (class, (x, (q, w)))), at| {
-            let u = u.of_two(s, *q, *w, at);
-            let other = without(s, u, reference.wrapping_sub(class.wrapping_add(at)));
-            [weighed(s, u, s.sub(*largest, s.load(*x, at))), other]
-        },
-    );
 }
 
 /// Adds a piece of a row in range to Σ_{k≠r} exp(x_k), Σ u_c·(x_r − x_c) and Σ_{c≠r} u_c. All pieces but the last are
@@ -355,23 +318,19 @@ impl Operation for PieceSums<'_> {
         let Self { u, x, e, width, start, largest, reference, sums: [total, gaps, others] } = self;
         let (tail, largest) = (Tail::new(s, width), s.splat(largest));
         *total = sum(s, &tail, e, width, *total);
-        let x = column_pairs(x, 0, width);
         // With `even` kept is 0: any finite values will do for q, such as logits in range.
-        let targets = if u.even.is_some() { x.clone() } else { column_pairs(u.rows, u.start(start), width) };
-        let weights = u.weights.map_or(targets.clone(), |weights| column_pairs(weights, 0, width));
-        let numbered = (0_usize..).step_by(2 * VIRTUAL_LANES);
-        let items = numbered.zip(x.zip(targets.zip(weights)));
+        let targets = if u.even.is_some() { x } else { u.rows.get(u.start(start)..).unwrap_or(&[]) };
         [*gaps, *others] = totals_of_terms(
             s,
             &tail,
             width,
             [*gaps, *others],
-            items,
+            (largest, [x, targets, u.weights.unwrap_or(targets)]),
             #[inline(always)]
-            |(class, (x, (q, w))), at| {
-                let u = u.of_two(s, *q, *w, at);
-                let other = without(s, u, reference.wrapping_sub(class.wrapping_add(at)));
-                [s.mul(u, s.sub(largest, s.load(*x, at))), other]
+            |largest, [x, q, w], at, [gaps, others]| {
+                let u = u.of_two(s, q, w, at.offset);
+                let gaps = s.mul_add(u, s.sub(*largest, s.load(x, at.offset)), gaps);
+                [gaps, s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
             },
         );
     }
@@ -381,12 +340,6 @@ impl Operation for PieceSums<'_> {
 #[inline(always)]
 fn without<S: Vector>(s: S, u: S::F, lane: usize) -> S::F {
     if lane < S::LANES { s.select(s.equal(s.lanes(), s.splat(lane as f32)), s.splat(0.0), u) } else { u }
-}
-
-#[inline(always)]
-fn weighed<S: Vector>(s: S, u: S::F, gap: S::F) -> S::F {
-    let zero = s.splat(0.0);
-    s.select(s.equal(u, zero), zero, s.mul(u, gap))
 }
 
 /// Weight sums of rows with target probabilities: s·Σ_c w\[c\]·q_c and s of each row. The former is not finite if a

@@ -8,7 +8,7 @@
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{ROWS, SUMMED_IN_F32};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{part, part_mut, whole};
+use super::{part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
@@ -37,9 +37,9 @@ impl<S: Vector> Columns<S> {
     #[inline(always)]
     fn folded(mut self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
         if len > VIRTUAL_LANES {
-            fold(s, &mut self.0, S::VECTORS_OF_A_COLUMN, S::VECTORS_OF_A_COLUMN);
+            add_from(s, &mut self.0, S::VECTORS_OF_A_COLUMN, S::VECTORS_OF_A_COLUMN);
         }
-        fold(s, &mut self.0, S::VECTORS_OF_EIGHT_LANES, S::VECTORS_BEYOND_EIGHT_LANES);
+        add_from(s, &mut self.0, S::VECTORS_OF_EIGHT_LANES, S::VECTORS_BEYOND_EIGHT_LANES);
         let mut folded = [s.splat(0.0); VIRTUAL_LANES];
         copy_vectors(&mut folded, &self.0);
         folded
@@ -91,98 +91,6 @@ impl<S: Vector> Tail<S> {
         }
         Self { masks }
     }
-
-    /// Loads a vector of the remainder, zeros after the last element; the load may reach beyond the row.
-    #[inline(always)]
-    fn load(&self, s: S, from: &[f32; 2 * VIRTUAL_LANES], vector: usize) -> S::F {
-        let Some(&mask) = self.masks.get(vector) else { return s.splat(0.0) };
-        s.select(mask, s.load(from, vector.wrapping_mul(S::LANES)), s.splat(0.0))
-    }
-}
-
-/// Adds the first `len` elements of `row` to the `total` of those before; [`REACH`](super::limits::REACH) elements or
-/// more follow them.
-#[inline(always)]
-pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, total: f64) -> f64 {
-    let (mut total, mut row, mut left) = (total, row, len);
-    while left > 0 {
-        // The horizontal sums of as many blocks of classes as there are lanes are computed together.
-        let (mut of_blocks, mut blocks) = (Aligned([s.splat(0.0); VIRTUAL_LANES]), 0_usize);
-        for of_block in of_blocks.0.chunks_exact_mut(S::VECTORS_OF_EIGHT_LANES).take(S::LANES) {
-            let count = left.min(SUMMED_IN_F32);
-            if count == 0 {
-                break;
-            }
-            let columns = match row.first_chunk() {
-                Some(block) if has_long_vectors::<S>() && count == SUMMED_IN_F32 => columns_of_whole(s, block),
-                _ => columns(s, tail, row, count),
-            };
-            copy_vectors(of_block, &columns.folded(s, count));
-            row = row.get(count..).unwrap_or(&[]);
-            (left, blocks) = (left.wrapping_sub(count), blocks.wrapping_add(1));
-        }
-        for of_block in s.horizontal_sums(&of_blocks.0).iter().take(blocks) {
-            total += of_block;
-        }
-    }
-    total
-}
-
-/// Whether separate loops for rows of one column and for whole blocks are worth their code, which is longer for short
-/// vectors.
-pub(crate) const fn has_long_vectors<S: Vector>() -> bool {
-    S::LANES > 4
-}
-
-/// [`columns`] for a whole block of classes.
-#[inline(always)]
-fn columns_of_whole<S: Vector>(s: S, block: &[f32; SUMMED_IN_F32]) -> Columns<S> {
-    let mut columns = Columns::new(s);
-    for pair in block.as_chunks::<{ 2 * VIRTUAL_LANES }>().0 {
-        columns.add(
-            s,
-            2 * VIRTUAL_LANES,
-            #[inline(always)]
-            |at| s.load(pair, at),
-        );
-    }
-    columns
-}
-
-/// The partial sums of the first `len` elements of `row`, at most [`SUMMED_IN_F32`].
-#[inline(always)]
-fn columns<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize) -> Columns<S> {
-    let mut columns = Columns::new(s);
-    let (pairs, _) = part(row, 0, len).as_chunks::<{ 2 * VIRTUAL_LANES }>();
-    for pair in pairs {
-        columns.add(
-            s,
-            2 * VIRTUAL_LANES,
-            #[inline(always)]
-            |at| s.load(pair, at),
-        );
-    }
-    let (count, whole) = (len % (2 * VIRTUAL_LANES), whole(len, 2 * VIRTUAL_LANES));
-    if !S::WIDE {
-        for (at, lane) in (whole..).zip(columns.0.iter_mut().take(count)) {
-            *lane = s.add(*lane, s.load(row, at));
-        }
-        return columns;
-    }
-    if count > 0
-        && let Some(rest) = row.get(whole..).and_then(|rest| rest.first_chunk())
-    {
-        let mut vectors = columns.0.iter_mut().enumerate();
-        for (number, vector) in vectors.by_ref().take(S::VECTORS_OF_A_COLUMN) {
-            *vector = s.add(*vector, tail.load(s, rest, number));
-        }
-        if count > VIRTUAL_LANES {
-            for (number, vector) in vectors.take(S::VECTORS_OF_A_COLUMN) {
-                *vector = s.add(*vector, tail.load(s, rest, number));
-            }
-        }
-    }
-    columns
 }
 
 /// Fills `sum` with Σ_{k≠r} of the exponentials of each row: the exponential of its reference class r is set to 0. With
@@ -214,16 +122,18 @@ impl Operation for RowSums<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { numbers, classes, rows, blocks } = self;
-        let tail = Tail::new(s, classes);
-        if S::WIDE && classes <= SUMMED_IN_F32 {
-            return sums_at_once(s, &tail, numbers, classes, blocks);
-        }
-        let mut at = 0;
+        let (tail, mut left) = (Tail::new(s, classes), numbers);
         for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
-            for total in block.sum.iter_mut().take(rows) {
-                *total = sum(s, &tail, numbers.get(at..).unwrap_or(&[]), classes, 0.0);
-                at = at.wrapping_add(classes);
-            }
+            sums_of_terms(
+                s,
+                &tail,
+                (rows, classes),
+                [&mut block.sum],
+                #[inline(always)]
+                |_| ((), [next_row(&mut left, classes)]),
+                #[inline(always)]
+                |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
+            );
         }
     }
 }
@@ -254,83 +164,272 @@ fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blo
     }
 }
 
-/// Fills `sum` of rows of at most [`SUMMED_IN_F32`] classes. Rows of at most [`VIRTUAL_LANES`] classes have a loop for
-/// each number of vectors.
+/// A vector of the terms of a row: its offset in the slices at hand, and its first class.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) offset: usize,
+    pub(crate) class: usize,
+}
+
+impl At {
+    /// Vector `vector` of slices that begin with class `first`.
+    #[inline(always)]
+    fn vector<S: Vector>(first: usize, vector: usize) -> Self {
+        let offset = vector.wrapping_mul(S::LANES);
+        Self { offset, class: first.wrapping_add(offset) }
+    }
+}
+
+/// A row of a tile, and all that follows: `left`, which goes on to the next row.
 #[inline(always)]
-fn sums_at_once<S: Vector>(s: S, tail: &Tail<S>, numbers: &[f32], classes: usize, blocks: &mut [RowBlock]) {
+pub(crate) fn next_row<'a>(left: &mut &'a [f32], classes: usize) -> &'a [f32] {
+    let row = *left;
+    *left = row.get(classes..).unwrap_or(&[]);
+    row
+}
+
+/// Fills N sums of terms of the rows of a block, `rows` of them. `row(lane)` returns what the terms of a row share, and
+/// K slices that begin with its elements; `add` adds a vector of terms, those at an offset in the slices, to each partial
+/// sum. [`REACH`](super::limits::REACH) elements follow the last row; their terms are masked out.
+#[inline(always)]
+pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    (rows, classes): (usize, usize),
+    mut sums: [&mut Lanes<f64>; N],
+    mut row: impl FnMut(Lane) -> (R, [&'a [f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) {
+    if !S::WIDE || classes > SUMMED_IN_F32 {
+        for lane in Lane::all().take(rows) {
+            for (sums, total) in sums.iter_mut().zip(totals_of_terms(s, tail, classes, [0.0; N], row(lane), add)) {
+                sums[lane] = total;
+            }
+        }
+        return;
+    }
+    // Loops of their own for each number of vectors of a column, whose partial sums stay in registers. With four lanes
+    // they are worth their code for the sums of one array alone.
+    let short = has_long_vectors::<S>() || K == 1;
     match classes.div_ceil(S::LANES) {
-        // Four lanes: rows of one vector, C ≤ 4, come here only for losses other than the weighted one.
-        1 if S::VECTORS_OF_A_COLUMN < 4 => short_rows::<S, 1>(s, tail, numbers, classes, blocks),
-        2 if S::VECTORS_OF_A_COLUMN >= 2 => short_rows::<S, 2>(s, tail, numbers, classes, blocks),
-        3 if S::VECTORS_OF_A_COLUMN >= 4 => short_rows::<S, 3>(s, tail, numbers, classes, blocks),
-        4 if S::VECTORS_OF_A_COLUMN >= 4 => short_rows::<S, 4>(s, tail, numbers, classes, blocks),
-        _ => {
-            let mut left = numbers;
-            for block in blocks {
-                sums_of_rows(
-                    s,
-                    &mut block.sum,
-                    #[inline(always)]
-                    || {
-                        let row = left;
-                        left = left.get(classes..).unwrap_or(&[]);
-                        columns(s, tail, row, classes).folded(s, classes)
-                    },
-                );
+        1 if has_long_vectors::<S>() => sums_of_rows(
+            s,
+            classes,
+            &mut sums,
+            #[inline(always)]
+            |lane| column_of_terms::<S, R, 1, K, N>(s, tail, row(lane), add),
+        ),
+        2 if S::VECTORS_OF_A_COLUMN >= 2 && short => sums_of_rows(
+            s,
+            classes,
+            &mut sums,
+            #[inline(always)]
+            |lane| column_of_terms::<S, R, 2, K, N>(s, tail, row(lane), add),
+        ),
+        3 if S::VECTORS_OF_A_COLUMN >= 4 && short => sums_of_rows(
+            s,
+            classes,
+            &mut sums,
+            #[inline(always)]
+            |lane| column_of_terms::<S, R, 3, K, N>(s, tail, row(lane), add),
+        ),
+        4 if S::VECTORS_OF_A_COLUMN >= 4 && short => sums_of_rows(
+            s,
+            classes,
+            &mut sums,
+            #[inline(always)]
+            |lane| column_of_terms::<S, R, 4, K, N>(s, tail, row(lane), add),
+        ),
+        _ => sums_of_rows(
+            s,
+            classes,
+            &mut sums,
+            #[inline(always)]
+            |lane| columns_of_terms(s, tail, (0, classes), &row(lane), add),
+        ),
+    }
+}
+
+/// Fills N sums of the rows of a block from their partial sums, as many rows at once as there are lanes.
+#[inline(always)]
+fn sums_of_rows<S: Vector, const N: usize>(
+    s: S,
+    classes: usize,
+    sums: &mut [&mut Lanes<f64>; N],
+    mut columns: impl FnMut(Lane) -> [Columns<S>; N],
+) {
+    for first in (0..ROWS).step_by(S::LANES) {
+        let mut of_rows = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
+        for (at, lane) in (0..).step_by(S::VECTORS_OF_EIGHT_LANES).zip(Lane::starting_at(first)).take(S::LANES) {
+            fold(s, &mut of_rows.0, at, classes, columns(lane));
+        }
+        for (sums, of_rows) in sums.iter_mut().zip(&of_rows.0) {
+            for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.horizontal_sums(of_rows)) {
+                *to = sum;
             }
         }
     }
 }
 
-/// Fills `sum` of rows of `VECTORS` vectors.
+/// Adds the terms of a row, or of whole blocks of its classes, to `totals`.
 #[inline(always)]
-fn short_rows<S: Vector, const VECTORS: usize>(
+pub(crate) fn totals_of_terms<S: Vector, R, const K: usize, const N: usize>(
     s: S,
     tail: &Tail<S>,
-    numbers: &[f32],
     classes: usize,
-    blocks: &mut [RowBlock],
-) {
-    let mut left = numbers;
-    for block in blocks {
-        sums_of_rows(
-            s,
-            &mut block.sum,
-            #[inline(always)]
-            || {
-                let mut vectors = [s.splat(0.0); VIRTUAL_LANES];
-                let Some(row) = left.first_chunk() else { return vectors };
-                for (number, vector) in vectors.iter_mut().enumerate().take(VECTORS) {
-                    let is_last = number == VECTORS.wrapping_sub(1);
-                    *vector =
-                        if is_last { tail.load(s, row, number) } else { s.load(row, number.wrapping_mul(S::LANES)) };
-                }
-                fold(s, &mut vectors, S::VECTORS_OF_EIGHT_LANES, VECTORS.saturating_sub(S::VECTORS_OF_EIGHT_LANES));
-                left = left.get(classes..).unwrap_or(&[]);
-                vectors
-            },
-        );
+    mut totals: [f64; N],
+    mut row: (R, [&[f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) -> [f64; N] {
+    let mut first = 0;
+    while first < classes {
+        // The horizontal sums of as many blocks of classes as there are lanes are computed together.
+        let (mut of_blocks, mut blocks) = (Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]), 0_usize);
+        for at in (0..).step_by(S::VECTORS_OF_EIGHT_LANES).take(S::LANES) {
+            let count = SUMMED_IN_F32.min(classes.wrapping_sub(first));
+            if count == 0 {
+                break;
+            }
+            let columns = if has_long_vectors::<S>() && count == SUMMED_IN_F32 {
+                columns_of_whole(s, first, &row, add)
+            } else {
+                columns_of_terms(s, tail, (first, count), &row, add)
+            };
+            fold(s, &mut of_blocks.0, at, count, columns);
+            row.1 = from_each(row.1, count);
+            (first, blocks) = (first.wrapping_add(count), blocks.wrapping_add(1));
+        }
+        for (total, of_blocks) in totals.iter_mut().zip(&of_blocks.0) {
+            for of_block in s.horizontal_sums(of_blocks).iter().take(blocks) {
+                *total += of_block;
+            }
+        }
     }
+    totals
 }
 
-/// Fills the sums of a block, `LANES` rows at a time. A call of `vectors` returns the partial sums of the next row, in
-/// eight or sixteen lanes.
+/// Adds the first `len` elements of `row` to the `total` of those before; [`REACH`](super::limits::REACH) elements or
+/// more follow them.
 #[inline(always)]
-fn sums_of_rows<S: Vector>(s: S, sums: &mut Lanes<f64>, mut vectors: impl FnMut() -> [S::F; VIRTUAL_LANES]) {
-    for sums in sums.as_mut_slice().chunks_exact_mut(S::LANES) {
-        let mut of_rows = Aligned([s.splat(0.0); VIRTUAL_LANES]);
-        for of_row in of_rows.0.chunks_exact_mut(S::VECTORS_OF_EIGHT_LANES).take(S::LANES) {
-            copy_vectors(of_row, &vectors());
+pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, total: f64) -> f64 {
+    let [total] = totals_of_terms(
+        s,
+        tail,
+        len,
+        [total],
+        ((), [row]),
+        #[inline(always)]
+        |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
+    );
+    total
+}
+
+/// Whether a separate loop for whole blocks of classes is worth its code, which is longer for short vectors.
+pub(crate) const fn has_long_vectors<S: Vector>() -> bool {
+    S::LANES > 4
+}
+
+/// The partial sums of the next `len` terms of a row, at most [`SUMMED_IN_F32`], from class `first` on.
+#[inline(always)]
+fn columns_of_terms<S: Vector, R, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    (first, len): (usize, usize),
+    (of_row, row): &(R, [&[f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) -> [Columns<S>; N] {
+    let mut columns = [Columns::new(s); N];
+    if !S::WIDE {
+        // Only here loads do not reach beyond the row, where memory is small.
+        for offset in 0..len {
+            let at = At { offset, class: first.wrapping_add(offset) };
+            add_vector(s, &mut columns, offset % (2 * VIRTUAL_LANES), None, (of_row, *row, at), add);
         }
-        for (to, sum) in sums.iter_mut().zip(s.horizontal_sums(&of_rows.0)) {
-            *to = sum;
+        return columns;
+    }
+    let whole = whole(len, 2 * VIRTUAL_LANES);
+    let mut pairs = row.map(|slice| slice.get(..whole).unwrap_or(&[]).as_chunks::<{ 2 * VIRTUAL_LANES }>().0.iter());
+    let mut class = first;
+    while let Some(two) = next_of_each(&mut pairs) {
+        for vector in 0..S::VECTORS_OF_TWO_COLUMNS {
+            add_vector(s, &mut columns, vector, None, (of_row, two, At::vector::<S>(class, vector)), add);
         }
+        class = class.wrapping_add(2 * VIRTUAL_LANES);
+    }
+    if whole < len
+        && let Some(two) = of_each::<{ 2 * VIRTUAL_LANES }, K>(*row, whole)
+    {
+        for vector in (0..S::VECTORS_OF_TWO_COLUMNS).take(len.wrapping_sub(whole).div_ceil(S::LANES)) {
+            let mask = tail.masks.get(vector).copied();
+            add_vector(s, &mut columns, vector, mask, (of_row, two, At::vector::<S>(class, vector)), add);
+        }
+    }
+    columns
+}
+
+/// [`columns_of_terms`] of a row of `VECTORS` vectors, a column at most.
+#[inline(always)]
+fn column_of_terms<S: Vector, R, const VECTORS: usize, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    (of_row, row): (R, [&[f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) -> [Columns<S>; N] {
+    let mut columns = [Columns::new(s); N];
+    if let Some(two) = of_each::<{ 2 * VIRTUAL_LANES }, K>(row, 0) {
+        for (vector, &mask) in tail.masks.iter().enumerate().take(VECTORS) {
+            let mask = Some(mask).filter(|_| vector == const { VECTORS - 1 });
+            add_vector(s, &mut columns, vector, mask, (&of_row, two, At::vector::<S>(0, vector)), add);
+        }
+    }
+    columns
+}
+
+/// [`columns_of_terms`] of a whole block of classes.
+#[inline(always)]
+fn columns_of_whole<S: Vector, R, const K: usize, const N: usize>(
+    s: S,
+    first: usize,
+    (of_row, row): &(R, [&[f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) -> [Columns<S>; N] {
+    let mut columns = [Columns::new(s); N];
+    if let Some(block) = of_each::<SUMMED_IN_F32, K>(*row, 0) {
+        for start in (0..SUMMED_IN_F32).step_by(2 * VIRTUAL_LANES) {
+            for vector in 0..S::VECTORS_OF_TWO_COLUMNS {
+                let offset = start.wrapping_add(vector.wrapping_mul(S::LANES));
+                let at = At { offset, class: first.wrapping_add(offset) };
+                add_vector(s, &mut columns, vector, None, (of_row, block, at), add);
+            }
+        }
+    }
+    columns
+}
+
+/// Adds the terms at an offset to vector `vector` of the partial sums, only where `mask` is set if there is one.
+#[inline(always)]
+fn add_vector<S: Vector, R, const K: usize, const N: usize>(
+    s: S,
+    columns: &mut [Columns<S>; N],
+    vector: usize,
+    mask: Option<S::M>,
+    (of_row, row, at): (&R, [&[f32]; K], At),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N],
+) {
+    let mut sums = [s.splat(0.0); N];
+    for (sum, columns) in sums.iter_mut().zip(&*columns) {
+        *sum = columns.0.get(vector).copied().unwrap_or(*sum);
+    }
+    let added = add(of_row, row, at, sums);
+    for (columns, (sum, added)) in columns.iter_mut().zip(sums.into_iter().zip(added)) {
+        let Some(to) = columns.0.get_mut(vector) else { return };
+        *to = if let Some(mask) = mask { s.select(mask, added, sum) } else { added };
     }
 }
 
 /// Adds the first `count` vectors from index `width` on to the first vectors.
 #[inline(always)]
-fn fold<S: Vector>(s: S, vectors: &mut [S::F], width: usize, count: usize) {
+fn add_from<S: Vector>(s: S, vectors: &mut [S::F], width: usize, count: usize) {
     let (low, high) = vectors.split_at_mut_checked(width).unwrap_or_default();
     for (low, high) in low.iter_mut().zip(high).take(count) {
         *low = s.add(*low, *high);
@@ -345,117 +444,47 @@ fn copy_vectors<F: Copy>(to: &mut [F], from: &[F]) {
     }
 }
 
-/// Fills N sums of terms of each row: `row(lane)` iterates over its operands two columns at a time, from which `terms`
-/// makes a vector of terms for each sum, at an offset. Terms after the last class are masked out.
+/// Folds the partial sums of a row of `len` elements into its vectors, from `at` on.
 #[inline(always)]
-pub(crate) fn sums_of_terms<S: Vector, I: Iterator, const N: usize>(
+fn fold<S: Vector, const N: usize>(
     s: S,
-    tail: &Tail<S>,
-    classes: usize,
-    mut sums: [&mut Lanes<f64>; N],
-    mut row: impl FnMut(Lane) -> I,
-    terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
-) {
-    if S::WIDE && classes <= SUMMED_IN_F32 {
-        for first in (0..ROWS).step_by(S::LANES) {
-            let mut of_rows = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
-            for (at, lane) in (0..).step_by(S::VECTORS_OF_EIGHT_LANES).zip(Lane::starting_at(first)).take(S::LANES) {
-                let columns = columns_of_terms(s, tail, classes, &mut row(lane), terms);
-                for (of_rows, columns) in of_rows.0.iter_mut().zip(columns) {
-                    copy_vectors(part_mut(of_rows, at, S::VECTORS_OF_EIGHT_LANES), &columns.folded(s, classes));
-                }
-            }
-            for (sums, of_rows) in sums.iter_mut().zip(&of_rows.0) {
-                for (to, sum) in
-                    part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.horizontal_sums(of_rows))
-                {
-                    *to = sum;
-                }
-            }
-        }
-        return;
-    }
-    for lane in Lane::all() {
-        let totals = totals_of_terms(s, tail, classes, [0.0; N], row(lane), terms);
-        for (sums, total) in sums.iter_mut().zip(totals) {
-            sums[lane] = total;
-        }
-    }
-}
-
-/// Adds the terms of a row, or of whole blocks of its classes, to `totals`, in the order of [`sums_of_terms`].
-#[inline(always)]
-pub(crate) fn totals_of_terms<S: Vector, I: Iterator, const N: usize>(
-    s: S,
-    tail: &Tail<S>,
-    classes: usize,
-    mut totals: [f64; N],
-    mut column_pairs: I,
-    terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
-) -> [f64; N] {
-    for first in (0..classes).step_by(SUMMED_IN_F32) {
-        let len = SUMMED_IN_F32.min(classes.wrapping_sub(first));
-        let columns = columns_of_terms(s, tail, len, &mut column_pairs, terms);
-        for (total, columns) in totals.iter_mut().zip(columns) {
-            *total += columns.total(s, len);
-        }
-    }
-    totals
-}
-
-/// The partial sums of the next `len` terms, at most [`SUMMED_IN_F32`].
-#[inline(always)]
-fn columns_of_terms<S: Vector, I: Iterator, const N: usize>(
-    s: S,
-    tail: &Tail<S>,
+    of_rows: &mut [[S::F; VIRTUAL_LANES]; N],
+    at: usize,
     len: usize,
-    column_pairs: &mut I,
-    terms: impl Fn(&I::Item, usize) -> [S::F; N] + Copy,
-) -> [Columns<S>; N] {
-    let mut columns = [Columns::new(s); N];
-    if has_long_vectors::<S>() && len <= VIRTUAL_LANES {
-        let Some(two) = column_pairs.next() else { return columns };
-        for (vector, at) in (0..S::VECTORS_OF_A_COLUMN).zip((0..).step_by(S::LANES)) {
-            if at < len {
-                for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
-                    let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };
-                    *sum = s.select(mask, term, s.splat(0.0));
-                }
-            }
-        }
-        return columns;
+    columns: [Columns<S>; N],
+) {
+    for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
+        copy_vectors(part_mut(of_rows, at, S::VECTORS_OF_EIGHT_LANES), &columns.folded(s, len));
     }
-    // One lane has only the loop of the remainder, where memory is small.
-    let whole = if S::WIDE { whole(len, 2 * VIRTUAL_LANES) } else { 0 };
-    for two in column_pairs.by_ref().take(whole / (2 * VIRTUAL_LANES)) {
-        for (vector, at) in (0..S::VECTORS_OF_TWO_COLUMNS).zip((0..).step_by(S::LANES)) {
-            for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
-                let Some(sum) = columns.0.get_mut(vector) else { break };
-                *sum = s.add(*sum, term);
-            }
-        }
-    }
-    for first in (whole..len).step_by(2 * VIRTUAL_LANES) {
-        let (Some(two), left) = (column_pairs.next(), len.wrapping_sub(first)) else { break };
-        for (vector, at) in (0..S::VECTORS_OF_TWO_COLUMNS).zip((0..left).step_by(S::LANES)) {
-            for (columns, term) in columns.iter_mut().zip(terms(&two, at)) {
-                let (Some(sum), Some(&mask)) = (columns.0.get_mut(vector), tail.masks.get(vector)) else { break };
-                let term = if S::WIDE { s.select(mask, term, s.splat(0.0)) } else { term };
-                *sum = s.add(*sum, term);
-            }
-        }
-    }
-    columns
 }
 
-/// The elements of a row that [`column_pairs`] iterates over, padding included.
+/// `LEN` elements of each slice from `at` on, whose length is then known to the compiler.
 #[inline(always)]
-pub(crate) fn reach_of_row(classes: usize) -> usize {
-    classes.next_multiple_of(2 * VIRTUAL_LANES)
+fn of_each<const LEN: usize, const K: usize>(slices: [&[f32]; K], at: usize) -> Option<[&[f32]; K]> {
+    let mut parts = slices;
+    for part in &mut parts {
+        *part = part.get(at..)?.first_chunk::<LEN>()?;
+    }
+    Some(parts)
 }
 
-/// Iterates over the row at `start`, two columns at a time; the last two may reach beyond it.
+/// The next chunk of each.
 #[inline(always)]
-pub(crate) fn column_pairs(numbers: &[f32], start: usize, classes: usize) -> Iter<'_, [f32; 2 * VIRTUAL_LANES]> {
-    part(numbers, start, reach_of_row(classes)).as_chunks().0.iter()
+fn next_of_each<'a, const LEN: usize, const K: usize>(
+    chunks: &mut [Iter<'a, [f32; LEN]>; K],
+) -> Option<[&'a [f32]; K]> {
+    let mut parts = [&[][..]; K];
+    for (part, chunks) in parts.iter_mut().zip(chunks) {
+        *part = chunks.next()?;
+    }
+    Some(parts)
+}
+
+/// Each slice from `at` on.
+#[inline(always)]
+fn from_each<const K: usize>(mut slices: [&[f32]; K], at: usize) -> [&[f32]; K] {
+    for slice in &mut slices {
+        *slice = slice.get(at..).unwrap_or(&[]);
+    }
+    slices
 }

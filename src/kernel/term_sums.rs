@@ -22,6 +22,8 @@ pub(crate) struct TermSums<'a> {
     pub(crate) matrix: Option<&'a [f32]>,
     /// Whether the reference of a row in range is its label, already in `class`.
     pub(crate) by_label: bool,
+    /// Whether p is needed, not −log p alone.
+    pub(crate) probabilities: bool,
 }
 
 impl TermSums<'_> {
@@ -34,14 +36,9 @@ impl TermSums<'_> {
         blocks: &mut [RowBlock],
         terms: &mut [TermBlock],
     ) -> bool {
-        let Self { logits, classes, count: rows, matrix, by_label } = *self;
+        let Self { logits, classes, count: rows, matrix, by_label, probabilities } = *self;
         let len = rows.wrapping_mul(classes);
-        if by_label {
-            s.run(ReferenceLogits { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
-            for (block, terms) in blocks.iter().zip(&mut *terms) {
-                terms.label_logit = block.logit;
-            }
-        } else {
+        if !by_label {
             s.run(References { logits, classes, blocks: &mut *blocks });
             read_label_logits(part(logits, 0, len), classes, terms);
         }
@@ -53,12 +50,18 @@ impl TermSums<'_> {
         }
         if !in_range {
             if by_label {
+                s.run(ReferenceLogits { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
+                for (block, terms) in blocks.iter().zip(&mut *terms) {
+                    terms.label_logit = block.logit;
+                }
                 largest_of_marked(s, logits, classes, blocks);
             }
             s.run(ExponentialsFromLargest { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
         }
-        excluded_sums(s, None, exponentials, classes, rows, blocks);
-        if in_range {
+        excluded_sums(s, (by_label && in_range).then_some(logits), exponentials, classes, rows, blocks);
+        if in_range && !probabilities {
+            s.run(Finish::<false, false> { blocks });
+        } else if in_range {
             s.run(Finish::<true, false> { blocks });
         } else {
             s.run(MarkTooSmall { matrix, classes, blocks: &mut *blocks, terms });

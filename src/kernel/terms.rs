@@ -16,7 +16,7 @@
 //! without costs takes the label as the reference where the weights allow it: see [`Spread::with_u_sum_and_reference`].
 
 use super::classes::{Factors, ReadClasses, Weights};
-use super::costs::{CostSums, end_of};
+use super::costs::{CostSums, add_up_odds, end_of};
 use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
 use super::row_scalars::Losses;
@@ -27,9 +27,10 @@ use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks_mut, copy, long_terms, part, part_mut, rows_of_mut, terms_general, two_class_terms};
 use crate::backend::Backend;
-use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
+use crate::rows::Rows;
 
 /// Losses of all rows and, if the batch has one, the gradient. All inputs but the labels have been validated.
 pub(crate) struct TermRows<'a, 'b> {
@@ -92,7 +93,17 @@ impl<'a> TermRows<'a, '_> {
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             let weights = self.weights.as_deref_mut();
             let all_count = s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights })?;
-            self.read(first, count, all_count, blocks, &mut terms);
+            let (kept, evenly, terms_of_tile) = (self.terms.kept(), self.terms.evenly(rows.classes()), &mut terms[..]);
+            s.run(ReadTerms {
+                rows,
+                first,
+                count,
+                all_count,
+                kept,
+                evenly,
+                blocks: &mut *blocks,
+                terms: terms_of_tile,
+            });
             if self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
@@ -133,36 +144,6 @@ impl<'a> TermRows<'a, '_> {
         }
     }
 
-    /// Fills labels and a = (1 − ε)·w\[y\]; `weight` becomes the sample weight. Both are 0 for rows that do not count.
-    #[inline(never)]
-    fn read(&self, first: usize, count: usize, all_count: bool, blocks: &mut [RowBlock], terms: &mut [TermBlock]) {
-        let (rows, kept) = (self.batch.rows, self.terms.kept());
-        let has_labels = rows.labels().is_some();
-        for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
-            (block.marked, terms.u_label, terms.label_logit) = (0, Lanes::splat(0.0), Lanes::splat(0.0));
-            terms.marked_for_gradient_only = 0;
-            (block.weight, terms.label, terms.label_weight) =
-                (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
-            let row = first.wrapping_add(start);
-            if let Some(samples) = rows.sample_weights() {
-                for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
-                    *weight = f64::from(sample);
-                }
-            }
-            if has_labels {
-                terms.label = block.class;
-                for (label_weight, class) in terms.label_weight.iter_mut().zip(block.class) {
-                    *label_weight = kept * f64::from(rows.weight(class));
-                }
-            }
-            for lane in Lane::all().skip(if all_count { count.wrapping_sub(start) } else { 0 }) {
-                if lane.number() >= count.wrapping_sub(start) || !rows.counts(row.wrapping_add(lane.number())) {
-                    (block.weight[lane], terms.label[lane], terms.label_weight[lane]) = (0.0, NO_LABEL, 0.0);
-                }
-            }
-        }
-    }
-
     /// The logits of these rows: borrowed if dense, unadjusted f32 with two columns to spare, else copied to `loaded`.
     fn logits<'t, S: Vector>(&'t self, s: S, place: Place, loaded: &'t mut [f32]) -> &'t [f32] {
         let (start, reach) = place.with_reach();
@@ -175,7 +156,7 @@ impl<'a> TermRows<'a, '_> {
         }
     }
 
-    /// u of these rows; fills u of labels and references and, without target probabilities, Σ_{c≠m} u_c.
+    /// u of these rows; fills u of the references and, without target probabilities, Σ_{c≠m} u_c.
     #[allow(clippy::too_many_arguments, reason = "the places of a tile")]
     fn u<'t, S: Vector>(
         &self,
@@ -194,9 +175,7 @@ impl<'a> TermRows<'a, '_> {
         let Some(soft) = self.terms.soft else {
             spread.read(None, classes, blocks, terms);
             for terms in terms {
-                for (others, u) in terms.others.iter_mut().zip(&terms.u_reference) {
-                    *others = spread.u_sum - u;
-                }
+                terms.others = terms.u_reference.map(|u| spread.u_sum - u);
             }
             return U::same(spread, same);
         };
@@ -259,18 +238,28 @@ impl<'a> TermRows<'a, '_> {
         let exponentials = &mut *tile.numbers;
         // False at compile time for one lane.
         let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
-        let rows = TermSums { logits, classes, count, matrix: options.costs, by_label };
+        // One lane always computes them: one function less where memory is small.
+        let probabilities = !S::WIDE || gradient || options.costs.is_some() || options.label.change_term();
+        let rows = TermSums { logits, classes, count, matrix: options.costs, by_label, probabilities };
         let in_range = rows.finish(s, exponentials, blocks, terms);
+        // Rows out of range have another reference.
+        let spread = spread.map(|mut spread| {
+            spread.by_label &= S::WIDE && in_range;
+            spread
+        });
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {
-            s.run(SpreadSums { u, logits, classes, blocks, terms: &mut *terms });
+            s.run(SpreadSums { u, logits, classes, rows: count, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
             // A copy of the last rows, past which vectors would load; the logits are done with.
             copy(loaded, end_of(matrix, classes));
-            let (end, odds) = (&*loaded, gradient.then_some(&mut *odds));
-            let terms = &mut *terms;
-            s.run(CostSums { matrix, end, exponentials, odds, classes, rows: count, blocks, terms });
+            let (end, to) = (&*loaded, gradient.then_some(&mut *odds));
+            let (terms, rows) = (&mut *terms, count);
+            s.run(CostSums { matrix, end, exponentials, odds: to, classes, rows, blocks, terms: &mut *terms });
+            if gradient {
+                add_up_odds(s, odds, (rows, classes), blocks, terms);
+            }
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
         s.run(FinishTerms { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
@@ -288,6 +277,62 @@ impl<'a> TermRows<'a, '_> {
             }
         }
         blocks.iter_mut().filter(|_| !in_range).for_each(RowBlock::without_references);
+    }
+}
+
+/// Fills labels, a = (1 − ε)·w\[y\] and u of the labels; `weight` becomes the sample weight. All weights are 0 for rows
+/// that do not count.
+struct ReadTerms<'a> {
+    rows: &'a Rows<'a>,
+    first: usize,
+    count: usize,
+    all_count: bool,
+    /// 1 − ε and ε/C
+    kept: f64,
+    evenly: f64,
+    blocks: &'a mut [RowBlock],
+    terms: &'a mut [TermBlock],
+}
+
+impl Operation for ReadTerms<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { rows, first, count, all_count, kept, evenly, blocks, terms } = self;
+        let has_labels = rows.labels().is_some();
+        for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
+            let (row, class) = (first.wrapping_add(start), block.class);
+            (block.marked, terms.marked_for_gradient_only) = (0, 0);
+            (block.weight, terms.label, terms.label_logit) =
+                (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
+            if let Some(samples) = rows.sample_weights() {
+                for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
+                    *weight = f64::from(sample);
+                }
+            }
+            let mut of_label = Lanes::splat(0.0);
+            if has_labels {
+                terms.label = class;
+                of_label = match rows.class_weights() {
+                    Some(weights) => class.map(
+                        #[inline(always)]
+                        |class| f64::from(weights.get(class).copied().unwrap_or(0.0)),
+                    ),
+                    None => Lanes::splat(1.0),
+                };
+            }
+            for lane in Lane::all().skip(if all_count { count.wrapping_sub(start) } else { 0 }) {
+                if lane.number() >= count.wrapping_sub(start) || !rows.counts(row.wrapping_add(lane.number())) {
+                    (block.weight[lane], terms.label[lane], of_label[lane]) = (0.0, NO_LABEL, 0.0);
+                }
+            }
+            (terms.label_weight, terms.u_label) = (of_label, of_label);
+            for i in Lane::all() {
+                terms.label_weight[i] *= kept;
+                terms.u_label[i] *= evenly;
+            }
+        }
     }
 }
 

@@ -105,9 +105,6 @@ impl<S: Vector> MarkedRows<'_, S> {
                     known.u_reference[lane] = spread.of_class_at(targets, class, place.start);
                 }
                 known.others[lane] += others;
-                if let Some(class) = known.label[lane].checked_sub(place.start).filter(|&class| class < place.width) {
-                    known.u_label[lane] = spread.of_class_at(targets, class, place.start);
-                }
             }
             let Some(matrix) = self.options.costs else { continue };
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
