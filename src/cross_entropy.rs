@@ -13,12 +13,12 @@ use crate::kernel::tile::Batch;
 use crate::kernel::weighted::WeightedRows;
 use crate::label::Label;
 use crate::logits::{Adjustment, Logits};
-#[cfg(feature = "rayon")]
-use crate::parallel::Threads;
 use crate::reduction::{
     Denominator, Divisor, GradientScale, Reduction, Summary, Tally, Total, Upstream, ZeroDenominator,
 };
 use crate::rows::{Rows, Shape, Targets, chunk_of};
+#[cfg(feature = "rayon")]
+use crate::threads::Threads;
 
 /// Softmax cross-entropy of logits, with class weights, label smoothing, mislabel costs and further options.
 ///

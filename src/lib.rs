@@ -209,6 +209,8 @@ mod rows;
 #[cfg(feature = "rayon")]
 mod slices;
 mod soft_targets;
+#[cfg(feature = "rayon")]
+mod threads;
 mod weighted_row_losses;
 
 pub use backend::Backend;

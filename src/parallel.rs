@@ -1,19 +1,19 @@
 //! Calls split over the threads of rayon.
 
 use std::hint;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::vec;
 use std::vec::Vec;
 
-use rayon::{Scope, ThreadPool};
+use rayon::ThreadPool;
 
 use crate::cross_entropy::{Call, CrossEntropy};
 use crate::error::Error;
 use crate::reduction::Total;
 use crate::rows::{Rows, Targets};
 use crate::slices::split_mut;
+use crate::threads::Threads;
 
 /// Number of logits from which on a call is split: 1 MB of f32.
 const LEAST: usize = 1 << 18;
@@ -31,39 +31,6 @@ fn look_for(is_so: impl Fn() -> bool) {
             return;
         }
         hint::spin_loop();
-    }
-}
-
-/// The threads that compute a large call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Threads<'a> {
-    /// The calling thread alone.
-    One,
-    /// As many as rayon's current pool has.
-    Current,
-    /// As many as this pool has.
-    Of(&'a ThreadPool),
-}
-
-// Rayon passes a panic on, and its pools are whole after one.
-impl UnwindSafe for Threads<'_> {}
-impl RefUnwindSafe for Threads<'_> {}
-
-impl Threads<'_> {
-    fn count(self) -> usize {
-        match self {
-            Self::One => 1,
-            Self::Current => rayon::current_num_threads(),
-            Self::Of(pool) => pool.current_num_threads(),
-        }
-    }
-
-    /// Runs `work` on the calling thread, which may hand jobs to the pool, and waits for them.
-    fn scope<'s>(self, work: impl FnOnce(&Scope<'s>)) {
-        match self {
-            Self::Of(pool) => pool.in_place_scope(work),
-            Self::One | Self::Current => rayon::in_place_scope(work),
-        }
     }
 }
 

@@ -86,12 +86,6 @@ fn in_fours<S: Vector>(at: usize, number: usize) -> usize {
     at.wrapping_mul(FOUR).wrapping_add(number.wrapping_mul(S::LANES))
 }
 
-/// The classes of the rows of a block as f32, to be compared by vectors.
-#[inline(always)]
-fn labels(block: &RowBlock) -> Lanes<f32> {
-    block.class.map(|class| class as i32 as f32)
-}
-
 /// Transposes each block of rows to columns, and fills the logits of the labels.
 struct Transpose<'a, const C: usize> {
     /// Whole blocks, at a stride of four.
@@ -108,7 +102,7 @@ impl<const C: usize> Operation for Transpose<'_, C> {
         let rows = self.rows.as_chunks::<{ FOUR * ROWS }>().0;
         let columns = self.to.chunks_exact_mut(const { C * ROWS });
         for ((block, rows), to) in self.blocks.iter_mut().zip(rows).zip(columns) {
-            let labels = labels(block);
+            let labels = block.labels();
             for at in (0..ROWS).step_by(S::LANES) {
                 let of = |number: usize| s.load(rows, in_fours::<S>(at, number));
                 let (a, b) = (s.deinterleave(of(0), of(1)), s.deinterleave(of(2), of(3)));
@@ -137,7 +131,7 @@ impl<const C: usize> Operation for ColumnSums<'_, C> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact(const { C * ROWS })) {
-            let (labels, mut found) = (labels(block), [Lanes::splat(0.0); FOUR]);
+            let (labels, mut found) = (block.labels(), [Lanes::splat(0.0); FOUR]);
             for (class, (column, found)) in columns.as_chunks::<ROWS>().0.iter().zip(&mut found).enumerate() {
                 for at in (0..ROWS).step_by(S::LANES) {
                     let is_label = s.equal(s.load(labels.as_slice(), at), s.splat(class as f32));
@@ -197,7 +191,7 @@ impl<const C: usize> Operation for ColumnGradient<'_, C> {
         let columns = self.exponentials.chunks_exact(const { C * ROWS });
         for ((block, columns), to) in self.blocks.iter().zip(columns).zip(self.to.chunks_exact_mut(const { C * ROWS }))
         {
-            let labels = labels(block);
+            let labels = block.labels();
             for at in (0..ROWS).step_by(S::LANES) {
                 let (label, scale) = (s.load(labels.as_slice(), at), s.load(block.scale.as_slice(), at));
                 let mut elements = [s.splat(0.0); FOUR];

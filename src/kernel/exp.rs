@@ -274,10 +274,17 @@ pub(crate) struct Exp<F> {
 impl<F: Copy> Exp<F> {
     #[inline(always)]
     pub(crate) fn new<S: Vector<F = F>>(s: S, of: Reference) -> Self {
+        Self::of_lanes(s, s.splat(of.shift), s.splat(of.power))
+    }
+
+    /// A reference for each lane.
+    #[inline(always)]
+    pub(crate) fn of_lanes<S: Vector<F = F>>(s: S, shift: F, power: F) -> Self {
         // At the floor the exponent field of 2ᵏ is all zeros, at the ceiling all ones: 2ᵏ reads as 0 and as ∞.
-        let limit = |exponent: f32| s.splat((exponent - of.power) * core::f32::consts::LN_2);
-        let round = s.splat((of.power + EXPONENT_BIAS) + ROUND);
-        Self { shift: s.splat(of.shift), round, floor: limit(LOWEST), ceiling: limit(HIGHEST) }
+        let ln_2 = s.splat(core::f32::consts::LN_2);
+        let (floor, ceiling) = (s.sub(s.splat(LOWEST), power), s.sub(s.splat(HIGHEST), power));
+        let round = s.add(s.add(power, s.splat(EXPONENT_BIAS)), s.splat(ROUND));
+        Self { shift, round, floor: s.mul(floor, ln_2), ceiling: s.mul(ceiling, ln_2) }
     }
 
     #[inline(always)]

@@ -30,10 +30,10 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The rows of `place`, the first in lane 0, all of them marked.
-    pub(crate) fn of_rows(place: Place, classes: usize) -> Self {
+    /// The rows of `place`, the first in lane `lane`, all of them marked.
+    pub(crate) fn of_rows(place: Place, lane: usize, classes: usize) -> Self {
         let Place { first, rows, width, .. } = place;
-        Self { first, lane: 0, rows, marked: u32::MAX, classes, width }
+        Self { first, lane, rows, marked: u32::MAX, classes, width }
     }
 
     pub(crate) fn pieces(self) -> impl Iterator<Item = Place> {
@@ -138,7 +138,11 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let (room, numbers) = (tile.room(), &mut *tile.numbers);
     let rows = batch.rows;
     for_each_group(rows, room, first, count, tile.blocks, |_, block, group| {
-        compute_group::<S, L, GRADIENT>(s, batch, terms, numbers, block, group);
+        let certain = losses(s, batch, terms, numbers, block, group);
+        if GRADIENT && batch.gradient.is_some() {
+            write_gradient(s, batch, numbers, block, &certain, group);
+        }
+        block.without_references();
     });
 }
 
@@ -222,14 +226,16 @@ pub(crate) fn sum_without_references<S: Vector>(
     s.run(Finish::<true, true> { blocks: core::slice::from_mut(found) });
 }
 
-fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
+/// Fills the losses of a group; returns for each row with a sole +∞ that class and the gradient there, without the row's
+/// factor.
+fn losses<S: Vector, L: LabelTerms>(
     s: S,
-    batch: &mut Batch<'_>,
+    batch: &Batch<'_>,
     terms: L,
     numbers: &mut [f32],
     block: &mut RowBlock,
     group: Group,
-) {
+) -> Lanes<Option<(usize, f64)>> {
     let (log, mut certain) = (block.log, Lanes::splat(None));
     sum_without_references(s, batch, numbers, block, group);
     terms.apply(s, core::slice::from_mut(block));
@@ -242,14 +248,11 @@ fn compute_group<S: Vector, L: LabelTerms, const GRADIENT: bool>(
             (block.share[lane], block.one_minus_p[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
     }
-    if GRADIENT && batch.gradient.is_some() {
-        write_gradient(s, batch, numbers, block, &certain, group);
-    }
     // `Finish` and the terms overwrite `log` in all lanes: restore it for the other rows.
     for lane in Lane::all().filter(|&lane| !group.has(lane)) {
         block.log[lane] = log[lane];
     }
-    block.without_references();
+    certain
 }
 
 /// Loads a piece of the group's rows, and sets the reference logits of the marked ones to −∞.
@@ -355,7 +358,7 @@ fn recompute_underflowed(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlo
 
 /// Factor of a row's exponentials in the gradient, rounded to f32 without 2^power as in the fast way, if normal there.
 #[inline(always)]
-fn scale(found: &RowBlock, lane: Lane) -> f64 {
+pub(crate) fn scale(found: &RowBlock, lane: Lane) -> f64 {
     let (scale, unit) = (found.factor[lane] * found.share[lane], power_of_two(f64::from(found.power[lane])));
     let without = scale * unit;
     if is_held(without) { f64::from(without as f32) / unit } else { scale }
@@ -521,6 +524,7 @@ impl Operation for MarkedGradients<'_> {
 }
 
 /// Whether `scale` times an exponential that underflowed to 0 in f32 may be a nonzero f32.
+#[inline(always)]
 pub(crate) fn underflow_matters(scale: f64) -> bool {
     scale.abs() > UNDERFLOW_SCALE
 }

@@ -44,14 +44,14 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
             continue;
         }
         in_range = exponentials(s, batch, numbers, block, place);
-        s.run(AddSums { numbers, width, group: Group::of_rows(place, classes), found: block });
+        s.run(AddSums { numbers, width, group: Group::of_rows(place, 0, classes), found: block });
         if keep {
             batch.store_rows(s, place, part(numbers, 0, width));
         }
     }
     if in_range {
         finish::<S, L, GRADIENT>(s, terms, core::slice::from_mut(block));
-        is_held = !gradient || s.run(Scales { blocks: core::slice::from_mut(block) });
+        is_held = !gradient || s.run(Scales { whole: false, blocks: core::slice::from_mut(block) });
     }
     if !in_range || !is_held && !keep {
         block.marked = u32::MAX;
@@ -123,7 +123,7 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     if let Some(e) = block.class[Lane::FIRST].checked_sub(start).and_then(|class| to.get_mut(class)) {
         *e = 0.0;
     }
-    s.run(AddSums { numbers: to, width, group: Group::of_rows(place, width), found: block });
+    s.run(AddSums { numbers: to, width, group: Group::of_rows(place, 0, width), found: block });
     in_range
 }
 

@@ -2,7 +2,7 @@
 //! [`super::terms`]. Rows with a logit out of range are marked.
 
 use super::exp::Exponentials;
-use super::general::{InRange, LargestOf};
+use super::general::{AddSums, Group, InRange, LargestOf};
 use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SUMMED_IN_F32};
 use super::row_scalars::Finish;
@@ -132,7 +132,8 @@ impl LongRows<'_> {
     ) {
         let classes = batch.rows.classes();
         self.find_references(s, batch, piece, block, rows);
-        let mut sums = Lanes::splat([0.0; 3]);
+        let mut sums = Lanes::splat([0.0; 2]);
+        rows.lanes().for_each(|(_, lane)| block.sum[lane] = 0.0);
         for place in rows.pieces(classes, self.width) {
             let Place { start, width, .. } = place;
             let x = logits(s, batch, place, piece.logits);
@@ -147,23 +148,27 @@ impl LongRows<'_> {
             }
             let u = self.u(s, batch, place, (&mut *piece.targets, &mut *piece.weights));
             for (row, lane) in rows.lanes() {
-                let reference = block.class[lane].wrapping_sub(start);
-                if let Some(e) = row_of_mut(piece.e, row, width).get_mut(reference) {
+                if let Some(e) = row_of_mut(piece.e, row, width).get_mut(block.class[lane].wrapping_sub(start)) {
                     *e = 0.0;
                 }
-                let (x, e, start) = (from_row(x, row, width), from_row(piece.e, row, width), row.wrapping_mul(width));
+            }
+            let group = Group::of_rows(place, rows.lane, width);
+            s.run(AddSums { numbers: piece.e, width, group, found: &mut *block });
+            for (row, lane) in rows.lanes() {
+                let reference = block.class[lane].wrapping_sub(start);
+                let (x, start) = (from_row(x, row, width), row.wrapping_mul(width));
                 let (largest, sums) = (block.logit[lane], &mut sums[lane]);
-                s.run(PieceSums { u, x, e, width, start, largest, reference, sums });
+                s.run(PieceSums { u, x, width, start, largest, reference, sums });
             }
         }
         for (row, lane) in rows.lanes() {
-            let (row, [sum, gaps, others]) = (rows.first.wrapping_add(row), sums[lane]);
+            let (row, [gaps, others]) = (rows.first.wrapping_add(row), sums[lane]);
             let u = |class: usize| {
                 let target = self.options.soft.and_then(|soft| soft.get(batch.rows.element(row, class)));
                 self.spread.of_class_at(target.map(core::slice::from_ref), 0, class)
             };
             let of_reference = u(block.class[lane]);
-            (block.sum[lane], terms.u_reference[lane], terms.gaps[lane]) = (sum, of_reference, gaps);
+            (terms.u_reference[lane], terms.gaps[lane]) = (of_reference, gaps);
             terms.others[lane] = if self.options.soft.is_some() { others } else { self.spread.u_sum - of_reference };
             if terms.label[lane] < classes {
                 terms.label_logit[lane] = batch.logit(row, terms.label[lane]);

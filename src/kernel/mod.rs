@@ -13,7 +13,7 @@
 //! | the exponential of the label is set to 0; row sums | `sums` |
 //! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `f64_math` |
 //! | the focal factor and z-loss | `label_terms` |
-//! | marked rows again: any logits, any weights, NaN and infinity | `general` |
+//! | marked rows again: any logits, any weights, NaN and infinity | `general`; `general_columns` for blocks of short rows |
 //! | weighted losses and their sum | `row_scalars` |
 //! | exponentials times the row's factor: the gradient, copied to the layout of the caller | `weighted`, `tile` |
 //!
@@ -41,6 +41,7 @@ pub(crate) mod f64_math;
 pub(crate) mod few_rows;
 pub(crate) mod from_probabilities;
 pub(crate) mod general;
+pub(crate) mod general_columns;
 pub(crate) mod label_terms;
 pub(crate) mod lanes;
 pub(crate) mod limits;

@@ -6,10 +6,9 @@ use super::label_terms::{LabelTerms, finish};
 use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SUMMED_IN_F32};
 use super::row_scalars::Scales;
-use super::tile::{Batch, Place, RowBlock, Tile, load, rows_of_blocks, runs};
-use super::{copy, from_row, part, part_mut, rows_of_mut, whole};
+use super::tile::{Batch, Place, RowBlock, Tile, rows_of_blocks};
+use super::{from_row, part_mut, rows_of_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
-use crate::rows::Rows;
 
 /// How many rows are computed at once: as many whole blocks as fit, and at least one.
 pub(crate) fn rows_at_once(classes: usize, tile: &Tile<'_>) -> usize {
@@ -40,19 +39,15 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     }
     finish::<S, L, GRADIENT>(s, terms, blocks);
     if GRADIENT && batch.gradient.is_some() {
-        s.run(Scales { blocks: &mut *blocks });
-        // The general way returns the same bits for whole blocks.
-        blocks.iter_mut().filter(|block| block.marked != 0).for_each(|block| block.marked = u32::MAX);
+        s.run(Scales { whole: true, blocks: &mut *blocks });
         for place in pieces() {
             if width < classes {
                 exponentials(s, batch, numbers, blocks, place);
             }
             s.run(ScaledColumns { exponentials: &mut *numbers, place, blocks });
-            let Some(to) = batch.gradient.as_deref_mut() else { break };
             for (at, _) in (0..count).step_by(ROWS).zip(&*blocks).filter(|(_, block)| block.marked == 0) {
                 let rows = ROWS.min(count.wrapping_sub(at));
-                let from = from_row(numbers, at, place.width);
-                s.run(StoreColumns { rows: batch.rows, place: Place { rows, ..place.row(at) }, from, to });
+                batch.store_columns(s, Place { rows, ..place.row(at) }, from_row(numbers, at, place.width));
             }
         }
     }
@@ -66,7 +61,7 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks:
     for ((at, rows), block) in (0..).step_by(ROWS).zip(rows_of_blocks(count)).zip(blocks) {
         let columns = rows_of_mut(numbers, at, ROWS, width);
         let place = Place { rows, ..place.row(at) };
-        s.run(LoadColumns { batch, place, to: &mut *columns });
+        batch.load_columns(s, place, columns);
         let class = block.class;
         let label = |lane: Lane| {
             class[lane].checked_sub(start).map(|class| class.wrapping_mul(ROWS).wrapping_add(lane.number()))
@@ -88,47 +83,6 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks:
     }
 }
 
-/// Copies columns of some classes of a block, adjusted; lanes without a row are 0.
-struct LoadColumns<'a> {
-    batch: &'a Batch<'a>,
-    place: Place,
-    to: &'a mut [f32],
-}
-
-impl Operation for LoadColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { batch, place, to } = self;
-        let (from, positions) = (batch.given(), batch.rows.positions());
-        if place.rows < ROWS {
-            to.fill(0.0);
-        }
-        for run in runs(batch.rows, place) {
-            for (class, to) in to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                if run.rows == ROWS {
-                    for at in (0..ROWS).step_by(S::LANES) {
-                        s.store(load(s, from, run.in_samples(class, at, positions)), to, at);
-                    }
-                    continue;
-                }
-                let to = part_mut(to, run.at, run.rows);
-                for (row, to) in (0..).step_by(S::LANES).zip(to.chunks_mut(S::LANES)) {
-                    s.store_partial(load(s, from, run.in_samples(class, row, positions)), to);
-                }
-            }
-        }
-        if !batch.adjustment.is_none() {
-            for (class, to) in (place.start..).zip(to.as_chunks_mut::<ROWS>().0) {
-                for x in to {
-                    *x = batch.adjustment.apply(*x, class);
-                }
-            }
-        }
-    }
-}
-
 /// Adds the exponentials of some classes to the sums, in the order of [`super::sums`].
 struct ColumnSums<'a> {
     exponentials: &'a [f32],
@@ -144,24 +98,28 @@ impl Operation for ColumnSums<'_> {
         for (block, columns) in
             self.blocks.iter_mut().zip(self.exponentials.chunks_exact(ROWS.wrapping_mul(self.width).max(1)))
         {
-            for columns in columns.chunks(SUMMED_IN_F32 * ROWS) {
-                let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [Lanes::splat(0.0); VIRTUAL_LANES / 2]);
-                for (from, sums) in eight.iter_mut().enumerate().take(columns.len()) {
-                    for at in (0..ROWS).step_by(S::LANES) {
-                        let both = s.add(
-                            lane(s, columns, from, at),
-                            lane(s, columns, from.wrapping_add(VIRTUAL_LANES / 2), at),
-                        );
-                        s.store(both, sums.as_mut_slice(), at);
-                    }
-                }
-                let [a, b, c, d, e, f, g, h] = eight;
-                for i in Lane::all() {
-                    let even = (f64::from(a[i]) + f64::from(e[i])) + (f64::from(c[i]) + f64::from(g[i]));
-                    let odd = (f64::from(b[i]) + f64::from(f[i])) + (f64::from(d[i]) + f64::from(h[i]));
-                    block.sum[i] += even + odd;
-                }
+            add_columns(s, columns, &mut block.sum);
+        }
+    }
+}
+
+/// Adds the columns of a block to the sums of its rows, in the order of [`super::sums`].
+#[inline(always)]
+pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], totals: &mut Lanes<f64>) {
+    for columns in columns.chunks(SUMMED_IN_F32 * ROWS) {
+        let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [Lanes::splat(0.0); VIRTUAL_LANES / 2]);
+        for (from, sums) in eight.iter_mut().enumerate().take(columns.len()) {
+            for at in (0..ROWS).step_by(S::LANES) {
+                let both =
+                    s.add(lane(s, columns, from, at), lane(s, columns, from.wrapping_add(VIRTUAL_LANES / 2), at));
+                s.store(both, sums.as_mut_slice(), at);
             }
+        }
+        let [a, b, c, d, e, f, g, h] = eight;
+        for i in Lane::all() {
+            let even = (f64::from(a[i]) + f64::from(e[i])) + (f64::from(c[i]) + f64::from(g[i]));
+            let odd = (f64::from(b[i]) + f64::from(f[i])) + (f64::from(d[i]) + f64::from(h[i]));
+            totals[i] += even + odd;
         }
     }
 }
@@ -210,35 +168,6 @@ impl Operation for ScaledColumns<'_> {
                 let column = class.checked_sub(start).and_then(|class| columns.get_mut(class));
                 if let Some(to) = column.and_then(|column| column.get_mut(lane)) {
                     *to = element;
-                }
-            }
-        }
-    }
-}
-
-/// The inverse of [`LoadColumns`], for the gradient.
-struct StoreColumns<'a> {
-    rows: &'a Rows<'a>,
-    place: Place,
-    from: &'a [f32],
-    to: &'a mut [f32],
-}
-
-impl Operation for StoreColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { rows, place, from, to } = self;
-        for run in runs(rows, place) {
-            for (class, from) in from.as_chunks::<ROWS>().0.iter().enumerate().take(place.width) {
-                let to = part_mut(to, run.in_samples(class, 0, rows.positions()), run.rows);
-                if let Some(to) = to.first_chunk_mut::<ROWS>() {
-                    for at in (0..ROWS).step_by(S::LANES) {
-                        s.store(s.load(from, at), to, at);
-                    }
-                } else {
-                    copy(to, part(from, run.at, run.rows));
                 }
             }
         }

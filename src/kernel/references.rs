@@ -44,42 +44,46 @@ impl Operation for References<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        match self.classes.div_ceil(S::LANES) {
-            1 if S::WIDE => self.find::<S, 1>(s),
-            2 if S::WIDE => self.find::<S, 2>(s),
-            _ => self.find::<S, 0>(s),
+        let Self { logits, classes, blocks } = self;
+        let found = match classes.div_ceil(S::LANES) {
+            _ if !S::WIDE => 0,
+            1 => find::<S, 1>(s, logits, classes, blocks),
+            2 => find::<S, 2>(s, logits, classes, blocks),
+            _ => find::<S, 0>(s, logits, classes, blocks),
+        };
+        let mut rows = from_row(logits, found, classes);
+        for row in found..blocks.len().wrapping_mul(ROWS) {
+            let (Some(block), lane) = (blocks.get_mut(row / ROWS), Lane::of(row)) else { return };
+            (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
+            rows = rows.get(classes..).unwrap_or(&[]);
         }
     }
 }
 
-impl References<'_> {
-    /// `VECTORS` is the number of vectors of a row, 0 for any number.
-    #[inline(always)]
-    fn find<S: Vector, const VECTORS: usize>(self, s: S) {
-        let Self { logits, classes, blocks } = self;
-        let mut rows = logits;
-        for block in blocks {
-            for first in (0..ROWS).step_by(S::LANES) {
-                if !S::WIDE || rows.len() < S::LANES.saturating_mul(classes.saturating_add(1)) {
-                    for lane in Lane::starting_at(first).take(S::LANES) {
-                        (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
-                        rows = rows.get(classes..).unwrap_or(&[]);
-                    }
-                    continue;
-                }
-                if VECTORS == 0 {
-                    find_in_long_rows(s, rows, classes, block, first);
-                    rows = from_row(rows, S::LANES, classes);
-                    continue;
-                }
-                s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), block.logit.as_mut_slice(), first);
-                for lane in Lane::starting_at(first).take(S::LANES) {
-                    block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
-                    rows = rows.get(classes..).unwrap_or(&[]);
-                }
+/// Rows while at least a vector of elements follows them; returns their number. `VECTORS` is the number of vectors of a
+/// row, 0 for any number.
+#[inline(always)]
+fn find<S: Vector, const VECTORS: usize>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) -> usize {
+    let (mut rows, mut found) = (logits, 0_usize);
+    for block in blocks {
+        for first in (0..ROWS).step_by(S::LANES) {
+            if rows.len() < S::LANES.saturating_mul(classes.saturating_add(1)) {
+                return found;
+            }
+            found = found.wrapping_add(S::LANES);
+            if VECTORS == 0 {
+                find_in_long_rows(s, rows, classes, block, first);
+                rows = from_row(rows, S::LANES, classes);
+                continue;
+            }
+            s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), block.logit.as_mut_slice(), first);
+            for lane in Lane::starting_at(first).take(S::LANES) {
+                block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
+                rows = rows.get(classes..).unwrap_or(&[]);
             }
         }
     }
+    found
 }
 
 /// Argmax and maximum of `LANES` rows, from row `first` of the block on, in one pass: beside its running maximum each
@@ -119,7 +123,7 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
 }
 
 /// The row-wise maximum of the first `LANES` rows, which at least `LANES` more elements follow; `VECTORS` as in
-/// [`References::find`].
+/// [`find`].
 #[inline(always)]
 pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32], classes: usize) -> S::F {
     let lowest = s.splat(f32::NEG_INFINITY);

@@ -198,6 +198,8 @@ impl Operation for AddLosses<'_> {
 /// Fills `scale` = factor·share and `at_reference` = −factor·miss. Rows whose scale is no normal f32 are marked, unless
 /// their factor is 0; returns whether none is.
 pub(crate) struct Scales<'a> {
+    /// Whether all rows of a block are marked with one: the general way returns the same bits, and computes them at once.
+    pub(crate) whole: bool,
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
@@ -223,11 +225,12 @@ impl Operation for Scales<'_> {
         let all = outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0;
         if !all {
             for block in self.blocks {
-                for lane in Lane::all() {
-                    if block.factor[lane] != 0.0 && !is_held(block.factor[lane] * block.share[lane]) {
-                        block.marked |= lane.bit();
-                    }
+                let mut outside = Lanes::splat(0);
+                for i in Lane::all() {
+                    outside[i] = u32::from((block.factor[i] != 0.0) & !is_held(block.factor[i] * block.share[i]));
                 }
+                let outside = outside.iter().rev().fold(0, |bits, outside| bits << 1 | outside);
+                block.marked |= if self.whole && outside != 0 { u32::MAX } else { outside };
             }
         }
         all

@@ -3,7 +3,7 @@
 use super::classes::Weights;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
-use super::sums::{Tail, next_row, sum, sums_of_terms, totals_of_terms};
+use super::sums::{Tail, next_row, sums_of_terms, totals_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, one_by_one, rows_of_blocks};
 use super::{chunks, chunks_mut, copy, part, whole};
@@ -78,6 +78,11 @@ impl<'a> Spread<'a> {
             self.by_label = options.costs.is_none() && size * self.evenly <= self.kept * smallest;
         }
         self
+    }
+
+    /// Takes the label as reference only if `condition` holds as well.
+    pub(crate) fn by_label_if(self, condition: bool) -> Self {
+        Self { by_label: self.by_label && condition, ..self }
     }
 
     /// u of label smoothing, if it is the same for all classes.
@@ -294,20 +299,19 @@ impl Operation for SpreadSums<'_> {
     }
 }
 
-/// Adds a piece of a row in range to Σ_{k≠r} exp(x_k), Σ u_c·(x_r − x_c) and Σ_{c≠r} u_c. All pieces but the last are
+/// Adds a piece of a row in range to Σ u_c·(x_r − x_c) and Σ_{c≠r} u_c. All pieces but the last are
 /// multiples of 128 classes, so that the sums have the bits of a row in one piece.
 pub(crate) struct PieceSums<'a> {
     pub(crate) u: U<'a>,
-    /// Logits and exponentials, 0 at the reference, with elements past `width` up to whole pairs of columns.
+    /// Logits, with elements past `width` up to whole pairs of columns.
     pub(crate) x: &'a [f32],
-    pub(crate) e: &'a [f32],
     pub(crate) width: usize,
     /// Start of the row in the tile, for [`U::start`].
     pub(crate) start: usize,
     /// x_r, and r minus the piece's first class, wrapping.
     pub(crate) largest: f32,
     pub(crate) reference: usize,
-    pub(crate) sums: &'a mut [f64; 3],
+    pub(crate) sums: &'a mut [f64; 2],
 }
 
 impl Operation for PieceSums<'_> {
@@ -315,9 +319,8 @@ impl Operation for PieceSums<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { u, x, e, width, start, largest, reference, sums: [total, gaps, others] } = self;
+        let Self { u, x, width, start, largest, reference, sums: [gaps, others] } = self;
         let (tail, largest) = (Tail::new(s, width), s.splat(largest));
-        *total = sum(s, &tail, e, width, *total);
         // With `even` kept is 0: any finite values will do for q, such as logits in range.
         let targets = if u.even.is_some() { x } else { u.rows.get(u.start(start)..).unwrap_or(&[]) };
         [*gaps, *others] = totals_of_terms(

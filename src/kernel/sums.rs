@@ -290,7 +290,7 @@ pub(crate) fn totals_of_terms<S: Vector, R, const K: usize, const N: usize>(
             if count == 0 {
                 break;
             }
-            let columns = if has_long_vectors::<S>() && count == SUMMED_IN_F32 {
+            let columns = if has_long_vectors::<S>() && K <= 2 && count == SUMMED_IN_F32 {
                 columns_of_whole(s, first, &row, add)
             } else {
                 columns_of_terms(s, tail, (first, count), &row, add)

@@ -65,14 +65,12 @@ impl<'a> TermRows<'a, '_> {
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
         let rows = self.batch.rows;
         let mut terms = [TermBlock::EMPTY; BLOCKS];
-        let spread = Spread::new(&self.terms, rows);
-        let spread = if S::WIDE {
-            spread.with_u_sum_and_reference(&self.terms, rows.classes())
-        } else {
+        let spread = self.terms.has_spread().then(|| {
+            let spread = Spread::new(&self.terms, rows);
             // One lane always refers to the argmax: small memories have no room for the code of both.
-            spread.with_u_sum(&self.terms, rows.classes())
-        };
-        let spread = self.terms.has_spread().then_some(spread);
+            let with_u_sum = if S::WIDE { Spread::with_u_sum_and_reference } else { Spread::with_u_sum };
+            with_u_sum(spread, &self.terms, rows.classes())
+        });
         let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
         if !S::WIDE && rows.classes() > SMALLEST || self.are_in_pieces::<S>() && rows.classes() > long_terms::PIECE {
             // One lane: as if the tile were the smallest, for the same bits on every machine.
@@ -93,17 +91,8 @@ impl<'a> TermRows<'a, '_> {
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             let weights = self.weights.as_deref_mut();
             let all_count = s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights })?;
-            let (kept, evenly, terms_of_tile) = (self.terms.kept(), self.terms.evenly(rows.classes()), &mut terms[..]);
-            s.run(ReadTerms {
-                rows,
-                first,
-                count,
-                all_count,
-                kept,
-                evenly,
-                blocks: &mut *blocks,
-                terms: terms_of_tile,
-            });
+            let (options, of_rows) = (&self.terms, &mut terms[..]);
+            s.run(ReadTerms { options, rows, first, count, all_count, blocks: &mut *blocks, terms: of_rows });
             if self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
@@ -243,10 +232,7 @@ impl<'a> TermRows<'a, '_> {
         let rows = TermSums { logits, classes, count, matrix: options.costs, by_label, probabilities };
         let in_range = rows.finish(s, exponentials, blocks, terms);
         // Rows out of range have another reference.
-        let spread = spread.map(|mut spread| {
-            spread.by_label &= S::WIDE && in_range;
-            spread
-        });
+        let spread = spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {
             s.run(SpreadSums { u, logits, classes, rows: count, blocks, terms: &mut *terms });
@@ -283,13 +269,11 @@ impl<'a> TermRows<'a, '_> {
 /// Fills labels, a = (1 − ε)·w\[y\] and u of the labels; `weight` becomes the sample weight. All weights are 0 for rows
 /// that do not count.
 struct ReadTerms<'a> {
+    options: &'a Terms<'a>,
     rows: &'a Rows<'a>,
     first: usize,
     count: usize,
     all_count: bool,
-    /// 1 − ε and ε/C
-    kept: f64,
-    evenly: f64,
     blocks: &'a mut [RowBlock],
     terms: &'a mut [TermBlock],
 }
@@ -299,7 +283,8 @@ impl Operation for ReadTerms<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
-        let Self { rows, first, count, all_count, kept, evenly, blocks, terms } = self;
+        let Self { options, rows, first, count, all_count, blocks, terms } = self;
+        let (kept, evenly) = (options.kept(), options.evenly(rows.classes()));
         let has_labels = rows.labels().is_some();
         for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
             let (row, class) = (first.wrapping_add(start), block.class);
@@ -322,8 +307,10 @@ impl Operation for ReadTerms<'_> {
                     None => Lanes::splat(1.0),
                 };
             }
-            for lane in Lane::all().skip(if all_count { count.wrapping_sub(start) } else { 0 }) {
-                if lane.number() >= count.wrapping_sub(start) || !rows.counts(row.wrapping_add(lane.number())) {
+            let left = count.wrapping_sub(start);
+            if !all_count || left < ROWS {
+                let out = left_out(rows, row, left);
+                for lane in Lane::all().filter(|lane| out & lane.bit() != 0) {
                     (block.weight[lane], terms.label[lane], of_label[lane]) = (0.0, NO_LABEL, 0.0);
                 }
             }
@@ -334,6 +321,13 @@ impl Operation for ReadTerms<'_> {
             }
         }
     }
+}
+
+/// Mask of the lanes from row `first` on that do not count, and those beyond `count` rows.
+#[inline(never)]
+fn left_out(rows: &Rows<'_>, first: usize, count: usize) -> u32 {
+    let is_out = |lane: &Lane| lane.number() >= count || !rows.counts(first.wrapping_add(lane.number()));
+    Lane::all().filter(is_out).fold(0, |out, lane| out | lane.bit())
 }
 
 impl Place {

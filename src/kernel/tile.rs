@@ -3,7 +3,7 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
-use super::{copy, part_mut, row_of, rows_of_mut, steps, whole};
+use super::{chunks, chunks_mut, copy, part, part_mut, row_of, rows_of_mut, steps, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::logits::{Adjustment, Logits};
@@ -62,6 +62,12 @@ impl RowBlock {
             marked: 0,
         }
     };
+
+    /// The classes of the rows as f32, to be compared by vectors.
+    #[inline(always)]
+    pub(crate) fn labels(&self) -> Lanes<f32> {
+        self.class.map(|class| class as i32 as f32)
+    }
 
     #[inline(always)]
     pub(crate) fn is_marked(&self, lane: Lane) -> bool {
@@ -197,6 +203,18 @@ impl Batch<'_> {
         s.run(LoadRows { rows: self.rows, from: Logits::F32(targets), place, to });
     }
 
+    /// Copies some classes of the rows of a block into `to` as columns, `[width, ROWS]` of adjusted f32; lanes without a
+    /// row are 0. For positions > 1, whose logits of a class are contiguous.
+    pub(crate) fn load_columns<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
+        s.run(LoadColumns { batch: self, place, to });
+    }
+
+    /// The inverse of [`Batch::load_columns`], for the gradient.
+    pub(crate) fn store_columns<S: Vector>(&mut self, s: S, place: Place, from: &[f32]) {
+        let Some(to) = self.gradient.as_deref_mut() else { return };
+        s.run(StoreColumns { rows: self.rows, from, place, to });
+    }
+
     /// Copies `from` to the gradient but for marked rows; `place` has all classes.
     pub(crate) fn store_unmarked<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
         if blocks.iter().all(|block| block.marked == 0) {
@@ -291,9 +309,146 @@ impl Operation for LoadRows<'_> {
     }
 }
 
+/// [`Batch::load_columns`].
+struct LoadColumns<'a> {
+    batch: &'a Batch<'a>,
+    place: Place,
+    to: &'a mut [f32],
+}
+
+impl Operation for LoadColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { batch, place, to } = self;
+        let (from, positions) = (batch.given(), batch.rows.positions());
+        if place.rows < ROWS {
+            to.fill(0.0);
+        }
+        for run in runs(batch.rows, place) {
+            for (class, to) in to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                if run.rows == ROWS {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        s.store(load(s, from, run.in_samples(class, at, positions)), to, at);
+                    }
+                    continue;
+                }
+                let to = part_mut(to, run.at, run.rows);
+                for (row, to) in (0..).step_by(S::LANES).zip(to.chunks_mut(S::LANES)) {
+                    s.store_partial(load(s, from, run.in_samples(class, row, positions)), to);
+                }
+            }
+        }
+        if !batch.adjustment.is_none() {
+            for (class, to) in (place.start..).zip(to.as_chunks_mut::<ROWS>().0) {
+                for x in to {
+                    *x = batch.adjustment.apply(*x, class);
+                }
+            }
+        }
+    }
+}
+
+/// [`Batch::store_columns`].
+struct StoreColumns<'a> {
+    rows: &'a Rows<'a>,
+    place: Place,
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Operation for StoreColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { rows, place, from, to } = self;
+        for run in runs(rows, place) {
+            for (class, from) in from.as_chunks::<ROWS>().0.iter().enumerate().take(place.width) {
+                let to = part_mut(to, run.in_samples(class, 0, rows.positions()), run.rows);
+                if let Some(to) = to.first_chunk_mut::<ROWS>() {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        s.store(s.load(from, at), to, at);
+                    }
+                } else {
+                    copy(to, part(from, run.at, run.rows));
+                }
+            }
+        }
+    }
+}
+
+/// Transposes contiguous rows to columns, `[width, ROWS]` a block; lanes without a row are 0.
+pub(crate) struct ToColumns<'a> {
+    pub(crate) rows: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Operation for ToColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { rows, width, to } = self;
+        let size = ROWS.wrapping_mul(width).max(1);
+        for (rows, to) in chunks(rows, size).zip(to.chunks_exact_mut(size)) {
+            for (class, row) in squares::<S>(width, ROWS) {
+                transpose(
+                    s,
+                    S::LANES,
+                    width.wrapping_sub(class),
+                    #[inline(always)]
+                    |i| {
+                        let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
+                        s.load_partial(rows.get(at..).unwrap_or(&[]), 0.0)
+                    },
+                    #[inline(always)]
+                    |i, x| s.store(x, to, class.wrapping_add(i).wrapping_mul(ROWS).wrapping_add(row)),
+                );
+            }
+        }
+    }
+}
+
+/// The inverse of [`ToColumns`].
+pub(crate) struct ToRows<'a> {
+    pub(crate) columns: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Operation for ToRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { columns, width, to } = self;
+        let size = ROWS.wrapping_mul(width).max(1);
+        for (columns, to) in columns.chunks_exact(size).zip(chunks_mut(to, size)) {
+            for (class, row) in squares::<S>(width, ROWS) {
+                transpose(
+                    s,
+                    width.wrapping_sub(class),
+                    S::LANES,
+                    #[inline(always)]
+                    |i| s.load(columns, class.wrapping_add(i).wrapping_mul(ROWS).wrapping_add(row)),
+                    // Lanes beyond the end of a row are overwritten by the next row.
+                    #[inline(always)]
+                    |i, x| {
+                        let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
+                        s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
+                    },
+                );
+            }
+        }
+    }
+}
+
 /// A vector of contiguous logits from `at` on, converted to f32; zeros beyond the last.
 #[inline(always)]
-pub(crate) fn load<S: Vector>(s: S, from: Logits<'_>, at: usize) -> S::F {
+fn load<S: Vector>(s: S, from: Logits<'_>, at: usize) -> S::F {
     if let Some(logits) = from.as_f32() {
         return s.load_partial(logits.get(at..).unwrap_or(&[]), 0.0);
     }
@@ -348,18 +503,18 @@ impl Operation for StoreRows<'_> {
 }
 
 /// Consecutive positions of a sample: their logits of one class are contiguous.
-pub(crate) struct Run {
+struct Run {
     /// The index of the first of these rows in the place.
-    pub(crate) at: usize,
-    pub(crate) rows: usize,
+    at: usize,
+    rows: usize,
     /// The buffer index of that row's logit of the first class of the place.
-    pub(crate) start: usize,
+    start: usize,
 }
 
 impl Run {
     /// The index in a buffer `[N, C, D]`; `row` counts from the first of the run, `class` from that of the place.
     #[inline(always)]
-    pub(crate) fn in_samples(&self, class: usize, row: usize, positions: usize) -> usize {
+    fn in_samples(&self, class: usize, row: usize, positions: usize) -> usize {
         self.start.wrapping_add(class.wrapping_mul(positions)).wrapping_add(row)
     }
 
@@ -372,7 +527,7 @@ impl Run {
 
 /// The rows of a place as such runs, of a block at most.
 #[inline(always)]
-pub(crate) fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
+fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
     let mut at = 0;
     core::iter::from_fn(move || {
         let (first, left) = (place.first.wrapping_add(at), place.rows.wrapping_sub(at));
@@ -401,20 +556,15 @@ fn transpose<S: Vector>(
     mut store: impl FnMut(usize, S::F),
 ) {
     let mut of = [s.splat(0.0); VIRTUAL_LANES];
-    if loads < S::LANES || stores < S::LANES {
-        for (i, vector) in of.iter_mut().enumerate().take(loads.min(S::LANES)) {
+    for (i, vector) in of.iter_mut().enumerate().take(S::LANES) {
+        if i < loads {
             *vector = load(i);
         }
-        for (i, &vector) in transposed(s, of).iter().enumerate().take(stores.min(S::LANES)) {
-            store(i, vector);
-        }
-        return;
-    }
-    for (i, vector) in of.iter_mut().enumerate().take(S::LANES) {
-        *vector = load(i);
     }
     for (i, &vector) in transposed(s, of).iter().enumerate().take(S::LANES) {
-        store(i, vector);
+        if i < stores {
+            store(i, vector);
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 use super::classes::{Factors, ReadClasses, Weights};
 use super::exp::Exponentials;
 use super::few_rows::FewRows;
-use super::general::{self};
+use super::general;
+use super::general_columns::are_turned;
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{FEW, REACH, ROWS, SHORT};
@@ -16,8 +17,8 @@ use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{FarLeads, TwoClasses, write_two_classes};
 use super::{
-    chunks_mut, columns, copy, from_row, from_row_mut, long_rows, one_lane, part, part_mut, positions, rows_of,
-    rows_of_mut,
+    chunks_mut, columns, copy, from_row, from_row_mut, general_columns, long_rows, one_lane, part, part_mut, positions,
+    rows_of, rows_of_mut,
 };
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -138,6 +139,10 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
         let all_general = blocks.iter().all(|block| block.marked == u32::MAX);
         if all_general || !in_range {
+            if are_turned::<S>(classes) {
+                let (batch, place) = (&mut self.batch, Place { first, rows: count, start: 0, width: classes });
+                general_columns::compute::<S, L, GRADIENT>(s, batch, self.terms, tile, place);
+            }
             general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
         }
         all_general
@@ -176,7 +181,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             excluded_sums(s, dense, tile.numbers, classes, count, blocks);
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
             if gradient {
-                in_range &= s.run(Scales { blocks });
+                let whole = are_turned::<S>(classes) && batch.logits.is_some();
+                in_range &= s.run(Scales { whole, blocks });
             }
         }
         if gradient {
@@ -206,7 +212,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         }
         excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
-        let is_held = s.run(Scales { blocks });
+        let is_held = s.run(Scales { whole: false, blocks });
         s.run(ScaledRows { exponentials: part_mut(exponentials, 0, len), to: None, classes, blocks });
         Some(in_range && is_held)
     }
@@ -223,7 +229,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         if GRADIENT {
-            in_range &= s.run(Scales { blocks });
+            in_range &= s.run(Scales { whole: are_turned::<S>(C) && self.batch.logits.is_some(), blocks });
             columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count);
         }
         in_range
