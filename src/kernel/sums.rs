@@ -72,7 +72,7 @@ pub(crate) fn sum_of<S: Vector>(s: S, len: usize, mut term: impl FnMut(usize) ->
     total
 }
 
-/// Masks for the remainder of a row, the elements after its last whole pair of columns.
+/// Masks for the last two columns of a row.
 #[derive(Clone, Copy)]
 pub(crate) struct Tail<S: Vector> {
     /// One for each vector of two columns.
@@ -82,7 +82,7 @@ pub(crate) struct Tail<S: Vector> {
 impl<S: Vector> Tail<S> {
     #[inline(always)]
     pub(crate) fn new(s: S, classes: usize) -> Self {
-        let len = classes % (2 * VIRTUAL_LANES);
+        let len = (classes.wrapping_sub(1) % (2 * VIRTUAL_LANES)).wrapping_add(1);
         let mut masks = [s.first_lanes(0); 2 * VIRTUAL_LANES];
         if S::WIDE {
             for (mask, at) in masks.iter_mut().zip((0..).step_by(S::LANES)).take(S::VECTORS_OF_TWO_COLUMNS) {
@@ -208,9 +208,9 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
         }
         return;
     }
-    // Loops of their own for each number of vectors of a column, whose partial sums stay in registers. With four lanes
-    // they are worth their code for the sums of one array alone.
-    let short = has_long_vectors::<S>() || K == 1;
+    // Loops of their own for each number of vectors of a short row, whose partial sums stay in registers, where they are
+    // worth their code: for long vectors, and for few operands.
+    let (column, one) = (has_long_vectors::<S>() || K == 1, K == 1 && S::LANES <= 8);
     match classes.div_ceil(S::LANES) {
         1 if has_long_vectors::<S>() => sums_of_rows(
             s,
@@ -219,21 +219,21 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
             #[inline(always)]
             |lane| column_of_terms::<S, R, 1, K, N>(s, tail, row(lane), add),
         ),
-        2 if S::VECTORS_OF_A_COLUMN >= 2 && short => sums_of_rows(
+        2 if column && S::VECTORS_OF_A_COLUMN >= 2 || K <= 2 && S::LANES > 8 => sums_of_rows(
             s,
             classes,
             &mut sums,
             #[inline(always)]
             |lane| column_of_terms::<S, R, 2, K, N>(s, tail, row(lane), add),
         ),
-        3 if S::VECTORS_OF_A_COLUMN >= 4 && short => sums_of_rows(
+        3 if one => sums_of_rows(
             s,
             classes,
             &mut sums,
             #[inline(always)]
             |lane| column_of_terms::<S, R, 3, K, N>(s, tail, row(lane), add),
         ),
-        4 if S::VECTORS_OF_A_COLUMN >= 4 && short => sums_of_rows(
+        4 if one => sums_of_rows(
             s,
             classes,
             &mut sums,
@@ -367,7 +367,7 @@ fn columns_of_terms<S: Vector, R, const K: usize, const N: usize>(
     columns
 }
 
-/// [`columns_of_terms`] of a row of `VECTORS` vectors, a column at most.
+/// [`columns_of_terms`] of a row of `VECTORS` vectors, two columns at most.
 #[inline(always)]
 fn column_of_terms<S: Vector, R, const VECTORS: usize, const K: usize, const N: usize>(
     s: S,
