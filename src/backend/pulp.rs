@@ -36,6 +36,16 @@ pub(super) trait Token: pulp::Simd {
     fn interleave(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
     /// [`Vector::deinterleave`]
     fn deinterleave(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
+    /// [`Vector::threes_to_fours`], as of four lanes.
+    #[inline(always)]
+    fn threes_to_fours(self, a: Self::f32s) -> Self::f32s {
+        a
+    }
+    /// [`Vector::fours_to_threes`], as of four lanes.
+    #[inline(always)]
+    fn fours_to_threes(self, a: Self::f32s) -> Self::f32s {
+        a
+    }
     /// [`Vector::any_bit`]
     fn any_bit(self, a: Self::u32s) -> bool;
     /// [`Vector::load_partial`] of fewer elements than a vector has, zero-filled.
@@ -127,6 +137,16 @@ impl Token for pulp::x86::V4 {
         (cast(first), cast(self.avx512f._mm512_permutex2var_ps(cast(a), cast(odd), cast(b))))
     }
     #[inline(always)]
+    fn threes_to_fours(self, a: pulp::f32x16) -> pulp::f32x16 {
+        let lanes = pulp::u32x16(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12);
+        cast(self.avx512f._mm512_permutexvar_ps(cast(lanes), cast(a)))
+    }
+    #[inline(always)]
+    fn fours_to_threes(self, a: pulp::f32x16) -> pulp::f32x16 {
+        let lanes = pulp::u32x16(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 15, 15, 15);
+        cast(self.avx512f._mm512_permutexvar_ps(cast(lanes), cast(a)))
+    }
+    #[inline(always)]
     fn any_bit(self, a: pulp::u32x16) -> bool {
         self.avx512f._mm512_test_epi32_mask(cast(a), cast(a)) != 0
     }
@@ -176,6 +196,16 @@ impl Token for pulp::x86::V3 {
         let first = self.avx._mm256_shuffle_ps::<0x88>(low, high);
         let second = self.avx._mm256_shuffle_ps::<0xdd>(low, high);
         (cast(first), cast(second))
+    }
+    #[inline(always)]
+    fn threes_to_fours(self, a: pulp::f32x8) -> pulp::f32x8 {
+        let lanes = self.avx._mm256_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6);
+        cast(self.avx2._mm256_permutevar8x32_ps(cast(a), lanes))
+    }
+    #[inline(always)]
+    fn fours_to_threes(self, a: pulp::f32x8) -> pulp::f32x8 {
+        let lanes = self.avx._mm256_setr_epi32(0, 1, 2, 4, 5, 6, 7, 7);
+        cast(self.avx2._mm256_permutevar8x32_ps(cast(a), lanes))
     }
     #[inline(always)]
     fn any_bit(self, a: pulp::u32x8) -> bool {
@@ -381,6 +411,14 @@ impl<S: Token> Vector for Pulp<S> {
     #[inline(always)]
     fn deinterleave(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
         self.0.deinterleave(a, b)
+    }
+    #[inline(always)]
+    fn threes_to_fours(self, a: S::f32s) -> S::f32s {
+        Token::threes_to_fours(self.0, a)
+    }
+    #[inline(always)]
+    fn fours_to_threes(self, a: S::f32s) -> S::f32s {
+        Token::fours_to_threes(self.0, a)
     }
     #[inline(always)]
     fn horizontal_sums(self, of: &[S::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {

@@ -101,6 +101,12 @@ impl<const N: usize> Vector for Software<N> {
         let lane = |i: usize| if i < N { a[i] } else { b[i - N] };
         instruction((from_fn(|i| lane(2 * i)), from_fn(|i| lane(2 * i + 1))))
     }
+    fn threes_to_fours(self, a: [f32; N]) -> [f32; N] {
+        instruction(from_fn(|i| a[i / 4 * 3 + i % 4]))
+    }
+    fn fours_to_threes(self, a: [f32; N]) -> [f32; N] {
+        instruction(from_fn(|i| a.get(i / 3 * 4 + i % 3).copied().unwrap_or(0.0)))
+    }
     fn horizontal_sums(self, of: &[[f32; N]; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sum, row) in sums.iter_mut().zip(of.chunks(Self::VECTORS_OF_EIGHT_LANES)).take(N) {

@@ -103,6 +103,19 @@ pub(crate) trait Vector: Copy {
     /// Deinterleaves, the inverse of [`Vector::interleave`]: the even lanes of a and then of b, and the odd lanes.
     fn deinterleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
+    /// Rows of three elements, one after the other, to a stride of four: lane 3i + j becomes lane 4i + j for j < 3.
+    /// One row, as many as four lanes have, is the same at any stride.
+    #[inline(always)]
+    fn threes_to_fours(self, a: Self::F) -> Self::F {
+        a
+    }
+    /// The inverse of [`Vector::threes_to_fours`]: lane 4i + j becomes lane 3i + j for j < 3. The last quarter of the lanes
+    /// may have any values.
+    #[inline(always)]
+    fn fours_to_threes(self, a: Self::F) -> Self::F {
+        a
+    }
+
     /// Horizontal sums of `LANES` rows, each of 8 or 16 virtual lanes in [`Vector::VECTORS_OF_EIGHT_LANES`] vectors:
     /// lanes j and j + 8 are added in f32, then lanes j and j + 4, j and j + 2, 0 and 1 in f64.
     fn horizontal_sums(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];

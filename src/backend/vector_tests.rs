@@ -165,6 +165,12 @@ fn memory<S: Vector>(s: S) {
     let (even, odd) = s.deinterleave(low, high);
     each(&lanes(s, even), |lane| numbers[lane]);
     each(&lanes(s, odd), |lane| numbers[S::LANES + lane]);
+    // The last lane of each four, or quarter of all lanes, may be anything.
+    let fours = lanes(s, s.threes_to_fours(a));
+    each(&fours, |lane| if lane % 4 < 3 { numbers[lane / 4 * 3 + lane % 4] } else { fours[lane] });
+    let threes = lanes(s, s.fours_to_threes(a));
+    let rows = S::LANES / 4 * 3;
+    each(&threes, |lane| if lane < rows { numbers[lane / 3 * 4 + lane % 3] } else { threes[lane] });
     for len in 0..=VIRTUAL_LANES + 1 {
         let some = lanes(s, s.load_partial(&numbers[..len], -1.0));
         each(&some, |lane| if lane < len { numbers[lane] } else { -1.0 });

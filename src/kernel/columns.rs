@@ -6,10 +6,10 @@ use super::general::mark;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{copy, from_row_mut, part, part_mut, rows_of, rows_of_mut, whole};
+use super::{from_row_mut, part, part_mut, rows_of, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
 
-/// The row stride before the transpose; with three classes the last element is padding.
+/// The row stride in the transpose; with three classes the last element is padding.
 const FOUR: usize = 4;
 
 /// Fills the logits of the labels and the sums without their exponentials, for rows that fit the tile, and leaves the
@@ -25,70 +25,36 @@ pub(crate) fn sums<S: Vector, const C: usize>(
     let half = tile.room() / 2;
     let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
     let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-    let dense = batch.as_tile().map(|logits| rows_of(logits, first, count, C));
-    let place = Place { first, rows: count, start: 0, width: C };
-    let whole = whole(count, ROWS);
-    let rows = if C == FOUR
-        && whole == count
-        && let Some(logits) = dense
-    {
+    // Of three classes the last vector of rows reaches up to four elements beyond them.
+    let reach = blocks.len().wrapping_mul(const { ROWS * C }).wrapping_add(if C == FOUR { 0 } else { FOUR });
+    let dense = batch.as_tile().and_then(|logits| logits.get(first.wrapping_mul(C)..)?.get(..reach));
+    let rows = if let Some(logits) = dense.filter(|_| count.is_multiple_of(ROWS)) {
         logits
     } else {
-        let spare = rows_of_mut(spare, 0, blocks.len(), ROWS * FOUR);
+        batch.load_rows(s, Place { first, rows: count, start: 0, width: C }, spare);
         // Padding must be in range.
-        from_row_mut(spare, whole, FOUR).fill(0.0);
-        match dense {
-            Some(logits) => s.run(Spaced::<C> { rows: logits, to: spare }),
-            None if C == FOUR => batch.load_rows(s, place, spare),
-            None => {
-                batch.load_rows(s, place, columns);
-                s.run(Spaced::<C> { rows: rows_of(columns, 0, count, C), to: spare });
-            }
-        }
+        let spare = part_mut(spare, 0, reach);
+        from_row_mut(spare, count, C).fill(0.0);
         &*spare
     };
     s.run(Transpose::<C> { rows, to: columns, blocks });
     let all = s.run(Exponentials { logits: None, to: columns, count: blocks.len().wrapping_mul(const { ROWS * C }) });
     if !all {
-        mark(s, Some(rows_of(rows, 0, count, FOUR)), FOUR, blocks);
+        mark(s, Some(rows_of(rows, 0, count, C)), C, blocks);
     }
     s.run(ColumnSums::<C> { exponentials: columns, blocks });
     all
 }
 
-/// Copies rows of C elements to a stride of four.
-struct Spaced<'a, const C: usize> {
-    rows: &'a [f32],
-    to: &'a mut [f32],
-}
-
-impl<const C: usize> Operation for Spaced<'_, C> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let (mut rows, (to, _)) = (self.rows, self.to.as_chunks_mut::<FOUR>());
-        for to in to {
-            // The row and one element of padding.
-            if let Some(row) = rows.first_chunk() {
-                *to = *row;
-            } else {
-                copy(to, part(rows, 0, C));
-            }
-            rows = rows.get(C..).unwrap_or(&[]);
-        }
-    }
-}
-
-/// The index of vector `number` of the rows from `at` on, at a stride of four.
+/// The first element of vector `number` of the rows from `at` on: a quarter as many rows as lanes.
 #[inline(always)]
-fn in_fours<S: Vector>(at: usize, number: usize) -> usize {
-    at.wrapping_mul(FOUR).wrapping_add(number.wrapping_mul(S::LANES))
+fn in_quarters<S: Vector, const C: usize>(at: usize, number: usize) -> usize {
+    at.wrapping_add(number.wrapping_mul(S::LANES / FOUR)).wrapping_mul(C)
 }
 
 /// Transposes each block of rows to columns, and fills the logits of the labels.
 struct Transpose<'a, const C: usize> {
-    /// Whole blocks, at a stride of four.
+    /// Whole blocks; of three classes followed by four elements.
     rows: &'a [f32],
     to: &'a mut [f32],
     blocks: &'a mut [RowBlock],
@@ -99,12 +65,15 @@ impl<const C: usize> Operation for Transpose<'_, C> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let rows = self.rows.as_chunks::<{ FOUR * ROWS }>().0;
+        let mut rows = self.rows;
         let columns = self.to.chunks_exact_mut(const { C * ROWS });
-        for ((block, rows), to) in self.blocks.iter_mut().zip(rows).zip(columns) {
+        for (block, to) in self.blocks.iter_mut().zip(columns) {
             let labels = block.labels();
             for at in (0..ROWS).step_by(S::LANES) {
-                let of = |number: usize| s.load(rows, in_fours::<S>(at, number));
+                let of = |number: usize| {
+                    let row = s.load(rows, in_quarters::<S, C>(at, number));
+                    if C == FOUR { row } else { s.threes_to_fours(row) }
+                };
                 let (a, b) = (s.deinterleave(of(0), of(1)), s.deinterleave(of(2), of(3)));
                 let (even, odd) = (s.deinterleave(a.0, b.0), s.deinterleave(a.1, b.1));
                 let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(labels.as_slice(), at));
@@ -115,6 +84,7 @@ impl<const C: usize> Operation for Transpose<'_, C> {
                 }
                 s.store(logit, block.logit.as_mut_slice(), at);
             }
+            rows = rows.get(const { C * ROWS }..).unwrap_or(&[]);
         }
     }
 }
@@ -187,10 +157,8 @@ impl<const C: usize> Operation for ColumnGradient<'_, C> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let mut rows = [0.0; FOUR * ROWS];
-        let columns = self.exponentials.chunks_exact(const { C * ROWS });
-        for ((block, columns), to) in self.blocks.iter().zip(columns).zip(self.to.chunks_exact_mut(const { C * ROWS }))
-        {
+        let mut left = self.to;
+        for (block, columns) in self.blocks.iter().zip(self.exponentials.chunks_exact(const { C * ROWS })) {
             let labels = block.labels();
             for at in (0..ROWS).step_by(S::LANES) {
                 let (label, scale) = (s.load(labels.as_slice(), at), s.load(block.scale.as_slice(), at));
@@ -203,24 +171,10 @@ impl<const C: usize> Operation for ColumnGradient<'_, C> {
                 let [a, b, c, d] = elements;
                 let (even, odd) = (s.interleave(a, c), s.interleave(b, d));
                 let (low, high) = (s.interleave(even.0, odd.0), s.interleave(even.1, odd.1));
-                for (number, vector) in [low.0, low.1, high.0, high.1].into_iter().enumerate() {
-                    if C == FOUR {
-                        s.store(vector, to, in_fours::<S>(at, number));
-                    } else {
-                        s.store(vector, &mut rows, in_fours::<S>(at, number));
-                    }
-                }
-            }
-            if C != FOUR {
-                // The element after a row is overwritten by the next row.
-                let mut left = to;
-                for row in rows.as_chunks::<FOUR>().0 {
-                    if let Some(to) = left.first_chunk_mut() {
-                        *to = *row;
-                    } else {
-                        copy(left, part(row, 0, C));
-                    }
-                    left = left.get_mut(C..).unwrap_or(&mut []);
+                for vector in [low.0, low.1, high.0, high.1] {
+                    // Lanes beyond a quarter of the rows are overwritten by the next.
+                    s.store_partial(if C == FOUR { vector } else { s.fours_to_threes(vector) }, left);
+                    left = left.get_mut(in_quarters::<S, C>(0, 1)..).unwrap_or(&mut []);
                 }
             }
         }
