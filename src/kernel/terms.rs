@@ -287,7 +287,7 @@ impl Operation for ReadTerms<'_> {
         let (kept, evenly) = (options.kept(), options.evenly(rows.classes()));
         let has_labels = rows.labels().is_some();
         for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
-            let (row, class) = (first.wrapping_add(start), block.class);
+            let row = first.wrapping_add(start);
             (block.marked, terms.marked_for_gradient_only) = (0, 0);
             (block.weight, terms.label, terms.label_logit) =
                 (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
@@ -296,16 +296,15 @@ impl Operation for ReadTerms<'_> {
                     *weight = f64::from(sample);
                 }
             }
-            let mut of_label = Lanes::splat(0.0);
+            let mut of_label = Lanes::splat(if has_labels { 1.0 } else { 0.0 });
             if has_labels {
-                terms.label = class;
-                of_label = match rows.class_weights() {
-                    Some(weights) => class.map(
-                        #[inline(always)]
-                        |class| f64::from(weights.get(class).copied().unwrap_or(0.0)),
-                    ),
-                    None => Lanes::splat(1.0),
-                };
+                terms.label = block.class;
+                if let Some(weights) = rows.class_weights() {
+                    // Read from memory: classes held in registers would be copied to `label` one by one.
+                    for (of_label, &class) in of_label.iter_mut().zip(core::hint::black_box(&block.class)) {
+                        *of_label = f64::from(weights.get(class).copied().unwrap_or(0.0));
+                    }
+                }
             }
             let left = count.wrapping_sub(start);
             if !all_count || left < ROWS {
@@ -314,11 +313,11 @@ impl Operation for ReadTerms<'_> {
                     (block.weight[lane], terms.label[lane], of_label[lane]) = (0.0, NO_LABEL, 0.0);
                 }
             }
-            (terms.label_weight, terms.u_label) = (of_label, of_label);
+            let (mut label_weight, mut u_label) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
-                terms.label_weight[i] *= kept;
-                terms.u_label[i] *= evenly;
+                (label_weight[i], u_label[i]) = (kept * of_label[i], evenly * of_label[i]);
             }
+            (terms.label_weight, terms.u_label) = (label_weight, u_label);
         }
     }
 }
