@@ -438,8 +438,7 @@ impl<'a> CrossEntropy<'a> {
         // Built where it is used: moving a `Batch` takes a small call a tenth of its time.
         let batch = || Batch { rows, logits, adjustment: self.adjustment, gradient, scale };
         match self.kernel.filter(|_| !terms.are_plain()) {
-            Some(kernel) if GRADIENT => (kernel.gradients)(backend, batch(), terms, sums)?,
-            Some(kernel) => (kernel.losses)(backend, batch(), terms, row_losses, sums)?,
+            Some(kernel) => (kernel.compute)(backend, batch(), terms, row_losses, sums)?,
             None => weighted::<Plain, GRADIENT>(backend, batch(), Plain, row_losses, sums)?,
         }
         Ok(tally.total(&weighed.unwrap_or_else(|| weights.total(rows))))
@@ -652,28 +651,22 @@ pub(crate) struct Call<'a> {
 
 /// Accumulators of the row losses, and of the weights where these have not been summed before.
 type Sums<'a> = (&'a mut Tally, Option<&'a mut Weights>);
-type Losses = fn(Backend, Batch<'_>, Terms<'_>, Option<&mut [f32]>, Sums<'_>) -> Result<(), Error>;
-type Gradients = fn(Backend, Batch<'_>, Terms<'_>, Sums<'_>) -> Result<(), Error>;
-
-/// Value of `GRADIENT` for losses with a focal factor or z-loss: on scalar-only targets, whose memory is small, they
-/// share the code of the gradients, with no gradient to write.
-const GRADIENT_OF_LOSSES: bool = Backend::ONLY_SCALAR;
+/// Losses and, if the batch has a gradient, gradients.
+type Compute = fn(Backend, Batch<'_>, Terms<'_>, Option<&mut [f32]>, Sums<'_>) -> Result<(), Error>;
 
 /// Kernel of the losses with terms, as function pointers: linked only into programs that set such an option.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TermKernel {
-    losses: Losses,
-    gradients: Gradients,
+    compute: Compute,
     weigh_soft: fn(Backend, &Rows<'_>, &[f32], &mut Weights),
 }
 
 // Never inlined: otherwise a program that sets an option would compile the kernel once more.
 impl TermKernel {
-    pub(crate) const NEW: Self =
-        Self { losses: Self::losses, gradients: Self::gradients, weigh_soft: Self::weigh_soft };
+    pub(crate) const NEW: Self = Self { compute: Self::compute, weigh_soft: Self::weigh_soft };
 
     #[inline(never)]
-    fn losses(
+    fn compute(
         backend: Backend,
         batch: Batch<'_>,
         terms: Terms<'_>,
@@ -681,19 +674,10 @@ impl TermKernel {
         sums: Sums<'_>,
     ) -> Result<(), Error> {
         if let Some(terms) = terms.of_label_alone() {
-            return weighted::<_, GRADIENT_OF_LOSSES>(backend, batch, terms, row_losses, sums);
+            return weighted::<_, true>(backend, batch, terms, row_losses, sums);
         }
         let (tally, weights) = sums;
         backend.drive(TermRows { batch, terms, row_losses, tally, weights })
-    }
-
-    #[inline(never)]
-    fn gradients(backend: Backend, batch: Batch<'_>, terms: Terms<'_>, sums: Sums<'_>) -> Result<(), Error> {
-        if let Some(terms) = terms.of_label_alone() {
-            return weighted::<_, true>(backend, batch, terms, None, sums);
-        }
-        let (tally, weights) = sums;
-        backend.drive(TermRows { batch, terms, row_losses: None, tally, weights })
     }
 
     #[inline(never)]

@@ -202,24 +202,25 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
 ) {
     if !S::WIDE || classes > SUMMED_IN_F32 {
         for lane in Lane::all().take(rows) {
-            for (sums, total) in sums.iter_mut().zip(totals_of_terms(s, tail, classes, [0.0; N], row(lane), add)) {
+            let totals = totals_of_terms(s, tail, classes, [0.0; N], row(lane), add);
+            for (sums, total) in sums.iter_mut().zip(totals) {
                 sums[lane] = total;
             }
         }
         return;
     }
     // Loops of their own for each number of vectors of a short row, whose partial sums stay in registers, where they are
-    // worth their code: for long vectors, and for few operands.
-    let (column, one) = (has_long_vectors::<S>() || K == 1, K == 1 && S::LANES <= 8);
+    // worth their code: for long vectors, and for the sums of one array alone.
+    let (long, one) = (has_long_vectors::<S>(), K == 1 && S::LANES <= 8);
     match classes.div_ceil(S::LANES) {
-        1 if has_long_vectors::<S>() => sums_of_rows(
+        1 if long => sums_of_rows(
             s,
             classes,
             &mut sums,
             #[inline(always)]
             |lane| column_of_terms::<S, R, 1, K, N>(s, tail, row(lane), add),
         ),
-        2 if column && S::VECTORS_OF_A_COLUMN >= 2 || K <= 2 && S::LANES > 8 => sums_of_rows(
+        2 if long || one => sums_of_rows(
             s,
             classes,
             &mut sums,
@@ -290,7 +291,7 @@ pub(crate) fn totals_of_terms<S: Vector, R, const K: usize, const N: usize>(
             if count == 0 {
                 break;
             }
-            let columns = if has_long_vectors::<S>() && K <= 2 && count == SUMMED_IN_F32 {
+            let columns = if has_long_vectors::<S>() && count == SUMMED_IN_F32 {
                 columns_of_whole(s, first, &row, add)
             } else {
                 columns_of_terms(s, tail, (first, count), &row, add)
@@ -324,7 +325,7 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
     total
 }
 
-/// Whether a separate loop for whole blocks of classes is worth its code, which is longer for short vectors.
+/// Whether separate loops are worth their code, which is longer for short vectors.
 pub(crate) const fn has_long_vectors<S: Vector>() -> bool {
     S::LANES > 4
 }

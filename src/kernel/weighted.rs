@@ -228,7 +228,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let mut in_range = columns::sums::<S, C>(s, &self.batch, tile, first, count);
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
-        if GRADIENT {
+        if GRADIENT && self.batch.gradient.is_some() {
             in_range &= s.run(Scales { whole: are_turned::<S>(C) && self.batch.logits.is_some(), blocks });
             columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count);
         }
