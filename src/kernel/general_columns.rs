@@ -16,7 +16,7 @@ use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Whether rows of so many classes are turned: of more, a phase has enough to do with one row.
 pub(crate) fn are_turned<S: Vector>(classes: usize) -> bool {
-    has_long_vectors::<S>() && classes <= VIRTUAL_LANES
+    has_long_vectors::<S>() && classes <= 2 * VIRTUAL_LANES
 }
 
 /// Losses (as `log`) and gradients of the blocks all of whose rows are marked, as far as they fit half of a tile; unmarks
