@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{backends, is_slow};
+use common::{backends, bits, is_slow};
 use rwwce::{Backend, CrossEntropy, Curvature, Reduction};
 
 const INF: f32 = f32::INFINITY;
@@ -19,7 +19,26 @@ fn evaluate(backend: Backend, row: &[f32], label: usize) -> (f32, Vec<f32>) {
     assert_eq!(summary.non_finite, usize::from(!losses[0].is_finite()));
     let with_gradient = loss.gradient(row, &labels, 1.0, &mut gradient).unwrap();
     assert_eq!(with_gradient.sum.to_bits(), summary.sum.to_bits());
+    if row.len() <= SHORT {
+        check_copies(&loss, row, labels[0], losses[0], &gradient);
+    }
     (losses[0], gradient)
+}
+
+/// Rows that are computed in blocks of several where there are many.
+const SHORT: usize = 40;
+
+/// Copies of a row have its loss and gradient.
+fn check_copies(loss: &CrossEntropy<'_>, row: &[f32], label: u32, of_one: f32, gradient_of_one: &[f32]) {
+    const COPIES: usize = 37;
+    let (rows, labels) = (row.repeat(COPIES), [label; COPIES]);
+    let (mut losses, mut gradient) = ([7.0; COPIES], vec![7.0; rows.len()]);
+    loss.row_losses(&rows, &labels, &mut losses).unwrap();
+    loss.gradient(&rows, &labels, 1.0, &mut gradient).unwrap();
+    for (found, gradient) in losses.into_iter().zip(gradient.chunks(row.len())) {
+        assert_eq!(bits(&[found]), bits(&[of_one]), "{row:?} y = {label}: {found} for {of_one}");
+        assert_eq!(bits(gradient), bits(gradient_of_one), "{row:?} y = {label}: {gradient:?} for {gradient_of_one:?}");
+    }
 }
 
 /// Calls `check` with a row of plain logits, two places in it, for every backend, length and pair of places.

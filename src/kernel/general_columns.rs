@@ -32,7 +32,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let blocks = part_mut(tile.blocks, 0, place.rows.div_ceil(ROWS));
     let at_once = columns.len().checked_div(ROWS.wrapping_mul(place.width)).unwrap_or(0);
     let mut start = 0;
-    while at_once > 0 && start < blocks.len() {
+    while start < blocks.len() {
         let left = blocks.get_mut(start..).unwrap_or(&mut []);
         let count = left.iter().take(at_once).take_while(|block| block.marked == u32::MAX).count();
         let (blocks, at) = (part_mut(left, 0, count), start.wrapping_mul(ROWS));
@@ -45,7 +45,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         load(s, batch, columns, spare, blocks, place);
         s.run(Finish::<true, true> { blocks: &mut *blocks });
         terms.apply(s, blocks);
-        s.run(MarkSpecial { gradient: GRADIENT && batch.gradient.is_some(), blocks: &mut *blocks });
+        s.run(MarkSpecial { gradient: batch.gradient.is_some(), blocks: &mut *blocks });
         if GRADIENT {
             write_gradient(s, batch, columns, spare, blocks, place);
         }
@@ -164,7 +164,8 @@ impl Operation for Sums<'_> {
     }
 }
 
-/// Marks the rows that are left to [`super::general`].
+/// Marks the rows that are left to [`super::general`]: Σexp is NaN, all logits are −∞, or exponentials that underflowed
+/// matter in the gradient.
 struct MarkSpecial<'a> {
     gradient: bool,
     blocks: &'a mut [RowBlock],

@@ -223,6 +223,7 @@ fn work_of_calls() {
         dense(1, 10),
         dense(3, 10),
         dense(90, 10),
+        dense(40, 30),
         dense(40, 33),
         dense(20, 129),
         dense(5, 1000),
