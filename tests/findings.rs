@@ -547,3 +547,26 @@ fn a_class_far_below_keeps_its_element_where_the_weight_is_large() {
         }
     }
 }
+
+/// A row none of whose terms has weight has gradient 0, where the mean over zero weights is NaN too.
+#[test]
+fn a_row_without_weight_has_no_gradient_where_the_denominator_is_zero() {
+    let weight_sum = Reduction::Mean(Denominator::WeightSum);
+    for backend in backends() {
+        for classes in [2, 3, 10] {
+            for rows in [1, 20] {
+                let mut weights = vec![2.5; classes];
+                weights[0] = 0.0;
+                let logits: Vec<f32> = (0..classes * rows).map(|i| (i % 7) as f32 * 20.0).collect();
+                let targets: Vec<f32> = (0..classes * rows).map(|i| if i % classes == 0 { 1.0 } else { 0.0 }).collect();
+                let loss = CrossEntropy::new(classes).class_weights(&weights).reduction(weight_sum).backend(backend);
+                let (mut losses, mut gradient) = (vec![7.0; rows], vec![7.0; logits.len()]);
+                let summary = loss.soft_row_losses(&logits, &targets, &mut losses).unwrap();
+                loss.soft_gradient(&logits, &targets, 1.0, &mut gradient).unwrap();
+                assert!(summary.loss.is_nan(), "{backend} {classes}: {summary:?}");
+                let zeros = losses.iter().chain(&gradient).all(|x| x.to_bits() == 0);
+                assert!(zeros, "{backend} {classes}: {losses:?} {gradient:?}");
+            }
+        }
+    }
+}

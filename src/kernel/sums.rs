@@ -19,7 +19,8 @@ struct Columns<S: Vector>([S::F; 2 * VIRTUAL_LANES]);
 impl<S: Vector> Columns<S> {
     #[inline(always)]
     fn new(s: S) -> Self {
-        Self([s.splat(0.0); 2 * VIRTUAL_LANES])
+        // x + −0 = x for every x, so that the first addition is none.
+        Self([s.splat(-0.0); 2 * VIRTUAL_LANES])
     }
 
     /// Adds two columns; `vector(at)` is not called from `end` on.
@@ -213,34 +214,10 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     // worth their code: for long vectors, and for the sums of one array alone.
     let (long, one) = (has_long_vectors::<S>(), K == 1 && S::LANES <= 8);
     match classes.div_ceil(S::LANES) {
-        1 if long => sums_of_rows(
-            s,
-            classes,
-            &mut sums,
-            #[inline(always)]
-            |lane| column_of_terms::<S, R, 1, K, N>(s, tail, row(lane), add),
-        ),
-        2 if long || one => sums_of_rows(
-            s,
-            classes,
-            &mut sums,
-            #[inline(always)]
-            |lane| column_of_terms::<S, R, 2, K, N>(s, tail, row(lane), add),
-        ),
-        3 if one => sums_of_rows(
-            s,
-            classes,
-            &mut sums,
-            #[inline(always)]
-            |lane| column_of_terms::<S, R, 3, K, N>(s, tail, row(lane), add),
-        ),
-        4 if one => sums_of_rows(
-            s,
-            classes,
-            &mut sums,
-            #[inline(always)]
-            |lane| column_of_terms::<S, R, 4, K, N>(s, tail, row(lane), add),
-        ),
+        1 if long => sums_of_short_rows::<S, R, 1, K, N>(s, tail, classes, &mut sums, row, add),
+        2 if long || one => sums_of_short_rows::<S, R, 2, K, N>(s, tail, classes, &mut sums, row, add),
+        3 if one => sums_of_short_rows::<S, R, 3, K, N>(s, tail, classes, &mut sums, row, add),
+        4 if one => sums_of_short_rows::<S, R, 4, K, N>(s, tail, classes, &mut sums, row, add),
         _ => sums_of_rows(
             s,
             classes,
@@ -249,6 +226,35 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
             |lane| columns_of_terms(s, tail, (0, classes), &row(lane), add),
         ),
     }
+}
+
+/// [`sums_of_terms`] of rows of `VECTORS` vectors, two columns at most.
+#[inline(always)]
+fn sums_of_short_rows<'a, S: Vector, R, const VECTORS: usize, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    classes: usize,
+    sums: &mut [&mut Lanes<f64>; N],
+    mut row: impl FnMut(Lane) -> (R, [&'a [f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) {
+    sums_of_rows(
+        s,
+        classes,
+        sums,
+        #[inline(always)]
+        |lane| {
+            let (of_row, row) = row(lane);
+            let mut columns = [Columns::new(s); N];
+            if let Some(two) = of_each::<{ 2 * VIRTUAL_LANES }, K>(row, 0) {
+                for (vector, &mask) in tail.masks.iter().enumerate().take(VECTORS) {
+                    let mask = Some(mask).filter(|_| vector == const { VECTORS - 1 });
+                    add_vector(s, &mut columns, vector, mask, (&of_row, two, At::vector::<S>(0, vector)), add);
+                }
+            }
+            columns
+        },
+    );
 }
 
 /// Fills N sums of the rows of a block from their partial sums, as many rows at once as there are lanes.
@@ -363,24 +369,6 @@ fn columns_of_terms<S: Vector, R, const K: usize, const N: usize>(
         for vector in (0..S::VECTORS_OF_TWO_COLUMNS).take(len.wrapping_sub(whole).div_ceil(S::LANES)) {
             let mask = tail.masks.get(vector).copied();
             add_vector(s, &mut columns, vector, mask, (of_row, two, At::vector::<S>(class, vector)), add);
-        }
-    }
-    columns
-}
-
-/// [`columns_of_terms`] of a row of `VECTORS` vectors, two columns at most.
-#[inline(always)]
-fn column_of_terms<S: Vector, R, const VECTORS: usize, const K: usize, const N: usize>(
-    s: S,
-    tail: &Tail<S>,
-    (of_row, row): (R, [&[f32]; K]),
-    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
-) -> [Columns<S>; N] {
-    let mut columns = [Columns::new(s); N];
-    if let Some(two) = of_each::<{ 2 * VIRTUAL_LANES }, K>(row, 0) {
-        for (vector, &mask) in tail.masks.iter().enumerate().take(VECTORS) {
-            let mask = Some(mask).filter(|_| vector == const { VECTORS - 1 });
-            add_vector(s, &mut columns, vector, mask, (&of_row, two, At::vector::<S>(0, vector)), add);
         }
     }
     columns

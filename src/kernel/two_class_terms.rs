@@ -141,6 +141,9 @@ impl Operation for GapTerms<'_> {
                     let smaller = e[i] * larger;
                     let (of_gap, of_opposite) = if g[i] > 0.0 { (larger, smaller) } else { (smaller, larger) };
                     elements[i] = alpha[i] * of_gap - beta[i] * of_opposite;
+                    // Without weight the gradient is 0, even if the factor is NaN.
+                    let is_weightless = (alpha[i] == 0.0) & (beta[i] == 0.0);
+                    block.factor[i] = if is_weightless { 0.0 } else { block.factor[i] };
                 }
                 block.one_minus_p = elements;
             }
