@@ -273,8 +273,8 @@ impl<'a> GradientScale<'a> {
     }
 }
 
-/// Sum of f64 over rows, in a fixed order. Within a chunk, the value of row i is added to lane i % [`VIRTUAL_LANES`];
-/// at its end the lanes are added by [`sum_of_lanes`], and the sums of the chunks are added in order. So chunks may be
+/// Sum of f64 over rows, in a fixed order. Within a chunk, the value of row i is added to lane i % [`VIRTUAL_LANES`], or
+/// values of several rows to the lanes of their classes; at its end the lanes are added by [`sum_of_lanes`], and the sums of the chunks are added in order. So chunks may be
 /// summed apart, and their sums merged in the order of the rows.
 pub(crate) struct RowSum {
     lanes: [f64; VIRTUAL_LANES],
@@ -295,6 +295,15 @@ impl RowSum {
     pub(crate) fn add(&mut self, row: usize, number: f64) {
         let index = self.index_in_chunk(row);
         if let Some(lane) = self.lanes.get_mut(index % VIRTUAL_LANES) {
+            *lane += number;
+        }
+    }
+
+    /// Adds sums of values of consecutive rows, from row `first` on, all of one chunk.
+    #[inline(always)]
+    pub(crate) fn add_lanes(&mut self, first: usize, numbers: &[f64; VIRTUAL_LANES]) {
+        self.index_in_chunk(first);
+        for (lane, number) in self.lanes.iter_mut().zip(numbers) {
             *lane += number;
         }
     }

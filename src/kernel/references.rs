@@ -19,16 +19,22 @@ impl Operation for ReferenceLogits<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
-        let mut at = 0_usize;
-        for block in self.blocks {
-            let (classes, mut logits) = (block.class, Lanes::splat(0.0));
-            for (logit, class) in logits.iter_mut().zip(classes) {
-                *logit = self.logits.get(at.wrapping_add(class)).copied().unwrap_or(0.0);
-                at = at.wrapping_add(self.classes);
-            }
-            block.logit = logits;
+        for (number, block) in self.blocks.iter_mut().enumerate() {
+            let logits = from_row(self.logits, number.wrapping_mul(ROWS), self.classes);
+            block.logit = logits_of(logits, self.classes, &block.class);
         }
     }
+}
+
+/// The logits of these classes of the rows of a block; any number of a class that is none.
+#[inline(always)]
+pub(crate) fn logits_of(rows: &[f32], classes: usize, of: &Lanes<usize>) -> Lanes<f32> {
+    let (mut at, mut logits) = (0_usize, Lanes::splat(0.0));
+    for (logit, &class) in logits.iter_mut().zip(of) {
+        *logit = rows.get(at.wrapping_add(class)).copied().unwrap_or(0.0);
+        at = at.wrapping_add(classes);
+    }
+    logits
 }
 
 /// Fills class and logit of each row with its argmax and maximum.
@@ -86,40 +92,59 @@ fn find<S: Vector, const VECTORS: usize>(s: S, logits: &[f32], classes: usize, b
     found
 }
 
-/// Argmax and maximum of `LANES` rows, from row `first` of the block on, in one pass: beside its running maximum each
-/// lane keeps the first class that had it.
+/// Argmax and maximum of `LANES` rows, from row `first` of the block on.
 #[inline(always)]
 fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut RowBlock, first: usize) {
-    // Class c is kept as the float 2²³ + c, whose bits increase by 1 with c.
-    let (lowest, base, step) = (s.splat(f32::NEG_INFINITY), s.splat(8_388_608.0), s.splat_bits(S::LANES as u32));
-    let lanes = s.add(s.lanes(), base);
+    let lowest = s.splat(f32::NEG_INFINITY);
     let whole = whole(classes.saturating_sub(1), S::LANES);
     let last = s.first_lanes(classes.wrapping_sub(whole));
     let (mut largest, mut found, mut row) = ([lowest; VIRTUAL_LANES], [lowest; VIRTUAL_LANES], rows);
     for (largest, found) in largest.iter_mut().zip(&mut found).take(S::LANES) {
-        let (mut of_row, mut class, mut lanes) = (lowest, lanes, lanes);
-        for x in part(row, 0, whole).chunks_exact(S::LANES) {
-            let x = s.load(x, 0);
-            class = s.select(s.less(of_row, x), lanes, class);
-            of_row = s.at_least(of_row, x);
-            lanes = s.of_bits(s.add_bits(s.to_bits(lanes), step));
-        }
-        let x = s.select(last, s.load(row, whole), lowest);
-        class = s.select(s.less(of_row, x), lanes, class);
-        (*largest, *found) = (s.at_least(of_row, x), class);
+        (*largest, *found) = largest_of_lanes(
+            s,
+            part(row, 0, whole),
+            #[inline(always)]
+            || s.select(last, s.load(row, whole), lowest),
+        );
         row = row.get(classes..).unwrap_or(&[]);
     }
     s.store(largest_lanes(s, largest), block.logit.as_mut_slice(), first);
-    // Classes are negated: the maximum is the first of those that tie.
-    for ((found, &of_row), lane) in found.iter_mut().zip(&largest).zip(Lane::starting_at(first)).take(S::LANES) {
-        let is_largest = s.equal(of_row, s.splat(block.logit[lane]));
-        *found = s.select(is_largest, s.sub(base, *found), s.splat(-(classes as f32)));
+    let mut firsts = [lowest; VIRTUAL_LANES];
+    let of_rows = largest.iter().zip(&found).zip(Lane::starting_at(first)).take(S::LANES);
+    for (to, ((&largest, &found), lane)) in firsts.iter_mut().zip(of_rows) {
+        *to = s.select(s.equal(largest, s.splat(block.logit[lane])), found, lowest);
     }
-    let firsts = s.to_array(largest_lanes(s, found));
+    let firsts = s.to_array(largest_lanes(s, firsts));
     for (class, first) in block.class.iter_mut().skip(first).zip(firsts).take(S::LANES) {
-        let found = (0.0 - first) as usize;
-        *class = if found < classes { found } else { 0 };
+        *class = class_of(first, classes);
     }
+}
+
+/// Class c is kept as the float `CLASS_0` − c: a maximum is the first class, and its bits decrease by 1 with c.
+const CLASS_0: f32 = 16_777_215.0;
+
+/// The class of such a float, 0 if it is none.
+#[inline(always)]
+fn class_of(kept: f32, classes: usize) -> usize {
+    let class = (CLASS_0 - kept) as usize;
+    if class < classes { class } else { 0 }
+}
+
+/// The maximum of each lane of a row of fewer than 2²³ classes and the first class that has it, in one pass.
+/// `tail` loads the logits after the whole vectors.
+#[inline(always)]
+fn largest_of_lanes<S: Vector>(s: S, whole: &[f32], tail: impl FnOnce() -> S::F) -> (S::F, S::F) {
+    let (mut lanes, step) = (s.sub(s.splat(CLASS_0), s.lanes()), s.splat_bits(S::LANES as u32));
+    let (mut largest, mut class) = (s.splat(f32::NEG_INFINITY), s.splat(CLASS_0));
+    for x in whole.chunks_exact(S::LANES) {
+        let x = s.load(x, 0);
+        class = s.select(s.less(largest, x), lanes, class);
+        largest = s.at_least(largest, x);
+        lanes = s.of_bits(s.sub_bits(s.to_bits(lanes), step));
+    }
+    let tail = tail();
+    class = s.select(s.less(largest, tail), lanes, class);
+    (s.at_least(largest, tail), class)
 }
 
 /// The row-wise maximum of the first `LANES` rows, which at least `LANES` more elements follow; `VECTORS` as in
@@ -169,31 +194,28 @@ fn first_class<S: Vector, const VECTORS: usize>(s: S, row: &[f32], classes: usiz
     if class < classes { class } else { 0 }
 }
 
-/// The maximum of a row and the first class that has it, class 0 if none does.
+/// The maximum of a row of fewer than 2²³ classes and the first class that has it, class 0 if none does.
 #[inline(always)]
 pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
-    let mut most = s.splat(f32::NEG_INFINITY);
-    let whole = row.chunks_exact(S::LANES);
-    let tail = s.load_partial(whole.remainder(), f32::NEG_INFINITY);
-    for x in whole {
-        most = s.at_least(most, s.load(x, 0));
-    }
-    let lanes = s.to_array(s.at_least(most, tail));
+    let (whole, tail) = row.split_at_checked(whole(row.len(), S::LANES)).unwrap_or_default();
+    let (of_lanes, classes) = largest_of_lanes(
+        s,
+        whole,
+        #[inline(always)]
+        || s.load_partial(tail, f32::NEG_INFINITY),
+    );
+    let lanes = s.to_array(of_lanes);
     let mut largest = lanes[0];
     for &lane in lanes.iter().take(S::LANES) {
         largest = if lane > largest { lane } else { largest };
     }
-    // Backwards, so that the first match wins by a select instead of an unpredictable branch.
-    let sought = s.splat(largest);
-    let whole = row.chunks_exact(S::LANES);
-    let mut start = row.len().wrapping_sub(whole.remainder().len());
-    let bits = s.bits_of_mask(s.equal(tail, sought));
-    // Padding lanes are −∞, which matches only if all logits are.
-    let mut found = if bits != 0 { start.wrapping_add(bits.trailing_zeros() as usize) } else { 0 };
-    for x in whole.rev() {
-        start = start.wrapping_sub(S::LANES);
-        let bits = s.bits_of_mask(s.equal(s.load(x, 0), sought));
-        found = if bits != 0 { start.wrapping_add(bits.trailing_zeros() as usize) } else { found };
+    // Mostly one lane.
+    let (mut left, classes) = (s.bits_of_mask(s.equal(of_lanes, s.splat(largest))), s.to_array(classes));
+    let mut found = 0.0;
+    while left != 0 {
+        let class = classes.get(left.trailing_zeros() as usize).copied().unwrap_or(0.0);
+        found = if class > found { class } else { found };
+        left &= left.wrapping_sub(1);
     }
-    (largest, if found < row.len() { found } else { 0 })
+    (largest, class_of(found, row.len()))
 }

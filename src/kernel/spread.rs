@@ -2,10 +2,9 @@
 
 use super::classes::Weights;
 use super::lanes::{Lane, Lanes};
-use super::limits::ROWS;
 use super::sums::{Tail, next_row, sums_of_terms, totals_of_terms};
 use super::term_scalars::{TermBlock, Terms};
-use super::tile::{RowBlock, one_by_one, rows_of_blocks};
+use super::tile::{RowBlock, rows_of_blocks};
 use super::{chunks, chunks_mut, copy, part, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
@@ -134,12 +133,20 @@ impl<'a> Spread<'a> {
             }
             return;
         }
-        let mut first = 0;
+        let mut first = 0_usize;
         for (block, terms) in blocks.iter().zip(terms) {
-            for lane in Lane::all() {
-                let targets = targets.map(|targets| part(targets, first, classes));
+            let (mut q, mut w) = (Lanes::splat(0.0), Lanes::splat(1.0));
+            for ((q, w), &class) in q.iter_mut().zip(w.iter_mut()).zip(&block.class) {
+                if let Some(targets) = targets {
+                    *q = f64::from(targets.get(first.wrapping_add(class)).copied().unwrap_or(0.0));
+                }
+                if let Some(weights) = self.weights {
+                    *w = f64::from(weights.get(class).copied().unwrap_or(0.0));
+                }
                 first = first.wrapping_add(classes);
-                terms.u_reference[lane] = self.of_class_at(targets, block.class[lane], 0);
+            }
+            for i in Lane::all() {
+                terms.u_reference[i] = w[i] * (self.kept * q[i] + self.evenly);
             }
         }
     }
@@ -367,97 +374,124 @@ impl Operation for WeighSoftRows<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
         let Self { rows, targets, weights } = self;
-        let last = LastColumn::new(rows);
         weights.counted = rows.count();
+        let by_columns = ByColumns::new(rows);
         let mut first = 0;
         while first < rows.count() {
-            let count = ROWS.min(rows.left_in_chunk(first));
-            // Each step over all rows of the block before the next, for instruction-level parallelism.
-            let mut of_rows = Lanes::splat([0.0; VIRTUAL_LANES]);
-            let places = (first..).take(count);
-            if !S::WIDE || rows.positions() > 1 {
-                add_one_by_one(rows, targets, places, &mut of_rows);
+            let count = rows.left_in_chunk(first);
+            let samples = rows.sample_weights().map(|samples| part(samples, first, count));
+            let of_rows = if S::WIDE && rows.positions() == 1 {
+                add_up(
+                    (first..).take(count),
+                    samples,
+                    #[inline(always)]
+                    |row| by_columns.of_row(targets.get(rows.start(row)..).unwrap_or(&[])),
+                )
             } else {
-                for (lanes, row) in of_rows.iter_mut().zip(places.clone()) {
-                    add_columns(targets.get(rows.start(row)..).unwrap_or(&[]), rows, lanes);
-                }
-                for (lanes, row) in of_rows.iter_mut().zip(places) {
-                    last.add(targets.get(rows.start(row).wrapping_add(last.start)..).unwrap_or(&[]), lanes);
-                }
+                add_up((first..).take(count), samples, |row| one_by_one(rows, targets, row))
+            };
+            weights.weights.add_lanes(first, &of_rows);
+            for (row, &sample) in (first..).zip(samples.unwrap_or(&[])) {
+                weights.sample_weights.add(row, f64::from(sample));
             }
-            let (mut totals, mut of_samples) = (Lanes::splat(0.0), Lanes::splat(0.0));
-            for (of_sample, row) in of_samples.iter_mut().zip(first..).take(count) {
-                *of_sample = f64::from(rows.sample_weight(row));
-            }
-            for ((total, lanes), of_sample) in
-                totals.iter_mut().zip(one_by_one(of_rows.as_mut_slice())).zip(&of_samples)
-            {
-                *total = sum_of_lanes(*lanes) * of_sample;
-            }
-            weights.weights.add_blocks(first, &mut [totals], |totals| *totals);
-            weights.sample_weights.add_blocks(first, &mut [of_samples], |of_samples| *of_samples);
             first = first.wrapping_add(count);
         }
     }
 }
 
-/// The remainder of a row after its whole columns: first class, class weights, and bit masks of the targets.
-struct LastColumn {
+/// Σ of the lanes of some rows, times their sample weights.
+#[inline(always)]
+fn add_up(
+    rows: impl Iterator<Item = usize>,
+    samples: Option<&[f32]>,
+    of_row: impl Fn(usize) -> [f64; VIRTUAL_LANES],
+) -> [f64; VIRTUAL_LANES] {
+    let mut sums = [0.0; VIRTUAL_LANES];
+    for (at, row) in rows.enumerate() {
+        let sample = samples.map_or(1.0, |samples| f64::from(samples.get(at).copied().unwrap_or(0.0)));
+        for (sum, of_row) in sums.iter_mut().zip(of_row(row)) {
+            *sum += of_row * sample;
+        }
+    }
+    sums
+}
+
+/// Σ w\[c\]·q_c of rows whose targets are contiguous.
+struct ByColumns<'a> {
+    /// Class weights of the whole columns of a row; none if all are 1.
+    weights: &'a [[f32; VIRTUAL_LANES]],
+    /// The remainder of a row: first class, class weights, and bit masks of the targets.
     start: usize,
-    weights: [f64; VIRTUAL_LANES],
+    last_weights: [f64; VIRTUAL_LANES],
     mask: [u32; VIRTUAL_LANES],
 }
 
-impl LastColumn {
-    fn new(rows: &Rows<'_>) -> Self {
-        let (classes, mut weights, mut mask) = (rows.classes(), [0.0; VIRTUAL_LANES], [0; VIRTUAL_LANES]);
+impl<'a> ByColumns<'a> {
+    fn new(rows: &Rows<'a>) -> Self {
+        let (classes, mut last_weights, mut mask) = (rows.classes(), [0.0; VIRTUAL_LANES], [0; VIRTUAL_LANES]);
         let start = whole(classes, VIRTUAL_LANES);
-        for ((weight, bits), class) in weights.iter_mut().zip(&mut mask).zip(start..classes) {
+        for ((weight, bits), class) in last_weights.iter_mut().zip(&mut mask).zip(start..classes) {
             (*weight, *bits) = (f64::from(rows.weight(class)), u32::MAX);
         }
-        Self { start, weights, mask }
+        Self { weights: rows.class_weights().unwrap_or(&[]).as_chunks().0, start, last_weights, mask }
     }
 
-    /// Adds w\[c\]·q_c of a row's remainder, whose targets these are.
+    /// The sum of a row, of class c in lane c % 16: first those of the even and of the odd columns.
+    #[inline(always)]
+    fn of_row(&self, targets: &[f32]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [[0.0; VIRTUAL_LANES]; 2];
+        let columns = part(targets, 0, self.start).as_chunks::<VIRTUAL_LANES>().0;
+        let mut weights = self.weights.iter();
+        let mut add = |q: &[f32; VIRTUAL_LANES], sums: &mut [f64; VIRTUAL_LANES]| {
+            let of_column = weights.next().unwrap_or(&[1.0; VIRTUAL_LANES]);
+            for ((sum, &q), &w) in sums.iter_mut().zip(q).zip(of_column) {
+                *sum += f64::from(q) * f64::from(w);
+            }
+        };
+        let [even, odd] = &mut sums;
+        let (pairs, unpaired) = columns.as_chunks::<2>();
+        for [first, second] in pairs {
+            add(first, even);
+            add(second, odd);
+        }
+        let remainder = targets.get(self.start..).unwrap_or(&[]);
+        if let [column] = unpaired {
+            add(column, even);
+            self.add(remainder, odd);
+        } else {
+            self.add(remainder, even);
+        }
+        in_pairs(sums)
+    }
+
+    /// Adds w\[c\]·q_c of the remainder, whose targets these are.
     #[inline(always)]
     fn add(&self, targets: &[f32], lanes: &mut [f64; VIRTUAL_LANES]) {
         let column = padded_column(targets, 0);
-        for (((lane, q), mask), w) in lanes.iter_mut().zip(column).zip(self.mask).zip(self.weights) {
+        for (((lane, q), mask), w) in lanes.iter_mut().zip(column).zip(self.mask).zip(self.last_weights) {
             *lane += f64::from(f32::from_bits(q.to_bits() & mask)) * w;
         }
     }
 }
 
-/// Adds w\[c\]·q_c of the whole columns of a row.
+/// The sums of even and odd columns, added.
 #[inline(always)]
-fn add_columns(targets: &[f32], rows: &Rows<'_>, lanes: &mut [f64; VIRTUAL_LANES]) {
-    let columns = part(targets, 0, rows.classes()).as_chunks::<VIRTUAL_LANES>().0;
-    let mut weights = rows.class_weights().unwrap_or(&[]).as_chunks::<VIRTUAL_LANES>().0.iter();
-    // A copy, which stays in registers.
-    let mut sums = *lanes;
-    for q in columns {
-        let of_column = weights.next().unwrap_or(&[1.0; VIRTUAL_LANES]);
-        for ((sum, &q), &w) in sums.iter_mut().zip(q).zip(of_column) {
-            *sum += f64::from(q) * f64::from(w);
-        }
+fn in_pairs([mut even, odd]: [[f64; VIRTUAL_LANES]; 2]) -> [f64; VIRTUAL_LANES] {
+    for (even, odd) in even.iter_mut().zip(odd) {
+        *even += odd;
     }
-    *lanes = sums;
+    even
 }
 
-/// Adds w\[c\]·q_c of all classes of rows whose targets need not be contiguous.
+/// [`ByColumns::of_row`] of a row whose targets need not be contiguous.
 #[inline(never)]
-fn add_one_by_one(
-    rows: &Rows<'_>,
-    targets: &[f32],
-    places: impl Iterator<Item = usize>,
-    of_rows: &mut Lanes<[f64; VIRTUAL_LANES]>,
-) {
-    for (lanes, row) in of_rows.iter_mut().zip(places) {
-        for first in (0..rows.classes()).step_by(VIRTUAL_LANES) {
-            for (class, lane) in (first..rows.classes()).zip(&mut *lanes) {
-                let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
-                *lane += f64::from(q) * f64::from(rows.weight(class));
-            }
+fn one_by_one(rows: &Rows<'_>, targets: &[f32], row: usize) -> [f64; VIRTUAL_LANES] {
+    let mut sums = [[0.0; VIRTUAL_LANES]; 2];
+    for first in (0..rows.classes()).step_by(2 * VIRTUAL_LANES) {
+        for (class, lane) in (first..rows.classes()).zip(sums.as_flattened_mut()) {
+            let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
+            *lane += f64::from(q) * f64::from(rows.weight(class));
         }
     }
+    in_pairs(sums)
 }

@@ -5,10 +5,10 @@ use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, TERM_RAISE};
-use super::references::{ReferenceLogits, References, largest};
+use super::references::{ReferenceLogits, References, largest, logits_of};
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
-use super::term_scalars::TermBlock;
+use super::term_scalars::{TermBlock, Terms};
 use super::tile::RowBlock;
 use super::{from_row, part};
 use crate::backend::vector::{Operation, Vector};
@@ -18,8 +18,7 @@ pub(crate) struct TermSums<'a> {
     pub(crate) logits: &'a [f32],
     pub(crate) classes: usize,
     pub(crate) count: usize,
-    /// fp, if there are mislabel costs.
-    pub(crate) matrix: Option<&'a [f32]>,
+    pub(crate) options: &'a Terms<'a>,
     /// Whether the reference of a row in range is its label, already in `class`.
     pub(crate) by_label: bool,
     /// Whether p is needed, not −log p alone.
@@ -36,11 +35,15 @@ impl TermSums<'_> {
         blocks: &mut [RowBlock],
         terms: &mut [TermBlock],
     ) -> bool {
-        let Self { logits, classes, count: rows, matrix, by_label, probabilities } = *self;
+        let Self { logits, classes, count: rows, options, by_label, probabilities } = *self;
         let len = rows.wrapping_mul(classes);
         if !by_label {
             s.run(References { logits, classes, blocks: &mut *blocks });
-            read_label_logits(part(logits, 0, len), classes, terms);
+            if options.soft.is_none() {
+                for (first, terms) in (0_usize..).step_by(ROWS).zip(&mut *terms) {
+                    terms.label_logit = logits_of(from_row(logits, first, classes), classes, &terms.label);
+                }
+            }
         }
         let mut in_range =
             s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len });
@@ -64,7 +67,7 @@ impl TermSums<'_> {
         } else if in_range {
             s.run(Finish::<true, false> { blocks });
         } else {
-            s.run(MarkTooSmall { matrix, classes, blocks: &mut *blocks, terms });
+            s.run(MarkTooSmall { matrix: options.costs, classes, blocks: &mut *blocks, terms });
             s.run(Finish::<true, true> { blocks });
         }
         in_range
@@ -174,17 +177,6 @@ impl Operation for MarkTooSmall<'_> {
                     && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
                 block.marked |= if is_held { 0 } else { lane.bit() };
             }
-        }
-    }
-}
-
-/// x_y of each row.
-fn read_label_logits(logits: &[f32], classes: usize, terms: &mut [TermBlock]) {
-    for (row, x) in logits.chunks_exact(classes.max(1)).enumerate() {
-        if let Some(terms) = terms.get_mut(row / ROWS)
-            && let Some(&x) = x.get(terms.label[Lane::of(row)])
-        {
-            terms.label_logit[Lane::of(row)] = x;
         }
     }
 }

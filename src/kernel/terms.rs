@@ -229,7 +229,7 @@ impl<'a> TermRows<'a, '_> {
         let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
         // One lane always computes them: one function less where memory is small.
         let probabilities = !S::WIDE || gradient || options.costs.is_some() || options.label.change_term();
-        let rows = TermSums { logits, classes, count, matrix: options.costs, by_label, probabilities };
+        let rows = TermSums { logits, classes, count, options, by_label, probabilities };
         let in_range = rows.finish(s, exponentials, blocks, terms);
         // Rows out of range have another reference.
         let spread = spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
