@@ -264,7 +264,7 @@ impl Operation for SpreadSums<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { u, logits, classes, rows, blocks, terms } = self;
-        let (tail, mut x, mut of_rows) = (Tail::new(s, classes), logits, u.rows);
+        let (tail, mut x) = (Tail::new(s, classes), logits);
         let blocks = blocks.iter().zip(terms).zip(rows_of_blocks(rows));
         if u.is_same {
             for ((block, terms), rows) in blocks {
@@ -283,6 +283,9 @@ impl Operation for SpreadSums<'_> {
             }
             return;
         }
+        // Of one length, whose check is one.
+        let len = logits.len().min(u.rows.len());
+        let (x, q, mut start) = (part(logits, 0, len), part(u.rows, 0, len), 0_usize);
         let weights = u.weights.unwrap_or(u.rows);
         for ((block, terms), rows) in blocks {
             sums_of_terms(
@@ -292,8 +295,9 @@ impl Operation for SpreadSums<'_> {
                 [&mut terms.gaps, &mut terms.others],
                 #[inline(always)]
                 |lane| {
-                    let (x, targets) = (next_row(&mut x, classes), next_row(&mut of_rows, classes));
-                    ((s.splat(block.logit[lane]), block.class[lane]), [x, targets, weights])
+                    let row = [x.get(start..).unwrap_or(&[]), q.get(start..).unwrap_or(&[]), weights];
+                    start = start.wrapping_add(classes);
+                    ((s.splat(block.logit[lane]), block.class[lane]), row)
                 },
                 #[inline(always)]
                 |(largest, reference), [x, q, w], at, [gaps, others]| {
