@@ -44,8 +44,8 @@ pub(crate) const RAISE: f32 = 120.0;
 /// [`RAISE`] where weights and costs multiply exponentials in f32: smaller, with headroom for costs above and for
 /// shares of 2⁻⁴⁰ below.
 pub(crate) const TERM_RAISE: f32 = 84.0;
-/// 4096 exponentials that underflow at that scale, below 2⁻¹²⁶ each, are at most 2⁻²⁴ of a sum of this size.
-pub(crate) const LEAST_TERM_SUM: f64 = f64::from_bits((1023 - 90) << 52);
+/// Of n exponentials at that scale those that underflow, below 2⁻¹²⁶ each, are at most 2⁻²⁴ of a sum of n times this.
+pub(crate) const LEAST_TERM_SUM: f64 = f64::from_bits((1023 - 102) << 52);
 pub(crate) const LARGEST_TERM_COST: f32 = f32::from_bits((127 + 36) << 23);
 /// Where a processor rounds toward zero, overflow gives the largest f32, not ∞. With a largest logit of at most this, a
 /// gap that overflows is almost exact even so; a loss of at most [`LARGEST_TERM_LOSS`] has no term that overflowed.

@@ -1,16 +1,18 @@
 //! Rows with target probabilities or label smoothing that do not fit a tile, in pieces, with the phases of
-//! [`super::terms`]. Rows with a logit out of range are marked.
+//! [`super::terms`]. Rows with a logit out of range take exponentials relative to their maximum; those beyond f32 even so
+//! are marked.
 
-use super::exp::Exponentials;
-use super::general::{AddSums, Group, InRange, LargestOf};
+use super::exp::{Exponentials, Reference};
+use super::general::{AddSums, Group, InRange, LargestOf, exponentials_of_row};
 use super::lanes::{Lane, Lanes};
-use super::limits::{ROWS, SUMMED_IN_F32};
+use super::limits::{ROWS, SUMMED_IN_F32, TERM_RAISE};
 use super::row_scalars::Finish;
 use super::spread::{PieceSums, Spread, U};
 use super::term_gradient::GradientFactors;
 use super::term_scalars::{FinishTerms, TermBlock, Terms};
+use super::term_sums::MarkTooSmall;
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{copy, from_row, part, part_mut, row_of, row_of_mut, steps, whole};
+use super::{copy, from_row, from_row_mut, part, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// The most classes of a piece: three or four arrays of that length fit a first cache; rows that are longer, even if
@@ -43,6 +45,7 @@ pub(crate) fn compute<S: Vector>(
             first: first.wrapping_add(start),
             count: at_once.min(count.wrapping_sub(start)),
             lane: start,
+            mask: u32::MAX,
         })
     };
     for group in groups() {
@@ -50,7 +53,13 @@ pub(crate) fn compute<S: Vector>(
     }
     let gradient = batch.gradient.is_some();
     let (blocks, terms_of_blocks) = (core::slice::from_mut(&mut *block), core::slice::from_mut(&mut *terms));
-    s.run(Finish::<true, false> { blocks: &mut *blocks });
+    if blocks.iter().all(|block| block.power.iter().all(|&power| power == 0.0)) {
+        s.run(Finish::<true, false> { blocks: &mut *blocks });
+    } else {
+        let (matrix, classes) = (None, batch.rows.classes());
+        s.run(MarkTooSmall { matrix, classes, blocks: &mut *blocks, terms: &*terms_of_blocks });
+        s.run(Finish::<true, true> { blocks: &mut *blocks });
+    }
     let largest_weight = spread.largest_weight;
     s.run(FinishTerms { options, gradient, largest_weight, blocks, terms: terms_of_blocks });
     if gradient {
@@ -58,18 +67,25 @@ pub(crate) fn compute<S: Vector>(
     }
 }
 
-/// Consecutive rows of the call that are computed together, and the lane of the first.
+/// Consecutive rows of the call that are loaded together, the lane of the first, and a mask of the lanes to compute.
 #[derive(Clone, Copy)]
 struct Rows {
     first: usize,
     count: usize,
     lane: usize,
+    mask: u32,
 }
 
 impl Rows {
-    /// (index among these rows, lane) of each row.
+    /// (index among these rows, lane) of each row to compute.
     fn lanes(self) -> impl Iterator<Item = (usize, Lane)> {
-        (0..self.count).zip(Lane::starting_at(self.lane))
+        (0..self.count).zip(Lane::starting_at(self.lane)).filter(move |(_, lane)| self.mask & lane.bit() != 0)
+    }
+
+    /// Those of the rows that satisfy `is_such`.
+    fn filtered(self, is_such: impl Fn(Lane) -> bool) -> Self {
+        let such = self.lanes().filter(|&(_, lane)| is_such(lane)).fold(0, |bits, (_, lane)| bits | lane.bit());
+        Self { mask: such, ..self }
     }
 
     fn pieces(self, classes: usize, width: usize) -> impl Iterator<Item = Place> {
@@ -120,7 +136,7 @@ impl LongRows<'_> {
         U::of_targets(self.spread, weights.unwrap_or(&[]), targets)
     }
 
-    /// Fills references and sums of some rows, and marks rows with a logit out of range.
+    /// Fills references and sums of some rows.
     fn add_up<S: Vector>(
         &self,
         s: S,
@@ -130,15 +146,54 @@ impl LongRows<'_> {
         terms: &mut TermBlock,
         rows: Rows,
     ) {
-        let classes = batch.rows.classes();
         self.find_references(s, batch, piece, block, rows);
+        self.add_up_pieces(s, batch, piece, block, terms, rows);
+        let again = rows.filtered(|lane| block.is_marked(lane));
+        if again.mask == 0 {
+            return;
+        }
+        // Relative to the maximum.
+        let by_argmax = LongRows { spread: self.spread.by_label_if(false), ..*self };
+        by_argmax.find_references(s, batch, piece, block, again);
+        for (_, lane) in again.lanes() {
+            let reference = Reference::new(block.logit[lane]).raised(TERM_RAISE);
+            (block.shift[lane], block.power[lane]) = (reference.shift, reference.power);
+        }
+        block.marked &= !again.mask;
+        by_argmax.add_up_pieces(s, batch, piece, block, terms, again);
+    }
+
+    /// Exponentials of a piece of some rows; whether all logits are in range. Those of a row with a reference always are.
+    fn exponentials<S: Vector>(s: S, x: &[f32], e: &mut [f32], block: &RowBlock, place: Place, rows: Rows) -> bool {
+        let (width, len) = (place.width, place.width.wrapping_mul(rows.count));
+        let mut in_range = true;
+        if rows.lanes().any(|(_, lane)| block.power[lane] == 0.0) {
+            in_range = s.run(Exponentials { logits: Some(part(x, 0, len)), to: &mut *e, count: len });
+        }
+        for (row, lane) in rows.lanes().filter(|&(_, lane)| block.power[lane] != 0.0) {
+            let (logits, to) = (from_row(x, row, width), from_row_mut(e, row, width));
+            s.run(ReferredExponentials { logits, to, width, reference: block.reference(lane) });
+        }
+        in_range
+    }
+
+    /// Fills the sums of some rows whose references are known, and marks rows with a logit out of range.
+    fn add_up_pieces<S: Vector>(
+        &self,
+        s: S,
+        batch: &Batch<'_>,
+        piece: &mut Room<'_>,
+        block: &mut RowBlock,
+        terms: &mut TermBlock,
+        rows: Rows,
+    ) {
+        let classes = batch.rows.classes();
         let mut sums = Lanes::splat([0.0; 2]);
         rows.lanes().for_each(|(_, lane)| block.sum[lane] = 0.0);
         for place in rows.pieces(classes, self.width) {
             let Place { start, width, .. } = place;
             let x = logits(s, batch, place, piece.logits);
-            let len = width.wrapping_mul(rows.count);
-            if !s.run(Exponentials { logits: Some(part(x, 0, len)), to: &mut *piece.e, count: len }) {
+            if !Self::exponentials(s, x, piece.e, block, place, rows) {
                 for (row, lane) in rows.lanes() {
                     block.marked |= if s.run(InRange { row: row_of(x, row, width) }) { 0 } else { lane.bit() };
                 }
@@ -152,7 +207,7 @@ impl LongRows<'_> {
                     *e = 0.0;
                 }
             }
-            let group = Group::of_rows(place, rows.lane, width);
+            let group = Group::of_rows(place, rows.lane, width).marked_where(|lane| rows.mask & lane.bit() != 0);
             s.run(AddSums { numbers: piece.e, width, group, found: &mut *block });
             for (row, lane) in rows.lanes() {
                 let reference = block.class[lane].wrapping_sub(start);
@@ -220,9 +275,8 @@ impl LongRows<'_> {
         }
         for place in rows.pieces(batch.rows.classes(), self.width) {
             let Place { start, width, .. } = place;
-            let len = width.wrapping_mul(rows.count);
             let x = logits(s, batch, place, piece.logits);
-            s.run(Exponentials { logits: Some(part(x, 0, len)), to: &mut *piece.e, count: len });
+            Self::exponentials(s, x, piece.e, block, place, rows);
             let u = self.u(s, batch, place, (&mut *piece.targets, &mut *piece.weights));
             let is_side_by_side = batch.rows.positions() == 1;
             for (row, lane) in rows.lanes().filter(|&(_, lane)| !block.is_marked(lane)) {
@@ -263,6 +317,24 @@ fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, loaded: &'p m
     }
     batch.load_rows(s, place, loaded);
     loaded
+}
+
+/// Exponentials of `width` logits of a row, relative to its reference.
+struct ReferredExponentials<'a> {
+    logits: &'a [f32],
+    to: &'a mut [f32],
+    width: usize,
+    reference: Reference,
+}
+
+impl Operation for ReferredExponentials<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { logits, to, width, reference } = self;
+        exponentials_of_row(s, reference, Some(logits), to, width);
+    }
 }
 
 /// Whether a piece is made of whole pairs of columns, so that no load passes its end.

@@ -132,7 +132,8 @@ impl<S: Vector> GradientFactors<S> {
 
     #[inline(always)]
     fn with_u(&self, s: S, e: S::F, u: S::F) -> S::F {
-        s.mul_add(u, self.factor, self.of(s, e))
+        // Not the other way round: a tiny exponential times the scale may be subnormal, which takes longer.
+        s.mul_add(e, self.scale, s.mul(u, self.factor))
     }
 
     #[inline(always)]

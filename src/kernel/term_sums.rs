@@ -153,11 +153,11 @@ impl Operation for ExponentialsFromLargest<'_> {
 
 /// Marks rows with exponentials relative to their maximum (power ≠ 0) for which f32 is too small: underflowed
 /// exponentials matter in Σexp or times large costs, or differences of logits may overflow.
-struct MarkTooSmall<'a> {
-    matrix: Option<&'a [f32]>,
-    classes: usize,
-    blocks: &'a mut [RowBlock],
-    terms: &'a [TermBlock],
+pub(crate) struct MarkTooSmall<'a> {
+    pub(crate) matrix: Option<&'a [f32]>,
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+    pub(crate) terms: &'a [TermBlock],
 }
 
 impl Operation for MarkTooSmall<'_> {
@@ -165,6 +165,7 @@ impl Operation for MarkTooSmall<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
+        let least = LEAST_TERM_SUM * self.classes as f64;
         for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
             for lane in Lane::all() {
                 if block.power[lane] == 0.0 {
@@ -172,7 +173,7 @@ impl Operation for MarkTooSmall<'_> {
                 }
                 let start = terms.label[lane].wrapping_mul(self.classes);
                 let costs = self.matrix.map_or(&[][..], |matrix| part(matrix, start, self.classes));
-                let is_held = block.sum[lane] >= LEAST_TERM_SUM
+                let is_held = block.sum[lane] >= least
                     && block.shift[lane] <= LARGEST_TERM_LOGIT
                     && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
                 block.marked |= if is_held { 0 } else { lane.bit() };
