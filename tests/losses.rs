@@ -331,6 +331,43 @@ fn rows_in_pieces_are_within_the_bound_with_the_same_bits() {
     assert!(compared > 100, "{compared}");
 }
 
+/// Rows whose label leads by so much that exponentials of the others underflow, with weights that make up for it.
+#[test]
+fn leads_of_any_size_are_within_the_bound_with_large_weights() {
+    let leads: Vec<f32> = (0..22).map(|row| 4.0 + 12.0 * row as f32).collect();
+    let mut rng = Rng(8);
+    for backend in backends() {
+        for classes in [2, 3, 10, 100, 2049, 4100] {
+            if is_slow(backend) && classes > 50 {
+                continue;
+            }
+            for across in [false, true] {
+                let mut batch = Batch::new(Regime::Ordinary, classes, leads.len(), across, &mut rng);
+                for (row, lead) in leads.iter().enumerate() {
+                    let (offset, label) = ([0.0, 30.0, -500.0][row % 3], batch.labels[row] as usize);
+                    for class in 0..classes {
+                        let at = batch.element(row, class);
+                        let mine = match class {
+                            _ if class == label => *lead,
+                            _ if class % 4 == 1 => -90.0,
+                            _ if class % 4 == 2 => -174.0,
+                            _ => 0.0,
+                        };
+                        batch.logits[at] = rng.between(-3.0, 3.0) + mine + offset;
+                        batch.soft[at] = f32::from(class == label);
+                    }
+                }
+                for (soft, weight) in [(true, 1.0), (true, 1e18), (true, 3e38), (false, 3e38)] {
+                    let weights = Some(vec![weight; classes]);
+                    let options = Options { name: "leads", weights, soft, temperature: 1.0, ..Options::default() };
+                    let (losses, gradient) = batch.evaluate(&options, backend);
+                    batch.errors(&options, &losses, &gradient, backend);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn losses_and_gradients_are_within_the_bound_in_every_regime() {
     for backend in backends() {
