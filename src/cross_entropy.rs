@@ -6,10 +6,10 @@ use crate::backend::Backend;
 use crate::error::{Argument, Error, check_cost, check_finite, check_length, check_row_losses};
 use crate::kernel::classes::{WeighRows, Weights};
 use crate::kernel::label_terms::{LabelOptions, LabelTerms, Plain};
-use crate::kernel::spread::WeighSoftRows;
 use crate::kernel::term_scalars::Terms;
 use crate::kernel::terms::TermRows;
 use crate::kernel::tile::Batch;
+use crate::kernel::weigh_targets::WeighTargets;
 use crate::kernel::weighted::WeightedRows;
 use crate::label::Label;
 use crate::logits::{Adjustment, Logits};
@@ -682,7 +682,7 @@ impl TermKernel {
 
     #[inline(never)]
     fn weigh_soft(backend: Backend, rows: &Rows<'_>, targets: &[f32], weights: &mut Weights) {
-        backend.drive(WeighSoftRows { rows, targets, weights });
+        backend.drive(WeighTargets { rows, targets, weights });
     }
 }
 

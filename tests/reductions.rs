@@ -690,6 +690,49 @@ fn what_target_probabilities_weigh_is_what_their_loss_is_divided_by() {
     }
 }
 
+/// Numbers whose sum is exact in whatever order it is taken.
+#[test]
+fn every_target_probability_has_its_weight_in_every_shape_and_layout() {
+    let mut rng = Rng(17);
+    let mut eighths = |count: usize| -> Vec<f32> { (0..count).map(|_| (1 + rng.below(32)) as f32 / 8.0).collect() };
+    let shapes = (1..=35).chain([48, 49, 100, 300]).flat_map(|classes| [1, 15, 16, 53].map(|rows| (classes, rows)));
+    // Beyond a chunk of rows.
+    for (classes, rows) in shapes.chain([(2, 16_500), (5, 4_111)]) {
+        let (targets, weights, samples) = (eighths(rows * classes), eighths(classes), eighths(rows));
+        for (weights, samples) in
+            [(None, None), (Some(&weights), None), (None, Some(&samples)), (Some(&weights), Some(&samples))]
+        {
+            let of = |numbers: Option<&Vec<f32>>, at: usize| numbers.map_or(1.0, |numbers| f64::from(numbers[at]));
+            let terms = targets
+                .iter()
+                .enumerate()
+                .map(|(at, &q)| of(samples, at / classes) * of(weights, at % classes) * f64::from(q));
+            let expected: f64 = terms.sum();
+            let strided: Vec<f32> =
+                targets.chunks(classes).flat_map(|row| row.iter().copied().chain([f32::NAN; 3])).collect();
+            let across: Vec<f32> =
+                (0..classes).flat_map(|class| targets.iter().copied().skip(class).step_by(classes)).collect();
+            for backend in backends() {
+                let mut loss = CrossEntropy::new(classes).backend(backend);
+                if let Some(weights) = weights {
+                    loss = loss.class_weights(weights);
+                }
+                if let Some(samples) = samples {
+                    loss = loss.sample_weights(samples);
+                }
+                for (layout, loss, targets) in [
+                    ("dense", loss, &targets),
+                    ("strided", loss.row_stride(classes + 3), &strided),
+                    ("positions", loss.positions(rows), &across),
+                ] {
+                    let found = loss.weigh_soft(targets).unwrap().weight_sum;
+                    assert_eq!(found, expected, "{backend}, {layout}: {rows} rows of {classes} classes");
+                }
+            }
+        }
+    }
+}
+
 /// Whatever stands between the samples, a NaN too, is neither read nor written; of the elements that are read the first
 /// that is not finite is named.
 #[test]

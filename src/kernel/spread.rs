@@ -1,12 +1,11 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
-use super::classes::Weights;
 use super::lanes::{Lane, Lanes};
 use super::sums::{Tail, next_row, sums_of_terms, totals_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{chunks, chunks_mut, copy, part, whole};
-use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use super::{chunks, chunks_mut, copy, part};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
 use crate::rows::Rows;
 
@@ -354,148 +353,4 @@ impl Operation for PieceSums<'_> {
 #[inline(always)]
 fn without<S: Vector>(s: S, u: S::F, lane: usize) -> S::F {
     if lane < S::LANES { s.select(s.equal(s.lanes(), s.splat(lane as f32)), s.splat(0.0), u) } else { u }
-}
-
-/// Weight sums of rows with target probabilities: s·Σ_c w\[c\]·q_c and s of each row. The former is not finite if a
-/// probability is not.
-pub(crate) struct WeighSoftRows<'a> {
-    pub(crate) rows: &'a Rows<'a>,
-    pub(crate) targets: &'a [f32],
-    pub(crate) weights: &'a mut Weights,
-}
-
-impl Driver for WeighSoftRows<'_> {
-    type Output = ();
-
-    fn drive<S: Vector>(self, s: S) {
-        s.run(self);
-    }
-}
-
-impl Operation for WeighSoftRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { rows, targets, weights } = self;
-        weights.counted = rows.count();
-        let by_columns = ByColumns::new(rows);
-        let mut first = 0;
-        while first < rows.count() {
-            let count = rows.left_in_chunk(first);
-            let samples = rows.sample_weights().map(|samples| part(samples, first, count));
-            let of_rows = if S::WIDE && rows.positions() == 1 {
-                add_up(
-                    (first..).take(count),
-                    samples,
-                    #[inline(always)]
-                    |row| by_columns.of_row(targets.get(rows.start(row)..).unwrap_or(&[])),
-                )
-            } else {
-                add_up((first..).take(count), samples, |row| one_by_one(rows, targets, row))
-            };
-            weights.weights.add_lanes(first, &of_rows);
-            for (row, &sample) in (first..).zip(samples.unwrap_or(&[])) {
-                weights.sample_weights.add(row, f64::from(sample));
-            }
-            first = first.wrapping_add(count);
-        }
-    }
-}
-
-/// Σ of the lanes of some rows, times their sample weights.
-#[inline(always)]
-fn add_up(
-    rows: impl Iterator<Item = usize>,
-    samples: Option<&[f32]>,
-    of_row: impl Fn(usize) -> [f64; VIRTUAL_LANES],
-) -> [f64; VIRTUAL_LANES] {
-    let mut sums = [0.0; VIRTUAL_LANES];
-    for (at, row) in rows.enumerate() {
-        let sample = samples.map_or(1.0, |samples| f64::from(samples.get(at).copied().unwrap_or(0.0)));
-        for (sum, of_row) in sums.iter_mut().zip(of_row(row)) {
-            *sum += of_row * sample;
-        }
-    }
-    sums
-}
-
-/// Σ w\[c\]·q_c of rows whose targets are contiguous.
-struct ByColumns<'a> {
-    /// Class weights of the whole columns of a row; none if all are 1.
-    weights: &'a [[f32; VIRTUAL_LANES]],
-    /// The remainder of a row: first class, class weights, and bit masks of the targets.
-    start: usize,
-    last_weights: [f64; VIRTUAL_LANES],
-    mask: [u32; VIRTUAL_LANES],
-}
-
-impl<'a> ByColumns<'a> {
-    fn new(rows: &Rows<'a>) -> Self {
-        let (classes, mut last_weights, mut mask) = (rows.classes(), [0.0; VIRTUAL_LANES], [0; VIRTUAL_LANES]);
-        let start = whole(classes, VIRTUAL_LANES);
-        for ((weight, bits), class) in last_weights.iter_mut().zip(&mut mask).zip(start..classes) {
-            (*weight, *bits) = (f64::from(rows.weight(class)), u32::MAX);
-        }
-        Self { weights: rows.class_weights().unwrap_or(&[]).as_chunks().0, start, last_weights, mask }
-    }
-
-    /// The sum of a row, of class c in lane c % 16: first those of the even and of the odd columns.
-    #[inline(always)]
-    fn of_row(&self, targets: &[f32]) -> [f64; VIRTUAL_LANES] {
-        let mut sums = [[0.0; VIRTUAL_LANES]; 2];
-        let columns = part(targets, 0, self.start).as_chunks::<VIRTUAL_LANES>().0;
-        let mut weights = self.weights.iter();
-        let mut add = |q: &[f32; VIRTUAL_LANES], sums: &mut [f64; VIRTUAL_LANES]| {
-            let of_column = weights.next().unwrap_or(&[1.0; VIRTUAL_LANES]);
-            for ((sum, &q), &w) in sums.iter_mut().zip(q).zip(of_column) {
-                *sum += f64::from(q) * f64::from(w);
-            }
-        };
-        let [even, odd] = &mut sums;
-        let (pairs, unpaired) = columns.as_chunks::<2>();
-        for [first, second] in pairs {
-            add(first, even);
-            add(second, odd);
-        }
-        let remainder = targets.get(self.start..).unwrap_or(&[]);
-        if let [column] = unpaired {
-            add(column, even);
-            self.add(remainder, odd);
-        } else {
-            self.add(remainder, even);
-        }
-        in_pairs(sums)
-    }
-
-    /// Adds w\[c\]·q_c of the remainder, whose targets these are.
-    #[inline(always)]
-    fn add(&self, targets: &[f32], lanes: &mut [f64; VIRTUAL_LANES]) {
-        let column = padded_column(targets, 0);
-        for (((lane, q), mask), w) in lanes.iter_mut().zip(column).zip(self.mask).zip(self.last_weights) {
-            *lane += f64::from(f32::from_bits(q.to_bits() & mask)) * w;
-        }
-    }
-}
-
-/// The sums of even and odd columns, added.
-#[inline(always)]
-fn in_pairs([mut even, odd]: [[f64; VIRTUAL_LANES]; 2]) -> [f64; VIRTUAL_LANES] {
-    for (even, odd) in even.iter_mut().zip(odd) {
-        *even += odd;
-    }
-    even
-}
-
-/// [`ByColumns::of_row`] of a row whose targets need not be contiguous.
-#[inline(never)]
-fn one_by_one(rows: &Rows<'_>, targets: &[f32], row: usize) -> [f64; VIRTUAL_LANES] {
-    let mut sums = [[0.0; VIRTUAL_LANES]; 2];
-    for first in (0..rows.classes()).step_by(2 * VIRTUAL_LANES) {
-        for (class, lane) in (first..rows.classes()).zip(sums.as_flattened_mut()) {
-            let q = targets.get(rows.element(row, class)).copied().unwrap_or(0.0);
-            *lane += f64::from(q) * f64::from(rows.weight(class));
-        }
-    }
-    in_pairs(sums)
 }
