@@ -42,7 +42,7 @@ impl Operation for WeighTargets<'_> {
             for of_row in of_sixteen.chunks_exact_mut(classes.max(1)) {
                 copy(of_row, of_classes.unwrap_or(&[]));
             }
-            (ByColumns::of_whole(of_classes.map_or(&[], |_| of_sixteen), classes), VIRTUAL_LANES)
+            (ByColumns::of_whole(of_classes.map(|_| &*of_sixteen), classes), VIRTUAL_LANES)
         } else {
             (ByColumns::new(rows), 1)
         };
@@ -94,8 +94,9 @@ fn add_rows(
 
 /// Σ w\[c\]·q_c of a row whose targets are contiguous, in columns of 16.
 struct ByColumns<'a> {
-    /// Class weights of the whole columns; empty if all are 1.
-    weights: &'a [[f32; VIRTUAL_LANES]],
+    /// Class weights of pairs of whole columns, over and over, and of the last column where their number is odd.
+    pairs: &'a [[[f32; VIRTUAL_LANES]; 2]],
+    unpaired: &'a [f32; VIRTUAL_LANES],
     /// The remainder of a row: first class, class weights, and bit masks of the targets.
     start: usize,
     last_weights: [f64; VIRTUAL_LANES],
@@ -105,7 +106,7 @@ struct ByColumns<'a> {
 impl<'a> ByColumns<'a> {
     fn new(rows: &Rows<'a>) -> Self {
         let start = whole(rows.classes(), VIRTUAL_LANES);
-        let mut columns = Self::of_whole(rows.class_weights().unwrap_or(&[]), start / VIRTUAL_LANES);
+        let mut columns = Self::of_whole(rows.class_weights(), start / VIRTUAL_LANES);
         for ((weight, bits), class) in columns.last_weights.iter_mut().zip(&mut columns.mask).zip(start..rows.classes())
         {
             (*weight, *bits) = (f64::from(rows.weight(class)), u32::MAX);
@@ -113,11 +114,16 @@ impl<'a> ByColumns<'a> {
         columns
     }
 
-    /// For rows of so many columns, without a remainder.
-    fn of_whole(weights: &'a [f32], columns: usize) -> Self {
+    /// For rows of so many columns, without a remainder. No weights are ones.
+    fn of_whole(weights: Option<&'a [f32]>, columns: usize) -> Self {
+        const ONES: [f32; VIRTUAL_LANES] = [1.0; VIRTUAL_LANES];
+        let start = columns.wrapping_mul(VIRTUAL_LANES);
+        let (pairs, unpaired) =
+            weights.map_or((&[[ONES; 2]][..], &[][..]), |weights| part(weights, 0, start).as_chunks().0.as_chunks());
         Self {
-            weights: weights.as_chunks().0,
-            start: columns.wrapping_mul(VIRTUAL_LANES),
+            pairs,
+            unpaired: unpaired.first().unwrap_or(&ONES),
+            start,
             last_weights: [0.0; VIRTUAL_LANES],
             mask: [0; VIRTUAL_LANES],
         }
@@ -129,21 +135,13 @@ impl<'a> ByColumns<'a> {
         // Even and odd columns are two chains of additions.
         let [even, odd] = &mut [[0.0; VIRTUAL_LANES]; 2];
         let (pairs, unpaired) = part(targets, 0, self.start).as_chunks().0.as_chunks::<2>();
-        // A loop of its own: the choice between two weights in the other one would be made for every element.
-        if self.weights.is_empty() {
-            for [first, second] in pairs {
-                add_column(even, first, &ONES);
-                add_column(odd, second, &ONES);
-            }
-        } else {
-            for ([first, second], [of_first, of_second]) in pairs.iter().zip(self.weights.as_chunks::<2>().0) {
-                add_column(even, first, of_first);
-                add_column(odd, second, of_second);
-            }
+        for ([first, second], [of_first, of_second]) in pairs.iter().zip(self.pairs.iter().cycle()) {
+            add_column(even, first, of_first);
+            add_column(odd, second, of_second);
         }
         let remainder = targets.get(self.start..).unwrap_or(&[]);
         if let [column] = unpaired {
-            add_column(even, column, self.weights.last().unwrap_or(&ONES));
+            add_column(even, column, self.unpaired);
             self.add_remainder(remainder, odd);
         } else {
             self.add_remainder(remainder, even);
@@ -163,8 +161,6 @@ impl<'a> ByColumns<'a> {
     }
 }
 
-const ONES: [f32; VIRTUAL_LANES] = [1.0; VIRTUAL_LANES];
-
 #[inline(always)]
 fn add_column(sums: &mut [f64; VIRTUAL_LANES], q: &[f32; VIRTUAL_LANES], weights: &[f32; VIRTUAL_LANES]) {
     for ((sum, &q), &w) in sums.iter_mut().zip(q).zip(weights) {
@@ -172,21 +168,20 @@ fn add_column(sums: &mut [f64; VIRTUAL_LANES], q: &[f32; VIRTUAL_LANES], weights
     }
 }
 
-/// Adds s·Σ w\[c\]·q_c of rows of any layout: the lanes are consecutive positions of a sample.
+/// Adds s·Σ w\[c\]·q_c of rows of any layout: the lanes are sixteen positions of a sample or, where fewer are left, one.
 #[inline(always)]
 fn add_runs(rows: &Rows<'_>, targets: &[f32], range: Range<usize>, sums: &mut [f64; VIRTUAL_LANES]) {
     let mut first = range.start;
     while first < range.end {
-        let run = VIRTUAL_LANES.min(rows.left_in_sample(first)).min(range.end.wrapping_sub(first));
-        let mut of_rows = [0.0; VIRTUAL_LANES];
+        let left = rows.left_in_sample(first).min(range.end.wrapping_sub(first));
+        let (mut of_rows, mut run) = ([0.0; VIRTUAL_LANES], 1);
         for class in 0..rows.classes() {
-            let (q, weights) = (part(targets, rows.element(first, class), run), [rows.weight(class); VIRTUAL_LANES]);
-            if let Some(q) = q.first_chunk() {
-                add_column(&mut of_rows, q, &weights);
-            } else {
-                for ((of_row, &q), weight) in of_rows.iter_mut().zip(q).zip(weights) {
-                    *of_row += f64::from(q) * f64::from(weight);
-                }
+            let (q, weight) = (targets.get(rows.element(first, class)..).unwrap_or(&[]), rows.weight(class));
+            if left < VIRTUAL_LANES {
+                of_rows[0] += f64::from(q.first().copied().unwrap_or(0.0)) * f64::from(weight);
+            } else if let Some(q) = q.first_chunk() {
+                run = VIRTUAL_LANES;
+                add_column(&mut of_rows, q, &[weight; VIRTUAL_LANES]);
             }
         }
         for ((sum, of_row), row) in sums.iter_mut().zip(of_rows).zip(first..).take(run) {
