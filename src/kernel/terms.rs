@@ -289,21 +289,20 @@ impl Operation for ReadTerms<'_> {
         for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
             let row = first.wrapping_add(start);
             (block.marked, terms.marked_for_gradient_only) = (0, 0);
-            (block.weight, terms.label, terms.label_logit) =
-                (Lanes::splat(1.0), Lanes::splat(NO_LABEL), Lanes::splat(0.0));
+            (terms.label, terms.label_logit) = (Lanes::splat(NO_LABEL), Lanes::splat(0.0));
+            let mut of_label = Lanes::splat(0.0);
+            if has_labels {
+                terms.label = block.class;
+                // Without sample weights the class weights are what has been read.
+                of_label = block.weight;
+            }
+            block.weight = Lanes::splat(1.0);
             if let Some(samples) = rows.sample_weights() {
                 for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
                     *weight = f64::from(sample);
                 }
-            }
-            let mut of_label = Lanes::splat(if has_labels { 1.0 } else { 0.0 });
-            if has_labels {
-                terms.label = block.class;
-                if let Some(weights) = rows.class_weights() {
-                    // Read from memory: classes held in registers would be copied to `label` one by one.
-                    for (of_label, &class) in of_label.iter_mut().zip(core::hint::black_box(&block.class)) {
-                        *of_label = f64::from(weights.get(class).copied().unwrap_or(0.0));
-                    }
+                for (of_label, &class) in of_label.iter_mut().zip(&block.class).filter(|_| has_labels) {
+                    *of_label = f64::from(rows.weight(class));
                 }
             }
             let left = count.wrapping_sub(start);
