@@ -5,14 +5,12 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
-use core::num::NonZero;
-
-use super::f64_math;
-use super::{copy, part_mut};
+use super::{copy, f64_math, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
 use crate::logits::Logits;
 use crate::reduction::{GradientScale, Tally};
 use crate::rows::chunk_of;
+use core::num::NonZero;
 
 /// Costs and sample weights of the binary loss, all ones where `None`.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@
 //! row sums, 2·|W|·p_i·(1 − p_i). −log(1 − p_j) = softplus(u) with a concave u = x_j − log Σ_{i≠j} exp x_i: its Hessian
 //! ≼ p_j·(1 − p_j)·∇u·∇uᵀ and, by v·vᵀ ≼ diag(|v_i|·Σ|v|), ≼ 2·p_j·(1 − p_j) at j and 2·p_j·p_i at i ≠ j.
 
-use super::references::largest;
+use super::general::LargestOf;
 use super::spread::Spread;
 use super::term_scalars::Terms;
 use super::tile::{Batch, Place, with_tile};
@@ -85,7 +85,7 @@ impl<'a> CurvatureRows<'a> {
         let mut first = f32::NEG_INFINITY;
         for place in pieces() {
             self.batch.load_rows(s, place, numbers);
-            let (logit, class) = s.run(Largest { logits: part(numbers, 0, place.width) });
+            let (logit, class) = s.run(LargestOf { row: part(numbers, 0, place.width) });
             if logit > first || place.start == 0 {
                 (first, of_row.class) = (logit, place.start.wrapping_add(class));
             }
@@ -93,7 +93,7 @@ impl<'a> CurvatureRows<'a> {
         let mut second = f32::NEG_INFINITY;
         for place in pieces() {
             self.load_others(s, place, of_row.class, numbers);
-            let (logit, _) = s.run(Largest { logits: part(numbers, 0, place.width) });
+            let (logit, _) = s.run(LargestOf { row: part(numbers, 0, place.width) });
             second = if logit > second || logit.is_nan() { logit } else { second };
         }
         of_row.cost = f64::from(of_row.costs.get(of_row.class).copied().unwrap_or(0.0));
@@ -245,20 +245,6 @@ fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
         *of_gap = f64_math::exp(gap);
     }
     of_gaps
-}
-
-/// Maximum and argmax of the logits.
-struct Largest<'a> {
-    logits: &'a [f32],
-}
-
-impl Operation for Largest<'_> {
-    type Output = (f32, usize);
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> (f32, usize) {
-        largest(s, self.logits)
-    }
 }
 
 /// Adds exp(x − second) of a piece, 0 at m, to partial sums.

@@ -5,7 +5,7 @@ use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, TERM_RAISE};
-use super::references::{ReferenceLogits, References, largest, logits_of};
+use super::references::{ReferenceLogits, References, logits_of};
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
 use super::term_scalars::{TermBlock, Terms};
@@ -57,7 +57,7 @@ impl TermSums<'_> {
                 for (block, terms) in blocks.iter().zip(&mut *terms) {
                     terms.label_logit = block.logit;
                 }
-                largest_of_marked(s, logits, classes, blocks);
+                refer_to_argmax(s, logits, classes, blocks);
             }
             s.run(ExponentialsFromLargest { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
         }
@@ -74,44 +74,17 @@ impl TermSums<'_> {
     }
 }
 
-/// Makes the argmax the reference of each marked row; in blocks that are marked as a whole, of several rows at once.
+/// Makes the argmax the reference of each marked row.
 #[cold]
 #[inline(never)]
-fn largest_of_marked<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) {
-    for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-        let (logits, are_all_marked) =
-            (from_row(logits, first, classes), Lane::all().all(|lane| block.is_marked(lane)));
-        let is_marked = block.marked != 0;
-        let blocks = core::slice::from_mut(block);
-        if are_all_marked {
-            s.run(References { logits, classes, blocks });
-        } else if is_marked {
-            s.run(LargestOfMarked { logits, classes, blocks });
-        }
-    }
-}
-
-/// Makes the argmax the reference of each marked row.
-struct LargestOfMarked<'a> {
-    logits: &'a [f32],
-    classes: usize,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for LargestOfMarked<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { logits, classes, blocks } = self;
-        let mut start = 0;
-        for block in blocks {
-            for lane in Lane::all() {
-                if block.is_marked(lane) {
-                    (block.logit[lane], block.class[lane]) = largest(s, part(logits, start, classes));
-                }
-                start = start.wrapping_add(classes);
-            }
+fn refer_to_argmax<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) {
+    for (first, block) in (0_usize..).step_by(ROWS).zip(blocks).filter(|(_, block)| block.marked != 0) {
+        let (logit, class) = (block.logit, block.class);
+        let blocks = core::slice::from_mut(&mut *block);
+        s.run(References { logits: from_row(logits, first, classes), classes, blocks });
+        let marked = block.marked;
+        for lane in Lane::all().filter(|lane| marked & lane.bit() == 0) {
+            (block.logit[lane], block.class[lane]) = (logit[lane], class[lane]);
         }
     }
 }
