@@ -249,6 +249,10 @@ impl<'a> TermRows<'a, '_> {
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
         s.run(FinishTerms { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
+        if let Some(last) = blocks.last_mut().filter(|_| !count.is_multiple_of(ROWS)) {
+            // Lanes after the last row have scalars of whatever follows it.
+            last.marked &= Lane::of(count).bit().wrapping_sub(1);
+        }
         if gradient {
             let odds = options.costs.is_some().then_some(&*odds);
             let dense = match self.batch.gradient.as_deref_mut() {
