@@ -172,7 +172,7 @@ impl LongRows<'_> {
         }
         for (row, lane) in rows.lanes().filter(|&(_, lane)| block.power[lane] != 0.0) {
             let (logits, to) = (from_row(x, row, width), from_row_mut(e, row, width));
-            s.run(ReferredExponentials { logits, to, width, reference: block.reference(lane) });
+            s.run(RowExponentials { logits, to, width, reference: block.reference(lane) });
         }
         in_range
     }
@@ -320,14 +320,14 @@ fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, loaded: &'p m
 }
 
 /// Exponentials of `width` logits of a row, relative to its reference.
-struct ReferredExponentials<'a> {
+struct RowExponentials<'a> {
     logits: &'a [f32],
     to: &'a mut [f32],
     width: usize,
     reference: Reference,
 }
 
-impl Operation for ReferredExponentials<'_> {
+impl Operation for RowExponentials<'_> {
     type Output = ();
 
     #[inline(always)]

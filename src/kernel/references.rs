@@ -26,7 +26,7 @@ impl Operation for ReferenceLogits<'_> {
     }
 }
 
-/// The logits of these classes of the rows of a block; any number of a class that is none.
+/// The logit of a class of each row of a block; any number if there is no such class.
 #[inline(always)]
 pub(crate) fn logits_of(rows: &[f32], classes: usize, of: &Lanes<usize>) -> Lanes<f32> {
     let (mut at, mut logits) = (0_usize, Lanes::splat(0.0));
