@@ -286,25 +286,52 @@ impl Operation for LoadRows<'_> {
             }
             return;
         }
-        for run in runs(rows, place) {
-            // The cache lines of some classes are used up before the next classes are read.
-            for (class, row) in squares::<S>(width, run.rows) {
-                transpose(
-                    s,
-                    width.wrapping_sub(class),
-                    run.rows.wrapping_sub(row),
-                    #[inline(always)]
-                    |i| load(s, from, run.in_samples(class.wrapping_add(i), row, rows.positions())),
-                    // Lanes beyond the end of a row of few classes are overwritten by the next row.
-                    #[inline(always)]
-                    |i, x| {
-                        s.store_partial(
-                            x,
-                            to.get_mut(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&mut []),
-                        )
-                    },
-                );
-            }
+        // A loop of its own for the common type.
+        match from.as_f32() {
+            Some(logits) => transpose_runs(
+                s,
+                rows,
+                place,
+                to,
+                #[inline(always)]
+                |at| s.load_partial(logits.get(at..).unwrap_or(&[]), 0.0),
+            ),
+            None => transpose_runs(
+                s,
+                rows,
+                place,
+                to,
+                #[inline(always)]
+                |at| {
+                    let mut numbers = [0.0; VIRTUAL_LANES];
+                    from.widen(at, 1, part_mut(&mut numbers, 0, S::LANES));
+                    s.load(&numbers, 0)
+                },
+            ),
+        }
+    }
+}
+
+/// Rows of positions > 1, from vectors of one class that `load` returns.
+#[inline(always)]
+fn transpose_runs<S: Vector>(s: S, rows: &Rows<'_>, place: Place, to: &mut [f32], load: impl Fn(usize) -> S::F) {
+    let width = place.width;
+    for run in runs(rows, place) {
+        // The cache lines of some classes are used up before the next classes are read.
+        for (class, row) in squares::<S>(width, run.rows) {
+            transpose(
+                s,
+                width.wrapping_sub(class),
+                run.rows.wrapping_sub(row),
+                #[inline(always)]
+                |i| load(run.in_samples(class.wrapping_add(i), row, rows.positions())),
+                // Lanes beyond the end of a row of few classes are overwritten by the next row.
+                #[inline(always)]
+                |i, x| {
+                    let at = run.in_tile(class, row.wrapping_add(i), width);
+                    s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
+                },
+            );
         }
     }
 }
@@ -320,23 +347,32 @@ impl Operation for LoadColumns<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
+    fn run<S: Vector>(self, _: S) {
         let Self { batch, place, to } = self;
         let (from, positions) = (batch.given(), batch.rows.positions());
         if place.rows < ROWS {
             to.fill(0.0);
         }
         for run in runs(batch.rows, place) {
-            for (class, to) in to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                if run.rows == ROWS {
-                    for at in (0..ROWS).step_by(S::LANES) {
-                        s.store(load(s, from, run.in_samples(class, at, positions)), to, at);
+            let columns = to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate();
+            let columns = columns.map(|(class, column)| (run.in_samples(class, 0, positions), column));
+            match from.as_f32() {
+                Some(logits) if run.rows == ROWS => {
+                    for (at, column) in columns {
+                        if let Some(logits) = logits.get(at..).and_then(<[f32]>::first_chunk) {
+                            *column = *logits;
+                        }
                     }
-                    continue;
                 }
-                let to = part_mut(to, run.at, run.rows);
-                for (row, to) in (0..).step_by(S::LANES).zip(to.chunks_mut(S::LANES)) {
-                    s.store_partial(load(s, from, run.in_samples(class, row, positions)), to);
+                Some(logits) => {
+                    for (at, column) in columns {
+                        copy(part_mut(column, run.at, run.rows), part(logits, at, run.rows));
+                    }
+                }
+                None => {
+                    for (at, column) in columns {
+                        from.widen(at, 1, part_mut(column, run.at, run.rows));
+                    }
                 }
             }
         }
@@ -444,17 +480,6 @@ impl Operation for ToRows<'_> {
             }
         }
     }
-}
-
-/// A vector of contiguous logits from `at` on, converted to f32; zeros beyond the last.
-#[inline(always)]
-fn load<S: Vector>(s: S, from: Logits<'_>, at: usize) -> S::F {
-    if let Some(logits) = from.as_f32() {
-        return s.load_partial(logits.get(at..).unwrap_or(&[]), 0.0);
-    }
-    let mut numbers = [0.0; VIRTUAL_LANES];
-    from.widen(at, 1, part_mut(&mut numbers, 0, S::LANES));
-    s.load(&numbers, 0)
 }
 
 struct StoreRows<'a> {

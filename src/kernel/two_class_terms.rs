@@ -10,7 +10,7 @@ use super::limits::{LEAST_GAP, ROWS};
 use super::spread::Spread;
 use super::term_scalars::{TermBlock, Terms, mark};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::two_classes::{TwoClasses, write_two_classes};
+use super::two_classes::{Misses, TwoClasses, write_two_classes};
 use super::{f64_math, part_mut, rows_of};
 use crate::backend::vector::{Operation, Vector};
 
@@ -48,7 +48,7 @@ pub(crate) fn compute<S: Vector>(
             rows_of(numbers, 0, count, 2)
         }
     };
-    s.run(TwoClasses::<false, false> { logits, blocks: &mut *blocks });
+    s.run(TwoClasses { logits, misses: Misses::None, blocks: &mut *blocks });
     let alpha_beta = AlphaBeta::new(options, spread);
     s.run(GapTerms { alpha_beta, targets, logits, gradient, blocks, terms });
     if gradient {

@@ -8,14 +8,25 @@ use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, f64_math, log1p, part, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
 
-/// Fills log(1 + e^gap) and, for gradients, 1 − p_y. Rows whose gap is below [`LEAST_GAP`], infinite or NaN are marked;
-/// returns whether none is. With `MISS_IN_F64` 1 − p_y is computed in f64, for the focal factor.
-pub(crate) struct TwoClasses<'a, const GRADIENT: bool, const MISS_IN_F64: bool> {
+/// Fills log(1 + e^gap) and 1 − p_y. Rows whose gap is below [`LEAST_GAP`], infinite or NaN are marked; returns whether
+/// none is.
+pub(crate) struct TwoClasses<'a> {
     pub(crate) logits: &'a [f32],
+    pub(crate) misses: Misses,
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
-impl<const GRADIENT: bool, const MISS_IN_F64: bool> Operation for TwoClasses<'_, GRADIENT, MISS_IN_F64> {
+/// How 1 − p_y is computed.
+#[derive(Clone, Copy)]
+pub(crate) enum Misses {
+    None,
+    /// In f32, for the gradient.
+    Rounded,
+    /// In f64, for the focal factor.
+    Exact,
+}
+
+impl Operation for TwoClasses<'_> {
     type Output = bool;
 
     #[inline(always)]
@@ -45,13 +56,17 @@ impl<const GRADIENT: bool, const MISS_IN_F64: bool> Operation for TwoClasses<'_,
         for block in &mut *self.blocks {
             logs(s, block);
         }
-        if MISS_IN_F64 {
-            for block in &mut *self.blocks {
-                exact_misses(block);
+        match self.misses {
+            Misses::None => {}
+            Misses::Rounded => {
+                for block in &mut *self.blocks {
+                    misses(s, block);
+                }
             }
-        } else if GRADIENT {
-            for block in &mut *self.blocks {
-                misses(s, block);
+            Misses::Exact => {
+                for block in &mut *self.blocks {
+                    exact_misses(block);
+                }
             }
         }
         let (non_finite, least) = (s.to_array(non_finite), s.to_array(least));

@@ -15,7 +15,7 @@ use super::references::ReferenceLogits;
 use super::row_scalars::{AddLosses, Losses, Scales};
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::two_classes::{FarLeads, TwoClasses, write_two_classes};
+use super::two_classes::{FarLeads, Misses, TwoClasses, write_two_classes};
 use super::{
     chunks_mut, columns, copy, from_row, from_row_mut, general_columns, long_rows, one_lane, part, part_mut, positions,
     rows_of, rows_of_mut,
@@ -161,11 +161,12 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let mut in_range;
         if self.are_gaps::<S>() {
             let logits = dense.unwrap_or(part(tile.numbers, 0, len));
-            in_range = if L::NONE {
-                s.run(TwoClasses::<GRADIENT, false> { logits, blocks: &mut *blocks })
-            } else {
-                s.run(TwoClasses::<true, true> { logits, blocks: &mut *blocks })
+            let misses = match L::NONE {
+                true if GRADIENT => Misses::Rounded,
+                true => Misses::None,
+                false => Misses::Exact,
             };
+            in_range = s.run(TwoClasses { logits, misses, blocks: &mut *blocks });
             if !in_range {
                 in_range = s.run(FarLeads { logits, blocks: &mut *blocks });
             }
