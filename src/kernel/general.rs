@@ -223,7 +223,7 @@ pub(crate) fn sum_without_references<S: Vector>(
         let is_zero = (largest[i] == f32::NEG_INFINITY) & !found.sum[i].is_nan();
         found.sum[i] = if is_zero { 0.0 } else { found.sum[i] };
     }
-    s.run(Finish::<true, true> { blocks: core::slice::from_mut(found) });
+    s.run(Finish::<true> { gradient: true, blocks: core::slice::from_mut(found) });
 }
 
 /// Fills the losses of a group; returns for each row with a sole +∞ that class and the gradient there, without the row's

@@ -10,7 +10,7 @@ use super::limits::{RAISE, ROWS};
 use super::positions::add_columns;
 use super::row_scalars::Finish;
 use super::sums::has_long_vectors;
-use super::tile::{Batch, Place, RowBlock, Tile, ToColumns, ToRows, one_by_one, rows_of_blocks};
+use super::tile::{Batch, Place, RowBlock, Tile, ToColumns, ToRows, one_by_one};
 use super::{part_mut, rows_of, rows_of_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
@@ -43,7 +43,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         let rows = count.wrapping_mul(ROWS).min(place.rows.wrapping_sub(at));
         let place = Place { rows, ..place.row(at) };
         load(s, batch, columns, spare, blocks, place);
-        s.run(Finish::<true, true> { blocks: &mut *blocks });
+        s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
         terms.apply(s, blocks);
         s.run(MarkSpecial { gradient: batch.gradient.is_some(), blocks: &mut *blocks });
         if GRADIENT {
@@ -65,7 +65,7 @@ fn load<S: Vector>(
     let Place { first, rows, width, .. } = place;
     let columns = rows_of_mut(columns, 0, blocks.len().wrapping_mul(ROWS), width);
     if batch.rows.positions() > 1 {
-        for (place, columns) in block_places(place).zip(columns.chunks_exact_mut(ROWS.wrapping_mul(width).max(1))) {
+        for (place, columns) in place.blocks().zip(columns.chunks_exact_mut(ROWS.wrapping_mul(width).max(1))) {
             batch.load_columns(s, place, columns);
         }
     } else if let Some(logits) = batch.as_tile() {
@@ -95,17 +95,12 @@ fn write_gradient<S: Vector>(
         s.run(ToRows { columns, width, to: &mut *spare });
         batch.store_unmarked(s, place, spare, blocks);
     } else if batch.rows.positions() > 1 {
-        for (place, columns) in block_places(place).zip(columns.chunks_exact(ROWS.wrapping_mul(width).max(1))) {
+        for (place, columns) in place.blocks().zip(columns.chunks_exact(ROWS.wrapping_mul(width).max(1))) {
             batch.store_columns(s, place, columns);
         }
     } else {
         s.run(ToRows { columns, width, to: rows_of_mut(gradient, first, rows, width) });
     }
-}
-
-/// The blocks of a place.
-fn block_places(place: Place) -> impl Iterator<Item = Place> {
-    (0..).step_by(ROWS).zip(rows_of_blocks(place.rows)).map(move |(at, rows)| Place { rows, ..place.row(at) })
 }
 
 /// Turns logits into exponentials, 0 for the labels; fills the logits of the labels, the references and Σexp.

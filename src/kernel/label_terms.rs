@@ -201,10 +201,6 @@ fn log_sum_exp(logit: f32, shift: f32, power: f32, sum: f64, miss: f64, log: f64
 /// Row scalars of rows whose Σexp is known.
 #[inline(always)]
 pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(s: S, terms: L, blocks: &mut [RowBlock]) {
-    if L::NONE {
-        s.run(Finish::<GRADIENT, false> { blocks });
-    } else {
-        s.run(Finish::<true, false> { blocks: &mut *blocks });
-        terms.apply(s, blocks);
-    }
+    s.run(Finish::<false> { gradient: GRADIENT || !L::NONE, blocks: &mut *blocks });
+    terms.apply(s, blocks);
 }

@@ -65,7 +65,7 @@ impl LogProbabilityRows<'_> {
             s.run(MarkRows { logits, classes, blocks: &mut *blocks });
         }
         excluded_sums(s, None, tile.numbers, classes, count, blocks);
-        s.run(Finish::<false, false> { blocks: &mut *blocks });
+        s.run(Finish::<false> { gradient: false, blocks: &mut *blocks });
         if batch.gradient.is_some() {
             s.run(LogElements { logits, to: part_mut(tile.numbers, 0, len), classes, blocks });
             self.batch.store_unmarked(s, place, tile.numbers, tile.blocks);

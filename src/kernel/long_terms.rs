@@ -54,11 +54,11 @@ pub(crate) fn compute<S: Vector>(
     let gradient = batch.gradient.is_some();
     let (blocks, terms_of_blocks) = (core::slice::from_mut(&mut *block), core::slice::from_mut(&mut *terms));
     if blocks.iter().all(|block| block.power.iter().all(|&power| power == 0.0)) {
-        s.run(Finish::<true, false> { blocks: &mut *blocks });
+        s.run(Finish::<false> { gradient: true, blocks: &mut *blocks });
     } else {
         let (matrix, classes) = (None, batch.rows.classes());
         s.run(MarkTooSmall { matrix, classes, blocks: &mut *blocks, terms: &*terms_of_blocks });
-        s.run(Finish::<true, true> { blocks: &mut *blocks });
+        s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
     }
     let largest_weight = spread.largest_weight;
     s.run(FinishTerms { options, gradient, largest_weight, blocks, terms: terms_of_blocks });

@@ -62,32 +62,46 @@ fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks:
         let columns = rows_of_mut(numbers, at, ROWS, width);
         let place = Place { rows, ..place.row(at) };
         batch.load_columns(s, place, columns);
-        let class = block.class;
-        let label = |lane: Lane| {
-            class[lane].checked_sub(start).map(|class| class.wrapping_mul(ROWS).wrapping_add(lane.number()))
-        };
-        for lane in Lane::all() {
-            if let Some(&x) = label(lane).and_then(|index| columns.get(index)) {
-                block.logit[lane] = x;
-            }
-        }
+        read_label_logits(columns, start, block);
         let in_range = s.run(Exponentials { logits: None, to: &mut *columns, count: ROWS.wrapping_mul(width) });
-        for lane in Lane::all() {
-            if let Some(e) = label(lane).and_then(|index| columns.get_mut(index)) {
-                *e = 0.0;
-            }
-        }
+        exclude_labels(columns, start, block);
         if !in_range {
             block.marked = u32::MAX;
         }
     }
 }
 
+/// Fills the logits of the labels that lie in these columns, from class `start` on.
+#[inline(never)]
+pub(crate) fn read_label_logits(columns: &[f32], start: usize, block: &mut RowBlock) {
+    for lane in Lane::all() {
+        if let Some(&x) = of_label(block, start, lane).and_then(|index| columns.get(index)) {
+            block.logit[lane] = x;
+        }
+    }
+}
+
+/// Sets the exponentials of the labels to 0.
+#[inline(never)]
+pub(crate) fn exclude_labels(columns: &mut [f32], start: usize, block: &RowBlock) {
+    for lane in Lane::all() {
+        if let Some(e) = of_label(block, start, lane).and_then(|index| columns.get_mut(index)) {
+            *e = 0.0;
+        }
+    }
+}
+
+/// The index of a row's label in columns from class `start` on, unless it is before them.
+#[inline(always)]
+fn of_label(block: &RowBlock, start: usize, lane: Lane) -> Option<usize> {
+    block.class[lane].checked_sub(start).map(|class| class.wrapping_mul(ROWS).wrapping_add(lane.number()))
+}
+
 /// Adds the exponentials of some classes to the sums, in the order of [`super::sums`].
-struct ColumnSums<'a> {
-    exponentials: &'a [f32],
-    width: usize,
-    blocks: &'a mut [RowBlock],
+pub(crate) struct ColumnSums<'a> {
+    pub(crate) exponentials: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
 }
 
 impl Operation for ColumnSums<'_> {
@@ -106,12 +120,30 @@ impl Operation for ColumnSums<'_> {
 /// Adds the columns of a block to the sums of its rows, in the order of [`super::sums`].
 #[inline(always)]
 pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], totals: &mut Lanes<f64>) {
-    for columns in columns.chunks(SUMMED_IN_F32 * ROWS) {
+    add_terms_of_columns(
+        s,
+        columns,
+        totals,
+        #[inline(always)]
+        |sum, column, _, at| s.add(sum, s.load(column, at)),
+    );
+}
+
+/// Adds terms of the columns of a block to sums of its rows, in the order of [`super::sums`]: `add` adds those of a column,
+/// its class, and a vector of rows from an index on, to a partial sum.
+#[inline(always)]
+pub(crate) fn add_terms_of_columns<S: Vector>(
+    s: S,
+    columns: &[f32],
+    totals: &mut Lanes<f64>,
+    add: impl Fn(S::F, &[f32; ROWS], usize, usize) -> S::F + Copy,
+) {
+    for (first, columns) in (0..).step_by(SUMMED_IN_F32).zip(columns.chunks(SUMMED_IN_F32 * ROWS)) {
         let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [Lanes::splat(0.0); VIRTUAL_LANES / 2]);
-        for (from, sums) in eight.iter_mut().enumerate().take(columns.len()) {
+        let columns = Columns { columns, first, add };
+        for (from, sums) in eight.iter_mut().enumerate().take(columns.columns.len()) {
             for at in (0..ROWS).step_by(S::LANES) {
-                let both =
-                    s.add(lane(s, columns, from, at), lane(s, columns, from.wrapping_add(VIRTUAL_LANES / 2), at));
+                let both = s.add(columns.lane(s, from, at), columns.lane(s, from.wrapping_add(VIRTUAL_LANES / 2), at));
                 s.store(both, sums.as_mut_slice(), at);
             }
         }
@@ -124,23 +156,39 @@ pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], totals: &mut Lanes<f
     }
 }
 
-/// The partial sums of virtual lane `number`, even and odd columns, for a vector of rows from `at` on.
-#[inline(always)]
-fn lane<S: Vector>(s: S, columns: &[[f32; ROWS]], number: usize, at: usize) -> S::F {
-    let even = every_other(s, columns, number, at);
-    if columns.len() <= VIRTUAL_LANES {
-        return even;
-    }
-    s.add(even, every_other(s, columns, number.wrapping_add(VIRTUAL_LANES), at))
+/// Columns from class `first` on, and how the terms of one are added.
+struct Columns<'a, A> {
+    columns: &'a [[f32; ROWS]],
+    first: usize,
+    add: A,
 }
 
-#[inline(always)]
-fn every_other<S: Vector>(s: S, columns: &[[f32; ROWS]], from: usize, at: usize) -> S::F {
-    let mut sum = s.splat(0.0);
-    for column in columns.iter().skip(from).step_by(2 * VIRTUAL_LANES) {
-        sum = s.add(sum, s.load(column, at));
+impl<A> Columns<'_, A> {
+    /// The partial sums of virtual lane `number`, even and odd columns, for a vector of rows from `at` on.
+    #[inline(always)]
+    fn lane<S: Vector>(&self, s: S, number: usize, at: usize) -> S::F
+    where
+        A: Fn(S::F, &[f32; ROWS], usize, usize) -> S::F,
+    {
+        let even = self.every_other(s, number, at);
+        if self.columns.len() <= VIRTUAL_LANES {
+            return even;
+        }
+        s.add(even, self.every_other(s, number.wrapping_add(VIRTUAL_LANES), at))
     }
-    sum
+
+    #[inline(always)]
+    fn every_other<S: Vector>(&self, s: S, from: usize, at: usize) -> S::F
+    where
+        A: Fn(S::F, &[f32; ROWS], usize, usize) -> S::F,
+    {
+        let (mut sum, mut class) = (s.splat(0.0), self.first.wrapping_add(from));
+        for column in self.columns.iter().skip(from).step_by(2 * VIRTUAL_LANES) {
+            sum = (self.add)(sum, column, class, at);
+            class = class.wrapping_add(2 * VIRTUAL_LANES);
+        }
+        sum
+    }
 }
 
 /// Scales exponentials of some classes to the gradient, in place.

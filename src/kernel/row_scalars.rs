@@ -12,17 +12,19 @@ use core::f64::consts::LN_2;
 /// Fills `log` = log(1 + E) and, for gradients, `share` = p_k / exponential k, and `one_minus_p` = 1 − p_r.
 ///
 /// E = sum·e^(shift − x_r)·2^−power. With `ANY` shift and power are applied, and shift − x_r may have any size.
-pub(crate) struct Finish<'a, const GRADIENT: bool, const ANY: bool> {
+pub(crate) struct Finish<'a, const ANY: bool> {
+    pub(crate) gradient: bool,
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
-impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, ANY> {
+impl<const ANY: bool> Operation for Finish<'_, ANY> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
+        let Self { gradient, blocks } = self;
         // Short loops over all rows, one after the other, so that the processor overlaps rows.
-        for block in one_by_one(self.blocks) {
+        for block in one_by_one(blocks) {
             let (mut unit, mut beyond) =
                 if ANY { units_of_any(s, block) } else { (units(s, &block.logit), Lanes::splat(0.0)) };
             let (sum, mut excluded) = (block.sum, Lanes::splat(0.0));
@@ -36,11 +38,11 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
             if ANY {
                 block.log = beyond;
             }
-            if GRADIENT {
+            if gradient {
                 block.share = unit;
             }
         }
-        for block in one_by_one(self.blocks) {
+        for block in one_by_one(blocks) {
             let (excluded, mut log, mut fractions) = (block.one_minus_p, Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
                 let (of_power, f) = log1p::split(excluded[i]);
@@ -57,7 +59,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                 }
             }
             (block.log, block.loss) = (log, fractions);
-            if GRADIENT {
+            if gradient {
                 let (mut share, mut miss) = (block.share, excluded);
                 for i in Lane::all() {
                     let p = 1.0 / (1.0 + miss[i]);
@@ -67,7 +69,7 @@ impl<const GRADIENT: bool, const ANY: bool> Operation for Finish<'_, GRADIENT, A
                 (block.share, block.one_minus_p) = (share, miss);
             }
         }
-        for block in one_by_one(self.blocks) {
+        for block in one_by_one(blocks) {
             let (mut log, mut rests) = (block.log, Lanes::splat(0.0));
             for at in (0..ROWS).step_by(S::LANES) {
                 s.store(log1p::rest(s, s.load(block.loss.as_slice(), at)), rests.as_mut_slice(), at);

@@ -62,13 +62,11 @@ impl TermSums<'_> {
             s.run(ExponentialsFromLargest { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
         }
         excluded_sums(s, (by_label && in_range).then_some(logits), exponentials, classes, rows, blocks);
-        if in_range && !probabilities {
-            s.run(Finish::<false, false> { blocks });
-        } else if in_range {
-            s.run(Finish::<true, false> { blocks });
+        if in_range {
+            s.run(Finish::<false> { gradient: probabilities, blocks });
         } else {
             s.run(MarkTooSmall { matrix: options.costs, classes, blocks: &mut *blocks, terms });
-            s.run(Finish::<true, true> { blocks });
+            s.run(Finish::<true> { gradient: true, blocks });
         }
         in_range
     }

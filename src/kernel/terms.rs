@@ -25,7 +25,7 @@ use super::term_gradient::TermGradient;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks_mut, copy, long_terms, part, part_mut, rows_of_mut, terms_general, two_class_terms};
+use super::{chunks_mut, copy, long_terms, part, part_mut, rows_of_mut, term_columns, terms_general, two_class_terms};
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -216,36 +216,38 @@ impl<'a> TermRows<'a, '_> {
     ) {
         let (batch, options, classes) = (&self.batch, &self.terms, self.batch.rows.classes());
         let place = Place { first, rows: count, start: 0, width: classes };
-        let (blocks, len) = (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), count.wrapping_mul(classes));
-        let gradient = batch.gradient.is_some();
-        let room = tile.numbers.len();
+        let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+        let (gradient, room) = (batch.gradient.is_some(), tile.numbers.len());
         let mut parts = tile.spare.chunks_exact_mut(room.max(1));
         let [loaded, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
         // One array for both: target probabilities exclude costs.
         let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
-        let logits = self.logits(s, place, loaded);
         let exponentials = &mut *tile.numbers;
         // False at compile time for one lane.
         let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
         // One lane always computes them: one function less where memory is small.
         let probabilities = !S::WIDE || gradient || options.costs.is_some() || options.label.change_term();
-        let rows = TermSums { logits, classes, count, options, by_label, probabilities };
-        let in_range = rows.finish(s, exponentials, blocks, terms);
+        let columns = blocks.len().wrapping_mul(ROWS).wrapping_mul(classes);
+        let are_columns = by_label && batch.rows.positions() > 1 && columns <= room && {
+            let (numbers, u) = (&mut *exponentials, part(same, 0, classes));
+            term_columns::sums(s, batch, (numbers, u), blocks, terms, place, probabilities)
+        };
+        let mut logits = &[][..];
+        let mut in_range = true;
+        if !are_columns {
+            logits = self.logits(s, place, loaded);
+            let rows = TermSums { logits, classes, count, options, by_label, probabilities };
+            in_range = rows.finish(s, exponentials, blocks, terms);
+        }
         // Rows out of range have another reference.
         let spread = spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
-        if let Some(u) = u {
+        if let Some(u) = u.filter(|_| !are_columns) {
             s.run(SpreadSums { u, logits, classes, rows: count, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
-            // A copy of the last rows, past which vectors would load; the logits are done with.
-            copy(loaded, end_of(matrix, classes));
-            let (end, to) = (&*loaded, gradient.then_some(&mut *odds));
-            let (terms, rows) = (&mut *terms, count);
-            s.run(CostSums { matrix, end, exponentials, odds: to, classes, rows, blocks, terms: &mut *terms });
-            if gradient {
-                add_up_odds(s, odds, (rows, classes), blocks, terms);
-            }
+            let (terms, odds) = (&mut *terms, gradient.then_some(&mut *odds));
+            add_up_costs(s, matrix, (exponentials, loaded, odds), (count, classes), blocks, terms);
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
         s.run(FinishTerms { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
@@ -253,20 +255,56 @@ impl<'a> TermRows<'a, '_> {
             // Lanes after the last row have scalars of whatever follows it.
             last.marked &= Lane::of(count).bit().wrapping_sub(1);
         }
-        if gradient {
+        let batch = &mut self.batch;
+        if gradient && let Some(u) = u.filter(|_| are_columns) {
+            let numbers = (exponentials, loaded);
+            term_columns::write_gradient(s, batch, numbers, part(u.rows, 0, classes), blocks, terms, place);
+        } else if gradient {
             let odds = options.costs.is_some().then_some(&*odds);
-            let dense = match self.batch.gradient.as_deref_mut() {
-                Some(gradient) if self.batch.rows.are_dense() => Some(rows_of_mut(gradient, first, count, classes)),
-                _ => None,
-            };
-            let is_dense = dense.is_some();
-            let to = dense.unwrap_or(part_mut(loaded, 0, len));
-            s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
-            if !is_dense {
-                self.batch.store_unmarked(s, place, loaded, blocks);
-            }
+            write_gradient(s, batch, (exponentials, loaded), (u, odds), blocks, terms, place);
         }
         blocks.iter_mut().filter(|_| !in_range).for_each(RowBlock::without_references);
+    }
+}
+
+/// Fills the sums of mislabel costs and, if given, the odds; `loaded` is free.
+fn add_up_costs<S: Vector>(
+    s: S,
+    matrix: &[f32],
+    (exponentials, loaded, mut odds): (&[f32], &mut [f32], Option<&mut [f32]>),
+    (rows, classes): (usize, usize),
+    blocks: &mut [RowBlock],
+    terms: &mut [TermBlock],
+) {
+    // A copy of the last rows, past which vectors would load.
+    copy(loaded, end_of(matrix, classes));
+    let (end, to) = (&*loaded, odds.as_deref_mut());
+    s.run(CostSums { matrix, end, exponentials, odds: to, classes, rows, blocks: &*blocks, terms: &mut *terms });
+    if let Some(odds) = odds {
+        add_up_odds(s, odds, (rows, classes), blocks, terms);
+    }
+}
+
+/// Writes the gradient of the rows that are not marked; `loaded` is free.
+fn write_gradient<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    (exponentials, loaded): (&[f32], &mut [f32]),
+    (u, odds): (Option<U<'_>>, Option<&[f32]>),
+    blocks: &[RowBlock],
+    terms: &[TermBlock],
+    place: Place,
+) {
+    let Place { first, rows, width: classes, .. } = place;
+    let dense = match batch.gradient.as_deref_mut() {
+        Some(gradient) if batch.rows.are_dense() => Some(rows_of_mut(gradient, first, rows, classes)),
+        _ => None,
+    };
+    let is_dense = dense.is_some();
+    let to = dense.unwrap_or(rows_of_mut(loaded, 0, rows, classes));
+    s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
+    if !is_dense {
+        batch.store_unmarked(s, place, loaded, blocks);
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) fn compute<S: Vector>(
     let rows = batch.rows;
     for_each_group(rows, room, first, count, tile.blocks, |number, block, group| {
         if let Some(terms) = terms.get_mut(number) {
-            MarkedRows { s, options, spread, numbers, spare, group }.compute(batch, block, terms);
+            let of_rows = TermsOfRows { options, spread, classes: group.classes };
+            MarkedRows { s, of_rows, numbers, spare, group }.compute(batch, block, terms);
         }
     });
 }
@@ -38,8 +39,7 @@ pub(crate) fn compute<S: Vector>(
 /// A group of marked rows, with buffers for a piece of their logits and targets.
 struct MarkedRows<'a, S> {
     s: S,
-    options: &'a Terms<'a>,
-    spread: Option<Spread<'a>>,
+    of_rows: TermsOfRows<'a>,
     numbers: &'a mut [f32],
     spare: &'a mut [f32],
     group: Group,
@@ -63,10 +63,10 @@ impl<S: Vector> MarkedRows<'_, S> {
                 known.log_excluded[lane] = f64_math::log(found.sum[lane]) - f64::from(found.power[lane]) * LN_2 + gap;
             }
         }
-        if self.spread.is_some() || self.options.costs.is_some() {
+        if self.of_rows.spread.is_some() || self.of_rows.options.costs.is_some() {
             self.add_up(batch, &found, &mut known);
         }
-        let (options, gradient) = (self.options, batch.gradient.is_some());
+        let (options, gradient) = (self.of_rows.options, batch.gradient.is_some());
         let (blocks, terms_found) = (core::slice::from_mut(&mut found), core::slice::from_mut(&mut known));
         s.run(FinishTerms { options, gradient, largest_weight: 0.0, blocks, terms: terms_found });
         let mut undefined = 0;
@@ -74,10 +74,10 @@ impl<S: Vector> MarkedRows<'_, S> {
             // Σexp is NaN if a logit other than the reference's is NaN or +∞.
             if found.sum[lane].is_nan() || found.logit[lane] == f32::NEG_INFINITY || found.logit[lane].is_nan() {
                 undefined |= lane.bit();
-                let loss = self.loss_without_probabilities(batch, group.row(row), &known, lane);
+                let loss = self.of_rows.loss_without_probabilities(batch, group.row(row), &known, lane);
                 found.log[lane] = loss;
             }
-            if !self.has_weight(batch.rows, group.row(row), &known, lane) {
+            if !self.of_rows.has_weight(batch.rows, group.row(row), &known, lane) {
                 (found.factor[lane], found.log[lane]) = (0.0, 0.0);
             }
             if terms.marked_for_gradient_only & lane.bit() == 0 {
@@ -95,7 +95,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             self.load_targets(batch, place);
             batch.load_rows(self.s, place, self.numbers);
             for (row, lane) in self.group.marked() {
-                let Some(spread) = self.spread else { break };
+                let Some(spread) = self.of_rows.spread else { break };
                 let (x, targets) = (row_of(self.numbers, row, place.width), self.targets(row, place));
                 let row =
                     SpreadOfRow { spread, place, x, targets, largest: found.logit[lane], reference: found.class[lane] };
@@ -106,7 +106,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                 }
                 known.others[lane] += others;
             }
-            let Some(matrix) = self.options.costs else { continue };
+            let Some(matrix) = self.of_rows.options.costs else { continue };
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
             let (numbers, group) = (&mut *self.numbers, self.group);
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
@@ -124,27 +124,27 @@ impl<S: Vector> MarkedRows<'_, S> {
     }
 
     fn load_targets(&mut self, batch: &Batch<'_>, place: Place) {
-        if let Some(soft) = self.options.soft {
+        if let Some(soft) = self.of_rows.options.soft {
             batch.load_targets(self.s, soft, place, self.spare);
         }
     }
 
     fn targets(&self, row: usize, place: Place) -> Option<&[f32]> {
-        self.options.soft.map(|_| row_of(self.spare, row, place.width))
+        self.of_rows.options.soft.map(|_| row_of(self.spare, row, place.width))
     }
 
     fn write_gradient(&mut self, batch: &mut Batch<'_>, found: &RowBlock, known: &TermBlock, undefined: u32) {
-        let spread = self.spread;
+        let spread = self.of_rows.spread;
         for place in self.group.pieces() {
             self.load_targets(batch, place);
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
-            let far = self.group.marked_where(|lane| underflow_matters(self.largest_scale(found, known, lane)));
+            let far = self.group.marked_where(|lane| underflow_matters(self.of_rows.largest_scale(found, known, lane)));
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
                 let far = far.is_marked(lane).then(|| found.reference(lane));
-                let targets = self.options.soft.map(|_| row_of(self.spare, row, place.width));
-                let costs = self.options.costs.map(|matrix| {
+                let targets = self.of_rows.options.soft.map(|_| row_of(self.spare, row, place.width));
+                let costs = self.of_rows.options.costs.map(|matrix| {
                     part(matrix, known.label[lane].wrapping_mul(group.classes).wrapping_add(place.start), place.width)
                 });
                 let elements = row_of_mut(self.numbers, row, place.width);
@@ -178,12 +178,21 @@ impl<S: Vector> MarkedRows<'_, S> {
             }
         }
     }
+}
 
+/// The terms of rows, one by one: the same for every backend.
+#[derive(Clone, Copy)]
+struct TermsOfRows<'a> {
+    options: &'a Terms<'a>,
+    spread: Option<Spread<'a>>,
+    classes: usize,
+}
+
+impl TermsOfRows<'_> {
     /// Bound of the factors of a row's exponentials in the gradient, for [`underflow_matters`].
     fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: Lane) -> f64 {
-        let classes = self.group.classes;
         let costs = self.options.costs.filter(|_| known.label[lane] != NO_LABEL);
-        let costs = costs.map_or(&[][..], |matrix| row_of(matrix, known.label[lane], classes));
+        let costs = costs.map_or(&[][..], |matrix| row_of(matrix, known.label[lane], self.classes));
         let largest = costs.iter().fold(0.0, |most, cost| if cost.abs() > most { cost.abs() } else { most });
         known.scale[lane].abs() + (found.factor[lane] * found.share[lane]).abs() * f64::from(largest)
     }

@@ -252,6 +252,11 @@ impl Place {
         Self { first: self.first.wrapping_add(row), rows: 1, ..self }
     }
 
+    /// Its blocks.
+    pub(crate) fn blocks(self) -> impl Iterator<Item = Self> {
+        (0..).step_by(ROWS).zip(rows_of_blocks(self.rows)).map(move |(at, rows)| Self { rows, ..self.row(at) })
+    }
+
     /// The same rows in pieces of `width` classes.
     #[inline(always)]
     pub(crate) fn pieces(self, width: usize) -> impl Iterator<Item = Self> {
@@ -286,52 +291,34 @@ impl Operation for LoadRows<'_> {
             }
             return;
         }
-        // A loop of its own for the common type.
-        match from.as_f32() {
-            Some(logits) => transpose_runs(
-                s,
-                rows,
-                place,
-                to,
-                #[inline(always)]
-                |at| s.load_partial(logits.get(at..).unwrap_or(&[]), 0.0),
-            ),
-            None => transpose_runs(
-                s,
-                rows,
-                place,
-                to,
-                #[inline(always)]
-                |at| {
-                    let mut numbers = [0.0; VIRTUAL_LANES];
-                    from.widen(at, 1, part_mut(&mut numbers, 0, S::LANES));
-                    s.load(&numbers, 0)
-                },
-            ),
-        }
-    }
-}
-
-/// Rows of positions > 1, from vectors of one class that `load` returns.
-#[inline(always)]
-fn transpose_runs<S: Vector>(s: S, rows: &Rows<'_>, place: Place, to: &mut [f32], load: impl Fn(usize) -> S::F) {
-    let width = place.width;
-    for run in runs(rows, place) {
-        // The cache lines of some classes are used up before the next classes are read.
-        for (class, row) in squares::<S>(width, run.rows) {
-            transpose(
-                s,
-                width.wrapping_sub(class),
-                run.rows.wrapping_sub(row),
-                #[inline(always)]
-                |i| load(run.in_samples(class.wrapping_add(i), row, rows.positions())),
-                // Lanes beyond the end of a row of few classes are overwritten by the next row.
-                #[inline(always)]
-                |i, x| {
-                    let at = run.in_tile(class, row.wrapping_add(i), width);
-                    s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
-                },
-            );
+        let mut widened = [[0.0; VIRTUAL_LANES]; VIRTUAL_LANES];
+        for run in runs(rows, place) {
+            // The cache lines of some classes are used up before the next classes are read.
+            for (class, row) in squares::<S>(width, run.rows) {
+                // Other types than f32 by way of a square of f32.
+                let at = |class: usize| run.in_samples(class, row, rows.positions());
+                if from.as_f32().is_none() {
+                    for (class, to) in (class..width).zip(&mut widened).take(S::LANES) {
+                        from.widen(at(class), 1, part_mut(to, 0, S::LANES));
+                    }
+                }
+                let (logits, start, stride) = from
+                    .as_f32()
+                    .map_or((widened.as_flattened(), 0, VIRTUAL_LANES), |x| (x, at(class), rows.positions()));
+                transpose(
+                    s,
+                    width.wrapping_sub(class),
+                    run.rows.wrapping_sub(row),
+                    #[inline(always)]
+                    |i| s.load_partial(logits.get(start.wrapping_add(i.wrapping_mul(stride))..).unwrap_or(&[]), 0.0),
+                    // Lanes beyond the end of a row of few classes are overwritten by the next row.
+                    #[inline(always)]
+                    |i, x| {
+                        let at = run.in_tile(class, row.wrapping_add(i), width);
+                        s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
+                    },
+                );
+            }
         }
     }
 }
