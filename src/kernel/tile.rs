@@ -268,6 +268,9 @@ impl Place {
     }
 }
 
+/// The most rows and classes that are transposed at once.
+const SQUARE: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANES };
+
 struct LoadRows<'a> {
     rows: &'a Rows<'a>,
     from: Logits<'a>,
@@ -291,7 +294,7 @@ impl Operation for LoadRows<'_> {
             }
             return;
         }
-        let mut widened = [[0.0; VIRTUAL_LANES]; VIRTUAL_LANES];
+        let mut widened = [[0.0; SQUARE]; SQUARE];
         for run in runs(rows, place) {
             // The cache lines of some classes are used up before the next classes are read.
             for (class, row) in squares::<S>(width, run.rows) {
@@ -302,9 +305,8 @@ impl Operation for LoadRows<'_> {
                         from.widen(at(class), 1, part_mut(to, 0, S::LANES));
                     }
                 }
-                let (logits, start, stride) = from
-                    .as_f32()
-                    .map_or((widened.as_flattened(), 0, VIRTUAL_LANES), |x| (x, at(class), rows.positions()));
+                let (logits, start, stride) =
+                    from.as_f32().map_or((widened.as_flattened(), 0, SQUARE), |x| (x, at(class), rows.positions()));
                 transpose(
                     s,
                     width.wrapping_sub(class),
