@@ -368,6 +368,53 @@ fn leads_of_any_size_are_within_the_bound_with_large_weights() {
     }
 }
 
+/// Mislabel costs of improbable classes alone, tiny or with huge sample weights: their products with exponentials leave f32
+/// where the loss does not.
+#[test]
+fn costs_of_any_size_are_within_the_bound() {
+    let mut rng = Rng(9);
+    let mut checked = 0;
+    for backend in backends() {
+        for (classes, rows) in [(2, 40), (3, 40), (10, 60), (100, 12)] {
+            if is_slow(backend) && classes > 50 {
+                continue;
+            }
+            for across in [false, true] {
+                let mut batch = Batch::new(Regime::Ordinary, classes, rows, across, &mut rng);
+                for row in 0..rows {
+                    let offset = [-43.0, 0.0, 41.0, 300.0, -1e6][rng.below(5) as usize];
+                    let scale = [0.5, 20.0, 80.0, 300.0][rng.below(4) as usize];
+                    for class in 0..classes {
+                        let at = batch.element(row, class);
+                        batch.logits[at] = offset + rng.between(-scale, 0.0);
+                    }
+                }
+                for (cost, sample) in
+                    [(1e-30, 1.0), (1e-38, 1.0), (1.0, 1e30), (1e-20, 1e30), (1e38, 1e38), (1e30, 1e-30)]
+                {
+                    // Only some mistakes cost something, and nothing else does.
+                    let mut costs: Vec<f32> = (0..classes * classes)
+                        .map(|_| if rng.below(3) == 0 { cost * rng.between(0.1, 1.0) } else { 0.0 })
+                        .collect();
+                    (0..classes).for_each(|class| costs[class * (classes + 1)] = 0.0);
+                    let options = Options {
+                        name: "costs",
+                        weights: Some(vec![0.0; classes]),
+                        samples: Some(vec![sample; rows]),
+                        costs: Some(costs),
+                        temperature: 1.0,
+                        ..Options::default()
+                    };
+                    let (losses, gradient) = batch.evaluate(&options, backend);
+                    batch.errors(&options, &losses, &gradient, backend);
+                    checked += losses.iter().filter(|loss| loss.is_normal()).count();
+                }
+            }
+        }
+    }
+    assert!(checked > 1000, "{checked}");
+}
+
 #[test]
 fn losses_and_gradients_are_within_the_bound_in_every_regime() {
     for backend in backends() {

@@ -4,7 +4,7 @@
 use super::exp::{Exponentials, Reference};
 use super::general::{MarkRows, exponentials_of_row};
 use super::lanes::{Lane, Lanes};
-use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LEAST_TERM_SUM, ROWS, TERM_RAISE};
+use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LARGEST_TERM_SAMPLE, LEAST_TERM_SUM, ROWS, TERM_RAISE};
 use super::references::{ReferenceLogits, References, logits_of};
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;
@@ -123,7 +123,7 @@ impl Operation for ExponentialsFromLargest<'_> {
 }
 
 /// Marks rows with exponentials relative to their maximum (power ≠ 0) for which f32 is too small: underflowed
-/// exponentials matter in Σexp or times large costs, or differences of logits may overflow.
+/// exponentials matter in Σexp or times large costs or sample weights, or differences of logits may overflow.
 pub(crate) struct MarkTooSmall<'a> {
     pub(crate) matrix: Option<&'a [f32]>,
     pub(crate) classes: usize,
@@ -144,7 +144,9 @@ impl Operation for MarkTooSmall<'_> {
                 }
                 let start = terms.label[lane].wrapping_mul(self.classes);
                 let costs = self.matrix.map_or(&[][..], |matrix| part(matrix, start, self.classes));
+                let sample = if costs.is_empty() { 0.0 } else { block.weight[lane].abs() };
                 let is_held = block.sum[lane] >= least
+                    && sample * self.classes as f64 <= LARGEST_TERM_SAMPLE
                     && block.shift[lane] <= LARGEST_TERM_LOGIT
                     && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
                 block.marked |= if is_held { 0 } else { lane.bit() };

@@ -279,7 +279,7 @@ fn add_up_costs<S: Vector>(
     // A copy of the last rows, past which vectors would load.
     copy(loaded, end_of(matrix, classes));
     let (end, to) = (&*loaded, odds.as_deref_mut());
-    s.run(CostSums { matrix, end, exponentials, odds: to, classes, rows, blocks: &*blocks, terms: &mut *terms });
+    s.run(CostSums { matrix, end, exponentials, odds: to, classes, rows, blocks: &mut *blocks, terms: &mut *terms });
     if let Some(odds) = odds {
         add_up_odds(s, odds, (rows, classes), blocks, terms);
     }

@@ -108,13 +108,19 @@ impl<S: Vector> MarkedRows<'_, S> {
             }
             let Some(matrix) = self.of_rows.options.costs else { continue };
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
-            let (numbers, group) = (&mut *self.numbers, self.group);
+            // Exponentials that underflow in f32 are computed in f64 where the sample weight makes them matter.
+            let far = self.group.marked_where(|lane| {
+                let scale = found.weight[lane] * found.share[lane];
+                underflow_matters(scale * self.of_rows.largest_cost(known.label[lane]))
+            });
+            let (numbers, group) = (&mut *self.numbers, self.group.without(far));
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
                 let Some(start) = known.label[lane].checked_mul(self.group.classes) else { continue };
                 let costs = part(matrix, start.wrapping_add(place.start), place.width);
                 let e = row_of(self.numbers, row, place.width);
-                let (logs, odds) = self.s.run(CostsOfRow { e, costs, share: found.share[lane] });
+                let far = far.is_marked(lane).then(|| found.reference(lane));
+                let (logs, odds) = self.s.run(CostsOfRow { e, costs, far, share: found.share[lane] });
                 known.costs[lane] += logs;
                 known.odds[lane] += odds;
                 let of_reference = found.class[lane].checked_sub(place.start).and_then(|class| costs.get(class));
@@ -191,10 +197,15 @@ struct TermsOfRows<'a> {
 impl TermsOfRows<'_> {
     /// Bound of the factors of a row's exponentials in the gradient, for [`underflow_matters`].
     fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: Lane) -> f64 {
-        let costs = self.options.costs.filter(|_| known.label[lane] != NO_LABEL);
-        let costs = costs.map_or(&[][..], |matrix| row_of(matrix, known.label[lane], self.classes));
-        let largest = costs.iter().fold(0.0, |most, cost| if cost.abs() > most { cost.abs() } else { most });
-        known.scale[lane].abs() + (found.factor[lane] * found.share[lane]).abs() * f64::from(largest)
+        let largest = self.largest_cost(known.label[lane]);
+        known.scale[lane].abs() + (found.factor[lane] * found.share[lane]).abs() * largest
+    }
+
+    /// The largest cost of a row with this label.
+    fn largest_cost(&self, label: usize) -> f64 {
+        let costs = self.options.costs.filter(|_| label != NO_LABEL);
+        let costs = costs.map_or(&[][..], |matrix| row_of(matrix, label, self.classes));
+        f64::from(costs.iter().fold(0.0, |most, &cost| if cost > most { cost } else { most }))
     }
 
     /// u of a class.
@@ -330,6 +341,8 @@ fn for_each_column_mut(x: &mut [f32], mut work: impl FnMut(usize, &mut [f32; VIR
 struct CostsOfRow<'a> {
     e: &'a [f32],
     costs: &'a [f32],
+    /// `Some`: `e` holds logits, and exponentials are computed in f64.
+    far: Option<Reference>,
     share: f64,
 }
 
@@ -341,7 +354,8 @@ impl Operation for CostsOfRow<'_> {
         let (mut logs, mut odds) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
         for (e, costs) in chunks(self.e, VIRTUAL_LANES).zip(chunks(self.costs, VIRTUAL_LANES)) {
             for ((&e, &cost), (log, odds)) in e.iter().zip(costs).zip(logs.iter_mut().zip(&mut odds)) {
-                let p = f64::from(e) * self.share;
+                let e = self.far.map_or(f64::from(e), |reference| reference.exp(e));
+                let p = e * self.share;
                 // −log(1 − p) = log(1 + p/(1 − p))
                 let ratio = p / (1.0 - p);
                 *log += f64::from(cost) * f64_math::log1p_to_one(ratio);
