@@ -8,7 +8,7 @@ use super::limits::{LEAST_COST, LEAST_COST_SUM, ROWS};
 use super::sums::{RowSums, Tail, sums_of_terms};
 use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{f64_math, part, part_mut};
+use super::{f64_math, part_mut, row_of};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Coefficients of −log(1 − p)/p on [0, ½] from p⁹ to p, relative error 2^−27.98. The constant term is 1.
@@ -100,12 +100,7 @@ impl Operation for CostSums<'_> {
                     [s.mul_add(s.mul(s.load(costs, at.offset), e), log_over_p(s, s.mul(e, *share)), sum)]
                 },
             );
-            let small = are_small(block, &terms.costs, classes);
-            for lane in Lane::all().take(rows).filter(|&lane| small[lane] != 0) {
-                if part(costs(labels[lane]), 0, classes).iter().any(|&cost| cost != 0.0) {
-                    block.marked |= lane.bit();
-                }
-            }
+            mark_small(matrix, classes, rows, block, terms);
             multiply(&mut terms.costs, &block.share);
             for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows) {
                 *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
@@ -142,17 +137,21 @@ pub(crate) fn add_up_odds<S: Vector>(
     }
 }
 
-/// Whether products that underflow in f32 may matter in the sum of a row in range.
-#[inline(always)]
-fn are_small(block: &RowBlock, sums: &Lanes<f64>, classes: usize) -> Lanes<u32> {
-    let (share, weight, factor, power) = (block.share, block.weight, block.factor, block.power);
-    let (least, mut small) = (LEAST_COST_SUM * classes as f64, Lanes::splat(0));
-    for i in Lane::all() {
-        let is_scaled_up = (weight[i].abs() * share[i] > 1.0) | (factor[i].abs() * share[i] > 1.0);
-        let is_small = (sums[i] < least) | (is_scaled_up & (sums[i] * share[i] < LEAST_COST));
-        small[i] = u32::from(is_small & (power[i] == 0.0));
+/// Marks rows in range in whose sum products that underflow in f32 may matter.
+#[inline(never)]
+fn mark_small(matrix: &[f32], classes: usize, rows: usize, block: &mut RowBlock, terms: &TermBlock) {
+    let least = LEAST_COST_SUM * classes as f64;
+    for lane in Lane::all().take(rows) {
+        let (sum, share) = (terms.costs[lane], block.share[lane]);
+        let factor = block.weight[lane].abs().max(block.factor[lane].abs());
+        let is_small = sum < least || sum * share < LEAST_COST && factor * share > 1.0;
+        if is_small && block.power[lane] == 0.0 && terms.label[lane] != NO_LABEL {
+            let costs = row_of(matrix, terms.label[lane], classes).iter().enumerate();
+            if costs.filter(|&(class, _)| class != block.class[lane]).any(|(_, &cost)| cost != 0.0) {
+                block.marked |= lane.bit();
+            }
+        }
     }
-    small
 }
 
 /// Multiplies each lane.

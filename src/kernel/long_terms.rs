@@ -10,7 +10,7 @@ use super::row_scalars::Finish;
 use super::spread::{PieceSums, Spread, U};
 use super::term_gradient::GradientFactors;
 use super::term_scalars::{FinishTerms, TermBlock, Terms};
-use super::term_sums::MarkTooSmall;
+use super::term_sums::mark_too_small;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, from_row, from_row_mut, part, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -56,8 +56,7 @@ pub(crate) fn compute<S: Vector>(
     if blocks.iter().all(|block| block.power.iter().all(|&power| power == 0.0)) {
         s.run(Finish::<false> { gradient: true, blocks: &mut *blocks });
     } else {
-        let (matrix, classes) = (None, batch.rows.classes());
-        s.run(MarkTooSmall { matrix, classes, blocks: &mut *blocks, terms: &*terms_of_blocks });
+        mark_too_small(None, batch.rows.classes(), blocks, terms_of_blocks);
         s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
     }
     let largest_weight = spread.largest_weight;

@@ -65,7 +65,7 @@ impl TermSums<'_> {
         if in_range {
             s.run(Finish::<false> { gradient: probabilities, blocks });
         } else {
-            s.run(MarkTooSmall { matrix: options.costs, classes, blocks: &mut *blocks, terms });
+            mark_too_small(options.costs, classes, blocks, terms);
             s.run(Finish::<true> { gradient: true, blocks });
         }
         in_range
@@ -124,33 +124,20 @@ impl Operation for ExponentialsFromLargest<'_> {
 
 /// Marks rows with exponentials relative to their maximum (power ≠ 0) for which f32 is too small: underflowed
 /// exponentials matter in Σexp or times large costs or sample weights, or differences of logits may overflow.
-pub(crate) struct MarkTooSmall<'a> {
-    pub(crate) matrix: Option<&'a [f32]>,
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-    pub(crate) terms: &'a [TermBlock],
-}
-
-impl Operation for MarkTooSmall<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let least = LEAST_TERM_SUM * self.classes as f64;
-        for (block, terms) in self.blocks.iter_mut().zip(self.terms) {
-            for lane in Lane::all() {
-                if block.power[lane] == 0.0 {
-                    continue;
-                }
-                let start = terms.label[lane].wrapping_mul(self.classes);
-                let costs = self.matrix.map_or(&[][..], |matrix| part(matrix, start, self.classes));
-                let sample = if costs.is_empty() { 0.0 } else { block.weight[lane].abs() };
-                let is_held = block.sum[lane] >= least
-                    && sample * self.classes as f64 <= LARGEST_TERM_SAMPLE
-                    && block.shift[lane] <= LARGEST_TERM_LOGIT
-                    && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
-                block.marked |= if is_held { 0 } else { lane.bit() };
-            }
+#[cold]
+#[inline(never)]
+pub(crate) fn mark_too_small(matrix: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock], terms: &[TermBlock]) {
+    let least = LEAST_TERM_SUM * classes as f64;
+    for (block, terms) in blocks.iter_mut().zip(terms) {
+        for lane in Lane::all().filter(|&lane| block.power[lane] != 0.0) {
+            let start = terms.label[lane].wrapping_mul(classes);
+            let costs = matrix.map_or(&[][..], |matrix| part(matrix, start, classes));
+            let sample = if costs.is_empty() { 0.0 } else { block.weight[lane].abs() };
+            let is_held = block.sum[lane] >= least
+                && sample * classes as f64 <= LARGEST_TERM_SAMPLE
+                && block.shift[lane] <= LARGEST_TERM_LOGIT
+                && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
+            block.marked |= if is_held { 0 } else { lane.bit() };
         }
     }
 }

@@ -109,18 +109,18 @@ impl<S: Vector> MarkedRows<'_, S> {
             let Some(matrix) = self.of_rows.options.costs else { continue };
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
             // Exponentials that underflow in f32 are computed in f64 where the sample weight makes them matter.
-            let far = self.group.marked_where(|lane| {
-                let scale = found.weight[lane] * found.share[lane];
-                underflow_matters(scale * self.of_rows.largest_cost(known.label[lane]))
-            });
+            let far = self.of_rows.far_in_sums(self.group, found, known);
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
                 let Some(start) = known.label[lane].checked_mul(self.group.classes) else { continue };
                 let costs = part(matrix, start.wrapping_add(place.start), place.width);
                 let e = row_of(self.numbers, row, place.width);
-                let far = far.is_marked(lane).then(|| found.reference(lane));
-                let (logs, odds) = self.s.run(CostsOfRow { e, costs, far, share: found.share[lane] });
+                let (logs, odds) = if far.is_marked(lane) {
+                    far_costs_of_row(e, costs, found.reference(lane), found.share[lane])
+                } else {
+                    self.s.run(CostsOfRow { e, costs, share: found.share[lane] })
+                };
                 known.costs[lane] += logs;
                 known.odds[lane] += odds;
                 let of_reference = found.class[lane].checked_sub(place.start).and_then(|class| costs.get(class));
@@ -144,7 +144,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         for place in self.group.pieces() {
             self.load_targets(batch, place);
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
-            let far = self.group.marked_where(|lane| underflow_matters(self.of_rows.largest_scale(found, known, lane)));
+            let far = self.of_rows.far_in_gradients(self.group, found, known);
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
@@ -195,10 +195,21 @@ struct TermsOfRows<'a> {
 }
 
 impl TermsOfRows<'_> {
-    /// Bound of the factors of a row's exponentials in the gradient, for [`underflow_matters`].
-    fn largest_scale(&self, found: &RowBlock, known: &TermBlock, lane: Lane) -> f64 {
-        let largest = self.largest_cost(known.label[lane]);
-        known.scale[lane].abs() + (found.factor[lane] * found.share[lane]).abs() * largest
+    /// The marked rows of a group in whose sums of costs exponentials that underflow in f32 matter.
+    #[inline(never)]
+    fn far_in_sums(&self, group: Group, found: &RowBlock, known: &TermBlock) -> Group {
+        group.marked_where(|lane| {
+            underflow_matters(found.weight[lane] * found.share[lane] * self.largest_cost(known.label[lane]))
+        })
+    }
+
+    /// Those in whose gradients they do.
+    #[inline(never)]
+    fn far_in_gradients(&self, group: Group, found: &RowBlock, known: &TermBlock) -> Group {
+        group.marked_where(|lane| {
+            let of_costs = (found.factor[lane] * found.share[lane]).abs() * self.largest_cost(known.label[lane]);
+            underflow_matters(known.scale[lane].abs() + of_costs)
+        })
     }
 
     /// The largest cost of a row with this label.
@@ -341,8 +352,6 @@ fn for_each_column_mut(x: &mut [f32], mut work: impl FnMut(usize, &mut [f32; VIR
 struct CostsOfRow<'a> {
     e: &'a [f32],
     costs: &'a [f32],
-    /// `Some`: `e` holds logits, and exponentials are computed in f64.
-    far: Option<Reference>,
     share: f64,
 }
 
@@ -354,8 +363,7 @@ impl Operation for CostsOfRow<'_> {
         let (mut logs, mut odds) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
         for (e, costs) in chunks(self.e, VIRTUAL_LANES).zip(chunks(self.costs, VIRTUAL_LANES)) {
             for ((&e, &cost), (log, odds)) in e.iter().zip(costs).zip(logs.iter_mut().zip(&mut odds)) {
-                let e = self.far.map_or(f64::from(e), |reference| reference.exp(e));
-                let p = e * self.share;
+                let p = f64::from(e) * self.share;
                 // −log(1 − p) = log(1 + p/(1 − p))
                 let ratio = p / (1.0 - p);
                 *log += f64::from(cost) * f64_math::log1p_to_one(ratio);
@@ -364,6 +372,20 @@ impl Operation for CostsOfRow<'_> {
         }
         (logs.iter().sum(), odds.iter().sum())
     }
+}
+
+/// [`CostsOfRow`] from logits, with exponentials in f64.
+#[cold]
+#[inline(never)]
+fn far_costs_of_row(x: &[f32], costs: &[f32], reference: Reference, share: f64) -> (f64, f64) {
+    let (mut log, mut odds) = (0.0, 0.0);
+    for (&x, &cost) in x.iter().zip(costs) {
+        let p = reference.exp(x) * share;
+        let ratio = p / (1.0 - p);
+        log += f64::from(cost) * f64_math::log1p_to_one(ratio);
+        odds += f64::from(cost) * ratio;
+    }
+    (log, odds)
 }
 
 /// u of the column that begins at `at` in the piece; zeros without a spread.
