@@ -382,8 +382,8 @@ fn costs_of_any_size_are_within_the_bound() {
             for across in [false, true] {
                 let mut batch = Batch::new(Regime::Ordinary, classes, rows, across, &mut rng);
                 for row in 0..rows {
-                    let offset = [-43.0, 0.0, 41.0, 300.0, -1e6][rng.below(5) as usize];
-                    let scale = [0.5, 20.0, 80.0, 300.0][rng.below(4) as usize];
+                    let offset = [-43.0, 0.0, 41.0, 300.0, -1e6][rng.below(5)];
+                    let scale = [0.5, 20.0, 80.0, 300.0][rng.below(4)];
                     for class in 0..classes {
                         let at = batch.element(row, class);
                         batch.logits[at] = offset + rng.between(-scale, 0.0);

@@ -4,7 +4,7 @@
 //! sum is that of fp·e·g, times the share in f64 at the end: no product in f32 overflows or underflows before.
 
 use super::lanes::{Lane, Lanes};
-use super::limits::{LEAST_COST, LEAST_COST_SUM, ROWS};
+use super::limits::{LEAST_COST, ROWS};
 use super::sums::{RowSums, Tail, sums_of_terms};
 use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
@@ -100,7 +100,7 @@ impl Operation for CostSums<'_> {
                     [s.mul_add(s.mul(s.load(costs, at.offset), e), log_over_p(s, s.mul(e, *share)), sum)]
                 },
             );
-            mark_small(matrix, classes, rows, block, terms);
+            mark_small(matrix, (rows, classes), odds.is_some(), block, terms);
             multiply(&mut terms.costs, &block.share);
             for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows) {
                 *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
@@ -137,19 +137,29 @@ pub(crate) fn add_up_odds<S: Vector>(
     }
 }
 
-/// Marks rows in range in whose sum products that underflow in f32 may matter.
+/// Marks rows in range in whose sum products that underflow in f32 may matter, or with `gradient` in their gradient.
 #[inline(never)]
-fn mark_small(matrix: &[f32], classes: usize, rows: usize, block: &mut RowBlock, terms: &TermBlock) {
-    let least = LEAST_COST_SUM * classes as f64;
-    for lane in Lane::all().take(rows) {
-        let (sum, share) = (terms.costs[lane], block.share[lane]);
-        let factor = block.weight[lane].abs().max(block.factor[lane].abs());
-        let is_small = sum < least || sum * share < LEAST_COST && factor * share > 1.0;
-        if is_small && block.power[lane] == 0.0 && terms.label[lane] != NO_LABEL {
-            let costs = row_of(matrix, terms.label[lane], classes).iter().enumerate();
-            if costs.filter(|&(class, _)| class != block.class[lane]).any(|(_, &cost)| cost != 0.0) {
-                block.marked |= lane.bit();
-            }
+fn mark_small(
+    matrix: &[f32],
+    (rows, classes): (usize, usize),
+    gradient: bool,
+    block: &mut RowBlock,
+    terms: &mut TermBlock,
+) {
+    for lane in Lane::all().take(rows).filter(|&lane| block.power[lane] == 0.0) {
+        if block.is_marked(lane) || terms.costs[lane] * block.share[lane] >= LEAST_COST {
+            continue;
+        }
+        let share = block.share[lane] * classes as f64;
+        let in_loss = block.weight[lane].abs() * share > 1.0;
+        if !(in_loss || gradient && block.factor[lane].abs() * share > 1.0) {
+            continue;
+        }
+        // None without a label.
+        let costs = row_of(matrix, terms.label[lane], classes).iter().enumerate();
+        if costs.filter(|&(class, _)| class != block.class[lane]).any(|(_, &cost)| cost != 0.0) {
+            block.marked |= lane.bit();
+            terms.marked_for_gradient_only |= if in_loss { 0 } else { lane.bit() };
         }
     }
 }

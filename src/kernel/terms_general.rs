@@ -5,7 +5,7 @@ use super::general::{
     Group, MarkedExponentials, find_argmax, for_each_group, load_without_references, sum_without_references,
     underflow_matters,
 };
-use super::lanes::Lane;
+use super::lanes::{Lane, Lanes};
 use super::spread::{Spread, padded_column};
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
@@ -109,7 +109,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             let Some(matrix) = self.of_rows.options.costs else { continue };
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
             // Exponentials that underflow in f32 are computed in f64 where the sample weight makes them matter.
-            let far = self.of_rows.far_in_sums(self.group, found, known);
+            let far = self.of_rows.far(self.group, known, &found.share, &found.weight, &Lanes::splat(0.0));
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
@@ -144,7 +144,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         for place in self.group.pieces() {
             self.load_targets(batch, place);
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
-            let far = self.of_rows.far_in_gradients(self.group, found, known);
+            let far = self.of_rows.far(self.group, known, &found.share, &found.factor, &known.scale);
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
             self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
             for (row, lane) in self.group.marked() {
@@ -195,20 +195,20 @@ struct TermsOfRows<'a> {
 }
 
 impl TermsOfRows<'_> {
-    /// The marked rows of a group in whose sums of costs exponentials that underflow in f32 matter.
+    /// The marked rows of a group in which exponentials that underflow in f32 matter: times `scale`, or times `factor`, the
+    /// share and a cost.
     #[inline(never)]
-    fn far_in_sums(&self, group: Group, found: &RowBlock, known: &TermBlock) -> Group {
+    fn far(
+        &self,
+        group: Group,
+        known: &TermBlock,
+        share: &Lanes<f64>,
+        factor: &Lanes<f64>,
+        scale: &Lanes<f64>,
+    ) -> Group {
         group.marked_where(|lane| {
-            underflow_matters(found.weight[lane] * found.share[lane] * self.largest_cost(known.label[lane]))
-        })
-    }
-
-    /// Those in whose gradients they do.
-    #[inline(never)]
-    fn far_in_gradients(&self, group: Group, found: &RowBlock, known: &TermBlock) -> Group {
-        group.marked_where(|lane| {
-            let of_costs = (found.factor[lane] * found.share[lane]).abs() * self.largest_cost(known.label[lane]);
-            underflow_matters(known.scale[lane].abs() + of_costs)
+            let of_costs = (factor[lane] * share[lane]).abs() * self.largest_cost(known.label[lane]);
+            underflow_matters(scale[lane].abs() + of_costs)
         })
     }
 
