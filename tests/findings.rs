@@ -570,3 +570,32 @@ fn a_row_without_weight_has_no_gradient_where_the_denominator_is_zero() {
         }
     }
 }
+
+/// Probabilities of 10⁻⁶⁵ with a sample weight of 6·10²⁹, and costs of 10⁻³⁶ with logits of −43: products in f32 are 0.
+#[test]
+fn costs_of_improbable_classes_are_not_lost() {
+    for backend in backends() {
+        for (x, cost, sample) in [
+            ([175.0f32, 26.0, 114.0], 1.0f32, 6e29f32),
+            ([175.0, -60.0, -60.0], 1e38, 1e38),
+            ([-43.0, -43.0, -43.0], 1e-36, 1.0),
+            ([-43.0, -43.0, -43.0], 1e-30, 1.0),
+        ] {
+            let mut costs = [0.0; 9];
+            costs[1] = cost;
+            let samples = [sample];
+            let loss = CrossEntropy::new(3).class_weights(&[0.0; 3]).sample_weights(&samples).mislabel_costs(&costs);
+            let loss = loss.reduction(Reduction::Sum).backend(backend);
+            let mut gradient = [7.0; 3];
+            let found = loss.gradient(&x, &[0u8], 1.0, &mut gradient).unwrap();
+            assert_eq!(found.sum.to_bits(), loss.loss(&x, &[0u8]).unwrap().sum.to_bits());
+            let e = x.map(|logit| (f64::from(logit) - f64::from(x[0])).exp());
+            let p = e[1] / e.iter().sum::<f64>();
+            let weight = f64::from(cost) * f64::from(sample);
+            for (found, expected) in [(found.loss, weight * -(-p).ln_1p()), (gradient[1], weight * p)] {
+                let error = error_in_ulps(found, expected);
+                assert!(error <= 6.0, "{backend} {x:?} {cost:e}: {found:e} for {expected:e}");
+            }
+        }
+    }
+}
