@@ -599,3 +599,26 @@ fn costs_of_improbable_classes_are_not_lost() {
         }
     }
 }
+
+/// A row of weight 0 has the gradient +0, not −0, where z-loss has a negative log-sum-exp; beside rows that overflow too.
+#[test]
+fn a_row_of_weight_0_has_the_gradient_0_with_z_loss() {
+    for backend in backends() {
+        for classes in [2, 3, 10, 40] {
+            for large in [1.0, 3.4e38] {
+                let mut weights = vec![large; classes];
+                weights[0] = 0.0;
+                let logits: Vec<f32> = (0..3 * classes).map(|i| -20.0 - (i % 7) as f32).collect();
+                let loss = CrossEntropy::new(classes).class_weights(&weights).z_loss(1.0).backend(backend);
+                let loss = loss.reduction(Reduction::Sum);
+                let (mut gradient, mut over) = (vec![7.0; logits.len()], logits.clone());
+                loss.gradient(&logits, &[1u8, 0, 1], 1.0, &mut gradient).unwrap();
+                loss.gradient_in_place(&mut over, &[1u8, 0, 1], 1.0).unwrap();
+                for (name, gradient) in [("separate", &gradient), ("in place", &over)] {
+                    let zeros = gradient[classes..2 * classes].iter().all(|element| element.to_bits() == 0);
+                    assert!(zeros, "{backend} {name} {classes} {large:e}: {gradient:?}");
+                }
+            }
+        }
+    }
+}

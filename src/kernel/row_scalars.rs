@@ -216,7 +216,8 @@ impl Operation for Scales<'_> {
             let (factor, share, miss) = (block.factor, block.share, block.one_minus_p);
             let (mut scales, mut at_reference) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
-                let scale = factor[i] * share[i];
+                // + 0.0 turns −0 to +0: of a factor of 0 the gradient is exactly +0, though z-loss has negative shares.
+                let scale = factor[i] * share[i] + 0.0;
                 scales[i] = scale as f32;
                 at_reference[i] = (0.0 - factor[i] * miss[i]) as f32;
                 let size = if factor[i] == 0.0 { LEAST_BITS } else { scale.to_bits() & !SIGN_BIT };
