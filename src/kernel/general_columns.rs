@@ -149,7 +149,7 @@ impl Operation for Sums<'_> {
         }
         for (block, columns) in blocks.iter_mut().zip(columns.chunks_exact(size)) {
             let mut sum = Lanes::splat(0.0);
-            add_columns(s, columns, &mut sum);
+            add_columns(s, columns, (width, ROWS), &mut sum);
             for i in Lane::all() {
                 // That of the largest logit is at least 2^RAISE: all are −∞, though exp(−∞) is not 0 where a host program
                 // rounds toward +∞.

@@ -217,11 +217,7 @@ impl LongRows<'_> {
         }
         for (row, lane) in rows.lanes() {
             let (row, [gaps, others]) = (rows.first.wrapping_add(row), sums[lane]);
-            let u = |class: usize| {
-                let target = self.options.soft.and_then(|soft| soft.get(batch.rows.element(row, class)));
-                self.spread.of_class_at(target.map(core::slice::from_ref), 0, class)
-            };
-            let of_reference = u(block.class[lane]);
+            let of_reference = self.spread.of_element(self.options.soft, batch.rows, row, block.class[lane]);
             (terms.u_reference[lane], terms.gaps[lane]) = (of_reference, gaps);
             terms.others[lane] = if self.options.soft.is_some() { others } else { self.spread.u_sum - of_reference };
             if terms.label[lane] < classes {

@@ -1,21 +1,43 @@
 //! Rows of `[N, C, D]`, D > 1: the logits of one class are contiguous along the positions, and stay so in the tile. A
 //! vector holds one class of several rows, without a transpose.
 
-use super::exp::Exponentials;
+use super::exp::{all_in_range, exp_in_range};
+use super::general::is_in_range;
 use super::label_terms::{LabelTerms, finish};
-use super::lanes::{Lane, Lanes};
-use super::limits::{ROWS, SUMMED_IN_F32};
+use super::lanes::{Aligned, Lane, Lanes};
+use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
 use super::row_scalars::Scales;
-use super::tile::{Batch, Place, RowBlock, Tile, rows_of_blocks};
-use super::{from_row, part_mut, rows_of_mut, whole};
+use super::tile::{Batch, Columns, Place, RowBlock, Tile};
+use super::{chunks, chunks_mut, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::rows::Rows;
 
-/// How many rows are computed at once: as many whole blocks as fit, and at least one.
-pub(crate) fn rows_at_once(classes: usize, tile: &Tile<'_>) -> usize {
-    tile.rows(classes).max(ROWS)
+/// Rows and classes for a tile: as many logits, in rows of a piece at most.
+pub(crate) fn tile_of(rows: &Rows<'_>) -> (usize, usize) {
+    let (count, classes) = (rows.count().next_multiple_of(ROWS), rows.classes());
+    (count.saturating_mul(classes.div_ceil(PIECE)), classes.min(PIECE))
 }
 
-/// Losses and gradients of rows with classes and weights filled in; returns whether none is marked.
+/// Whether the logits of a class are contiguous for enough positions. A few are transposed to rows, unless a row is a single
+/// piece, which is loaded once.
+pub(crate) fn are_enough(rows: &Rows<'_>) -> bool {
+    rows.positions() >= ROWS || rows.positions() > 1 && rows.classes() <= PIECE
+}
+
+/// How many of at most `at_once` rows to compute from `first` on. Of several pieces those of one sample, whose logits are
+/// read in place: they are read more than once.
+pub(crate) fn rows_from(rows: &Rows<'_>, first: usize, at_once: usize) -> usize {
+    let count = at_once.min(rows.left_in_chunk(first));
+    if rows.classes() > PIECE { count.min(rows.left_in_sample(first)) } else { count }
+}
+
+/// How many rows are computed at once: as many whole blocks as fit with the classes of a piece, and at least one.
+pub(crate) fn rows_at_once(classes: usize, tile: &Tile<'_>) -> usize {
+    tile.rows(classes.min(PIECE)).max(ROWS)
+}
+
+/// Losses and gradients of rows with classes and weights filled in; returns whether none is marked. The tile has two
+/// arrays.
 pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     s: S,
     batch: &mut Batch<'_>,
@@ -24,83 +46,259 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     first: usize,
     count: usize,
 ) -> bool {
-    let (room, classes) = (tile.room(), batch.rows.classes());
-    let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
-    let all = blocks.len().saturating_mul(ROWS).saturating_mul(classes);
-    // A single block that does not fit is computed in pieces.
-    let width = if all <= room { classes } else { whole(room / ROWS, SUMMED_IN_F32) };
-    let pieces = || Place { first, rows: count, start: 0, width: classes }.pieces(width);
+    let (numbers, spare) = (&mut *tile.numbers, &mut *tile.spare);
+    let (classes, blocks) = (batch.rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
     for block in &mut *blocks {
         block.sum = Lanes::splat(0.0);
     }
-    for place in pieces() {
-        exponentials(s, batch, numbers, blocks, place);
-        s.run(ColumnSums { exponentials: numbers, width: place.width, blocks: &mut *blocks });
+    let all = Place { first, rows: count, start: 0, width: classes };
+    let mut gradient = if GRADIENT { batch.take_gradient(all) } else { None };
+    let any_in_range = add_up(s, batch, (&mut *numbers, &mut *spare), gradient.as_deref_mut(), blocks, all);
+    if let Some(gradient) = gradient {
+        batch.gradient = Some(gradient);
+    }
+    if !any_in_range {
+        return false;
     }
     finish::<S, L, GRADIENT>(s, terms, blocks);
     if GRADIENT && batch.gradient.is_some() {
         s.run(Scales { whole: true, blocks: &mut *blocks });
-        for place in pieces() {
-            if width < classes {
-                exponentials(s, batch, numbers, blocks, place);
-            }
-            s.run(ScaledColumns { exponentials: &mut *numbers, place, blocks });
-            for (at, _) in (0..count).step_by(ROWS).zip(&*blocks).filter(|(_, block)| block.marked == 0) {
-                let rows = ROWS.min(count.wrapping_sub(at));
-                batch.store_columns(s, Place { rows, ..place.row(at) }, from_row(numbers, at, place.width));
-            }
+        if let Some(gradient) = batch.take_gradient(all) {
+            let (exponentials, stride) = batch.columns_of_gradient(all, gradient);
+            s.run(ScaledColumns { exponentials, stride, place: all, blocks });
+            batch.gradient = Some(gradient);
+        } else {
+            write_gradient(s, batch, (numbers, spare), blocks, all);
         }
     }
     blocks.iter().all(|block| block.marked == 0)
 }
 
-/// Columns of exponentials of some classes, 0 for the labels, whose logits are filled in as well. Blocks with a logit
-/// out of range are marked.
-fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], blocks: &mut [RowBlock], place: Place) {
-    let Place { rows: count, start, width, .. } = place;
-    for ((at, rows), block) in (0..).step_by(ROWS).zip(rows_of_blocks(count)).zip(blocks) {
-        let columns = rows_of_mut(numbers, at, ROWS, width);
-        let place = Place { rows, ..place.row(at) };
-        batch.load_columns(s, place, columns);
-        read_label_logits(columns, start, block);
-        let in_range = s.run(Exponentials { logits: None, to: &mut *columns, count: ROWS.wrapping_mul(width) });
-        exclude_labels(columns, start, block);
-        if !in_range {
-            block.marked = u32::MAX;
+/// Fills the logits of the labels and the sums; `false` if every block has a logit out of range. The exponentials are in
+/// the gradient, if given, else in `numbers` where a row is a single piece.
+fn add_up<S: Vector>(
+    s: S,
+    batch: &Batch<'_>,
+    (numbers, spare): (&mut [f32], &mut [f32]),
+    mut gradient: Option<&mut [f32]>,
+    blocks: &mut [RowBlock],
+    all: Place,
+) -> bool {
+    let in_place = batch.columns_in_place(all);
+    if let Some(columns) = in_place {
+        s.run(LabelLogits { columns, place: all, blocks: &mut *blocks });
+    }
+    for place in all.pieces(PIECE) {
+        let columns = batch.columns(s, place, spare);
+        if in_place.is_none() {
+            s.run(LabelLogits { columns, place, blocks: &mut *blocks });
+        }
+        let kept = gradient.as_deref_mut().map(|gradient| batch.columns_of_gradient(place, gradient));
+        if !add_piece(s, columns, (place, all), numbers, kept, blocks) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Adds the exponentials of a piece to Σexp; `false` if every block has had a logit out of range. The exponentials are kept
+/// in columns of the gradient, if given.
+pub(crate) fn add_piece<S: Vector>(
+    s: S,
+    columns: Columns<'_>,
+    (place, all): (Place, Place),
+    numbers: &mut [f32],
+    mut kept: Option<(&mut [f32], usize)>,
+    blocks: &mut [RowBlock],
+) -> bool {
+    let (rows, width, summed) = (columns.rows, place.width, summed_with(place, all));
+    let is_first = place.start.is_multiple_of(SUMMED_IN_F32);
+    let (adds, of_rows) = (kept.is_none() && !is_first, &*blocks);
+    let (to, stride, written) =
+        kept.as_mut().map_or((&mut *numbers, rows, rows), |(to, stride)| (&mut **to, *stride, place.rows));
+    if !s.run(AddExponentials { columns, place, adds, to, stride, rows: written, blocks: of_rows }) {
+        s.run(MarkColumns { columns, width, blocks: &mut *blocks });
+        if blocks.iter().all(|block| block.marked != 0) {
+            return false;
+        }
+    }
+    if let Some((from, stride)) = kept {
+        if let Some(width) = summed.filter(|_| is_first && place.rows == rows) {
+            s.run(ColumnSums { exponentials: from, width, stride, blocks });
+            return true;
+        }
+        s.run(AddColumns { from, stride, count: place.rows, to: &mut *numbers, rows, width, adds: !is_first });
+    }
+    if let Some(width) = summed {
+        s.run(ColumnSums { exponentials: numbers, width, stride: rows, blocks });
+    }
+    true
+}
+
+/// The number of partial sums if 128 classes, or those of a row, end with this piece.
+pub(crate) fn summed_with(place: Place, all: Place) -> Option<usize> {
+    let end = place.start.wrapping_add(place.width);
+    let is_alone = place.start.is_multiple_of(SUMMED_IN_F32);
+    (end == all.width || end.is_multiple_of(SUMMED_IN_F32)).then_some(if is_alone { place.width } else { PIECE })
+}
+
+/// Writes the gradient of the unmarked rows; exponentials of several pieces are recomputed.
+fn write_gradient<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    (numbers, spare): (&mut [f32], &mut [f32]),
+    blocks: &[RowBlock],
+    all: Place,
+) {
+    let stride = blocks.len().wrapping_mul(ROWS);
+    for place in all.pieces(PIECE) {
+        if all.width > PIECE {
+            let columns = batch.columns(s, place, spare);
+            s.run(AddExponentials { columns, place, adds: false, to: &mut *numbers, stride, rows: stride, blocks });
+        }
+        s.run(ScaledColumns { exponentials: &mut *numbers, stride, place, blocks });
+        batch.store_unmarked_columns(s, place, numbers, blocks);
+    }
+}
+
+/// Fills the logits of the labels that lie in a piece.
+pub(crate) struct LabelLogits<'a> {
+    pub(crate) columns: Columns<'a>,
+    pub(crate) place: Place,
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for LabelLogits<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { columns, place: Place { start, width, .. }, blocks } = self;
+        for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+            for lane in Lane::all() {
+                let class = block.class[lane].wrapping_sub(start);
+                if class < width {
+                    block.logit[lane] = columns.logit(class, row.wrapping_add(lane.number()));
+                }
+            }
         }
     }
 }
 
-/// Fills the logits of the labels that lie in these columns, from class `start` on.
-#[inline(never)]
-pub(crate) fn read_label_logits(columns: &[f32], start: usize, block: &mut RowBlock) {
-    for lane in Lane::all() {
-        if let Some(&x) = of_label(block, start, lane).and_then(|index| columns.get(index)) {
-            block.logit[lane] = x;
-        }
-    }
-}
-
-/// Sets the exponentials of the labels to 0.
-#[inline(never)]
-pub(crate) fn exclude_labels(columns: &mut [f32], start: usize, block: &RowBlock) {
-    for lane in Lane::all() {
-        if let Some(e) = of_label(block, start, lane).and_then(|index| columns.get_mut(index)) {
-            *e = 0.0;
-        }
-    }
-}
-
-/// The index of a row's label in columns from class `start` on, unless it is before them.
+/// The labels of the rows, counted from the first class of a piece; at least [`PIECE`] if in another.
 #[inline(always)]
-fn of_label(block: &RowBlock, start: usize, lane: Lane) -> Option<usize> {
-    block.class[lane].checked_sub(start).map(|class| class.wrapping_mul(ROWS).wrapping_add(lane.number()))
+pub(crate) fn labels_from(start: usize, blocks: &[RowBlock]) -> Aligned<[f32; VIRTUAL_LANES * ROWS]> {
+    let mut labels = Aligned([0.0; VIRTUAL_LANES * ROWS]);
+    for (labels, block) in labels.0.as_chunks_mut::<ROWS>().0.iter_mut().zip(blocks) {
+        for (label, class) in labels.iter_mut().zip(&block.class) {
+            *label = class.wrapping_sub(start).min(PIECE) as i32 as f32;
+        }
+    }
+    labels
 }
 
-/// Adds the exponentials of some classes to the sums, in the order of [`super::sums`].
+/// Exponentials of a piece, 0 for labels, to columns; returns whether all logits are in range.
+pub(crate) struct AddExponentials<'a> {
+    pub(crate) columns: Columns<'a>,
+    pub(crate) place: Place,
+    /// Whether they are added to what is there.
+    pub(crate) adds: bool,
+    pub(crate) to: &'a mut [f32],
+    /// Elements from one class to the next in `to`, and how many of a class may be written: all lanes, or all rows.
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    pub(crate) blocks: &'a [RowBlock],
+}
+
+impl Operation for AddExponentials<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> bool {
+        let Self { columns, place, adds, to, stride, rows, blocks } = self;
+        let (labels, mut union) = (labels_from(place.start, blocks), s.splat_bits(0));
+        for (class, to) in chunks_mut(to, stride).enumerate().take(place.width) {
+            let label = s.splat(class as i32 as f32);
+            let mut vectors = columns.of_class(class).chunks_exact(S::LANES).zip(labels.0.chunks_exact(S::LANES));
+            let mut whole = part_mut(to, 0, rows).chunks_exact_mut(S::LANES);
+            for (to, (x, labels)) in whole.by_ref().zip(vectors.by_ref()) {
+                let (e, bits) = exp_without_label(s, x, labels, label);
+                s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
+                union = s.or_bits(union, bits);
+            }
+            let rest = whole.into_remainder();
+            if let Some((x, labels)) = vectors.next().filter(|_| !rest.is_empty()) {
+                let (e, bits) = exp_without_label(s, x, labels, label);
+                s.store_partial(e, rest);
+                union = s.or_bits(union, bits);
+            }
+        }
+        all_in_range(s, union)
+    }
+}
+
+/// [`exp_in_range`], 0 where the label is this class.
+#[inline(always)]
+fn exp_without_label<S: Vector>(s: S, x: &[f32], labels: &[f32], class: S::F) -> (S::F, S::U) {
+    let (e, bits) = exp_in_range(s, s.load(x, 0));
+    (s.select(s.equal(s.load(labels, 0), class), s.splat(0.0), e), bits)
+}
+
+/// Adds columns of the rows of blocks to partial sums.
+struct AddColumns<'a> {
+    from: &'a [f32],
+    /// Elements from one class to the next in `from`, and how many rows each has there.
+    stride: usize,
+    count: usize,
+    to: &'a mut [f32],
+    rows: usize,
+    width: usize,
+    /// Otherwise the partial sums are 0 so far.
+    adds: bool,
+}
+
+impl Operation for AddColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { from, stride, count, to, rows, width, adds } = self;
+        for (class, to) in chunks_mut(to, rows).enumerate().take(width) {
+            let from = chunks(part(from, class.wrapping_mul(stride), count), S::LANES);
+            for (to, e) in to.chunks_exact_mut(S::LANES).zip(from) {
+                let e = s.load_partial(e, 0.0);
+                s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
+            }
+        }
+    }
+}
+
+/// Marks all rows of each block that has a logit out of range.
+pub(crate) struct MarkColumns<'a> {
+    pub(crate) columns: Columns<'a>,
+    pub(crate) width: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for MarkColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { columns, width, blocks } = self;
+        for (at, block) in (0..).step_by(ROWS).zip(blocks) {
+            if !(0..width).all(|class| is_in_range(s, part(columns.of_class(class), at, ROWS))) {
+                block.marked = u32::MAX;
+            }
+        }
+    }
+}
+
+/// Adds columns of partial sums to the sums of the rows.
 pub(crate) struct ColumnSums<'a> {
     pub(crate) exponentials: &'a [f32],
     pub(crate) width: usize,
+    pub(crate) stride: usize,
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
@@ -109,91 +307,42 @@ impl Operation for ColumnSums<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        for (block, columns) in
-            self.blocks.iter_mut().zip(self.exponentials.chunks_exact(ROWS.wrapping_mul(self.width).max(1)))
-        {
-            add_columns(s, columns, &mut block.sum);
+        let Self { exponentials, width, stride, blocks } = self;
+        for (at, block) in (0..).step_by(ROWS).zip(blocks) {
+            add_columns(s, exponentials.get(at..).unwrap_or(&[]), (width, stride), &mut block.sum);
         }
     }
 }
 
-/// Adds the columns of a block to the sums of its rows, in the order of [`super::sums`].
+/// Adds the partial sums of the rows of a block, [`PIECE`] columns at most, in the order of [`super::sums`].
 #[inline(always)]
-pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], totals: &mut Lanes<f64>) {
-    add_terms_of_columns(
-        s,
-        columns,
-        totals,
-        #[inline(always)]
-        |sum, column, _, at| s.add(sum, s.load(column, at)),
-    );
-}
-
-/// Adds terms of the columns of a block to sums of its rows, in the order of [`super::sums`]: `add` adds those of a column,
-/// its class, and a vector of rows from an index on, to a partial sum.
-#[inline(always)]
-pub(crate) fn add_terms_of_columns<S: Vector>(
-    s: S,
-    columns: &[f32],
-    totals: &mut Lanes<f64>,
-    add: impl Fn(S::F, &[f32; ROWS], usize, usize) -> S::F + Copy,
-) {
-    for (first, columns) in (0..).step_by(SUMMED_IN_F32).zip(columns.chunks(SUMMED_IN_F32 * ROWS)) {
-        let (columns, mut eight) = (columns.as_chunks::<ROWS>().0, [Lanes::splat(0.0); VIRTUAL_LANES / 2]);
-        let columns = Columns { columns, first, add };
-        for (from, sums) in eight.iter_mut().enumerate().take(columns.columns.len()) {
-            for at in (0..ROWS).step_by(S::LANES) {
-                let both = s.add(columns.lane(s, from, at), columns.lane(s, from.wrapping_add(VIRTUAL_LANES / 2), at));
-                s.store(both, sums.as_mut_slice(), at);
-            }
+pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], (width, stride): (usize, usize), totals: &mut Lanes<f64>) {
+    let mut eight = [Lanes::splat(0.0); VIRTUAL_LANES / 2];
+    for (lane, sums) in eight.iter_mut().enumerate().take(width) {
+        for at in (0..ROWS).step_by(S::LANES) {
+            let column = |number: usize| {
+                if number < width {
+                    s.load(columns, number.wrapping_mul(stride).wrapping_add(at))
+                } else {
+                    s.splat(0.0)
+                }
+            };
+            let both = |lane: usize| s.add(column(lane), column(lane.wrapping_add(VIRTUAL_LANES)));
+            s.store(s.add(both(lane), both(lane.wrapping_add(VIRTUAL_LANES / 2))), sums.as_mut_slice(), at);
         }
-        let [a, b, c, d, e, f, g, h] = eight;
-        for i in Lane::all() {
-            let even = (f64::from(a[i]) + f64::from(e[i])) + (f64::from(c[i]) + f64::from(g[i]));
-            let odd = (f64::from(b[i]) + f64::from(f[i])) + (f64::from(d[i]) + f64::from(h[i]));
-            totals[i] += even + odd;
-        }
+    }
+    let [a, b, c, d, e, f, g, h] = eight;
+    for i in Lane::all() {
+        let even = (f64::from(a[i]) + f64::from(e[i])) + (f64::from(c[i]) + f64::from(g[i]));
+        let odd = (f64::from(b[i]) + f64::from(f[i])) + (f64::from(d[i]) + f64::from(h[i]));
+        totals[i] += even + odd;
     }
 }
 
-/// Columns from class `first` on, and how the terms of one are added.
-struct Columns<'a, A> {
-    columns: &'a [[f32; ROWS]],
-    first: usize,
-    add: A,
-}
-
-impl<A> Columns<'_, A> {
-    /// The partial sums of virtual lane `number`, even and odd columns, for a vector of rows from `at` on.
-    #[inline(always)]
-    fn lane<S: Vector>(&self, s: S, number: usize, at: usize) -> S::F
-    where
-        A: Fn(S::F, &[f32; ROWS], usize, usize) -> S::F,
-    {
-        let even = self.every_other(s, number, at);
-        if self.columns.len() <= VIRTUAL_LANES {
-            return even;
-        }
-        s.add(even, self.every_other(s, number.wrapping_add(VIRTUAL_LANES), at))
-    }
-
-    #[inline(always)]
-    fn every_other<S: Vector>(&self, s: S, from: usize, at: usize) -> S::F
-    where
-        A: Fn(S::F, &[f32; ROWS], usize, usize) -> S::F,
-    {
-        let (mut sum, mut class) = (s.splat(0.0), self.first.wrapping_add(from));
-        for column in self.columns.iter().skip(from).step_by(2 * VIRTUAL_LANES) {
-            sum = (self.add)(sum, column, class, at);
-            class = class.wrapping_add(2 * VIRTUAL_LANES);
-        }
-        sum
-    }
-}
-
-/// Scales exponentials of some classes to the gradient, in place.
+/// Scales the exponentials of a piece to the gradient, in place.
 struct ScaledColumns<'a> {
     exponentials: &'a mut [f32],
+    stride: usize,
     place: Place,
     blocks: &'a [RowBlock],
 }
@@ -203,21 +352,35 @@ impl Operation for ScaledColumns<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, place: Place { start, width, .. }, blocks } = self;
-        for (block, columns) in blocks.iter().zip(exponentials.chunks_exact_mut(ROWS.wrapping_mul(width).max(1))) {
-            let columns = columns.as_chunks_mut::<ROWS>().0;
-            for at in (0..ROWS).step_by(S::LANES) {
-                let scale = s.load(block.scale.as_slice(), at);
-                for column in &mut *columns {
-                    s.store(s.mul(s.load(column, at), scale), column, at);
+        let Self { exponentials, stride, place, blocks } = self;
+        for to in chunks_mut(&mut *exponentials, stride).take(place.width) {
+            for (to, block) in part_mut(to, 0, place.rows).chunks_mut(ROWS).zip(blocks) {
+                for (to, scale) in chunks_mut(to, S::LANES).zip(chunks(block.scale.as_slice(), S::LANES)) {
+                    s.store_partial(s.mul(s.load_partial(to, 0.0), s.load(scale, 0)), to);
                 }
             }
-            for (lane, (class, &element)) in block.class.iter().zip(&block.at_reference).enumerate() {
-                let column = class.checked_sub(start).and_then(|class| columns.get_mut(class));
-                if let Some(to) = column.and_then(|column| column.get_mut(lane)) {
-                    *to = element;
-                }
-            }
+        }
+        for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+            set_elements(exponentials, place, (row, stride), &block.class, &block.at_reference);
+        }
+    }
+}
+
+/// Sets one element of each row of the block that begins at `row`, of a class that may be in this piece.
+#[inline(always)]
+pub(crate) fn set_elements(
+    columns: &mut [f32],
+    place: Place,
+    (row, stride): (usize, usize),
+    classes: &Lanes<usize>,
+    elements: &Lanes<f32>,
+) {
+    for lane in Lane::all() {
+        let class = classes[lane].wrapping_sub(place.start);
+        let row = row.wrapping_add(lane.number());
+        let is_here = class < place.width && row < place.rows;
+        if let Some(to) = columns.get_mut(class.wrapping_mul(stride).wrapping_add(row)).filter(|_| is_here) {
+            *to = elements[lane];
         }
     }
 }

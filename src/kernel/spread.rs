@@ -107,6 +107,17 @@ impl<'a> Spread<'a> {
         weight * (self.kept * q + self.evenly)
     }
 
+    /// u of a class of a row, whose target probability is in `soft`.
+    pub(crate) fn of_element(&self, soft: Option<&[f32]>, rows: &Rows<'_>, row: usize, class: usize) -> f64 {
+        let q = soft.and_then(|soft| soft.get(rows.element(row, class)));
+        self.of_class_at(q.map(core::slice::from_ref), 0, class)
+    }
+
+    /// 1 − ε and ε/C
+    pub(crate) fn shares(&self) -> (f32, f32) {
+        (self.kept as f32, self.evenly as f32)
+    }
+
     /// u of 16 classes from `first + at` on, whose target probabilities are `targets[at..]`.
     #[inline(always)]
     pub(crate) fn lanes(&self, targets: Option<&[f32]>, at: usize, first: usize) -> [f64; VIRTUAL_LANES] {
@@ -310,7 +321,7 @@ impl Operation for SpreadSums<'_> {
 }
 
 /// Adds a piece of a row in range to Σ u_c·(x_r − x_c) and Σ_{c≠r} u_c. All pieces but the last are
-/// multiples of 128 classes, so that the sums have the bits of a row in one piece.
+/// multiples of 128 classes, so that the sums have the bits of a row in one piece. 0·∞ as in [`SpreadSums`].
 pub(crate) struct PieceSums<'a> {
     pub(crate) u: U<'a>,
     /// Logits, with elements past `width` up to whole pairs of columns.
@@ -341,8 +352,10 @@ impl Operation for PieceSums<'_> {
             (largest, [x, targets, u.weights.unwrap_or(targets)]),
             #[inline(always)]
             |largest, [x, q, w], at, [gaps, others]| {
-                let u = u.of_two(s, q, w, at.offset);
-                let gaps = s.mul_add(u, s.sub(*largest, s.load(x, at.offset)), gaps);
+                let is_same = u.is_same;
+                let (u, gap) = (u.of_two(s, q, w, at.offset), s.sub(*largest, s.load(x, at.offset)));
+                let gap = if is_same { gap } else { s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap) };
+                let gaps = s.mul_add(u, gap, gaps);
                 [gaps, s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
             },
         );

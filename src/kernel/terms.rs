@@ -21,11 +21,14 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
 use super::row_scalars::Losses;
 use super::spread::{FillWeights, Spread, SpreadSums, U};
+use super::term_columns::TermColumns;
 use super::term_gradient::TermGradient;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::{chunks_mut, copy, long_terms, part, part_mut, rows_of_mut, term_columns, terms_general, two_class_terms};
+use super::{
+    chunks_mut, copy, long_terms, part, part_mut, positions, rows_of_mut, term_columns, terms_general, two_class_terms,
+};
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -50,6 +53,10 @@ impl Driver for TermRows<'_, '_> {
             // Without rows C is unbounded: loops over classes might not end.
             return Ok(());
         }
+        if self.are_columns::<S>() {
+            let (count, classes) = positions::tile_of(rows);
+            return with_tile::<6, _>(count, classes, |tile| self.tiles(s, tile));
+        }
         with_tile::<4, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
     }
 }
@@ -72,7 +79,12 @@ impl<'a> TermRows<'a, '_> {
             with_u_sum(spread, &self.terms, rows.classes())
         });
         let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
-        if !S::WIDE && rows.classes() > SMALLEST || self.are_in_pieces::<S>() && rows.classes() > long_terms::PIECE {
+        let are_columns = self.are_columns::<S>();
+        if are_columns {
+            fitting = positions::rows_at_once(rows.classes(), &tile).min(BLOCKS * ROWS);
+        } else if !S::WIDE && rows.classes() > SMALLEST
+            || self.are_in_pieces::<S>() && rows.classes() > long_terms::PIECE
+        {
             // One lane: as if the tile were the smallest, for the same bits on every machine.
             fitting = 0;
         }
@@ -82,7 +94,9 @@ impl<'a> TermRows<'a, '_> {
         let mut first = 0;
         while first < rows.count() {
             let mut count = fitting.min(rows.left_in_chunk(first));
-            if fitting == 0 {
+            if are_columns {
+                count = positions::rows_from(rows, first, fitting);
+            } else if fitting == 0 {
                 count = ROWS.min(rows.left_in_chunk(first));
                 if rows.positions() > 1 {
                     count = count.min(rows.left_in_sample(first).max(1));
@@ -100,6 +114,8 @@ impl<'a> TermRows<'a, '_> {
             if S::WIDE && rows.classes() == 2 && two_class_terms::are_of_gap(&self.terms) {
                 let (batch, options) = (&mut self.batch, &self.terms);
                 two_class_terms::compute(s, batch, options, spread, &mut tile, &mut terms, (first, count));
+            } else if let Some(spread) = spread.filter(|_| are_columns) {
+                self.compute_columns(s, &mut tile, &mut terms, spread, first, count);
             } else if fitting == 0 {
                 self.compute_long(s, &mut tile, &mut terms, spread, first, count);
             } else {
@@ -184,6 +200,47 @@ impl<'a> TermRows<'a, '_> {
         S::WIDE && self.terms.costs.is_none()
     }
 
+    /// Whether logits of a class are contiguous and stay so in the tile: [`term_columns`].
+    fn are_columns<S: Vector>(&self) -> bool {
+        let rows = self.batch.rows;
+        let are_gaps = rows.classes() == 2 && two_class_terms::are_of_gap(&self.terms);
+        S::WIDE && positions::are_enough(rows) && self.terms.has_spread() && self.terms.costs.is_none() && !are_gaps
+    }
+
+    /// Losses and gradients of rows in columns; of blocks with a logit out of range, row by row.
+    fn compute_columns<S: Vector>(
+        &mut self,
+        s: S,
+        tile: &mut Tile<'_>,
+        terms: &mut [TermBlock],
+        spread: Spread<'_>,
+        first: usize,
+        count: usize,
+    ) {
+        let (blocks, classes, room) = (count.div_ceil(ROWS), self.batch.rows.classes(), tile.numbers.len());
+        let place = Place { first, rows: count, start: 0, width: classes };
+        let mut arrays = tile.spare.chunks_exact_mut(room.max(1));
+        let [logits, _, targets, gaps, others] = [(); 5].map(|()| arrays.next().unwrap_or_default());
+        let mut columns = term_columns::Room { e: &mut *tile.numbers, logits, targets, gaps, others, is_loaded: false };
+        let probabilities = self.batch.gradient.is_some() || self.terms.label.change_term();
+        let of_columns = TermColumns { options: &self.terms, spread, probabilities };
+        let (batch, terms) = (&mut self.batch, part_mut(terms, 0, blocks));
+        of_columns.compute(s, batch, &mut columns, part_mut(tile.blocks, 0, blocks), terms, place);
+        for (number, part) in place.blocks().enumerate() {
+            let blocks = tile.blocks.get_mut(number..).unwrap_or(&mut []);
+            let Some(block) = blocks.first_mut().filter(|block| block.marked == u32::MAX) else { continue };
+            block.marked = 0;
+            let mut tile = Tile { numbers: &mut *tile.numbers, spare: &mut *tile.spare, blocks };
+            let terms = terms.get_mut(number..).unwrap_or(&mut []);
+            if ROWS.wrapping_mul(classes) <= tile.room() {
+                self.compute(s, &mut tile, terms, Some(spread), part.first, part.rows);
+            } else {
+                self.compute_long(s, &mut tile, terms, Some(spread), part.first, part.rows);
+                tile.blocks.iter_mut().take(1).for_each(RowBlock::without_references);
+            }
+        }
+    }
+
     /// Losses and gradients of rows that do not fit the tile; marks those left to the general way.
     fn compute_long<S: Vector>(
         &mut self,
@@ -227,22 +284,13 @@ impl<'a> TermRows<'a, '_> {
         let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
         // One lane always computes them: one function less where memory is small.
         let probabilities = !S::WIDE || gradient || options.costs.is_some() || options.label.change_term();
-        let columns = blocks.len().wrapping_mul(ROWS).wrapping_mul(classes);
-        let are_columns = by_label && batch.rows.positions() > 1 && columns <= room && {
-            let (numbers, u) = (&mut *exponentials, part(same, 0, classes));
-            term_columns::sums(s, batch, (numbers, u), blocks, terms, place, probabilities)
-        };
-        let mut logits = &[][..];
-        let mut in_range = true;
-        if !are_columns {
-            logits = self.logits(s, place, loaded);
-            let rows = TermSums { logits, classes, count, options, by_label, probabilities };
-            in_range = rows.finish(s, exponentials, blocks, terms);
-        }
+        let logits = self.logits(s, place, loaded);
+        let rows = TermSums { logits, classes, count, options, by_label, probabilities };
+        let in_range = rows.finish(s, exponentials, blocks, terms);
         // Rows out of range have another reference.
         let spread = spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
-        if let Some(u) = u.filter(|_| !are_columns) {
+        if let Some(u) = u {
             s.run(SpreadSums { u, logits, classes, rows: count, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
@@ -256,10 +304,7 @@ impl<'a> TermRows<'a, '_> {
             last.marked &= Lane::of(count).bit().wrapping_sub(1);
         }
         let batch = &mut self.batch;
-        if gradient && let Some(u) = u.filter(|_| are_columns) {
-            let numbers = (exponentials, loaded);
-            term_columns::write_gradient(s, batch, numbers, part(u.rows, 0, classes), blocks, terms, place);
-        } else if gradient {
+        if gradient {
             let odds = options.costs.is_some().then_some(&*odds);
             write_gradient(s, batch, (exponentials, loaded), (u, odds), blocks, terms, place);
         }

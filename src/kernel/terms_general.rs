@@ -221,8 +221,7 @@ impl TermsOfRows<'_> {
 
     /// u of a class.
     fn u(&self, rows: &Rows<'_>, row: usize, class: usize) -> f64 {
-        let q = self.options.soft.and_then(|soft| soft.get(rows.element(row, class)));
-        self.spread.map_or(0.0, |spread| spread.of_class_at(q.map(core::slice::from_ref), 0, class))
+        self.spread.map_or(0.0, |spread| spread.of_element(self.options.soft, rows, row, class))
     }
 
     /// Whether any term has a nonzero weight; otherwise loss and gradient are 0 whatever the logits.

@@ -2,7 +2,7 @@
 //! logits: they are copied into the tile, gradients back out of it.
 
 use super::lanes::{Lane, Lanes};
-use super::limits::{REACH, ROWS, SMALLEST};
+use super::limits::{PIECE, REACH, ROWS, SMALLEST};
 use super::{chunks, chunks_mut, copy, part, part_mut, row_of, rows_of_mut, steps, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -165,7 +165,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) scale: GradientScale<'a>,
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
     /// The logits before adjustment.
     #[inline(always)]
     pub(crate) fn given(&self) -> Logits<'_> {
@@ -203,10 +203,56 @@ impl Batch<'_> {
         s.run(LoadRows { rows: self.rows, from: Logits::F32(targets), place, to });
     }
 
-    /// Copies some classes of the rows of a block into `to` as columns, `[width, ROWS]` of adjusted f32; lanes without a
-    /// row are 0. For positions > 1, whose logits of a class are contiguous.
+    /// Copies some classes of some rows into `to` as columns, `[width, rows]` of adjusted f32, rows being those of whole
+    /// blocks; lanes without a row are 0. For positions > 1, whose logits of a class are contiguous.
     pub(crate) fn load_columns<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
-        s.run(LoadColumns { batch: self, place, to });
+        s.run(LoadColumns { rows: self.rows, from: self.given(), adjustment: self.adjustment, place, to });
+    }
+
+    /// The logits of some classes of some rows as columns, if they can be read without a copy: the rows are of one sample, the
+    /// logits unadjusted f32. Lanes without a row are any numbers of the buffer.
+    pub(crate) fn columns_in_place(&self, place: Place) -> Option<Columns<'_>> {
+        columns_in_place(self.rows, place, self.given().as_f32().filter(|_| self.adjustment.is_none())?)
+    }
+
+    /// The gradient, if exponentials can be kept there: its columns are in place, and so are those of the logits, in another
+    /// buffer. The caller gives it back.
+    pub(crate) fn take_gradient(&mut self, place: Place) -> Option<&'a mut [f32]> {
+        if self.logits.is_none() || self.columns_in_place(place).is_none() {
+            return None;
+        }
+        self.gradient.take()
+    }
+
+    /// Columns of a gradient in place, with the number of elements from one class to the next.
+    pub(crate) fn columns_of_gradient<'g>(&self, place: Place, gradient: &'g mut [f32]) -> (&'g mut [f32], usize) {
+        let start = self.rows.element(place.first, place.start);
+        (gradient.get_mut(start..).unwrap_or(&mut []), self.rows.positions())
+    }
+
+    /// [`Batch::columns_in_place`], else copied to `loaded`.
+    pub(crate) fn columns<'t, S: Vector>(&'t self, s: S, place: Place, loaded: &'t mut [f32]) -> Columns<'t> {
+        if let Some(columns) = self.columns_in_place(place) {
+            return columns;
+        }
+        self.load_columns(s, place, loaded);
+        Columns::of_tile(loaded, place)
+    }
+
+    /// [`Batch::columns`] for target probabilities.
+    pub(crate) fn target_columns<'t, S: Vector>(
+        &self,
+        s: S,
+        targets: &'t [f32],
+        place: Place,
+        loaded: &'t mut [f32],
+    ) -> Columns<'t> {
+        if let Some(columns) = columns_in_place(self.rows, place, targets) {
+            return columns;
+        }
+        let (rows, from) = (self.rows, Logits::F32(targets));
+        s.run(LoadColumns { rows, from, adjustment: Adjustment::NONE, place, to: &mut *loaded });
+        Columns::of_tile(loaded, place)
     }
 
     /// The inverse of [`Batch::load_columns`], for the gradient.
@@ -215,7 +261,28 @@ impl Batch<'_> {
         s.run(StoreColumns { rows: self.rows, from, place, to });
     }
 
-    /// Copies `from` to the gradient but for marked rows; `place` has all classes.
+    /// [`Batch::store_columns`] but for marked rows; [`PIECE`] columns at most.
+    pub(crate) fn store_unmarked_columns<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
+        if blocks.iter().all(|block| block.marked == 0) {
+            return self.store_columns(s, place, from);
+        }
+        let (mut columns, mut rows) = ([[0.0; ROWS]; PIECE], [[0.0; PIECE]; ROWS]);
+        for (at, (place, block)) in place.blocks().zip(blocks).enumerate() {
+            let of_block = from.as_chunks::<ROWS>().0.iter().skip(at).step_by(blocks.len().max(1));
+            for (to, from) in columns.iter_mut().zip(of_block) {
+                *to = *from;
+            }
+            let (columns, width) = (columns.as_flattened(), place.width);
+            if block.marked == 0 {
+                self.store_columns(s, place, columns);
+            } else if block.marked != u32::MAX {
+                s.run(ToRows { columns, width, to: rows.as_flattened_mut() });
+                self.store_unmarked(s, place, rows.as_flattened(), core::slice::from_ref(block));
+            }
+        }
+    }
+
+    /// Copies `from` to the gradient but for marked rows.
     pub(crate) fn store_unmarked<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
         if blocks.iter().all(|block| block.marked == 0) {
             return self.store_rows(s, place, from);
@@ -265,6 +332,45 @@ impl Place {
             width: width.min(self.width.wrapping_sub(start)),
             ..self
         })
+    }
+}
+
+/// Logits of some rows, of whole blocks, as columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    numbers: &'a [f32],
+    pub(crate) rows: usize,
+    /// Elements from one class to the next.
+    stride: usize,
+}
+
+/// The rows of a place as columns of a buffer of the caller, if they are of one sample, and their blocks within the buffer.
+fn columns_in_place<'a>(rows: &Rows<'_>, place: Place, numbers: &'a [f32]) -> Option<Columns<'a>> {
+    let Place { first, rows: count, start, width } = place;
+    if count > rows.left_in_sample(first) {
+        return None;
+    }
+    let (padded, last) = (count.next_multiple_of(ROWS), start.wrapping_add(width).saturating_sub(1));
+    numbers.get(rows.element(first, last)..)?.get(..padded)?;
+    Some(Columns { numbers: numbers.get(rows.element(first, start)..)?, rows: padded, stride: rows.positions() })
+}
+
+impl<'a> Columns<'a> {
+    /// Of a tile that [`Batch::load_columns`] has filled.
+    pub(crate) fn of_tile(numbers: &'a [f32], place: Place) -> Self {
+        let rows = place.rows.next_multiple_of(ROWS);
+        Self { numbers, rows, stride: rows }
+    }
+
+    /// The logits of a class, counted from the first of the place.
+    #[inline(always)]
+    pub(crate) fn of_class(&self, class: usize) -> &'a [f32] {
+        part(self.numbers, class.wrapping_mul(self.stride), self.rows)
+    }
+
+    #[inline(always)]
+    pub(crate) fn logit(&self, class: usize, row: usize) -> f32 {
+        self.numbers.get(class.wrapping_mul(self.stride).wrapping_add(row)).copied().unwrap_or(f32::NAN)
     }
 }
 
@@ -327,7 +433,9 @@ impl Operation for LoadRows<'_> {
 
 /// [`Batch::load_columns`].
 struct LoadColumns<'a> {
-    batch: &'a Batch<'a>,
+    rows: &'a Rows<'a>,
+    from: Logits<'a>,
+    adjustment: Adjustment<'a>,
     place: Place,
     to: &'a mut [f32],
 }
@@ -337,40 +445,25 @@ impl Operation for LoadColumns<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, _: S) {
-        let Self { batch, place, to } = self;
-        let (from, positions) = (batch.given(), batch.rows.positions());
-        if place.rows < ROWS {
-            to.fill(0.0);
-        }
-        for run in runs(batch.rows, place) {
-            let columns = to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate();
-            let columns = columns.map(|(class, column)| (run.in_samples(class, 0, positions), column));
-            match from.as_f32() {
-                Some(logits) if run.rows == ROWS => {
-                    for (at, column) in columns {
-                        if let Some(logits) = logits.get(at..).and_then(<[f32]>::first_chunk) {
-                            *column = *logits;
-                        }
-                    }
-                }
-                Some(logits) => {
-                    for (at, column) in columns {
-                        copy(part_mut(column, run.at, run.rows), part(logits, at, run.rows));
-                    }
-                }
-                None => {
-                    for (at, column) in columns {
-                        from.widen(at, 1, part_mut(column, run.at, run.rows));
-                    }
+        let Self { rows, from, adjustment, place, to } = self;
+        let padded = place.rows.next_multiple_of(ROWS);
+        for run in runs(rows, place) {
+            for (class, to) in chunks_mut(to, padded).enumerate().take(place.width) {
+                let at = run.in_samples(class, 0, rows.positions());
+                match from.as_f32() {
+                    Some(logits) => copy(part_mut(to, run.at, run.rows), part(logits, at, run.rows)),
+                    None => from.widen(at, 1, part_mut(to, run.at, run.rows)),
                 }
             }
         }
-        if !batch.adjustment.is_none() {
-            for (class, to) in (place.start..).zip(to.as_chunks_mut::<ROWS>().0) {
-                for x in to {
-                    *x = batch.adjustment.apply(*x, class);
-                }
+        if adjustment.is_none() && padded == place.rows {
+            return;
+        }
+        for (class, to) in (place.start..).zip(chunks_mut(to, padded)).take(place.width) {
+            for x in part_mut(to, 0, place.rows) {
+                *x = adjustment.apply(*x, class);
             }
+            to.iter_mut().skip(place.rows).for_each(|x| *x = 0.0);
         }
     }
 }
@@ -387,18 +480,12 @@ impl Operation for StoreColumns<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
+    fn run<S: Vector>(self, _: S) {
         let Self { rows, place, from, to } = self;
         for run in runs(rows, place) {
-            for (class, from) in from.as_chunks::<ROWS>().0.iter().enumerate().take(place.width) {
+            for (class, from) in chunks(from, place.rows.next_multiple_of(ROWS)).enumerate().take(place.width) {
                 let to = part_mut(to, run.in_samples(class, 0, rows.positions()), run.rows);
-                if let Some(to) = to.first_chunk_mut::<ROWS>() {
-                    for at in (0..ROWS).step_by(S::LANES) {
-                        s.store(s.load(from, at), to, at);
-                    }
-                } else {
-                    copy(to, part(from, run.at, run.rows));
-                }
+                copy(to, part(from, run.at, run.rows));
             }
         }
     }
@@ -539,13 +626,13 @@ impl Run {
     }
 }
 
-/// The rows of a place as such runs, of a block at most.
+/// The rows of a place as such runs.
 #[inline(always)]
 fn runs(rows: &Rows<'_>, place: Place) -> impl Iterator<Item = Run> {
     let mut at = 0;
     core::iter::from_fn(move || {
         let (first, left) = (place.first.wrapping_add(at), place.rows.wrapping_sub(at));
-        let run = ROWS.min(left).min(rows.left_in_sample(first));
+        let run = left.min(rows.left_in_sample(first));
         let run = (left > 0).then_some(Run { at, rows: run, start: rows.element(first, place.start) })?;
         at = at.wrapping_add(run.rows);
         Some(run)

@@ -53,8 +53,11 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
                 return Ok(());
             }
         }
-        let count = if self.are_positions::<S>() { rows.count().next_multiple_of(ROWS) } else { rows.count() };
-        with_tile::<1, _>(count, rows.classes(), |tile| self.tiles(s, tile))
+        if self.are_positions::<S>() {
+            let (count, classes) = positions::tile_of(rows);
+            return with_tile::<2, _>(count, classes, |tile| self.tiles(s, tile));
+        }
+        with_tile::<1, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
     }
 }
 
@@ -69,7 +72,10 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let at_once = fitting.max(1);
         let (mut first, mut was_general) = (0, false);
         while first < rows.count() {
-            let count = at_once.min(rows.left_in_chunk(first));
+            let count = match self.are_positions::<S>() {
+                true => positions::rows_from(rows, first, at_once),
+                false => at_once.min(rows.left_in_chunk(first)),
+            };
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(ReadClasses { rows, first, count, blocks, weights: self.weights.as_deref_mut() })?;
             if GRADIENT && self.batch.gradient.is_some() {
@@ -107,7 +113,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
 
     /// Whether logits of a class are contiguous and stay so in the tile: `positions`.
     fn are_positions<S: Vector>(&self) -> bool {
-        S::WIDE && self.batch.rows.positions() > 1 && !self.are_gaps::<S>()
+        S::WIDE && positions::are_enough(self.batch.rows) && !self.are_gaps::<S>()
     }
 
     /// Losses and gradients of rows that fit the tile, with classes and weights filled in. Returns whether the general
