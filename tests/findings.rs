@@ -1,4 +1,4 @@
-//! Bugs found by fuzzing, each reduced to a minimal case.
+//! Bugs found by fuzzing, or by comparing one version with the next, each reduced to a minimal case.
 
 mod common;
 
@@ -617,6 +617,46 @@ fn a_row_of_weight_0_has_the_gradient_0_with_z_loss() {
                 for (name, gradient) in [("separate", &gradient), ("in place", &over)] {
                     let zeros = gradient[classes..2 * classes].iter().all(|element| element.to_bits() == 0);
                     assert!(zeros, "{backend} {name} {classes} {large:e}: {gradient:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Exponentials of a row in range, beside a row out of range whose exponentials have a reference: those halfway between
+/// two powers of two were rounded in another way.
+#[test]
+fn a_row_in_range_keeps_its_bits_beside_one_out_of_range() {
+    let (classes, positions) = (121, 16);
+    let mut logits = vec![0.0_f32; classes * positions];
+    for (class, row) in logits.chunks_mut(positions).enumerate() {
+        let halfway = (class as f32 - 59.5) * core::f32::consts::LN_2;
+        for (position, x) in row.iter_mut().enumerate() {
+            *x = f32::from_bits(halfway.to_bits() + position as u32 - 8);
+        }
+    }
+    // Elsewhere an element is an exponential times a factor.
+    let targets: Vec<f32> = (0..logits.len()).map(|i| if i < positions { 1.0 } else { 0.0 }).collect();
+    let labels: Vec<u8> = (0..positions as u8).collect();
+    let mut beside = logits.clone();
+    beside[0] = 200.0;
+    for backend in backends() {
+        let loss = CrossEntropy::new(classes).positions(positions).backend(backend);
+        for smoothing in [0.0, 0.1] {
+            let loss = loss.label_smoothing(smoothing);
+            let gradient = |logits: &[f32], soft: bool| {
+                let mut gradient = vec![0.0; logits.len()];
+                if soft {
+                    loss.soft_gradient(logits, &targets, 1.0, &mut gradient).unwrap();
+                } else {
+                    loss.gradient(logits, &labels, 1.0, &mut gradient).unwrap();
+                }
+                gradient
+            };
+            for soft in [false, true] {
+                let (alone, beside) = (gradient(&logits, soft), gradient(&beside, soft));
+                for (i, (a, b)) in alone.iter().zip(&beside).enumerate().filter(|(i, _)| i % positions > 0) {
+                    assert_eq!(a.to_bits(), b.to_bits(), "{backend} {soft} element {i}: {a} {b}");
                 }
             }
         }

@@ -79,17 +79,19 @@ impl Driver for WeighRows<'_, '_> {
             }
             return Ok(());
         }
-        with_tile::<1, _>(rows.count(), 1, |tile| {
+        let mut result = Ok(());
+        with_tile::<1>(rows.count(), 1, &mut |tile| {
             let at_once = tile.blocks.len().wrapping_mul(ROWS);
             let mut first = 0;
-            while first < rows.count() {
+            while first < rows.count() && result.is_ok() {
                 let count = at_once.min(rows.left_in_chunk(first));
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-                s.run(ReadClasses { rows, first, count, blocks, weights: Some(&mut *weights) })?;
+                let read = s.run(ReadClasses { rows, first, count, blocks, weights: Some(&mut *weights) });
+                result = read.map(|_| ());
                 first = first.wrapping_add(count);
             }
-            Ok(())
-        })
+        });
+        result
     }
 }
 

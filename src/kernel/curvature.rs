@@ -42,7 +42,7 @@ impl Driver for CurvatureRows<'_> {
             let spread = Spread::new(&self.terms, rows);
             spread.with_u_sum(&self.terms, rows.classes())
         });
-        with_tile::<2, _>(rows.count(), rows.classes(), |tile| {
+        with_tile::<2>(rows.count(), rows.classes(), &mut |tile| {
             for row in 0..rows.count() {
                 self.row(s, tile.numbers, tile.spare, spread, row);
             }

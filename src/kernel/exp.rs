@@ -56,6 +56,16 @@ pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     (reconstruct(s, current), s.sub_bits(current.1, s.splat_bits(BIASED_ROUND)))
 }
 
+/// 1 in each lane whose logit is in range, else 0.
+#[inline(always)]
+pub(crate) fn lanes_in_range<S: Vector>(s: S, x: S::F) -> S::F {
+    let round = s.splat(ROUND);
+    let k = s.sub(s.mul_add(x, s.splat(LOG2_E), round), round);
+    // Of NaN no comparison is true.
+    let below = s.select(s.less(k, s.splat(128.0 - FAST_BIAS as f32)), s.splat(1.0), s.splat(0.0));
+    s.select(s.less(s.splat(-1.0 - FAST_BIAS as f32), k), below, s.splat(0.0))
+}
+
 /// Range reduction: f, and the bits of k + [`ROUND`].
 #[inline(always)]
 fn reduce_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {

@@ -1,26 +1,31 @@
-//! The general way of whole blocks of marked rows that fit the tile, as columns: a vector holds one class of several
-//! rows, each with its own reference, and a phase computes many blocks. Returns the bits of [`super::general`], to which
-//! it leaves rows with NaN or infinities, and those whose exponentials underflow where that matters.
+//! The general way of whole blocks of marked rows, as columns: a vector holds one class of several rows, each with its own
+//! reference. For rows of `[N, C, D]`, and for short rows, which are transposed. Returns the bits of [`super::general`],
+//! to which it leaves rows with NaN or infinities, and those whose exponentials underflow where that matters.
 
-use super::exp::{Exp, Reference};
+use super::exp::Reference;
 use super::general::{scale, underflow_matters};
 use super::label_terms::LabelTerms;
 use super::lanes::{Lane, Lanes};
-use super::limits::{RAISE, ROWS};
-use super::positions::add_columns;
+use super::limits::{PIECE, RAISE, ROWS};
+use super::positions::{AddExponentials, add_piece, labels_from};
 use super::row_scalars::Finish;
 use super::sums::has_long_vectors;
-use super::tile::{Batch, Place, RowBlock, Tile, ToColumns, ToRows, one_by_one};
-use super::{part_mut, rows_of, rows_of_mut};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use super::tile::{Batch, Columns, Place, RowBlock, Tile, ToColumns, ToRows, one_by_one};
+use super::{part, part_mut, rows_of, rows_of_mut};
+use crate::backend::vector::{Operation, Vector};
 
 /// Whether rows of so many classes are turned: of more, a phase has enough to do with one row.
 pub(crate) fn are_turned<S: Vector>(classes: usize) -> bool {
-    has_long_vectors::<S>() && classes <= 2 * VIRTUAL_LANES
+    has_long_vectors::<S>() && classes <= PIECE
 }
 
-/// Losses (as `log`) and gradients of the blocks all of whose rows are marked, as far as they fit half of a tile; unmarks
-/// them.
+/// Whether columns of `[N, C, D]` may have references: not in the baseline of x86, whose users have few vectors to gain from
+/// that code.
+pub(crate) const fn have_references<S: Vector>() -> bool {
+    has_long_vectors::<S>() || S::WIDE && !cfg!(any(target_arch = "x86", target_arch = "x86_64"))
+}
+
+/// Losses (as `log`) and gradients of the blocks all of whose rows are marked; unmarks them.
 pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     s: S,
     batch: &mut Batch<'_>,
@@ -28,9 +33,13 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     tile: &mut Tile<'_>,
     place: Place,
 ) {
-    let (columns, spare) = tile.numbers.split_at_mut_checked(tile.room() / 2).unwrap_or_default();
+    let (mut numbers, mut spare) = (&mut *tile.numbers, &mut *tile.spare);
+    if spare.is_empty() {
+        let half = numbers.len() / 2;
+        (numbers, spare) = numbers.split_at_mut_checked(half).unwrap_or_default();
+    }
     let blocks = part_mut(tile.blocks, 0, place.rows.div_ceil(ROWS));
-    let at_once = columns.len().checked_div(ROWS.wrapping_mul(place.width)).unwrap_or(0);
+    let at_once = numbers.len().checked_div(ROWS.wrapping_mul(place.width.min(PIECE))).unwrap_or(0);
     let mut start = 0;
     while start < blocks.len() {
         let left = blocks.get_mut(start..).unwrap_or(&mut []);
@@ -41,119 +50,144 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
             continue;
         }
         let rows = count.wrapping_mul(ROWS).min(place.rows.wrapping_sub(at));
-        let place = Place { rows, ..place.row(at) };
-        load(s, batch, columns, spare, blocks, place);
+        let all = Place { rows, ..place.row(at) };
+        let mut is_loaded = batch.rows.positions() == 1;
+        if is_loaded {
+            turn(s, batch, (&mut *numbers, &mut *spare), all);
+        }
+        add_up(s, batch, (&mut *numbers, &mut *spare), &mut is_loaded, blocks, all);
         s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
         terms.apply(s, blocks);
         s.run(MarkSpecial { gradient: batch.gradient.is_some(), blocks: &mut *blocks });
-        if GRADIENT {
-            write_gradient(s, batch, columns, spare, blocks, place);
+        if GRADIENT && batch.gradient.is_some() {
+            write_gradient(s, batch, (&mut *numbers, &mut *spare), is_loaded, blocks, all);
         }
         blocks.iter_mut().for_each(RowBlock::without_references);
     }
 }
 
-/// Fills columns of exponentials, and Σexp.
-fn load<S: Vector>(
+/// Transposes rows to columns in `to`; `free` may be overwritten.
+fn turn<S: Vector>(s: S, batch: &Batch<'_>, (free, to): (&mut [f32], &mut [f32]), place: Place) {
+    let Place { first, rows, width, .. } = place;
+    let dense = batch.as_tile().map(|logits| rows_of(logits, first, rows, width));
+    if dense.is_none() {
+        batch.load_rows(s, place, free);
+    }
+    let rows = dense.unwrap_or(rows_of(free, 0, rows, width));
+    s.run(ToColumns { rows, width, to, stride: place.rows.next_multiple_of(ROWS) });
+}
+
+/// Fills the logits of the labels, the references and Σexp; leaves the exponentials of a single piece in `numbers`.
+fn add_up<S: Vector>(
     s: S,
     batch: &Batch<'_>,
-    columns: &mut [f32],
-    spare: &mut [f32],
+    (numbers, spare): (&mut [f32], &mut [f32]),
+    is_loaded: &mut bool,
     blocks: &mut [RowBlock],
-    place: Place,
+    all: Place,
 ) {
-    let Place { first, rows, width, .. } = place;
-    let columns = rows_of_mut(columns, 0, blocks.len().wrapping_mul(ROWS), width);
-    if batch.rows.positions() > 1 {
-        for (place, columns) in place.blocks().zip(columns.chunks_exact_mut(ROWS.wrapping_mul(width).max(1))) {
-            batch.load_columns(s, place, columns);
-        }
-    } else if let Some(logits) = batch.as_tile() {
-        s.run(ToColumns { rows: rows_of(logits, first, rows, width), width, to: &mut *columns });
-    } else {
-        batch.load_rows(s, place, spare);
-        s.run(ToColumns { rows: rows_of(spare, 0, rows, width), width, to: &mut *columns });
+    for block in &mut *blocks {
+        (block.shift, block.sum) = (Lanes::splat(f32::NEG_INFINITY), Lanes::splat(0.0));
     }
-    s.run(Sums { columns, width, blocks });
+    for place in all.pieces(PIECE) {
+        let columns = batch.columns_once(s, (place, all), spare, is_loaded);
+        s.run(LargestOthers { columns, place, blocks: &mut *blocks });
+    }
+    s.run(References { blocks: &mut *blocks });
+    for place in all.pieces(PIECE) {
+        let columns = batch.columns_once(s, (place, all), spare, is_loaded);
+        add_piece(s, columns, (place, all), numbers, None, true, blocks);
+    }
+    for block in blocks {
+        for sum in &mut block.sum {
+            // The exponential of the largest logit is at least 2^RAISE: all are −∞, though exp(−∞) is not 0 where a host
+            // program rounds toward +∞.
+            *sum = if *sum < 1.0 { 0.0 } else { *sum };
+        }
+    }
 }
 
 /// Writes the gradient of the rows that are not marked.
 fn write_gradient<S: Vector>(
     s: S,
     batch: &mut Batch<'_>,
-    columns: &mut [f32],
-    spare: &mut [f32],
+    (numbers, spare): (&mut [f32], &mut [f32]),
+    mut is_loaded: bool,
     blocks: &[RowBlock],
-    place: Place,
+    all: Place,
 ) {
-    let Some(gradient) = batch.gradient.as_deref_mut() else { return };
-    let Place { first, rows, width, .. } = place;
-    let size = blocks.len().wrapping_mul(ROWS);
-    let (columns, spare) = (rows_of_mut(columns, 0, size, width), rows_of_mut(spare, 0, size, width));
-    s.run(Gradients { columns: &mut *columns, width, blocks });
-    if blocks.iter().any(|block| block.marked != 0) || !batch.rows.are_dense() && batch.rows.positions() == 1 {
-        s.run(ToRows { columns, width, to: &mut *spare });
-        batch.store_unmarked(s, place, spare, blocks);
-    } else if batch.rows.positions() > 1 {
-        for (place, columns) in place.blocks().zip(columns.chunks_exact(ROWS.wrapping_mul(width).max(1))) {
-            batch.store_columns(s, place, columns);
+    let stride = blocks.len().wrapping_mul(ROWS);
+    for place in all.pieces(PIECE) {
+        if all.width > PIECE {
+            let columns = batch.columns_once(s, (place, all), spare, &mut is_loaded);
+            let (to, kept) = (&mut *numbers, None);
+            s.run(AddExponentials { columns, place, adds: false, to, kept, referred: true, blocks });
         }
-    } else {
-        s.run(ToRows { columns, width, to: rows_of_mut(gradient, first, rows, width) });
+        s.run(Gradients { columns: &mut *numbers, place, blocks });
+        if batch.rows.positions() > 1 {
+            batch.store_unmarked_columns(s, place, numbers, blocks);
+            continue;
+        }
+        let (columns, width) = (&*numbers, place.width);
+        let dense = batch.rows.are_dense() && blocks.iter().all(|block| block.marked == 0);
+        if let Some(gradient) = batch.gradient.as_deref_mut().filter(|_| dense) {
+            s.run(ToRows { columns, stride, width, to: rows_of_mut(gradient, place.first, place.rows, width) });
+        } else {
+            s.run(ToRows { columns, stride, width, to: rows_of_mut(spare, 0, stride, width) });
+            batch.store_unmarked(s, place, spare, blocks);
+        }
     }
 }
 
-/// Turns logits into exponentials, 0 for the labels; fills the logits of the labels, the references and Σexp.
-struct Sums<'a> {
-    columns: &'a mut [f32],
-    width: usize,
+/// Updates the logits of the labels, and the largest of the other logits (as `shift`), by those of a piece.
+struct LargestOthers<'a> {
+    columns: Columns<'a>,
+    place: Place,
     blocks: &'a mut [RowBlock],
 }
 
-impl Operation for Sums<'_> {
+impl Operation for LargestOthers<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { columns, width, blocks } = self;
-        let size = ROWS.wrapping_mul(width).max(1);
-        let lowest = s.splat(f32::NEG_INFINITY);
-        for (block, columns) in one_by_one(blocks).zip(columns.chunks_exact_mut(size)) {
-            let labels = block.labels();
-            for at in (0..ROWS).step_by(S::LANES) {
-                let (label, mut logit, mut largest) = (s.load(labels.as_slice(), at), lowest, lowest);
-                for (class, column) in columns.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                    let (x, is_label) = (s.load(column, at), s.equal(label, s.splat(class as f32)));
+        let Self { columns, place, blocks } = self;
+        let (labels, lowest) = (labels_from(place.start, blocks), s.splat(f32::NEG_INFINITY));
+        for (first, block) in (0_usize..).step_by(ROWS).zip(one_by_one(blocks)) {
+            for lane in (0..ROWS).step_by(S::LANES) {
+                let row = first.wrapping_add(lane);
+                let (mut logit, mut largest) =
+                    (s.load(block.logit.as_slice(), lane), s.load(block.shift.as_slice(), lane));
+                let label = s.load(&labels.0, row);
+                let mut of_class = s.splat(0.0);
+                for x in columns.of_classes(row).take(place.width) {
+                    let (x, is_label) = (s.load(x, 0), s.equal(label, of_class));
+                    of_class = s.add(of_class, s.splat(1.0));
                     logit = s.select(is_label, x, logit);
-                    let x = s.select(is_label, lowest, x);
-                    largest = s.at_least(largest, x);
-                    s.store(x, column, at);
+                    largest = s.at_least(largest, s.select(is_label, lowest, x));
                 }
-                s.store(logit, block.logit.as_mut_slice(), at);
-                s.store(largest, block.shift.as_mut_slice(), at);
+                s.store(logit, block.logit.as_mut_slice(), lane);
+                s.store(largest, block.shift.as_mut_slice(), lane);
             }
+        }
+    }
+}
+
+/// Fills the references from the largest logits.
+struct References<'a> {
+    blocks: &'a mut [RowBlock],
+}
+
+impl Operation for References<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        for block in one_by_one(self.blocks) {
             let largest = block.shift;
             for i in Lane::all() {
                 let reference = Reference::new(largest[i]).raised(RAISE);
                 (block.shift[i], block.power[i]) = (reference.shift, reference.power);
-            }
-        }
-        for (block, columns) in blocks.iter().zip(columns.chunks_exact_mut(size)) {
-            for at in (0..ROWS).step_by(S::LANES) {
-                let (shift, power) = (s.load(block.shift.as_slice(), at), s.load(block.power.as_slice(), at));
-                let exp = Exp::of_lanes(s, shift, power);
-                for column in columns.as_chunks_mut::<ROWS>().0 {
-                    s.store(exp.of(s, s.load(column, at)), column, at);
-                }
-            }
-        }
-        for (block, columns) in blocks.iter_mut().zip(columns.chunks_exact(size)) {
-            let mut sum = Lanes::splat(0.0);
-            add_columns(s, columns, (width, ROWS), &mut sum);
-            for i in Lane::all() {
-                // That of the largest logit is at least 2^RAISE: all are −∞, though exp(−∞) is not 0 where a host program
-                // rounds toward +∞.
-                block.sum[i] = if sum[i] < 1.0 { 0.0 } else { sum[i] };
             }
         }
     }
@@ -184,10 +218,10 @@ impl Operation for MarkSpecial<'_> {
     }
 }
 
-/// The gradient, over the exponentials.
+/// The gradient of a piece, over its exponentials.
 struct Gradients<'a> {
     columns: &'a mut [f32],
-    width: usize,
+    place: Place,
     blocks: &'a [RowBlock],
 }
 
@@ -196,21 +230,24 @@ impl Operation for Gradients<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { columns, width, blocks } = self;
-        for (block, columns) in blocks.iter().zip(columns.chunks_exact_mut(ROWS.wrapping_mul(width).max(1))) {
-            let (labels, mut scales, mut of_labels) = (block.labels(), Lanes::splat(0.0), Lanes::splat(0.0));
+        let Self { columns, place, blocks } = self;
+        let (labels, stride) = (labels_from(place.start, blocks), blocks.len().wrapping_mul(ROWS));
+        for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+            let (mut scales, mut of_labels) = (Lanes::splat(0.0), Lanes::splat(0.0));
             for i in Lane::all() {
                 // 0·∞ = 0
                 let (factor, of_label) = (block.factor[i], 0.0 - block.factor[i] * block.one_minus_p[i]);
                 scales[i] = if factor == 0.0 { 0.0 } else { scale(block, i) };
                 of_labels[i] = if factor == 0.0 { 0.0 } else { of_label as f32 };
             }
-            for (class, column) in one_by_one(columns.as_chunks_mut::<ROWS>().0).enumerate() {
+            for class in 0..place.width {
+                let column = part_mut(columns, class.wrapping_mul(stride).wrapping_add(first), ROWS);
                 for (e, &scale) in column.iter_mut().zip(&scales) {
                     *e = (f64::from(*e) * scale) as f32;
                 }
                 for at in (0..ROWS).step_by(S::LANES) {
-                    let is_label = s.equal(s.load(labels.as_slice(), at), s.splat(class as f32));
+                    let label = s.load(part(&labels.0, first, ROWS), at);
+                    let is_label = s.equal(label, s.splat(class as i32 as f32));
                     let element = s.select(is_label, s.load(of_labels.as_slice(), at), s.load(column, at));
                     s.store(element, column, at);
                 }

@@ -22,7 +22,7 @@ impl Driver for LogProbabilityRows<'_> {
 
     fn drive<S: Vector>(mut self, s: S) {
         let rows = self.batch.rows;
-        with_tile::<2, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile));
+        with_tile::<2>(rows.count(), rows.classes(), &mut |tile| self.tiles(s, tile));
     }
 }
 
@@ -172,19 +172,19 @@ impl Driver for RowPart<'_> {
     type Output = (f32, f64);
 
     fn drive<S: Vector>(self, s: S) -> (f32, f64) {
-        with_tile::<1, _>(1, self.batch.rows.classes(), |tile| {
+        let mut part = (f32::NEG_INFINITY, 0.0);
+        with_tile::<1>(1, self.batch.rows.classes(), &mut |tile| {
             let (room, numbers, batch) = (tile.room(), tile.numbers, &self.batch);
             let mut block = RowBlock::EMPTY;
             block.marked = 1;
-            let mut part = (f32::NEG_INFINITY, 0.0);
             let blocks = core::slice::from_mut(&mut block);
             general::for_each_group(batch.rows, room, 0, 1, blocks, |_, block, group| {
                 general::find_argmax(s, batch, numbers, block, group);
                 general::sum_without_references(s, batch, numbers, block, group);
                 part = part_of(batch, block);
             });
-            part
-        })
+        });
+        part
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
             continue;
         }
         in_range = exponentials(s, batch, numbers, block, place);
-        s.run(AddSums { numbers, width, group: Group::of_rows(place, 0, classes), found: block });
+        s.run(AddSums { numbers, width, group: Group::of_row(place, Lane::FIRST, classes), found: block });
         if keep {
             batch.store_rows(s, place, part(numbers, 0, width));
         }
@@ -123,7 +123,7 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     if let Some(e) = block.class[Lane::FIRST].checked_sub(start).and_then(|class| to.get_mut(class)) {
         *e = 0.0;
     }
-    s.run(AddSums { numbers: to, width, group: Group::of_rows(place, 0, width), found: block });
+    s.run(AddSums { numbers: to, width, group: Group::of_row(place, Lane::FIRST, width), found: block });
     in_range
 }
 

@@ -141,17 +141,18 @@ pub(crate) fn steps(len: usize, step: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// `slice.chunks(len)`, opaque to `zip`, which would divide by `len` and sometimes check it for 0.
+/// `slice.chunks(len)`, opaque to `zip`, which would divide by `len`. A `len` of 0, for which `chunks` would panic, counts
+/// as 1.
 #[inline(always)]
 pub(crate) fn chunks<T>(slice: &[T], len: usize) -> impl Iterator<Item = &[T]> {
-    let mut chunks = slice.chunks(len);
+    let mut chunks = slice.chunks(len.max(1));
     core::iter::from_fn(move || chunks.next())
 }
 
 /// The mutable form of [`chunks`].
 #[inline(always)]
 pub(crate) fn chunks_mut<T>(slice: &mut [T], len: usize) -> impl Iterator<Item = &mut [T]> {
-    let mut chunks = slice.chunks_mut(len);
+    let mut chunks = slice.chunks_mut(len.max(1));
     core::iter::from_fn(move || chunks.next())
 }
 

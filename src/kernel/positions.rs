@@ -1,14 +1,15 @@
 //! Rows of `[N, C, D]`, D > 1: the logits of one class are contiguous along the positions, and stay so in the tile. A
 //! vector holds one class of several rows, without a transpose.
 
-use super::exp::{all_in_range, exp_in_range};
+use super::exp::{Exp, all_in_range, exp_in_range};
 use super::general::is_in_range;
+use super::general_columns::have_references;
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
 use super::row_scalars::Scales;
-use super::tile::{Batch, Columns, Place, RowBlock, Tile};
-use super::{chunks, chunks_mut, part, part_mut};
+use super::tile::{Batch, Columns, Place, RowBlock, Tile, one_by_one};
+use super::{chunks_mut, copy, long_terms, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 
@@ -18,10 +19,11 @@ pub(crate) fn tile_of(rows: &Rows<'_>) -> (usize, usize) {
     (count.saturating_mul(classes.div_ceil(PIECE)), classes.min(PIECE))
 }
 
-/// Whether the logits of a class are contiguous for enough positions. A few are transposed to rows, unless a row is a single
-/// piece, which is loaded once.
+/// Whether the logits of a class are contiguous for enough positions. A few are transposed to rows, unless those are a single
+/// piece, which is loaded once, or do not fit a tile.
 pub(crate) fn are_enough(rows: &Rows<'_>) -> bool {
-    rows.positions() >= ROWS || rows.positions() > 1 && rows.classes() <= PIECE
+    let (positions, classes) = (rows.positions(), rows.classes());
+    positions >= ROWS || positions > 1 && (classes <= PIECE || classes > long_terms::PIECE)
 }
 
 /// How many of at most `at_once` rows to compute from `first` on. Of several pieces those of one sample, whose logits are
@@ -94,7 +96,7 @@ fn add_up<S: Vector>(
             s.run(LabelLogits { columns, place, blocks: &mut *blocks });
         }
         let kept = gradient.as_deref_mut().map(|gradient| batch.columns_of_gradient(place, gradient));
-        if !add_piece(s, columns, (place, all), numbers, kept, blocks) {
+        if !add_piece(s, columns, (place, all), numbers, kept, false, blocks) {
             return false;
         }
     }
@@ -103,34 +105,26 @@ fn add_up<S: Vector>(
 
 /// Adds the exponentials of a piece to Σexp; `false` if every block has had a logit out of range. The exponentials are kept
 /// in columns of the gradient, if given.
+#[inline(never)]
 pub(crate) fn add_piece<S: Vector>(
     s: S,
     columns: Columns<'_>,
     (place, all): (Place, Place),
     numbers: &mut [f32],
-    mut kept: Option<(&mut [f32], usize)>,
+    kept: Option<(&mut [f32], usize)>,
+    referred: bool,
     blocks: &mut [RowBlock],
 ) -> bool {
-    let (rows, width, summed) = (columns.rows, place.width, summed_with(place, all));
-    let is_first = place.start.is_multiple_of(SUMMED_IN_F32);
-    let (adds, of_rows) = (kept.is_none() && !is_first, &*blocks);
-    let (to, stride, written) =
-        kept.as_mut().map_or((&mut *numbers, rows, rows), |(to, stride)| (&mut **to, *stride, place.rows));
-    if !s.run(AddExponentials { columns, place, adds, to, stride, rows: written, blocks: of_rows }) {
-        s.run(MarkColumns { columns, width, blocks: &mut *blocks });
+    let adds = !place.start.is_multiple_of(SUMMED_IN_F32);
+    let exponentials = AddExponentials { columns, place, adds, to: &mut *numbers, kept, referred, blocks: &*blocks };
+    if !s.run(exponentials) {
+        s.run(MarkColumns { columns, width: place.width, blocks: &mut *blocks });
         if blocks.iter().all(|block| block.marked != 0) {
             return false;
         }
     }
-    if let Some((from, stride)) = kept {
-        if let Some(width) = summed.filter(|_| is_first && place.rows == rows) {
-            s.run(ColumnSums { exponentials: from, width, stride, blocks });
-            return true;
-        }
-        s.run(AddColumns { from, stride, count: place.rows, to: &mut *numbers, rows, width, adds: !is_first });
-    }
-    if let Some(width) = summed {
-        s.run(ColumnSums { exponentials: numbers, width, stride: rows, blocks });
+    if let Some(width) = summed_with(place, all) {
+        s.run(ColumnSums { exponentials: numbers, width, blocks });
     }
     true
 }
@@ -154,7 +148,8 @@ fn write_gradient<S: Vector>(
     for place in all.pieces(PIECE) {
         if all.width > PIECE {
             let columns = batch.columns(s, place, spare);
-            s.run(AddExponentials { columns, place, adds: false, to: &mut *numbers, stride, rows: stride, blocks });
+            let (to, kept) = (&mut *numbers, None);
+            s.run(AddExponentials { columns, place, adds: false, to, kept, referred: false, blocks });
         }
         s.run(ScaledColumns { exponentials: &mut *numbers, stride, place, blocks });
         batch.store_unmarked_columns(s, place, numbers, blocks);
@@ -189,7 +184,7 @@ impl Operation for LabelLogits<'_> {
 #[inline(always)]
 pub(crate) fn labels_from(start: usize, blocks: &[RowBlock]) -> Aligned<[f32; VIRTUAL_LANES * ROWS]> {
     let mut labels = Aligned([0.0; VIRTUAL_LANES * ROWS]);
-    for (labels, block) in labels.0.as_chunks_mut::<ROWS>().0.iter_mut().zip(blocks) {
+    for (labels, block) in one_by_one(labels.0.as_chunks_mut::<ROWS>().0).zip(blocks) {
         for (label, class) in labels.iter_mut().zip(&block.class) {
             *label = class.wrapping_sub(start).min(PIECE) as i32 as f32;
         }
@@ -197,16 +192,17 @@ pub(crate) fn labels_from(start: usize, blocks: &[RowBlock]) -> Aligned<[f32; VI
     labels
 }
 
-/// Exponentials of a piece, 0 for labels, to columns; returns whether all logits are in range.
+/// Exponentials of a piece, 0 for labels, to columns; returns whether all logits are in range. With references, those of
+/// the rows, they are in any case.
 pub(crate) struct AddExponentials<'a> {
     pub(crate) columns: Columns<'a>,
     pub(crate) place: Place,
     /// Whether they are added to what is there.
     pub(crate) adds: bool,
     pub(crate) to: &'a mut [f32],
-    /// Elements from one class to the next in `to`, and how many of a class may be written: all lanes, or all rows.
-    pub(crate) stride: usize,
-    pub(crate) rows: usize,
+    /// Columns that keep them as well, and the number of elements from one class to the next there.
+    pub(crate) kept: Option<(&'a mut [f32], usize)>,
+    pub(crate) referred: bool,
     pub(crate) blocks: &'a [RowBlock],
 }
 
@@ -215,25 +211,63 @@ impl Operation for AddExponentials<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> bool {
-        let Self { columns, place, adds, to, stride, rows, blocks } = self;
+        if self.referred && const { have_references::<S>() } {
+            self.add_referred(s);
+            return true;
+        }
+        let Self { columns, place, adds, to, mut kept, blocks, .. } = self;
         let (labels, mut union) = (labels_from(place.start, blocks), s.splat_bits(0));
-        for (class, to) in chunks_mut(to, stride).enumerate().take(place.width) {
+        for (class, to) in chunks_mut(to, columns.rows).enumerate().take(place.width) {
             let label = s.splat(class as i32 as f32);
-            let mut vectors = columns.of_class(class).chunks_exact(S::LANES).zip(labels.0.chunks_exact(S::LANES));
-            let mut whole = part_mut(to, 0, rows).chunks_exact_mut(S::LANES);
-            for (to, (x, labels)) in whole.by_ref().zip(vectors.by_ref()) {
-                let (e, bits) = exp_without_label(s, x, labels, label);
-                s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
-                union = s.or_bits(union, bits);
-            }
-            let rest = whole.into_remainder();
-            if let Some((x, labels)) = vectors.next().filter(|_| !rest.is_empty()) {
-                let (e, bits) = exp_without_label(s, x, labels, label);
-                s.store_partial(e, rest);
-                union = s.or_bits(union, bits);
+            let vectors = columns.of_class(class).chunks_exact(S::LANES).zip(labels.0.chunks_exact(S::LANES));
+            let vectors = to.chunks_exact_mut(S::LANES).zip(vectors);
+            if let Some((kept, stride)) = &mut kept {
+                let kept = part_mut(kept, class.wrapping_mul(*stride), place.rows);
+                for (kept, (to, (x, labels))) in chunks_mut(kept, S::LANES).zip(vectors) {
+                    let (e, bits) = exp_without_label(s, x, labels, label);
+                    s.store_partial(e, kept);
+                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
+                    union = s.or_bits(union, bits);
+                }
+            } else {
+                for (to, (x, labels)) in vectors {
+                    let (e, bits) = exp_without_label(s, x, labels, label);
+                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
+                    union = s.or_bits(union, bits);
+                }
             }
         }
         all_in_range(s, union)
+    }
+}
+
+impl AddExponentials<'_> {
+    #[inline(always)]
+    fn add_referred<S: Vector>(self, s: S) {
+        let Self { columns, place, adds, to, mut kept, blocks, .. } = self;
+        let labels = labels_from(place.start, blocks);
+        for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+            for lane in (0..ROWS).step_by(S::LANES) {
+                let row = first.wrapping_add(lane);
+                let (shift, power) = (s.load(block.shift.as_slice(), lane), s.load(block.power.as_slice(), lane));
+                // An even power would round ties in another way than those in range, which have none.
+                let has_none = s.equal(power, s.splat(0.0));
+                let (power, unit) =
+                    (s.select(has_none, s.splat(1.0), power), s.select(has_none, s.splat(0.5), s.splat(1.0)));
+                let (exp, label, mut of_class) = (Exp::of_lanes(s, shift, power), s.load(&labels.0, row), s.splat(0.0));
+                let of_classes = chunks_mut(to.get_mut(row..).unwrap_or(&mut []), columns.rows).take(place.width);
+                for (class, (to, x)) in of_classes.zip(columns.of_classes(row)).enumerate() {
+                    let e = s.mul(exp.of(s, s.load(x, 0)), unit);
+                    let e = s.select(s.equal(label, of_class), s.splat(0.0), e);
+                    of_class = s.add(of_class, s.splat(1.0));
+                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
+                    if let Some((kept, stride)) = &mut kept {
+                        let left = S::LANES.min(place.rows.saturating_sub(row));
+                        s.store_partial(e, part_mut(kept, class.wrapping_mul(*stride).wrapping_add(row), left));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -242,35 +276,6 @@ impl Operation for AddExponentials<'_> {
 fn exp_without_label<S: Vector>(s: S, x: &[f32], labels: &[f32], class: S::F) -> (S::F, S::U) {
     let (e, bits) = exp_in_range(s, s.load(x, 0));
     (s.select(s.equal(s.load(labels, 0), class), s.splat(0.0), e), bits)
-}
-
-/// Adds columns of the rows of blocks to partial sums.
-struct AddColumns<'a> {
-    from: &'a [f32],
-    /// Elements from one class to the next in `from`, and how many rows each has there.
-    stride: usize,
-    count: usize,
-    to: &'a mut [f32],
-    rows: usize,
-    width: usize,
-    /// Otherwise the partial sums are 0 so far.
-    adds: bool,
-}
-
-impl Operation for AddColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { from, stride, count, to, rows, width, adds } = self;
-        for (class, to) in chunks_mut(to, rows).enumerate().take(width) {
-            let from = chunks(part(from, class.wrapping_mul(stride), count), S::LANES);
-            for (to, e) in to.chunks_exact_mut(S::LANES).zip(from) {
-                let e = s.load_partial(e, 0.0);
-                s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
-            }
-        }
-    }
 }
 
 /// Marks all rows of each block that has a logit out of range.
@@ -298,7 +303,6 @@ impl Operation for MarkColumns<'_> {
 pub(crate) struct ColumnSums<'a> {
     pub(crate) exponentials: &'a [f32],
     pub(crate) width: usize,
-    pub(crate) stride: usize,
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
@@ -307,7 +311,8 @@ impl Operation for ColumnSums<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, width, stride, blocks } = self;
+        let Self { exponentials, width, blocks } = self;
+        let stride = blocks.len().wrapping_mul(ROWS);
         for (at, block) in (0..).step_by(ROWS).zip(blocks) {
             add_columns(s, exponentials.get(at..).unwrap_or(&[]), (width, stride), &mut block.sum);
         }
@@ -353,16 +358,42 @@ impl Operation for ScaledColumns<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { exponentials, stride, place, blocks } = self;
+        let scale = of_rows(blocks.iter().map(|block| &block.scale));
         for to in chunks_mut(&mut *exponentials, stride).take(place.width) {
-            for (to, block) in part_mut(to, 0, place.rows).chunks_mut(ROWS).zip(blocks) {
-                for (to, scale) in chunks_mut(to, S::LANES).zip(chunks(block.scale.as_slice(), S::LANES)) {
-                    s.store_partial(s.mul(s.load_partial(to, 0.0), s.load(scale, 0)), to);
-                }
-            }
+            map_vectors(
+                s,
+                part_mut(to, 0, place.rows),
+                #[inline(always)]
+                |at, e| s.mul(e, s.load(&scale.0, at)),
+            );
         }
         for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
             set_elements(exponentials, place, (row, stride), &block.class, &block.at_reference);
         }
+    }
+}
+
+/// A row scalar of the rows of all blocks, end to end.
+#[inline(always)]
+pub(crate) fn of_rows<'a>(blocks: impl Iterator<Item = &'a Lanes<f32>>) -> Aligned<[f32; VIRTUAL_LANES * ROWS]> {
+    let mut rows = Aligned([0.0; VIRTUAL_LANES * ROWS]);
+    for (to, of_block) in rows.0.as_chunks_mut::<ROWS>().0.iter_mut().zip(blocks) {
+        copy(to, of_block.as_slice());
+    }
+    rows
+}
+
+/// Replaces each vector of `to` by `of` its start and itself; the last may be shorter.
+#[inline(always)]
+pub(crate) fn map_vectors<S: Vector>(s: S, to: &mut [f32], of: impl Fn(usize, S::F) -> S::F) {
+    let (mut at, mut vectors) = (0_usize, to.chunks_exact_mut(S::LANES));
+    for to in vectors.by_ref() {
+        s.store(of(at, s.load(to, 0)), to, 0);
+        at = at.wrapping_add(S::LANES);
+    }
+    let rest = vectors.into_remainder();
+    if !rest.is_empty() {
+        s.store_partial(of(at, s.load_partial(rest, 0.0)), rest);
     }
 }
 

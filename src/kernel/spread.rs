@@ -327,8 +327,6 @@ pub(crate) struct PieceSums<'a> {
     /// Logits, with elements past `width` up to whole pairs of columns.
     pub(crate) x: &'a [f32],
     pub(crate) width: usize,
-    /// Start of the row in the tile, for [`U::start`].
-    pub(crate) start: usize,
     /// x_r, and r minus the piece's first class, wrapping.
     pub(crate) largest: f32,
     pub(crate) reference: usize,
@@ -340,10 +338,10 @@ impl Operation for PieceSums<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { u, x, width, start, largest, reference, sums: [gaps, others] } = self;
+        let Self { u, x, width, largest, reference, sums: [gaps, others] } = self;
         let (tail, largest) = (Tail::new(s, width), s.splat(largest));
         // With `even` kept is 0: any finite values will do for q, such as logits in range.
-        let targets = if u.even.is_some() { x } else { u.rows.get(u.start(start)..).unwrap_or(&[]) };
+        let targets = if u.even.is_some() { x } else { u.rows };
         [*gaps, *others] = totals_of_terms(
             s,
             &tail,

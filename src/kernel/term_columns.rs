@@ -1,15 +1,19 @@
 //! Target probabilities and label smoothing of `[N, C, D]`, D > 1: as in [`super::positions`], a vector holds one class of
 //! several rows, without a transpose. Returns the bits of the phases for rows.
 
-use super::lanes::{Aligned, Lane, Lanes};
-use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
-use super::positions::{AddExponentials, LabelLogits, add_columns, add_piece, labels_from, set_elements, summed_with};
+use super::exp::{Reference, lanes_in_range};
+use super::lanes::{Lane, Lanes};
+use super::limits::{PIECE, ROWS, SUMMED_IN_F32, TERM_RAISE};
+use super::positions::{
+    AddExponentials, LabelLogits, add_columns, add_piece, labels_from, map_vectors, of_rows, set_elements, summed_with,
+};
 use super::row_scalars::Finish;
 use super::spread::Spread;
-use super::term_scalars::{FinishTerms, TermBlock, Terms};
-use super::tile::{Batch, Columns, Place, RowBlock};
-use super::{chunks_mut, copy, part, part_mut};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
+use super::term_sums::mark_too_small;
+use super::tile::{Batch, Columns, Place, RowBlock, one_by_one};
+use super::{chunks_mut, part, part_mut};
+use crate::backend::vector::{Operation, Vector};
 
 /// Arrays of a tile, each for the columns of a piece: exponentials, copies of logits and targets, and the partial sums of
 /// [`AddSpread`].
@@ -23,32 +27,20 @@ pub(crate) struct Room<'t> {
     pub(crate) is_loaded: bool,
 }
 
-/// The logits of a piece of the rows of `all`, loaded once if it is the only one.
-fn load<'t, S: Vector>(
-    s: S,
-    batch: &'t Batch<'_>,
-    (logits, is_loaded): (&'t mut [f32], &mut bool),
-    piece: Place,
-    all: Place,
-) -> Columns<'t> {
-    if *is_loaded {
-        return Columns::of_tile(logits, piece);
-    }
-    *is_loaded = piece.width == all.width && batch.columns_in_place(piece).is_none();
-    batch.columns(s, piece, logits)
-}
-
 /// A loss with a spread, without costs.
 pub(crate) struct TermColumns<'a> {
     pub(crate) options: &'a Terms<'a>,
     pub(crate) spread: Spread<'a>,
+    /// Whether the label is the reference of rows in range.
+    pub(crate) by_label: bool,
+    /// Whether rows out of range have exponentials relative to their maximum, and it as the reference.
+    pub(crate) referred: bool,
     /// Whether p is needed, not −log p alone.
     pub(crate) probabilities: bool,
 }
 
 impl TermColumns<'_> {
-    /// Losses and gradients of rows with classes and weights filled in; all rows of blocks with a logit out of range are
-    /// marked, and of the other blocks those beyond the range of f32.
+    /// Losses and gradients of rows with classes and weights filled in; marks those beyond the range of f32.
     pub(crate) fn compute<S: Vector>(
         &self,
         s: S,
@@ -58,8 +50,46 @@ impl TermColumns<'_> {
         terms: &mut [TermBlock],
         place: Place,
     ) {
+        self.compute_once(s, batch, room, (&mut *blocks, &mut *terms), place);
+        // Blocks with a logit out of range once more, with exponentials relative to the maximum of their row.
+        let again = TermColumns { spread: self.spread.by_label_if(false), referred: true, ..*self };
+        let mut start = 0_usize;
+        while start < blocks.len() {
+            let left = blocks.get_mut(start..).unwrap_or(&mut []);
+            let count = left.iter().take_while(|block| block.marked == u32::MAX).count();
+            let (blocks, terms, at) =
+                (part_mut(left, 0, count), part_mut(terms, start, count), start.wrapping_mul(ROWS));
+            start = start.wrapping_add(count.max(1));
+            if count > 0 {
+                for (block, terms) in blocks.iter_mut().zip(&mut *terms) {
+                    block.marked = 0;
+                    if self.by_label {
+                        terms.label_logit = block.logit;
+                    }
+                }
+                let rows = count.wrapping_mul(ROWS).min(place.rows.wrapping_sub(at));
+                again.compute_once(s, batch, room, (&mut *blocks, terms), Place { rows, ..place.row(at) });
+                blocks.iter_mut().for_each(RowBlock::without_references);
+            }
+        }
+    }
+
+    /// [`TermColumns::compute`]; without references all rows of blocks with a logit out of range are marked.
+    #[inline(never)]
+    fn compute_once<S: Vector>(
+        &self,
+        s: S,
+        batch: &mut Batch<'_>,
+        room: &mut Room<'_>,
+        (blocks, terms): (&mut [RowBlock], &mut [TermBlock]),
+        place: Place,
+    ) {
         let gradient = batch.gradient.is_some();
+        room.is_loaded = false;
         self.find_references(s, batch, room, blocks, place);
+        if self.referred {
+            s.run(RangeReferences { by_label: self.by_label, blocks: &mut *blocks, terms: &*terms });
+        }
         let mut kept = batch.take_gradient(place);
         let any_in_range = self.add_up(s, batch, room, kept.as_deref_mut(), (&mut *blocks, &mut *terms), place);
         if let Some(gradient) = kept {
@@ -69,7 +99,12 @@ impl TermColumns<'_> {
             return;
         }
         self.read_references(batch, blocks, terms, place);
-        s.run(Finish::<false> { gradient: self.probabilities, blocks: &mut *blocks });
+        if self.referred {
+            mark_too_small(None, place.width, blocks, terms);
+            s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
+        } else {
+            s.run(Finish::<false> { gradient: self.probabilities, blocks: &mut *blocks });
+        }
         let (options, largest_weight) = (self.options, self.spread.largest_weight);
         s.run(FinishTerms { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
         if let Some(last) = blocks.last_mut().filter(|last| last.marked != u32::MAX) {
@@ -97,15 +132,19 @@ impl TermColumns<'_> {
         if !self.spread.by_label {
             for block in &mut *blocks {
                 (block.logit, block.class) = (Lanes::splat(f32::NEG_INFINITY), Lanes::splat(0));
+                block.shift = Lanes::splat(f32::INFINITY);
             }
         }
         for piece in place.pieces(PIECE) {
-            let columns = load(s, batch, (&mut *room.logits, &mut room.is_loaded), piece, place);
+            let columns = batch.columns_once(s, (piece, place), room.logits, &mut room.is_loaded);
             if self.spread.by_label {
                 s.run(LabelLogits { columns, place: piece, blocks: &mut *blocks });
             } else {
                 s.run(Argmax { columns, place: piece, blocks: &mut *blocks });
             }
+        }
+        if !self.referred {
+            blocks.iter_mut().for_each(RowBlock::without_references);
         }
     }
 
@@ -123,9 +162,9 @@ impl TermColumns<'_> {
             (block.sum, terms.gaps, terms.others) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
         }
         for piece in place.pieces(PIECE) {
-            let columns = load(s, batch, (&mut *room.logits, &mut room.is_loaded), piece, place);
+            let columns = batch.columns_once(s, (piece, place), room.logits, &mut room.is_loaded);
             let kept = gradient.as_deref_mut().map(|gradient| batch.columns_of_gradient(piece, gradient));
-            if !add_piece(s, columns, (piece, place), room.e, kept, blocks) {
+            if !add_piece(s, columns, (piece, place), room.e, kept, self.referred, blocks) {
                 return false;
             }
             let is_first = piece.start.is_multiple_of(SUMMED_IN_F32);
@@ -148,12 +187,21 @@ impl TermColumns<'_> {
                 terms.others = terms.u_reference.map(|u| self.spread.u_sum - u);
             }
         }
+        if self.options.soft.is_none() && !self.by_label {
+            self.read_label_logits(batch, terms, place);
+        }
         for ((place, block), terms) in place.blocks().zip(blocks).zip(terms) {
+            let Some(soft) = self.options.soft else { return };
             for (row, lane) in (place.first..).zip(Lane::all()).take(place.rows) {
-                if self.options.soft.is_some() {
-                    terms.u_reference[lane] =
-                        self.spread.of_element(self.options.soft, batch.rows, row, block.class[lane]);
-                } else if !self.spread.by_label && terms.label[lane] < place.width {
+                terms.u_reference[lane] = self.spread.of_element(Some(soft), batch.rows, row, block.class[lane]);
+            }
+        }
+    }
+
+    fn read_label_logits(&self, batch: &Batch<'_>, terms: &mut [TermBlock], place: Place) {
+        for (part, terms) in place.blocks().zip(terms) {
+            for (row, lane) in (part.first..).zip(Lane::all()).take(part.rows) {
+                if terms.label[lane] < place.width {
                     terms.label_logit[lane] = batch.logit(row, terms.label[lane]);
                 }
             }
@@ -182,8 +230,8 @@ impl TermColumns<'_> {
             let to = &mut *room.e;
             if place.width > PIECE {
                 let columns = batch.columns(s, piece, room.logits);
-                let to = &mut *to;
-                s.run(AddExponentials { columns, place: piece, adds: false, to, stride, rows: stride, blocks });
+                let (place, to, referred) = (piece, &mut *to, self.referred);
+                s.run(AddExponentials { columns, place, adds: false, to, kept: None, referred, blocks });
             }
             let u = U::new(s, batch, self, piece, room.targets);
             s.run(Gradient { columns: to, stride, u, is_label, place: piece, blocks, terms });
@@ -236,17 +284,7 @@ impl<'a> U<'a> {
     }
 }
 
-/// A row scalar of the rows of all blocks, end to end.
-#[inline(always)]
-fn of_rows<'a>(blocks: impl Iterator<Item = &'a Lanes<f32>>) -> Aligned<[f32; VIRTUAL_LANES * ROWS]> {
-    let mut rows = Aligned([0.0; VIRTUAL_LANES * ROWS]);
-    for (to, of_block) in rows.0.as_chunks_mut::<ROWS>().0.iter_mut().zip(blocks) {
-        copy(to, of_block.as_slice());
-    }
-    rows
-}
-
-/// Updates class and logit of each row's argmax, the first on ties, by those of a piece.
+/// Updates class and logit of each row's argmax, the first on ties, and its smallest logit (as `shift`), by those of a piece.
 struct Argmax<'a> {
     columns: Columns<'a>,
     place: Place,
@@ -259,21 +297,56 @@ impl Operation for Argmax<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { columns, place, blocks } = self;
-        let mut found = Aligned([[-1.0; ROWS]; VIRTUAL_LANES]);
-        for class in 0..place.width {
-            let x = columns.of_class(class).as_chunks::<ROWS>().0;
-            for ((block, found), x) in blocks.iter_mut().zip(&mut found.0).zip(x) {
-                for at in (0..ROWS).step_by(S::LANES) {
-                    let (x, largest) = (s.load(x, at), s.load(block.logit.as_slice(), at));
-                    let of_class = s.splat(class as i32 as f32);
-                    s.store(s.select(s.less(largest, x), of_class, s.load(found, at)), found, at);
-                    s.store(s.at_least(largest, x), block.logit.as_mut_slice(), at);
+        for (first, block) in (0_usize..).step_by(ROWS).zip(one_by_one(blocks)) {
+            for lane in (0..ROWS).step_by(S::LANES) {
+                let (mut largest, mut least) =
+                    (s.load(block.logit.as_slice(), lane), s.load(block.shift.as_slice(), lane));
+                let (mut found, mut of_class) = (s.splat(-1.0), s.splat(0.0));
+                for x in columns.of_classes(first.wrapping_add(lane)).take(place.width) {
+                    let x = s.load(x, 0);
+                    found = s.select(s.less(largest, x), of_class, found);
+                    of_class = s.add(of_class, s.splat(1.0));
+                    (largest, least) = (s.at_least(largest, x), s.at_most(least, x));
+                }
+                s.store(largest, block.logit.as_mut_slice(), lane);
+                s.store(least, block.shift.as_mut_slice(), lane);
+                let found = s.to_array(found);
+                for (class, found) in block.class.iter_mut().skip(lane).zip(found).take(S::LANES) {
+                    *class = if found >= 0.0 { place.start.wrapping_add(found as usize) } else { *class };
                 }
             }
         }
-        for (block, found) in blocks.iter_mut().zip(&found.0) {
-            for (class, &found) in block.class.iter_mut().zip(found) {
-                *class = if found >= 0.0 { place.start.wrapping_add(found as usize) } else { *class };
+    }
+}
+
+/// Fills the references of the exponentials from the largest and smallest logit of each row. Rows in range have none and, with
+/// `by_label`, the label as the reference.
+struct RangeReferences<'a> {
+    by_label: bool,
+    blocks: &'a mut [RowBlock],
+    terms: &'a [TermBlock],
+}
+
+impl Operation for RangeReferences<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { by_label, blocks, terms } = self;
+        for (block, terms) in blocks.iter_mut().zip(terms) {
+            let (logit, mut in_range) = (block.logit, Lanes::splat(0.0));
+            for at in (0..ROWS).step_by(S::LANES) {
+                let (largest, least) = (s.load(logit.as_slice(), at), s.load(block.shift.as_slice(), at));
+                let both = s.mul(lanes_in_range(s, largest), lanes_in_range(s, least));
+                s.store(both, in_range.as_mut_slice(), at);
+            }
+            for i in Lane::all() {
+                let Reference { shift, power } = Reference::new(logit[i]).raised(TERM_RAISE);
+                block.shift[i] = if in_range[i] == 0.0 { shift } else { 0.0 };
+                block.power[i] = if in_range[i] == 0.0 { power } else { 0.0 };
+            }
+            for lane in Lane::all().filter(|&lane| by_label && in_range[lane] != 0.0 && terms.label[lane] != NO_LABEL) {
+                (block.class[lane], block.logit[lane]) = (terms.label[lane], terms.label_logit[lane]);
             }
         }
     }
@@ -317,7 +390,9 @@ impl Operation for AddSpread<'_> {
             for ((((x, largest), gaps), q), (reference, others)) in rows.zip(targets).zip(references.zip(others)) {
                 let u = u.of_targets(s, s.load(q, 0), w);
                 let sum = if is_first { zero } else { s.load(gaps, 0) };
-                s.store(s.mul_add(u, s.sub(s.load(largest, 0), s.load(x, 0)), sum), gaps, 0);
+                // 0·∞ = 0
+                let gap = s.select(s.equal(u, zero), zero, s.sub(s.load(largest, 0), s.load(x, 0)));
+                s.store(s.mul_add(u, gap, sum), gaps, 0);
                 let is_reference = s.equal(s.load(reference, 0), s.splat(class as i32 as f32));
                 let sum = if is_first { zero } else { s.load(others, 0) };
                 s.store(s.add(sum, s.select(is_reference, zero, u)), others, 0);
@@ -369,22 +444,30 @@ impl Operation for Gradient<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let Self { columns, stride, u, is_label, place, blocks, terms } = self;
-        let (scale, factor) =
+        let (scale, mut minus_factor) =
             (of_rows(blocks.iter().map(|block| &block.scale)), of_rows(terms.iter().map(|terms| &terms.factor)));
-        let (scale, factor) = (scale.0.chunks_exact(S::LANES), factor.0.chunks_exact(S::LANES));
+        minus_factor.0.iter_mut().for_each(|factor| *factor = -*factor);
         for (class, to) in chunks_mut(&mut *columns, stride).enumerate().take(place.width) {
             let (w, u_of_class) = u.of_class(s, class);
-            let vectors = chunks_mut(part_mut(to, 0, place.rows), S::LANES).zip(scale.clone()).zip(factor.clone());
-            if let Some(targets) = u.targets {
-                for (((to, scale), factor), q) in vectors.zip(targets.of_class(class).chunks_exact(S::LANES)) {
-                    let u = u.of_targets(s, s.load(q, 0), w);
-                    s.store_partial(element(s, to, scale, factor, u), to);
-                }
-            } else {
-                for ((to, scale), factor) in vectors {
-                    s.store_partial(element(s, to, scale, factor, u_of_class), to);
-                }
-            }
+            let (to, targets) = (part_mut(to, 0, place.rows), u.targets.map(|targets| targets.of_class(class)));
+            let Some(q) = targets else {
+                map_vectors(
+                    s,
+                    to,
+                    #[inline(always)]
+                    |at, e| s.mul_add(e, s.load(&scale.0, at), s.mul(u_of_class, s.load(&minus_factor.0, at))),
+                );
+                continue;
+            };
+            map_vectors(
+                s,
+                to,
+                #[inline(always)]
+                |at, e| {
+                    let u = u.of_targets(s, s.load(q, at), w);
+                    s.mul_add(e, s.load(&scale.0, at), s.mul(u, s.load(&minus_factor.0, at)))
+                },
+            );
         }
         for ((row, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
             if !is_label {
@@ -393,11 +476,4 @@ impl Operation for Gradient<'_> {
             set_elements(columns, place, (row, stride), &block.class, &block.at_reference);
         }
     }
-}
-
-/// e·scale − u·factor, from the starts of slices; `e` may be shorter than a vector.
-#[inline(always)]
-fn element<S: Vector>(s: S, e: &[f32], scale: &[f32], factor: &[f32], u: S::F) -> S::F {
-    let of_u = s.mul(u, s.sub(s.splat(0.0), s.load(factor, 0)));
-    s.mul_add(s.load_partial(e, 0.0), s.load(scale, 0), of_u)
 }

@@ -17,6 +17,7 @@
 
 use super::classes::{Factors, ReadClasses, Weights};
 use super::costs::{CostSums, add_up_odds, end_of};
+use super::general_columns::have_references;
 use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
 use super::row_scalars::Losses;
@@ -53,11 +54,14 @@ impl Driver for TermRows<'_, '_> {
             // Without rows C is unbounded: loops over classes might not end.
             return Ok(());
         }
+        let mut result = Ok(());
         if self.are_columns::<S>() {
             let (count, classes) = positions::tile_of(rows);
-            return with_tile::<6, _>(count, classes, |tile| self.tiles(s, tile));
+            with_tile::<5>(count, classes, &mut |tile| result = self.tiles(s, tile));
+        } else {
+            with_tile::<4>(rows.count(), rows.classes(), &mut |tile| result = self.tiles(s, tile));
         }
-        with_tile::<4, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
+        result
     }
 }
 
@@ -88,7 +92,7 @@ impl<'a> TermRows<'a, '_> {
             // One lane: as if the tile were the smallest, for the same bits on every machine.
             fitting = 0;
         }
-        if fitting > 0 {
+        if fitting > 0 && !are_columns {
             self.fill(s, &mut tile, spread);
         }
         let mut first = 0;
@@ -98,19 +102,8 @@ impl<'a> TermRows<'a, '_> {
                 count = positions::rows_from(rows, first, fitting);
             } else if fitting == 0 {
                 count = ROWS.min(rows.left_in_chunk(first));
-                if rows.positions() > 1 {
-                    count = count.min(rows.left_in_sample(first).max(1));
-                }
             }
-            let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            let weights = self.weights.as_deref_mut();
-            let all_count = s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights })?;
-            let (options, of_rows) = (&self.terms, &mut terms[..]);
-            s.run(ReadTerms { options, rows, first, count, all_count, blocks: &mut *blocks, terms: of_rows });
-            if self.batch.gradient.is_some() {
-                let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
-                s.run(Factors { first, blocks: &mut *blocks, scale, temperature });
-            }
+            self.read(s, part_mut(tile.blocks, 0, count.div_ceil(ROWS)), &mut terms, first, count)?;
             if S::WIDE && rows.classes() == 2 && two_class_terms::are_of_gap(&self.terms) {
                 let (batch, options) = (&mut self.batch, &self.terms);
                 two_class_terms::compute(s, batch, options, spread, &mut tile, &mut terms, (first, count));
@@ -133,6 +126,25 @@ impl<'a> TermRows<'a, '_> {
                 }
             }
             first = first.wrapping_add(count);
+        }
+        Ok(())
+    }
+
+    /// Fills classes, weights and factors of some rows.
+    fn read<S: Vector>(
+        &mut self,
+        s: S,
+        blocks: &mut [RowBlock],
+        terms: &mut [TermBlock],
+        first: usize,
+        count: usize,
+    ) -> Result<(), Error> {
+        let (rows, options, weights) = (self.batch.rows, &self.terms, self.weights.as_deref_mut());
+        let all_count = s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights })?;
+        s.run(ReadTerms { options, rows, first, count, all_count, blocks: &mut *blocks, terms });
+        if self.batch.gradient.is_some() {
+            let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
+            s.run(Factors { first, blocks, scale, temperature });
         }
         Ok(())
     }
@@ -204,10 +216,11 @@ impl<'a> TermRows<'a, '_> {
     fn are_columns<S: Vector>(&self) -> bool {
         let rows = self.batch.rows;
         let are_gaps = rows.classes() == 2 && two_class_terms::are_of_gap(&self.terms);
-        S::WIDE && positions::are_enough(rows) && self.terms.has_spread() && self.terms.costs.is_none() && !are_gaps
+        let may_be = have_references::<S>() && self.terms.has_spread() && self.terms.costs.is_none();
+        may_be && positions::are_enough(rows) && !are_gaps
     }
 
-    /// Losses and gradients of rows in columns; of blocks with a logit out of range, row by row.
+    /// Losses and gradients of rows in columns; marks those left to the general way.
     fn compute_columns<S: Vector>(
         &mut self,
         s: S,
@@ -220,25 +233,13 @@ impl<'a> TermRows<'a, '_> {
         let (blocks, classes, room) = (count.div_ceil(ROWS), self.batch.rows.classes(), tile.numbers.len());
         let place = Place { first, rows: count, start: 0, width: classes };
         let mut arrays = tile.spare.chunks_exact_mut(room.max(1));
-        let [logits, _, targets, gaps, others] = [(); 5].map(|()| arrays.next().unwrap_or_default());
+        let [logits, targets, gaps, others] = [(); 4].map(|()| arrays.next().unwrap_or_default());
         let mut columns = term_columns::Room { e: &mut *tile.numbers, logits, targets, gaps, others, is_loaded: false };
         let probabilities = self.batch.gradient.is_some() || self.terms.label.change_term();
-        let of_columns = TermColumns { options: &self.terms, spread, probabilities };
+        let of_columns =
+            TermColumns { options: &self.terms, spread, by_label: spread.by_label, referred: false, probabilities };
         let (batch, terms) = (&mut self.batch, part_mut(terms, 0, blocks));
         of_columns.compute(s, batch, &mut columns, part_mut(tile.blocks, 0, blocks), terms, place);
-        for (number, part) in place.blocks().enumerate() {
-            let blocks = tile.blocks.get_mut(number..).unwrap_or(&mut []);
-            let Some(block) = blocks.first_mut().filter(|block| block.marked == u32::MAX) else { continue };
-            block.marked = 0;
-            let mut tile = Tile { numbers: &mut *tile.numbers, spare: &mut *tile.spare, blocks };
-            let terms = terms.get_mut(number..).unwrap_or(&mut []);
-            if ROWS.wrapping_mul(classes) <= tile.room() {
-                self.compute(s, &mut tile, terms, Some(spread), part.first, part.rows);
-            } else {
-                self.compute_long(s, &mut tile, terms, Some(spread), part.first, part.rows);
-                tile.blocks.iter_mut().take(1).for_each(RowBlock::without_references);
-            }
-        }
     }
 
     /// Losses and gradients of rows that do not fit the tile; marks those left to the general way.

@@ -1,4 +1,5 @@
-//! The general way of the losses with terms: marked rows, whatever their logits, in pieces, terms summed in f64.
+//! The general way of the losses with terms: marked rows, whatever their logits, in pieces, terms summed in f64. Rare, and
+//! so compiled once for all backends.
 
 use super::exp::Reference;
 use super::general::{
@@ -10,7 +11,8 @@ use super::spread::{Spread, padded_column};
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, copy, f64_math, part, row_of, row_of_mut, whole};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::Backend;
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
 
@@ -99,7 +101,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                 let (x, targets) = (row_of(self.numbers, row, place.width), self.targets(row, place));
                 let row =
                     SpreadOfRow { spread, place, x, targets, largest: found.logit[lane], reference: found.class[lane] };
-                let [gaps, others] = self.s.run(row);
+                let [gaps, others] = row.sums();
                 known.gaps[lane] += gaps;
                 if let Some(class) = found.class[lane].checked_sub(place.start).filter(|&class| class < place.width) {
                     known.u_reference[lane] = spread.of_class_at(targets, class, place.start);
@@ -119,7 +121,7 @@ impl<S: Vector> MarkedRows<'_, S> {
                 let (logs, odds) = if far.is_marked(lane) {
                     far_costs_of_row(e, costs, found.reference(lane), found.share[lane])
                 } else {
-                    self.s.run(CostsOfRow { e, costs, share: found.share[lane] })
+                    CostsOfRow { e, costs, share: found.share[lane] }.sums()
                 };
                 known.costs[lane] += logs;
                 known.odds[lane] += odds;
@@ -161,17 +163,10 @@ impl<S: Vector> MarkedRows<'_, S> {
                     elements.fill(f32::NAN);
                 } else {
                     let (scale, share) = (known.scale[lane], found.share[lane]);
-                    self.s.run(Elements {
-                        elements: &mut *elements,
-                        spread,
-                        targets,
-                        costs,
-                        far,
-                        scale,
-                        share,
-                        factor,
-                        place,
-                    });
+                    let to = &mut *elements;
+                    let mut of_row =
+                        Elements { elements: to, spread, targets, costs, far, scale, share, factor, place };
+                    of_row.write();
                     for (class, value) in
                         [(known.label[lane], known.at_label[lane]), (found.class[lane], found.at_reference[lane])]
                     {
@@ -293,12 +288,10 @@ struct SpreadOfRow<'a> {
     reference: usize,
 }
 
-impl Operation for SpreadOfRow<'_> {
-    type Output = [f64; 2];
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) -> [f64; 2] {
-        let Self { spread, place, x, targets, largest, reference } = self;
+impl SpreadOfRow<'_> {
+    #[inline(never)]
+    fn sums(&self) -> [f64; 2] {
+        let Self { spread, place, x, targets, largest, reference } = *self;
         let (mut others, mut gaps, largest) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES], f64::from(largest));
         let reference = reference.wrapping_sub(place.start);
         for_each_column(
@@ -354,11 +347,9 @@ struct CostsOfRow<'a> {
     share: f64,
 }
 
-impl Operation for CostsOfRow<'_> {
-    type Output = (f64, f64);
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) -> (f64, f64) {
+impl CostsOfRow<'_> {
+    #[inline(never)]
+    fn sums(&self) -> (f64, f64) {
         let (mut logs, mut odds) = ([0.0; VIRTUAL_LANES], [0.0; VIRTUAL_LANES]);
         for (e, costs) in chunks(self.e, VIRTUAL_LANES).zip(chunks(self.costs, VIRTUAL_LANES)) {
             for ((&e, &cost), (log, odds)) in e.iter().zip(costs).zip(logs.iter_mut().zip(&mut odds)) {
@@ -410,13 +401,12 @@ struct Elements<'a> {
     place: Place,
 }
 
-impl Operation for Elements<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { elements, spread, targets, costs, far, scale, share, factor, place } = self;
-        if far.is_none() && costs.is_none() {
+impl Elements<'_> {
+    #[inline(never)]
+    fn write(&mut self) {
+        let Self { spread, targets, costs, far, scale, share, factor, place, .. } = *self;
+        let elements = &mut *self.elements;
+        if !Backend::ONLY_SCALAR && far.is_none() && costs.is_none() {
             // A loop of its own: the one below, vectorised, evaluates all its branches.
             for_each_column_mut(
                 elements,
@@ -445,7 +435,7 @@ impl Operation for Elements<'_> {
             }
             value as f32
         };
-        if S::LANES == 1 {
+        if Backend::ONLY_SCALAR {
             // Small memories have no room for arrays of 16.
             for (class, to) in elements.iter_mut().enumerate() {
                 let u = spread.map_or(0.0, |spread| spread.of_class_at(targets, class, place.start));

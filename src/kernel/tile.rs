@@ -112,10 +112,10 @@ const MEDIUM: (usize, usize) = (1024, 4);
 /// block if it has many arrays.
 const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (256, 1) };
 
-/// Calls `work` with a tile of `PARTS` arrays, as large as `rows` rows can use. Not inlined, so that no stack frame
-/// holds several.
+/// Calls `work` with a tile of `PARTS` arrays, as large as `rows` rows can use. Compiled once for all kinds of work, and not
+/// inlined, so that no stack frame holds several tiles.
 #[inline(never)]
-pub(crate) fn with_tile<const PARTS: usize, R>(rows: usize, classes: usize, work: impl FnOnce(Tile<'_>) -> R) -> R {
+pub(crate) fn with_tile<const PARTS: usize>(rows: usize, classes: usize, work: &mut dyn FnMut(Tile<'_>)) {
     let logits = rows.saturating_mul(classes);
     let fits = |(room, blocks): (usize, usize)| logits <= room && rows.div_ceil(ROWS) <= blocks;
     if Backend::ONLY_SCALAR && PARTS > 2 {
@@ -217,6 +217,7 @@ impl<'a> Batch<'a> {
 
     /// The gradient, if exponentials can be kept there: its columns are in place, and so are those of the logits, in another
     /// buffer. The caller gives it back.
+    #[inline(never)]
     pub(crate) fn take_gradient(&mut self, place: Place) -> Option<&'a mut [f32]> {
         if self.logits.is_none() || self.columns_in_place(place).is_none() {
             return None;
@@ -231,6 +232,7 @@ impl<'a> Batch<'a> {
     }
 
     /// [`Batch::columns_in_place`], else copied to `loaded`.
+    #[inline(never)]
     pub(crate) fn columns<'t, S: Vector>(&'t self, s: S, place: Place, loaded: &'t mut [f32]) -> Columns<'t> {
         if let Some(columns) = self.columns_in_place(place) {
             return columns;
@@ -239,7 +241,24 @@ impl<'a> Batch<'a> {
         Columns::of_tile(loaded, place)
     }
 
+    /// [`Batch::columns`] of a piece of the rows of `all`, copied once if it is the only one.
+    #[inline(never)]
+    pub(crate) fn columns_once<'t, S: Vector>(
+        &'t self,
+        s: S,
+        (piece, all): (Place, Place),
+        loaded: &'t mut [f32],
+        is_loaded: &mut bool,
+    ) -> Columns<'t> {
+        if *is_loaded {
+            return Columns::of_tile(loaded, piece);
+        }
+        *is_loaded = piece.width == all.width && self.columns_in_place(piece).is_none();
+        self.columns(s, piece, loaded)
+    }
+
     /// [`Batch::columns`] for target probabilities.
+    #[inline(never)]
     pub(crate) fn target_columns<'t, S: Vector>(
         &self,
         s: S,
@@ -262,6 +281,7 @@ impl<'a> Batch<'a> {
     }
 
     /// [`Batch::store_columns`] but for marked rows; [`PIECE`] columns at most.
+    #[inline(never)]
     pub(crate) fn store_unmarked_columns<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
         if blocks.iter().all(|block| block.marked == 0) {
             return self.store_columns(s, place, from);
@@ -276,7 +296,7 @@ impl<'a> Batch<'a> {
             if block.marked == 0 {
                 self.store_columns(s, place, columns);
             } else if block.marked != u32::MAX {
-                s.run(ToRows { columns, width, to: rows.as_flattened_mut() });
+                s.run(ToRows { columns, stride: ROWS, width, to: rows.as_flattened_mut() });
                 self.store_unmarked(s, place, rows.as_flattened(), core::slice::from_ref(block));
             }
         }
@@ -344,10 +364,12 @@ pub(crate) struct Columns<'a> {
     stride: usize,
 }
 
-/// The rows of a place as columns of a buffer of the caller, if they are of one sample, and their blocks within the buffer.
+/// The rows of a place as columns of a buffer of the caller, if they are of one sample of at least a block of rows, and their
+/// blocks within the buffer.
+#[inline(never)]
 fn columns_in_place<'a>(rows: &Rows<'_>, place: Place, numbers: &'a [f32]) -> Option<Columns<'a>> {
     let Place { first, rows: count, start, width } = place;
-    if count > rows.left_in_sample(first) {
+    if count > rows.left_in_sample(first) || rows.positions() < ROWS {
         return None;
     }
     let (padded, last) = (count.next_multiple_of(ROWS), start.wrapping_add(width).saturating_sub(1));
@@ -357,7 +379,7 @@ fn columns_in_place<'a>(rows: &Rows<'_>, place: Place, numbers: &'a [f32]) -> Op
 
 impl<'a> Columns<'a> {
     /// Of a tile that [`Batch::load_columns`] has filled.
-    pub(crate) fn of_tile(numbers: &'a [f32], place: Place) -> Self {
+    fn of_tile(numbers: &'a [f32], place: Place) -> Self {
         let rows = place.rows.next_multiple_of(ROWS);
         Self { numbers, rows, stride: rows }
     }
@@ -366,6 +388,12 @@ impl<'a> Columns<'a> {
     #[inline(always)]
     pub(crate) fn of_class(&self, class: usize) -> &'a [f32] {
         part(self.numbers, class.wrapping_mul(self.stride), self.rows)
+    }
+
+    /// The logits of each class, from a row on.
+    #[inline(always)]
+    pub(crate) fn of_classes(&self, row: usize) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        chunks(self.numbers.get(row..).unwrap_or(&[]), self.stride)
     }
 
     #[inline(always)]
@@ -491,11 +519,13 @@ impl Operation for StoreColumns<'_> {
     }
 }
 
-/// Transposes contiguous rows to columns, `[width, ROWS]` a block; lanes without a row are 0.
+/// Transposes contiguous rows of whole blocks to columns, `[width, rows]`; lanes without a row are 0.
 pub(crate) struct ToColumns<'a> {
     pub(crate) rows: &'a [f32],
     pub(crate) width: usize,
     pub(crate) to: &'a mut [f32],
+    /// Elements from one class to the next in `to`.
+    pub(crate) stride: usize,
 }
 
 impl Operation for ToColumns<'_> {
@@ -503,23 +533,20 @@ impl Operation for ToColumns<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { rows, width, to } = self;
-        let size = ROWS.wrapping_mul(width).max(1);
-        for (rows, to) in chunks(rows, size).zip(to.chunks_exact_mut(size)) {
-            for (class, row) in squares::<S>(width, ROWS) {
-                transpose(
-                    s,
-                    S::LANES,
-                    width.wrapping_sub(class),
-                    #[inline(always)]
-                    |i| {
-                        let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
-                        s.load_partial(rows.get(at..).unwrap_or(&[]), 0.0)
-                    },
-                    #[inline(always)]
-                    |i, x| s.store(x, to, class.wrapping_add(i).wrapping_mul(ROWS).wrapping_add(row)),
-                );
-            }
+        let Self { rows, width, to, stride } = self;
+        for (class, row) in squares::<S>(width, stride) {
+            transpose(
+                s,
+                S::LANES,
+                width.wrapping_sub(class),
+                #[inline(always)]
+                |i| {
+                    let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
+                    s.load_partial(rows.get(at..).unwrap_or(&[]), 0.0)
+                },
+                #[inline(always)]
+                |i, x| s.store(x, to, class.wrapping_add(i).wrapping_mul(stride).wrapping_add(row)),
+            );
         }
     }
 }
@@ -527,6 +554,7 @@ impl Operation for ToColumns<'_> {
 /// The inverse of [`ToColumns`].
 pub(crate) struct ToRows<'a> {
     pub(crate) columns: &'a [f32],
+    pub(crate) stride: usize,
     pub(crate) width: usize,
     pub(crate) to: &'a mut [f32],
 }
@@ -536,17 +564,16 @@ impl Operation for ToRows<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
-        let Self { columns, width, to } = self;
-        let size = ROWS.wrapping_mul(width).max(1);
-        for (columns, to) in columns.chunks_exact(size).zip(chunks_mut(to, size)) {
-            for (class, row) in squares::<S>(width, ROWS) {
+        let Self { columns, stride, width, to } = self;
+        // Row after row: lanes beyond the end of a row are overwritten by the next.
+        for row in (0..stride).step_by(S::LANES) {
+            for (class, _) in squares::<S>(width, 1) {
                 transpose(
                     s,
                     width.wrapping_sub(class),
                     S::LANES,
                     #[inline(always)]
-                    |i| s.load(columns, class.wrapping_add(i).wrapping_mul(ROWS).wrapping_add(row)),
-                    // Lanes beyond the end of a row are overwritten by the next row.
+                    |i| s.load(columns, class.wrapping_add(i).wrapping_mul(stride).wrapping_add(row)),
                     #[inline(always)]
                     |i, x| {
                         let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
@@ -693,7 +720,9 @@ mod tests {
     #[test]
     fn a_tile_is_as_large_as_the_rows_can_use() {
         fn room<const PARTS: usize>(rows: usize, classes: usize) -> (usize, usize) {
-            with_tile::<PARTS, _>(rows, classes, |tile| (tile.room(), tile.blocks.len()))
+            let mut room = (0, 0);
+            with_tile::<PARTS>(rows, classes, &mut |tile| room = (tile.room(), tile.blocks.len()));
+            room
         }
         for (rows, classes, one, two) in [
             (1, 10, SMALL, SMALL),

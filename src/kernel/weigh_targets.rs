@@ -6,6 +6,7 @@
 use super::classes::Weights;
 use super::limits::SHORT;
 use super::spread::padded_column;
+use super::sums::has_long_vectors;
 use super::{copy, part, rows_of, rows_of_mut, steps, whole};
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
@@ -35,7 +36,8 @@ impl Operation for WeighTargets<'_> {
         weights.counted = rows.count();
         let (classes, of_classes) = (rows.classes(), rows.class_weights());
         // Sixteen short rows are one row of whole columns.
-        let are_short = S::WIDE && rows.are_dense() && rows.sample_weights().is_none() && classes <= SHORT;
+        let are_short =
+            has_long_vectors::<S>() && rows.are_dense() && rows.sample_weights().is_none() && classes <= SHORT;
         let mut of_sixteen = [0.0; VIRTUAL_LANES * SHORT];
         let (by_columns, at_once) = if are_short {
             let of_sixteen = rows_of_mut(&mut of_sixteen, 0, VIRTUAL_LANES, classes);

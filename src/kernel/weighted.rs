@@ -7,7 +7,7 @@ use super::classes::{Factors, ReadClasses, Weights};
 use super::exp::Exponentials;
 use super::few_rows::FewRows;
 use super::general;
-use super::general_columns::are_turned;
+use super::general_columns::{are_turned, have_references};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{FEW, REACH, ROWS, SHORT};
@@ -53,11 +53,14 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
                 return Ok(());
             }
         }
+        let mut result = Ok(());
         if self.are_positions::<S>() {
             let (count, classes) = positions::tile_of(rows);
-            return with_tile::<2, _>(count, classes, |tile| self.tiles(s, tile));
+            with_tile::<2>(count, classes, &mut |tile| result = self.tiles(s, tile));
+        } else {
+            with_tile::<1>(rows.count(), rows.classes(), &mut |tile| result = self.tiles(s, tile));
         }
-        with_tile::<1, _>(rows.count(), rows.classes(), |tile| self.tiles(s, tile))
+        result
     }
 }
 
@@ -145,7 +148,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
         let all_general = blocks.iter().all(|block| block.marked == u32::MAX);
         if all_general || !in_range {
-            if are_turned::<S>(classes) {
+            if are_turned::<S>(classes) || have_references::<S>() && self.are_positions::<S>() {
                 let (batch, place) = (&mut self.batch, Place { first, rows: count, start: 0, width: classes });
                 general_columns::compute::<S, L, GRADIENT>(s, batch, self.terms, tile, place);
             }
