@@ -13,14 +13,14 @@
 //! | the exponential of the label is set to 0; row sums | `sums` |
 //! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `f64_math` |
 //! | the focal factor and z-loss | `label_terms` |
-//! | marked rows again: any logits, any weights, NaN and infinity | `general`; `general_columns` for blocks of short rows |
+//! | marked rows again: any logits, any weights, NaN and infinity | `general`; `general_columns` for blocks of short rows and of `[N, C, D]` |
 //! | weighted losses and their sum | `row_scalars` |
 //! | exponentials times the row's factor: the gradient, copied to the layout of the caller | `weighted`, `tile` |
 //!
 //! | entry point | file |
 //! |---|---|
 //! | the weighted loss, focal factor and z-loss | `weighted`; `two_classes` for C = 2, `columns` for 3 and 4, `positions` for `[N, C, D]`, `few_rows` for at most 3 rows, `long_rows` where a row does not fit a tile |
-//! | soft targets (weighed by `weigh_targets`), label smoothing (`spread`), mislabel costs (`costs`), with focal factor and z-loss | `terms`, with `references`, `term_sums`, `term_scalars` and `term_gradient`; `two_class_terms` for C = 2, `term_columns` for smoothing of `[N, C, D]`, `long_terms` where a row does not fit a tile; marked rows `terms_general` |
+//! | soft targets (weighed by `weigh_targets`), label smoothing (`spread`), mislabel costs (`costs`), with focal factor and z-loss | `terms`, with `references`, `term_sums`, `term_scalars` and `term_gradient`; `two_class_terms` for C = 2, `term_columns` for `[N, C, D]` without costs, `long_terms` where a row does not fit a tile; marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
 //! | the diagonal of the Hessian, and a bound of it | `curvature` |
 //! | decisions of least expected cost | `decide` |

@@ -1,5 +1,9 @@
-//! Rows of `[N, C, D]`, D > 1: the logits of one class are contiguous along the positions, and stay so in the tile. A
-//! vector holds one class of several rows, without a transpose.
+//! Rows of `[N, C, D]`, D > 1: the logits of one class are contiguous along the positions. A vector holds one class of
+//! several rows, without a transpose.
+//!
+//! Many rows are computed at once, a piece of 32 classes after the other, so that as much as possible is read of each class:
+//! in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class of a piece,
+//! which is all that the order of addition of [`super::sums`] needs.
 
 use super::exp::{Exp, all_in_range, exp_in_range};
 use super::general::is_in_range;
