@@ -317,6 +317,85 @@ fn layouts_hold_the_same_rows() {
     }
 }
 
+/// Of random shapes, with rows out of range and masked classes, adjusted logits or not, over the logits or beside them.
+#[test]
+fn layouts_of_any_shape_have_the_same_bits() {
+    const LARGEST: (usize, usize, usize) = (4, 300, 90);
+    let mut rng = Rng(37);
+    let (weights, bias): (Vec<f32>, Vec<f32>) =
+        (0..LARGEST.1).map(|_| (rng.between(0.5, 2.0), rng.between(-1.0, 1.0))).unzip();
+    let mut compared = 0;
+    for _ in 0..60 {
+        let (samples, positions) = (1 + rng.below(LARGEST.0), 1 + rng.below(LARGEST.2));
+        let classes = 1 + [rng.below(12), rng.below(70), rng.below(LARGEST.1)][rng.below(3)];
+        let rows = samples * positions;
+        let spread = [4.0, 30.0, 200.0][rng.below(3)];
+        let mut flat: Vec<f32> = (0..rows * classes).map(|_| rng.between(-spread, spread)).collect();
+        // An offset and a mask for some rows.
+        for row in flat.chunks_mut(classes) {
+            if rng.below(9) > 0 {
+                continue;
+            }
+            let offset = [0.0, 60.0, 1e4][rng.below(3)];
+            row.iter_mut().for_each(|x| *x += offset);
+            row[rng.below(classes)] = [-INF, 0.0][rng.below(2)];
+        }
+        let targets: Vec<f32> =
+            flat.iter().map(|x| if *x == -INF || rng.below(3) == 0 { 0.0 } else { rng.between(0.0, 1.0) }).collect();
+        let labels: Vec<u16> = flat
+            .chunks(classes)
+            .map(|row| [rng.below(classes), row.iter().position(|x| *x > -INF).unwrap_or(0)][rng.below(2)] as u16)
+            .collect();
+        let at = |row: usize, class: usize| row / positions * positions * classes + class * positions + row % positions;
+        let across = |flat: &[f32]| {
+            let mut across = vec![0.0; flat.len()];
+            for (i, x) in flat.iter().enumerate() {
+                across[at(i / classes, i % classes)] = *x;
+            }
+            across
+        };
+        let (logits, targets_across) = (across(&flat), across(&targets));
+        let mut plain = CrossEntropy::new(classes).reduction(Reduction::Sum);
+        if rng.below(2) == 0 {
+            plain = plain.class_weights(&weights[..classes]);
+        }
+        if rng.below(3) == 0 {
+            plain = plain.class_bias(&bias[..classes]).temperature(1.5);
+        }
+        let in_place = rng.below(3) == 0;
+        for backend in backends() {
+            let plain = plain.backend(backend);
+            let losses = [(plain, false), (plain.focal(2.0), false), (plain.z_loss(1e-3), false)];
+            let spreads = [(plain.label_smoothing(0.1), false), (plain, true), (plain.label_smoothing(0.1), true)];
+            for (number, (loss, soft)) in losses.into_iter().chain(spreads).enumerate() {
+                let evaluate = |loss: CrossEntropy<'_>, x: &[f32], q: &[f32]| {
+                    let (mut out, mut gradient) = (vec![7.0; rows], x.to_vec());
+                    if !in_place {
+                        gradient.fill(7.0);
+                    }
+                    let summary = match (soft, in_place) {
+                        (false, false) => loss.gradient(x, &labels, 1.0, &mut gradient).map(|_| ()),
+                        (false, true) => loss.gradient_in_place(&mut gradient, &labels, 1.0).map(|_| ()),
+                        (true, false) => loss.soft_gradient(x, q, 1.0, &mut gradient).map(|_| ()),
+                        (true, true) => loss.soft_gradient_in_place(&mut gradient, q, 1.0).map(|_| ()),
+                    };
+                    summary.unwrap();
+                    let summary =
+                        if soft { loss.soft_row_losses(x, q, &mut out) } else { loss.row_losses(x, &labels, &mut out) };
+                    (summary.unwrap().loss, out, gradient)
+                };
+                let (dense, found) =
+                    (evaluate(loss, &flat, &targets), evaluate(loss.positions(positions), &logits, &targets_across));
+                let name = format!("{backend} loss {number}: {samples} × {classes} × {positions}, ±{spread}");
+                assert_eq!((bits(&[dense.0]), bits(&dense.1)), (bits(&[found.0]), bits(&found.1)), "{name}");
+                assert_eq!(bits(&across(&dense.2)), bits(&found.2), "{name}, in place {in_place}");
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 60 * 6 * backends().len());
+}
+
 /// The results of logits that the caller has adjusted, also for temperature or bias alone.
 #[test]
 fn temperature_and_class_bias_are_applied_to_the_logits() {

@@ -2,12 +2,12 @@
 //! reference. For rows of `[N, C, D]`, and for short rows, which are transposed. Returns the bits of [`super::general`],
 //! to which it leaves rows with NaN or infinities, and those whose exponentials underflow where that matters.
 
+use super::column_sums::{AddExponentials, add_piece, labels_from};
 use super::exp::Reference;
 use super::general::{scale, underflow_matters};
 use super::label_terms::LabelTerms;
 use super::lanes::{Lane, Lanes};
 use super::limits::{PIECE, RAISE, ROWS};
-use super::positions::{AddExponentials, add_piece, labels_from};
 use super::row_scalars::Finish;
 use super::sums::has_long_vectors;
 use super::tile::{Batch, Columns, Place, RowBlock, Tile, ToColumns, ToRows, one_by_one};
@@ -17,12 +17,6 @@ use crate::backend::vector::{Operation, Vector};
 /// Whether rows of so many classes are turned: of more, a phase has enough to do with one row.
 pub(crate) fn are_turned<S: Vector>(classes: usize) -> bool {
     has_long_vectors::<S>() && classes <= PIECE
-}
-
-/// Whether columns of `[N, C, D]` may have references: not in the baseline of x86, whose users have few vectors to gain from
-/// that code.
-pub(crate) const fn have_references<S: Vector>() -> bool {
-    has_long_vectors::<S>() || S::WIDE && !cfg!(any(target_arch = "x86", target_arch = "x86_64"))
 }
 
 /// Losses (as `log`) and gradients of the blocks all of whose rows are marked; unmarks them.

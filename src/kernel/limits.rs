@@ -9,7 +9,7 @@ pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANE
 /// The classes of a row whose exponentials are added in f32, before f64 takes over.
 pub(crate) const SUMMED_IN_F32: usize = 128;
 
-/// The classes of a piece of columns ([`super::positions`]): as many as a row has partial sums in f32.
+/// The classes of a piece of columns ([`super::column_sums`]): as many as a row has partial sums in f32.
 pub(crate) const PIECE: usize = 2 * VIRTUAL_LANES;
 
 /// The logits of a chunk of rows: some ten microseconds of work, enough to hand to another thread, and for adding the

@@ -10,7 +10,7 @@
 //! | labels are read and checked, class and sample weights looked up and added up | `classes` |
 //! | logits of any type and layout are copied into the tile as rows of f32 | `tile` |
 //! | exponentials; f32 holds them without a reference for logits within ±44, other rows are *marked* | `exp` |
-//! | the exponential of the label is set to 0; row sums | `sums` |
+//! | the exponential of the label is set to 0; row sums | `sums`; `column_sums` for `[N, C, D]`, with the exponentials |
 //! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `f64_math` |
 //! | the focal factor and z-loss | `label_terms` |
 //! | marked rows again: any logits, any weights, NaN and infinity | `general`; `general_columns` for blocks of short rows and of `[N, C, D]` |
@@ -32,6 +32,7 @@
 
 pub(crate) mod binary;
 pub(crate) mod classes;
+pub(crate) mod column_sums;
 pub(crate) mod columns;
 pub(crate) mod costs;
 pub(crate) mod curvature;

@@ -5,16 +5,14 @@
 //! in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class of a piece,
 //! which is all that the order of addition of [`super::sums`] needs.
 
-use super::exp::{Exp, all_in_range, exp_in_range};
-use super::general::is_in_range;
-use super::general_columns::have_references;
+use super::column_sums::{AddExponentials, LabelLogits, add_piece, map_vectors, of_rows, set_elements};
 use super::label_terms::{LabelTerms, finish};
-use super::lanes::{Aligned, Lane, Lanes};
-use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
+use super::lanes::Lanes;
+use super::limits::{PIECE, ROWS};
 use super::row_scalars::Scales;
-use super::tile::{Batch, Columns, Place, RowBlock, Tile, one_by_one};
-use super::{chunks_mut, copy, long_terms, part, part_mut};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use super::tile::{Batch, Place, RowBlock, Tile};
+use super::{chunks_mut, long_terms, part_mut};
+use crate::backend::vector::{Operation, Vector};
 use crate::rows::Rows;
 
 /// Rows and classes for a tile: as many logits, in rows of a piece at most.
@@ -107,39 +105,6 @@ fn add_up<S: Vector>(
     true
 }
 
-/// Adds the exponentials of a piece to Σexp; `false` if every block has had a logit out of range. The exponentials are kept
-/// in columns of the gradient, if given.
-#[inline(never)]
-pub(crate) fn add_piece<S: Vector>(
-    s: S,
-    columns: Columns<'_>,
-    (place, all): (Place, Place),
-    numbers: &mut [f32],
-    kept: Option<(&mut [f32], usize)>,
-    referred: bool,
-    blocks: &mut [RowBlock],
-) -> bool {
-    let adds = !place.start.is_multiple_of(SUMMED_IN_F32);
-    let exponentials = AddExponentials { columns, place, adds, to: &mut *numbers, kept, referred, blocks: &*blocks };
-    if !s.run(exponentials) {
-        s.run(MarkColumns { columns, width: place.width, blocks: &mut *blocks });
-        if blocks.iter().all(|block| block.marked != 0) {
-            return false;
-        }
-    }
-    if let Some(width) = summed_with(place, all) {
-        s.run(ColumnSums { exponentials: numbers, width, blocks });
-    }
-    true
-}
-
-/// The number of partial sums if 128 classes, or those of a row, end with this piece.
-pub(crate) fn summed_with(place: Place, all: Place) -> Option<usize> {
-    let end = place.start.wrapping_add(place.width);
-    let is_alone = place.start.is_multiple_of(SUMMED_IN_F32);
-    (end == all.width || end.is_multiple_of(SUMMED_IN_F32)).then_some(if is_alone { place.width } else { PIECE })
-}
-
 /// Writes the gradient of the unmarked rows; exponentials of several pieces are recomputed.
 fn write_gradient<S: Vector>(
     s: S,
@@ -157,194 +122,6 @@ fn write_gradient<S: Vector>(
         }
         s.run(ScaledColumns { exponentials: &mut *numbers, stride, place, blocks });
         batch.store_unmarked_columns(s, place, numbers, blocks);
-    }
-}
-
-/// Fills the logits of the labels that lie in a piece.
-pub(crate) struct LabelLogits<'a> {
-    pub(crate) columns: Columns<'a>,
-    pub(crate) place: Place,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for LabelLogits<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { columns, place: Place { start, width, .. }, blocks } = self;
-        for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            for lane in Lane::all() {
-                let class = block.class[lane].wrapping_sub(start);
-                if class < width {
-                    block.logit[lane] = columns.logit(class, row.wrapping_add(lane.number()));
-                }
-            }
-        }
-    }
-}
-
-/// The labels of the rows, counted from the first class of a piece; at least [`PIECE`] if in another.
-#[inline(always)]
-pub(crate) fn labels_from(start: usize, blocks: &[RowBlock]) -> Aligned<[f32; VIRTUAL_LANES * ROWS]> {
-    let mut labels = Aligned([0.0; VIRTUAL_LANES * ROWS]);
-    for (labels, block) in one_by_one(labels.0.as_chunks_mut::<ROWS>().0).zip(blocks) {
-        for (label, class) in labels.iter_mut().zip(&block.class) {
-            *label = class.wrapping_sub(start).min(PIECE) as i32 as f32;
-        }
-    }
-    labels
-}
-
-/// Exponentials of a piece, 0 for labels, to columns; returns whether all logits are in range. With references, those of
-/// the rows, they are in any case.
-pub(crate) struct AddExponentials<'a> {
-    pub(crate) columns: Columns<'a>,
-    pub(crate) place: Place,
-    /// Whether they are added to what is there.
-    pub(crate) adds: bool,
-    pub(crate) to: &'a mut [f32],
-    /// Columns that keep them as well, and the number of elements from one class to the next there.
-    pub(crate) kept: Option<(&'a mut [f32], usize)>,
-    pub(crate) referred: bool,
-    pub(crate) blocks: &'a [RowBlock],
-}
-
-impl Operation for AddExponentials<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> bool {
-        if self.referred && const { have_references::<S>() } {
-            self.add_referred(s);
-            return true;
-        }
-        let Self { columns, place, adds, to, mut kept, blocks, .. } = self;
-        let (labels, mut union) = (labels_from(place.start, blocks), s.splat_bits(0));
-        for (class, to) in chunks_mut(to, columns.rows).enumerate().take(place.width) {
-            let label = s.splat(class as i32 as f32);
-            let vectors = columns.of_class(class).chunks_exact(S::LANES).zip(labels.0.chunks_exact(S::LANES));
-            let vectors = to.chunks_exact_mut(S::LANES).zip(vectors);
-            if let Some((kept, stride)) = &mut kept {
-                let kept = part_mut(kept, class.wrapping_mul(*stride), place.rows);
-                for (kept, (to, (x, labels))) in chunks_mut(kept, S::LANES).zip(vectors) {
-                    let (e, bits) = exp_without_label(s, x, labels, label);
-                    s.store_partial(e, kept);
-                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
-                    union = s.or_bits(union, bits);
-                }
-            } else {
-                for (to, (x, labels)) in vectors {
-                    let (e, bits) = exp_without_label(s, x, labels, label);
-                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
-                    union = s.or_bits(union, bits);
-                }
-            }
-        }
-        all_in_range(s, union)
-    }
-}
-
-impl AddExponentials<'_> {
-    #[inline(always)]
-    fn add_referred<S: Vector>(self, s: S) {
-        let Self { columns, place, adds, to, mut kept, blocks, .. } = self;
-        let labels = labels_from(place.start, blocks);
-        for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            for lane in (0..ROWS).step_by(S::LANES) {
-                let row = first.wrapping_add(lane);
-                let (shift, power) = (s.load(block.shift.as_slice(), lane), s.load(block.power.as_slice(), lane));
-                // An even power would round ties in another way than those in range, which have none.
-                let has_none = s.equal(power, s.splat(0.0));
-                let (power, unit) =
-                    (s.select(has_none, s.splat(1.0), power), s.select(has_none, s.splat(0.5), s.splat(1.0)));
-                let (exp, label, mut of_class) = (Exp::of_lanes(s, shift, power), s.load(&labels.0, row), s.splat(0.0));
-                let of_classes = chunks_mut(to.get_mut(row..).unwrap_or(&mut []), columns.rows).take(place.width);
-                for (class, (to, x)) in of_classes.zip(columns.of_classes(row)).enumerate() {
-                    let e = s.mul(exp.of(s, s.load(x, 0)), unit);
-                    let e = s.select(s.equal(label, of_class), s.splat(0.0), e);
-                    of_class = s.add(of_class, s.splat(1.0));
-                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
-                    if let Some((kept, stride)) = &mut kept {
-                        let left = S::LANES.min(place.rows.saturating_sub(row));
-                        s.store_partial(e, part_mut(kept, class.wrapping_mul(*stride).wrapping_add(row), left));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// [`exp_in_range`], 0 where the label is this class.
-#[inline(always)]
-fn exp_without_label<S: Vector>(s: S, x: &[f32], labels: &[f32], class: S::F) -> (S::F, S::U) {
-    let (e, bits) = exp_in_range(s, s.load(x, 0));
-    (s.select(s.equal(s.load(labels, 0), class), s.splat(0.0), e), bits)
-}
-
-/// Marks all rows of each block that has a logit out of range.
-pub(crate) struct MarkColumns<'a> {
-    pub(crate) columns: Columns<'a>,
-    pub(crate) width: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for MarkColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { columns, width, blocks } = self;
-        for (at, block) in (0..).step_by(ROWS).zip(blocks) {
-            if !(0..width).all(|class| is_in_range(s, part(columns.of_class(class), at, ROWS))) {
-                block.marked = u32::MAX;
-            }
-        }
-    }
-}
-
-/// Adds columns of partial sums to the sums of the rows.
-pub(crate) struct ColumnSums<'a> {
-    pub(crate) exponentials: &'a [f32],
-    pub(crate) width: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for ColumnSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, width, blocks } = self;
-        let stride = blocks.len().wrapping_mul(ROWS);
-        for (at, block) in (0..).step_by(ROWS).zip(blocks) {
-            add_columns(s, exponentials.get(at..).unwrap_or(&[]), (width, stride), &mut block.sum);
-        }
-    }
-}
-
-/// Adds the partial sums of the rows of a block, [`PIECE`] columns at most, in the order of [`super::sums`].
-#[inline(always)]
-pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], (width, stride): (usize, usize), totals: &mut Lanes<f64>) {
-    let mut eight = [Lanes::splat(0.0); VIRTUAL_LANES / 2];
-    for (lane, sums) in eight.iter_mut().enumerate().take(width) {
-        for at in (0..ROWS).step_by(S::LANES) {
-            let column = |number: usize| {
-                if number < width {
-                    s.load(columns, number.wrapping_mul(stride).wrapping_add(at))
-                } else {
-                    s.splat(0.0)
-                }
-            };
-            let both = |lane: usize| s.add(column(lane), column(lane.wrapping_add(VIRTUAL_LANES)));
-            s.store(s.add(both(lane), both(lane.wrapping_add(VIRTUAL_LANES / 2))), sums.as_mut_slice(), at);
-        }
-    }
-    let [a, b, c, d, e, f, g, h] = eight;
-    for i in Lane::all() {
-        let even = (f64::from(a[i]) + f64::from(e[i])) + (f64::from(c[i]) + f64::from(g[i]));
-        let odd = (f64::from(b[i]) + f64::from(f[i])) + (f64::from(d[i]) + f64::from(h[i]));
-        totals[i] += even + odd;
     }
 }
 
@@ -373,49 +150,6 @@ impl Operation for ScaledColumns<'_> {
         }
         for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
             set_elements(exponentials, place, (row, stride), &block.class, &block.at_reference);
-        }
-    }
-}
-
-/// A row scalar of the rows of all blocks, end to end.
-#[inline(always)]
-pub(crate) fn of_rows<'a>(blocks: impl Iterator<Item = &'a Lanes<f32>>) -> Aligned<[f32; VIRTUAL_LANES * ROWS]> {
-    let mut rows = Aligned([0.0; VIRTUAL_LANES * ROWS]);
-    for (to, of_block) in rows.0.as_chunks_mut::<ROWS>().0.iter_mut().zip(blocks) {
-        copy(to, of_block.as_slice());
-    }
-    rows
-}
-
-/// Replaces each vector of `to` by `of` its start and itself; the last may be shorter.
-#[inline(always)]
-pub(crate) fn map_vectors<S: Vector>(s: S, to: &mut [f32], of: impl Fn(usize, S::F) -> S::F) {
-    let (mut at, mut vectors) = (0_usize, to.chunks_exact_mut(S::LANES));
-    for to in vectors.by_ref() {
-        s.store(of(at, s.load(to, 0)), to, 0);
-        at = at.wrapping_add(S::LANES);
-    }
-    let rest = vectors.into_remainder();
-    if !rest.is_empty() {
-        s.store_partial(of(at, s.load_partial(rest, 0.0)), rest);
-    }
-}
-
-/// Sets one element of each row of the block that begins at `row`, of a class that may be in this piece.
-#[inline(always)]
-pub(crate) fn set_elements(
-    columns: &mut [f32],
-    place: Place,
-    (row, stride): (usize, usize),
-    classes: &Lanes<usize>,
-    elements: &Lanes<f32>,
-) {
-    for lane in Lane::all() {
-        let class = classes[lane].wrapping_sub(place.start);
-        let row = row.wrapping_add(lane.number());
-        let is_here = class < place.width && row < place.rows;
-        if let Some(to) = columns.get_mut(class.wrapping_mul(stride).wrapping_add(row)).filter(|_| is_here) {
-            *to = elements[lane];
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Target probabilities and label smoothing of `[N, C, D]`, D > 1: as in [`super::positions`], a vector holds one class of
 //! several rows, without a transpose. Returns the bits of the phases for rows.
 
+use super::column_sums::{
+    AddExponentials, LabelLogits, add_columns, add_piece, labels_from, map_vectors, of_rows, set_elements, summed_with,
+};
 use super::exp::{Reference, lanes_in_range};
 use super::lanes::{Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32, TERM_RAISE};
-use super::positions::{
-    AddExponentials, LabelLogits, add_columns, add_piece, labels_from, map_vectors, of_rows, set_elements, summed_with,
-};
 use super::row_scalars::Finish;
 use super::spread::Spread;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};

@@ -16,8 +16,8 @@
 //! without costs takes the label as the reference where the weights allow it: see [`Spread::with_u_sum_and_reference`].
 
 use super::classes::{Factors, ReadClasses, Weights};
+use super::column_sums::have_references;
 use super::costs::{CostSums, add_up_odds, end_of};
-use super::general_columns::have_references;
 use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
 use super::row_scalars::Losses;

@@ -4,10 +4,11 @@
 //! 1 − p_y = E/(1 + E) without a cancellation.
 
 use super::classes::{Factors, ReadClasses, Weights};
+use super::column_sums::have_references;
 use super::exp::Exponentials;
 use super::few_rows::FewRows;
 use super::general;
-use super::general_columns::{are_turned, have_references};
+use super::general_columns::are_turned;
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{FEW, REACH, ROWS, SHORT};
