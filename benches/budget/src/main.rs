@@ -257,9 +257,16 @@ const KINDS: [Kind; 17] = [
 
 fn cliffs(clock: &mut Clock) -> String {
     let mut table = String::new();
-    for (rows, classes, positions) in
-        [(65536, 10, 1), (1024, 1000, 1), (1024, 1000, 256), (8192, 150, 256), (65536, 2, 1), (64, 32_000, 1)]
-    {
+    const SHAPES: [(usize, usize, usize); 7] = [
+        (65536, 10, 1),
+        (1024, 1000, 1),
+        (1024, 1000, 256),
+        (8192, 150, 256),
+        (8192, 150, 4096),
+        (65536, 2, 1),
+        (64, 32_000, 1),
+    ];
+    for (rows, classes, positions) in SHAPES {
         let all = KINDS.map(|(_, change, ..)| {
             let mut data = Data::new(rows, classes, positions);
             change(&mut data);
