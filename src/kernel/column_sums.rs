@@ -6,7 +6,8 @@ use super::general::is_in_range;
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
 use super::sums::has_long_vectors;
-use super::tile::{Columns, Place, RowBlock, one_by_one};
+use super::tile::{Place, RowBlock, one_by_one};
+use super::tile_columns::Columns;
 use super::{chunks_mut, copy, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 

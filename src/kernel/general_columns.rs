@@ -10,7 +10,8 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{PIECE, RAISE, ROWS};
 use super::row_scalars::Finish;
 use super::sums::has_long_vectors;
-use super::tile::{Batch, Columns, Place, RowBlock, Tile, ToColumns, ToRows, one_by_one};
+use super::tile::{Batch, Place, RowBlock, Tile, one_by_one};
+use super::tile_columns::{Columns, ToColumns, ToRows};
 use super::{part, part_mut, rows_of, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
 

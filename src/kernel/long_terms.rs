@@ -17,7 +17,7 @@ use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// The most classes of a piece: three or four arrays of that length fit a first cache; rows that are longer, even if
 /// they fit the tile, would not.
-pub(crate) const PIECE: usize = 2048;
+pub(crate) const LONG_PIECE: usize = 2048;
 
 /// Computes `count` rows, a block at most, from row `first` of the call on, and their gradients if the batch has one.
 pub(crate) fn compute<S: Vector>(
@@ -29,7 +29,7 @@ pub(crate) fn compute<S: Vector>(
     terms: &mut TermBlock,
     (first, count): (usize, usize),
 ) {
-    let (width, room) = (whole(tile.room().min(PIECE), SUMMED_IN_F32), tile.numbers.len().max(1));
+    let (width, room) = (whole(tile.room().min(LONG_PIECE), SUMMED_IN_F32), tile.numbers.len().max(1));
     let mut spare = tile.spare.chunks_exact_mut(room);
     let [logits, targets, weights] = [(); 3].map(|()| spare.next().unwrap_or_default());
     let Some(block) = tile.blocks.first_mut() else { return };

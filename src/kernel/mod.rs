@@ -8,7 +8,7 @@
 //! | phase of the weighted loss | file |
 //! |---|---|
 //! | labels are read and checked, class and sample weights looked up and added up | `classes` |
-//! | logits of any type and layout are copied into the tile as rows of f32 | `tile` |
+//! | logits of any type and layout are copied into the tile as rows of f32 | `tile`; as columns `tile_columns` |
 //! | exponentials; f32 holds them without a reference for logits within ±44, other rows are *marked* | `exp` |
 //! | the exponential of the label is set to 0; row sums | `sums`; `column_sums` for `[N, C, D]`, with the exponentials |
 //! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `f64_math` |
@@ -65,6 +65,7 @@ pub(crate) mod term_sums;
 pub(crate) mod terms;
 pub(crate) mod terms_general;
 pub(crate) mod tile;
+pub(crate) mod tile_columns;
 pub(crate) mod two_class_terms;
 pub(crate) mod two_classes;
 pub(crate) mod weigh_targets;

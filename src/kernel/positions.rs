@@ -25,7 +25,7 @@ pub(crate) fn tile_of(rows: &Rows<'_>) -> (usize, usize) {
 /// piece, which is loaded once, or do not fit a tile.
 pub(crate) fn are_enough(rows: &Rows<'_>) -> bool {
     let (positions, classes) = (rows.positions(), rows.classes());
-    positions >= ROWS || positions > 1 && (classes <= PIECE || classes > long_terms::PIECE)
+    positions >= ROWS || positions > 1 && (classes <= PIECE || classes > long_terms::LONG_PIECE)
 }
 
 /// How many of at most `at_once` rows to compute from `first` on. Of several pieces those of one sample, whose logits are

@@ -11,7 +11,8 @@ use super::row_scalars::Finish;
 use super::spread::Spread;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
 use super::term_sums::mark_too_small;
-use super::tile::{Batch, Columns, Place, RowBlock, one_by_one};
+use super::tile::{Batch, Place, RowBlock, one_by_one};
+use super::tile_columns::Columns;
 use super::{chunks_mut, part, part_mut};
 use crate::backend::vector::{Operation, Vector};
 
@@ -198,6 +199,7 @@ impl TermColumns<'_> {
         }
     }
 
+    /// Fills x_y of the rows that have a label.
     fn read_label_logits(&self, batch: &Batch<'_>, terms: &mut [TermBlock], place: Place) {
         for (part, terms) in place.blocks().zip(terms) {
             for (row, lane) in (part.first..).zip(Lane::all()).take(part.rows) {

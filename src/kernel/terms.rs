@@ -87,7 +87,7 @@ impl<'a> TermRows<'a, '_> {
         if are_columns {
             fitting = positions::rows_at_once(rows.classes(), &tile).min(BLOCKS * ROWS);
         } else if !S::WIDE && rows.classes() > SMALLEST
-            || self.are_in_pieces::<S>() && rows.classes() > long_terms::PIECE
+            || self.are_in_pieces::<S>() && rows.classes() > long_terms::LONG_PIECE
         {
             // One lane: as if the tile were the smallest, for the same bits on every machine.
             fitting = 0;

@@ -1,0 +1,284 @@
+//! Rows of a tile as columns, `[width, rows]`: a vector holds one class of several rows. Of `[N, C, D]` they are read where the
+//! caller has them, or copied; other rows are transposed.
+
+use super::limits::{PIECE, ROWS};
+use super::tile::{Batch, Place, RowBlock, runs, squares, transpose};
+use super::{chunks, chunks_mut, copy, part, part_mut};
+use crate::backend::vector::{Operation, Vector};
+use crate::logits::{Adjustment, Logits};
+use crate::rows::Rows;
+
+impl<'a> Batch<'a> {
+    /// Copies some classes of some rows into `to` as columns, `[width, rows]` of adjusted f32, rows being those of whole
+    /// blocks; lanes without a row are 0. For positions > 1, whose logits of a class are contiguous.
+    pub(crate) fn load_columns<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
+        s.run(LoadColumns { rows: self.rows, from: self.given(), adjustment: self.adjustment, place, to });
+    }
+
+    /// The logits of some classes of some rows as columns, if they can be read without a copy: the rows are of one sample, the
+    /// logits unadjusted f32. Lanes without a row are any numbers of the buffer.
+    pub(crate) fn columns_in_place(&self, place: Place) -> Option<Columns<'_>> {
+        columns_in_place(self.rows, place, self.given().as_f32().filter(|_| self.adjustment.is_none())?)
+    }
+
+    /// The gradient, if exponentials can be kept there: its columns are in place, and so are those of the logits, in another
+    /// buffer. The caller gives it back.
+    #[inline(never)]
+    pub(crate) fn take_gradient(&mut self, place: Place) -> Option<&'a mut [f32]> {
+        if self.logits.is_none() || self.columns_in_place(place).is_none() {
+            return None;
+        }
+        self.gradient.take()
+    }
+
+    /// Columns of a gradient in place, with the number of elements from one class to the next.
+    pub(crate) fn columns_of_gradient<'g>(&self, place: Place, gradient: &'g mut [f32]) -> (&'g mut [f32], usize) {
+        let start = self.rows.element(place.first, place.start);
+        (gradient.get_mut(start..).unwrap_or(&mut []), self.rows.positions())
+    }
+
+    /// [`Batch::columns_in_place`], else copied to `loaded`.
+    #[inline(never)]
+    pub(crate) fn columns<'t, S: Vector>(&'t self, s: S, place: Place, loaded: &'t mut [f32]) -> Columns<'t> {
+        if let Some(columns) = self.columns_in_place(place) {
+            return columns;
+        }
+        self.load_columns(s, place, loaded);
+        Columns::of_tile(loaded, place)
+    }
+
+    /// [`Batch::columns`] of a piece of the rows of `all`, copied once if it is the only one.
+    #[inline(never)]
+    pub(crate) fn columns_once<'t, S: Vector>(
+        &'t self,
+        s: S,
+        (piece, all): (Place, Place),
+        loaded: &'t mut [f32],
+        is_loaded: &mut bool,
+    ) -> Columns<'t> {
+        if *is_loaded {
+            return Columns::of_tile(loaded, piece);
+        }
+        *is_loaded = piece.width == all.width && self.columns_in_place(piece).is_none();
+        self.columns(s, piece, loaded)
+    }
+
+    /// [`Batch::columns`] for target probabilities.
+    #[inline(never)]
+    pub(crate) fn target_columns<'t, S: Vector>(
+        &self,
+        s: S,
+        targets: &'t [f32],
+        place: Place,
+        loaded: &'t mut [f32],
+    ) -> Columns<'t> {
+        if let Some(columns) = columns_in_place(self.rows, place, targets) {
+            return columns;
+        }
+        let (rows, from) = (self.rows, Logits::F32(targets));
+        s.run(LoadColumns { rows, from, adjustment: Adjustment::NONE, place, to: &mut *loaded });
+        Columns::of_tile(loaded, place)
+    }
+
+    /// The inverse of [`Batch::load_columns`], for the gradient.
+    pub(crate) fn store_columns<S: Vector>(&mut self, s: S, place: Place, from: &[f32]) {
+        let Some(to) = self.gradient.as_deref_mut() else { return };
+        s.run(StoreColumns { rows: self.rows, from, place, to });
+    }
+
+    /// [`Batch::store_columns`] but for marked rows; [`PIECE`] columns at most.
+    #[inline(never)]
+    pub(crate) fn store_unmarked_columns<S: Vector>(&mut self, s: S, place: Place, from: &[f32], blocks: &[RowBlock]) {
+        if blocks.iter().all(|block| block.marked == 0) {
+            return self.store_columns(s, place, from);
+        }
+        let (mut columns, mut rows) = ([[0.0; ROWS]; PIECE], [[0.0; PIECE]; ROWS]);
+        for (at, (place, block)) in place.blocks().zip(blocks).enumerate() {
+            let of_block = from.as_chunks::<ROWS>().0.iter().skip(at).step_by(blocks.len().max(1));
+            for (to, from) in columns.iter_mut().zip(of_block) {
+                *to = *from;
+            }
+            let (columns, width) = (columns.as_flattened(), place.width);
+            if block.marked == 0 {
+                self.store_columns(s, place, columns);
+            } else if block.marked != u32::MAX {
+                s.run(ToRows { columns, stride: ROWS, width, to: rows.as_flattened_mut() });
+                self.store_unmarked(s, place, rows.as_flattened(), core::slice::from_ref(block));
+            }
+        }
+    }
+}
+
+/// Logits of some rows, of whole blocks, as columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    numbers: &'a [f32],
+    pub(crate) rows: usize,
+    /// Elements from one class to the next.
+    stride: usize,
+}
+
+/// The rows of a place as columns of a buffer of the caller, if they are of one sample of at least a block of rows, and their
+/// blocks within the buffer.
+#[inline(never)]
+fn columns_in_place<'a>(rows: &Rows<'_>, place: Place, numbers: &'a [f32]) -> Option<Columns<'a>> {
+    let Place { first, rows: count, start, width } = place;
+    if count > rows.left_in_sample(first) || rows.positions() < ROWS {
+        return None;
+    }
+    let (padded, last) = (count.next_multiple_of(ROWS), start.wrapping_add(width).saturating_sub(1));
+    numbers.get(rows.element(first, last)..)?.get(..padded)?;
+    Some(Columns { numbers: numbers.get(rows.element(first, start)..)?, rows: padded, stride: rows.positions() })
+}
+
+impl<'a> Columns<'a> {
+    /// Of a tile that [`Batch::load_columns`] has filled.
+    fn of_tile(numbers: &'a [f32], place: Place) -> Self {
+        let rows = place.rows.next_multiple_of(ROWS);
+        Self { numbers, rows, stride: rows }
+    }
+
+    /// The logits of a class, counted from the first of the place.
+    #[inline(always)]
+    pub(crate) fn of_class(&self, class: usize) -> &'a [f32] {
+        part(self.numbers, class.wrapping_mul(self.stride), self.rows)
+    }
+
+    /// The logits of each class, from a row on.
+    #[inline(always)]
+    pub(crate) fn of_classes(&self, row: usize) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        chunks(self.numbers.get(row..).unwrap_or(&[]), self.stride)
+    }
+
+    /// The logit of a class, counted likewise, in a row.
+    #[inline(always)]
+    pub(crate) fn logit(&self, class: usize, row: usize) -> f32 {
+        self.numbers.get(class.wrapping_mul(self.stride).wrapping_add(row)).copied().unwrap_or(f32::NAN)
+    }
+}
+
+/// [`Batch::load_columns`].
+struct LoadColumns<'a> {
+    rows: &'a Rows<'a>,
+    from: Logits<'a>,
+    adjustment: Adjustment<'a>,
+    place: Place,
+    to: &'a mut [f32],
+}
+
+impl Operation for LoadColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { rows, from, adjustment, place, to } = self;
+        let padded = place.rows.next_multiple_of(ROWS);
+        for run in runs(rows, place) {
+            for (class, to) in chunks_mut(to, padded).enumerate().take(place.width) {
+                let at = run.in_samples(class, 0, rows.positions());
+                match from.as_f32() {
+                    Some(logits) => copy(part_mut(to, run.at, run.rows), part(logits, at, run.rows)),
+                    None => from.widen(at, 1, part_mut(to, run.at, run.rows)),
+                }
+            }
+        }
+        if adjustment.is_none() && padded == place.rows {
+            return;
+        }
+        for (class, to) in (place.start..).zip(chunks_mut(to, padded)).take(place.width) {
+            for x in part_mut(to, 0, place.rows) {
+                *x = adjustment.apply(*x, class);
+            }
+            to.iter_mut().skip(place.rows).for_each(|x| *x = 0.0);
+        }
+    }
+}
+
+/// [`Batch::store_columns`].
+struct StoreColumns<'a> {
+    rows: &'a Rows<'a>,
+    place: Place,
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Operation for StoreColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { rows, place, from, to } = self;
+        for run in runs(rows, place) {
+            for (class, from) in chunks(from, place.rows.next_multiple_of(ROWS)).enumerate().take(place.width) {
+                let to = part_mut(to, run.in_samples(class, 0, rows.positions()), run.rows);
+                copy(to, part(from, run.at, run.rows));
+            }
+        }
+    }
+}
+
+/// Transposes contiguous rows of whole blocks to columns, `[width, rows]`; lanes without a row are 0.
+pub(crate) struct ToColumns<'a> {
+    pub(crate) rows: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) to: &'a mut [f32],
+    /// Elements from one class to the next in `to`.
+    pub(crate) stride: usize,
+}
+
+impl Operation for ToColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { rows, width, to, stride } = self;
+        for (class, row) in squares::<S>(width, stride) {
+            transpose(
+                s,
+                S::LANES,
+                width.wrapping_sub(class),
+                #[inline(always)]
+                |i| {
+                    let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
+                    s.load_partial(rows.get(at..).unwrap_or(&[]), 0.0)
+                },
+                #[inline(always)]
+                |i, x| s.store(x, to, class.wrapping_add(i).wrapping_mul(stride).wrapping_add(row)),
+            );
+        }
+    }
+}
+
+/// The inverse of [`ToColumns`].
+pub(crate) struct ToRows<'a> {
+    pub(crate) columns: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) width: usize,
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Operation for ToRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { columns, stride, width, to } = self;
+        // Row after row: lanes beyond the end of a row are overwritten by the next.
+        for row in (0..stride).step_by(S::LANES) {
+            for (class, _) in squares::<S>(width, 1) {
+                transpose(
+                    s,
+                    width.wrapping_sub(class),
+                    S::LANES,
+                    #[inline(always)]
+                    |i| s.load(columns, class.wrapping_add(i).wrapping_mul(stride).wrapping_add(row)),
+                    #[inline(always)]
+                    |i, x| {
+                        let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
+                        s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
+                    },
+                );
+            }
+        }
+    }
+}
