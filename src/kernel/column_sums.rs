@@ -8,7 +8,7 @@ use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
 use super::sums::has_long_vectors;
 use super::tile::{Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
-use super::{chunks_mut, copy, part, part_mut};
+use super::{chunks, chunks_mut, copy, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// Whether columns of `[N, C, D]` may have references: not in the baseline of x86, whose users have few vectors to gain from
@@ -216,18 +216,20 @@ impl Operation for ColumnSums<'_> {
 /// Adds the partial sums of the rows of a block, [`PIECE`] columns at most, in the order of [`super::sums`].
 #[inline(always)]
 pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], (width, stride): (usize, usize), totals: &mut Lanes<f64>) {
-    let mut eight = [Lanes::splat(0.0); VIRTUAL_LANES / 2];
-    for (lane, sums) in eight.iter_mut().enumerate().take(width) {
+    // Columns 0 … 15, and those 16 further.
+    let (mut sums, mut columns) = ([[Lanes::splat(0.0); VIRTUAL_LANES / 2]; 2], chunks(columns, stride).take(width));
+    for _ in 0..PIECE / VIRTUAL_LANES {
+        for sum in sums.as_flattened_mut() {
+            let Some(column) = columns.next() else { break };
+            for at in (0..ROWS).step_by(S::LANES) {
+                s.store(s.add(s.load(sum.as_slice(), at), s.load(column, at)), sum.as_mut_slice(), at);
+            }
+        }
+    }
+    let [mut eight, others] = sums;
+    for (sum, other) in eight.iter_mut().zip(&others).take(width.saturating_sub(VIRTUAL_LANES / 2)) {
         for at in (0..ROWS).step_by(S::LANES) {
-            let column = |number: usize| {
-                if number < width {
-                    s.load(columns, number.wrapping_mul(stride).wrapping_add(at))
-                } else {
-                    s.splat(0.0)
-                }
-            };
-            let both = |lane: usize| s.add(column(lane), column(lane.wrapping_add(VIRTUAL_LANES)));
-            s.store(s.add(both(lane), both(lane.wrapping_add(VIRTUAL_LANES / 2))), sums.as_mut_slice(), at);
+            s.store(s.add(s.load(sum.as_slice(), at), s.load(other.as_slice(), at)), sum.as_mut_slice(), at);
         }
     }
     let [a, b, c, d, e, f, g, h] = eight;

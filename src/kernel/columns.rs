@@ -5,6 +5,7 @@ use super::exp::Exponentials;
 use super::general::mark;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
+use super::row_scalars::ScaleColumns;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{from_row_mut, part, part_mut, rows_of, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
@@ -123,10 +124,15 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
     tile: &mut Tile<'_>,
     first: usize,
     count: usize,
+    are_held: bool,
 ) {
     let half = tile.room() / 2;
     let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
     let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
+    for (exponentials, block) in columns.chunks_exact_mut(const { C * ROWS }).zip(blocks).filter(|_| !are_held) {
+        let blocks = core::slice::from_ref(block);
+        s.run(ScaleColumns { exponentials, rows: ROWS, stride: ROWS, classes: C, blocks });
+    }
     let all = blocks.iter().all(|block| block.marked == 0) && count.is_multiple_of(ROWS);
     let dense = match batch.gradient.as_deref_mut() {
         Some(gradient) if all && batch.rows.are_dense() => Some(rows_of_mut(gradient, first, count, C)),

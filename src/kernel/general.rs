@@ -2,7 +2,7 @@
 //! logit other than the reference's, so that Σexp neither overflows nor underflows; row scalars are f64; rows with
 //! infinite or NaN logits follow the contract's table.
 
-use super::exp::{Exp, Reference, all_in_range, exp_in_range};
+use super::exp::{Exp, Exponentials, Reference, all_in_range, exp_in_range};
 use super::f64_math::{self, power_of_two};
 use super::label_terms::LabelTerms;
 use super::lanes::{Aligned, Lane, Lanes};
@@ -11,7 +11,7 @@ use super::references::{References, largest, largest_of_rows};
 use super::row_scalars::{Finish, is_held};
 use super::sums::{RowSums, Tail, has_long_vectors, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{chunks, from_row, from_row_mut, part_mut, row_of, row_of_mut, steps, whole};
+use super::{chunks, from_row, from_row_mut, part, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
@@ -202,10 +202,7 @@ pub(crate) fn sum_without_references<S: Vector>(
         s.run(Largest { numbers, width: place.width, group, largest: &mut found.shift });
     }
     let largest = found.shift;
-    for i in Lane::all() {
-        let reference = Reference::new(largest[i]).raised(RAISE);
-        (found.shift[i], found.power[i]) = (reference.shift, reference.power);
-    }
+    found.refer_to(&largest, RAISE);
     for place in group.pieces() {
         if group.width < group.classes {
             load_without_references(s, batch, numbers, found, group, place);
@@ -364,6 +361,54 @@ pub(crate) fn scale(found: &RowBlock, lane: Lane) -> f64 {
     if is_held(without) { f64::from(without as f32) / unit } else { scale }
 }
 
+/// Factor of a row's exponentials in the gradient, 0·∞ being 0.
+#[inline(always)]
+pub(crate) fn gradient_scale(found: &RowBlock, lane: Lane) -> f64 {
+    if found.factor[lane] == 0.0 { 0.0 } else { scale(found, lane) }
+}
+
+/// Row scalars, and gradient elements of the labels, of rows whose exponentials have references and whose Σexp is known. Marks the
+/// rows that are left to [`compute`]: Σexp is NaN, all logits are −∞, or exponentials that underflowed matter in the gradient.
+#[inline(never)]
+pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient: bool, blocks: &mut [RowBlock]) {
+    for sum in blocks.iter_mut().flat_map(|block| &mut block.sum) {
+        // The exponential of the largest logit is at least 2^RAISE: all are −∞, though exp(−∞) is not 0 where a host
+        // program rounds toward +∞.
+        *sum = if *sum < 1.0 { 0.0 } else { *sum };
+    }
+    s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
+    terms.apply(s, blocks);
+    s.run(MarkSpecial { gradient, blocks });
+}
+
+struct MarkSpecial<'a> {
+    gradient: bool,
+    blocks: &'a mut [RowBlock],
+}
+
+impl Operation for MarkSpecial<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        for block in self.blocks {
+            let (sum, logit, factor) = (block.sum, block.logit, block.factor);
+            let (share, miss) = (block.share, block.one_minus_p);
+            let (mut special, mut at_reference) = (Lanes::splat(0), Lanes::splat(0.0));
+            for i in Lane::all() {
+                let scale = if self.gradient & (factor[i] != 0.0) { factor[i] * share[i] } else { 0.0 };
+                let is_infinite = (sum[i] == 0.0) & (logit[i] == f32::NEG_INFINITY);
+                special[i] = u32::from(sum[i].is_nan() | is_infinite | scale.is_nan() | underflow_matters(scale));
+                // 0·∞ = 0
+                let of_label = 0.0 - factor[i] * miss[i];
+                at_reference[i] = if factor[i] == 0.0 { 0.0 } else { of_label as f32 };
+            }
+            block.at_reference = at_reference;
+            block.marked = special.mask();
+        }
+    }
+}
+
 /// Sets the element of a class, if the class is in this piece.
 fn set(elements: &mut [f32], place: Place, class: usize, value: f64) {
     if let Some(element) = class.checked_sub(place.start).and_then(|index| elements.get_mut(index)) {
@@ -394,17 +439,28 @@ impl Operation for Largest<'_> {
             return;
         }
         for (row, lane) in group.marked() {
-            let row = row_of(numbers, row, width).chunks(S::LANES);
-            let lowest = s.splat(f32::NEG_INFINITY);
-            let most = row.fold(
-                lowest,
-                #[inline(always)]
-                |most, x| s.at_least(most, s.load_partial(x, f32::NEG_INFINITY)),
-            );
-            let lanes = s.to_array(most).into_iter().take(S::LANES);
-            largest[lane] = lanes.fold(largest[lane], |most, x| if x > most { x } else { most });
+            largest[lane] = maximum(s, row_of(numbers, row, width), largest[lane]);
         }
     }
+}
+
+/// The largest of some logits and `largest`.
+#[inline(always)]
+pub(crate) fn maximum<S: Vector>(s: S, logits: &[f32], largest: f32) -> f32 {
+    let (mut pairs, lowest) = (logits.chunks_exact(S::LANES_OF_TWO), s.splat(f32::NEG_INFINITY));
+    let (mut even, mut odd) = (lowest, lowest);
+    for pair in pairs.by_ref() {
+        even = s.at_least(even, s.load(pair, 0));
+        odd = s.at_least(odd, s.load(pair, S::LANES));
+    }
+    for x in pairs.remainder().chunks(S::LANES) {
+        even = s.at_least(even, s.load_partial(x, f32::NEG_INFINITY));
+    }
+    let mut largest = largest;
+    for &x in s.to_array(s.at_least(even, odd)).iter().take(S::LANES) {
+        largest = if x > largest { x } else { largest };
+    }
+    largest
 }
 
 /// Exponentials of the marked rows, in place.
@@ -437,6 +493,40 @@ impl Operation for MarkedExponentials<'_> {
             let row = from_row_mut(numbers, row, width);
             exponentials_of_row(s, found.reference(lane), None, row, width);
         }
+    }
+}
+
+/// Exponentials of `width` logits of a row, to `to`; in place if `logits` is `None`. Whether all logits are in range: with a
+/// reference (power ≠ 0) they are in any case. Slices shorter than a vector go on for at least
+/// [`REACH`](super::limits::REACH) elements.
+pub(crate) fn exponentials_of_piece<S: Vector>(
+    s: S,
+    logits: Option<&[f32]>,
+    to: &mut [f32],
+    width: usize,
+    reference: Reference,
+) -> bool {
+    if reference.power == 0.0 {
+        return s.run(Exponentials { logits: logits.map(|logits| part(logits, 0, width)), to, count: width });
+    }
+    s.run(RowExponentials { logits, to, width, reference });
+    true
+}
+
+struct RowExponentials<'a> {
+    logits: Option<&'a [f32]>,
+    to: &'a mut [f32],
+    width: usize,
+    reference: Reference,
+}
+
+impl Operation for RowExponentials<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { logits, to, width, reference } = self;
+        exponentials_of_row(s, reference, logits, to, width);
     }
 }
 
@@ -534,6 +624,17 @@ impl RowBlock {
     #[inline(always)]
     pub(crate) fn reference(&self, lane: Lane) -> Reference {
         Reference { shift: self.shift[lane], power: self.power[lane] }
+    }
+
+    /// Fills shift and power with the references of the largest logits, raised by 2^`by`.
+    #[inline(always)]
+    pub(crate) fn refer_to(&mut self, largest: &Lanes<f32>, by: f32) {
+        let (mut shifts, mut powers) = (Lanes::splat(0.0), Lanes::splat(0.0));
+        for i in Lane::all() {
+            let reference = Reference::new(largest[i]).raised(by);
+            (shifts[i], powers[i]) = (reference.shift, reference.power);
+        }
+        (self.shift, self.power) = (shifts, powers);
     }
 
     /// Shift and power 0, as the fast way expects.

@@ -3,12 +3,10 @@
 //! to which it leaves rows with NaN or infinities, and those whose exponentials underflow where that matters.
 
 use super::column_sums::{AddExponentials, add_piece, labels_from};
-use super::exp::Reference;
-use super::general::{scale, underflow_matters};
+use super::general::{finish_referred, gradient_scale};
 use super::label_terms::LabelTerms;
 use super::lanes::{Lane, Lanes};
 use super::limits::{PIECE, RAISE, ROWS};
-use super::row_scalars::Finish;
 use super::sums::has_long_vectors;
 use super::tile::{Batch, Place, RowBlock, Tile, one_by_one};
 use super::tile_columns::{Columns, ToColumns, ToRows};
@@ -51,9 +49,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
             turn(s, batch, (&mut *numbers, &mut *spare), all);
         }
         add_up(s, batch, (&mut *numbers, &mut *spare), &mut is_loaded, blocks, all);
-        s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
-        terms.apply(s, blocks);
-        s.run(MarkSpecial { gradient: batch.gradient.is_some(), blocks: &mut *blocks });
+        finish_referred(s, terms, batch.gradient.is_some(), blocks);
         if GRADIENT && batch.gradient.is_some() {
             write_gradient(s, batch, (&mut *numbers, &mut *spare), is_loaded, blocks, all);
         }
@@ -92,13 +88,6 @@ fn add_up<S: Vector>(
     for place in all.pieces(PIECE) {
         let columns = batch.columns_once(s, (place, all), spare, is_loaded);
         add_piece(s, columns, (place, all), numbers, None, true, blocks);
-    }
-    for block in blocks {
-        for sum in &mut block.sum {
-            // The exponential of the largest logit is at least 2^RAISE: all are −∞, though exp(−∞) is not 0 where a host
-            // program rounds toward +∞.
-            *sum = if *sum < 1.0 { 0.0 } else { *sum };
-        }
     }
 }
 
@@ -180,35 +169,7 @@ impl Operation for References<'_> {
     fn run<S: Vector>(self, _: S) {
         for block in one_by_one(self.blocks) {
             let largest = block.shift;
-            for i in Lane::all() {
-                let reference = Reference::new(largest[i]).raised(RAISE);
-                (block.shift[i], block.power[i]) = (reference.shift, reference.power);
-            }
-        }
-    }
-}
-
-/// Marks the rows that are left to [`super::general`]: Σexp is NaN, all logits are −∞, or exponentials that underflowed
-/// matter in the gradient.
-struct MarkSpecial<'a> {
-    gradient: bool,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for MarkSpecial<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        for block in self.blocks {
-            let (sum, logit, factor, share) = (block.sum, block.logit, block.factor, block.share);
-            let mut special = Lanes::splat(0);
-            for i in Lane::all() {
-                let scale = if self.gradient & (factor[i] != 0.0) { factor[i] * share[i] } else { 0.0 };
-                let is_infinite = (sum[i] == 0.0) & (logit[i] == f32::NEG_INFINITY);
-                special[i] = u32::from(sum[i].is_nan() | is_infinite | scale.is_nan() | underflow_matters(scale));
-            }
-            block.marked = special.iter().rev().fold(0, |bits, special| bits << 1 | special);
+            block.refer_to(&largest, RAISE);
         }
     }
 }
@@ -228,12 +189,9 @@ impl Operation for Gradients<'_> {
         let Self { columns, place, blocks } = self;
         let (labels, stride) = (labels_from(place.start, blocks), blocks.len().wrapping_mul(ROWS));
         for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            let (mut scales, mut of_labels) = (Lanes::splat(0.0), Lanes::splat(0.0));
+            let mut scales = Lanes::splat(0.0);
             for i in Lane::all() {
-                // 0·∞ = 0
-                let (factor, of_label) = (block.factor[i], 0.0 - block.factor[i] * block.one_minus_p[i]);
-                scales[i] = if factor == 0.0 { 0.0 } else { scale(block, i) };
-                of_labels[i] = if factor == 0.0 { 0.0 } else { of_label as f32 };
+                scales[i] = gradient_scale(block, i);
             }
             for class in 0..place.width {
                 let column = part_mut(columns, class.wrapping_mul(stride).wrapping_add(first), ROWS);
@@ -243,7 +201,7 @@ impl Operation for Gradients<'_> {
                 for at in (0..ROWS).step_by(S::LANES) {
                     let label = s.load(part(&labels.0, first, ROWS), at);
                     let is_label = s.equal(label, s.splat(class as i32 as f32));
-                    let element = s.select(is_label, s.load(of_labels.as_slice(), at), s.load(column, at));
+                    let element = s.select(is_label, s.load(block.at_reference.as_slice(), at), s.load(column, at));
                     s.store(element, column, at);
                 }
             }

@@ -112,6 +112,17 @@ impl<T> Lanes<T> {
     }
 }
 
+impl Lanes<u32> {
+    /// Bit i for each lane i with a 1; the others have a 0.
+    #[inline(always)]
+    pub(crate) fn mask(mut self) -> u32 {
+        for i in Lane::all() {
+            self[i] = self[i].wrapping_shl(i.number() as u32);
+        }
+        self.iter().fold(0, |mask, bit| mask | bit)
+    }
+}
+
 impl<T> Index<Lane> for Lanes<T> {
     type Output = T;
 
@@ -184,5 +195,6 @@ mod tests {
         assert!(values.iter().copied().eq(0..ROWS));
         assert!(Lane::all().all(|lane| values.map(|value| value + 1)[lane] == lane.number() + 1));
         assert_eq!(values.as_slice().len(), ROWS);
+        assert!(Lane::all().all(|lane| values.map(|value| u32::from(value == lane.number())).mask() == lane.bit()));
     }
 }

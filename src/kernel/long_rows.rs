@@ -1,15 +1,15 @@
 //! Rows that are longer than a tile: piece by piece, with the same phases. Where the classes of a row are contiguous,
 //! its exponentials are kept in the gradient buffer until their scale is known.
 
-use super::exp::Exponentials;
-use super::general::{self, AddSums, Group, InRange};
+use super::exp::Reference;
+use super::general::{self, AddSums, Group, InRange, exponentials_of_piece, finish_referred, gradient_scale, maximum};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
-use super::limits::SUMMED_IN_F32;
-use super::row_scalars::Scales;
+use super::limits::{RAISE, SUMMED_IN_F32};
+use super::row_scalars::{ScaleRows, Scales};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 
 /// The most classes of a piece. Hardware prefetchers follow a row in memory while a phase reads on; with longer pieces
 /// they have lost the stream when the sums are done.
@@ -27,69 +27,136 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let width = whole(tile.room().min(PIECE), SUMMED_IN_F32);
     let pieces = || Place { first, rows: 1, start: 0, width: classes }.pieces(width);
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
-    let Some(block) = blocks.first_mut() else { return };
-    (block.logit[Lane::FIRST], block.sum[Lane::FIRST]) = (batch.logit(first, block.class[Lane::FIRST]), 0.0);
-    // In place, exponentials overwrite logits only where the whole row is known to be in range.
+    let [block] = blocks else { return };
+    block.logit[Lane::FIRST] = batch.logit(first, block.class[Lane::FIRST]);
     let gradient = GRADIENT && batch.gradient.is_some();
-    let keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
+    // In place, exponentials overwrite logits only where the whole row is known to be in range.
+    let mut keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
     let mut in_range = !keep || batch.logits.is_some() || s.run(InRange { row: row(batch, first) });
-    let mut is_held = true;
-    for place in pieces() {
-        if !in_range {
-            break;
-        }
-        let width = place.width;
-        if keep && batch.as_tile().is_some() && width.is_multiple_of(SUMMED_IN_F32) {
-            in_range = write_exponentials(s, batch, block, place);
-            continue;
-        }
-        in_range = exponentials(s, batch, numbers, block, place);
-        s.run(AddSums { numbers, width, group: Group::of_row(place, Lane::FIRST, classes), found: block });
-        if keep {
-            batch.store_rows(s, place, part(numbers, 0, width));
-        }
-    }
+    let mut are_held = true;
+    in_range = in_range && add_up(s, batch, numbers, block, keep, pieces());
     if in_range {
         finish::<S, L, GRADIENT>(s, terms, core::slice::from_mut(block));
-        is_held = !gradient || s.run(Scales { whole: false, blocks: core::slice::from_mut(block) });
+        are_held = !gradient || s.run(Scales { blocks: core::slice::from_mut(block) });
+    } else if S::WIDE {
+        // Once more, relative to the largest of the other logits.
+        keep &= batch.logits.is_some();
+        find_reference(s, batch, numbers, block, pieces());
+        add_up(s, batch, numbers, block, keep, pieces());
+        finish_referred(s, terms, gradient, core::slice::from_mut(block));
+    } else {
+        block.marked = u32::MAX;
     }
-    if !in_range || !is_held && !keep {
+    if block.marked != 0 && !(in_range && keep) {
         block.marked = u32::MAX;
         return general::compute::<S, L, GRADIENT>(s, batch, terms, tile, first, 1);
     }
     if keep {
-        scale_kept(s, batch, block, first, is_held);
+        scale_kept(s, batch, block, first, are_held);
     } else if gradient {
-        pieces().for_each(|place| write_piece(s, batch, numbers, block, place));
+        pieces().for_each(|place| write_piece(s, batch, numbers, block, are_held, place));
     }
+    block.without_references();
+}
+
+/// Fills Σexp, and keeps the exponentials in the gradient if so told; `false` if a logit is out of range of a row without
+/// a reference.
+fn add_up<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    numbers: &mut [f32],
+    block: &mut RowBlock,
+    keep: bool,
+    pieces: impl Iterator<Item = Place>,
+) -> bool {
+    block.sum[Lane::FIRST] = 0.0;
+    for place in pieces {
+        let width = place.width;
+        if keep && batch.as_tile().is_some() && width.is_multiple_of(SUMMED_IN_F32) {
+            if !write_exponentials(s, batch, block, place) {
+                return false;
+            }
+            continue;
+        }
+        if !exponentials(s, batch, numbers, block, place) {
+            return false;
+        }
+        s.run(AddSums { numbers, width, group: Group::of_row(place, Lane::FIRST, width), found: block });
+        if keep {
+            batch.store_rows(s, place, part(numbers, 0, width));
+        }
+    }
+    true
+}
+
+/// Fills the reference of the exponentials.
+fn find_reference<S: Vector>(
+    s: S,
+    batch: &Batch<'_>,
+    numbers: &mut [f32],
+    block: &mut RowBlock,
+    pieces: impl Iterator<Item = Place>,
+) {
+    let mut largest = f32::NEG_INFINITY;
+    for place in pieces {
+        let dense = dense(batch, place);
+        if dense.is_none() {
+            batch.load_rows(s, place, numbers);
+        }
+        let row = dense.unwrap_or(part(numbers, 0, place.width));
+        let label = block.class[Lane::FIRST].wrapping_sub(place.start).min(row.len());
+        let (before, from_label) = row.split_at_checked(label).unwrap_or_default();
+        for row in [before, from_label.get(1..).unwrap_or(&[])] {
+            largest = s.run(Maximum { row, largest });
+        }
+    }
+    let Reference { shift, power } = Reference::new(largest).raised(RAISE);
+    (block.shift[Lane::FIRST], block.power[Lane::FIRST]) = (shift, power);
 }
 
 /// The gradient of one piece, from exponentials that are computed again.
-fn write_piece<S: Vector>(s: S, batch: &mut Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) {
+fn write_piece<S: Vector>(
+    s: S,
+    batch: &mut Batch<'_>,
+    numbers: &mut [f32],
+    block: &RowBlock,
+    are_held: bool,
+    place: Place,
+) {
     exponentials(s, batch, numbers, block, place);
     let row = part_mut(numbers, 0, place.width);
-    s.run(Scale { row: &mut *row, scale: block.scale[Lane::FIRST] });
-    if let Some(element) = block.class[Lane::FIRST].checked_sub(place.start).and_then(|class| row.get_mut(class)) {
+    scale(s, row, block, are_held);
+    if let Some(element) = at_label(row, block, place) {
         *element = block.at_reference[Lane::FIRST];
     }
     batch.store_rows(s, place, row);
 }
 
 /// Scales the kept exponentials of a row to its gradient, in place.
-fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, first: usize, is_held: bool) {
+fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, first: usize, are_held: bool) {
     let (start, classes) = (batch.rows.start(first), batch.rows.classes());
     let row = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), start, classes);
-    if is_held {
-        s.run(Scale { row, scale: block.scale[Lane::FIRST] });
-    } else {
-        // Logits in the buffer are overwritten by now: the product in f64, as the general way has it.
-        let scale = block.factor[Lane::FIRST] * block.share[Lane::FIRST];
-        row.iter_mut().for_each(|e| *e = (f64::from(*e) * scale) as f32);
-        block.marked = 0;
+    scale(s, row, block, are_held);
+    // Logits in the buffer are overwritten by now: not left to the general way.
+    if core::mem::take(&mut block.marked) != 0 && (block.factor[Lane::FIRST] * block.share[Lane::FIRST]).is_nan() {
+        // The constant NaN, as there.
+        return row.fill(f32::NAN);
     }
     if let Some(element) = row.get_mut(block.class[Lane::FIRST]) {
         *element = block.at_reference[Lane::FIRST];
     }
+}
+
+/// Scales exponentials of the row to its gradient, in place.
+fn scale<S: Vector>(s: S, row: &mut [f32], block: &RowBlock, are_held: bool) {
+    if block.power[Lane::FIRST] != 0.0 {
+        return s.run(ScaleReferred { row, scale: gradient_scale(block, Lane::FIRST) });
+    }
+    if !are_held {
+        let (classes, blocks) = (row.len(), core::slice::from_ref(block));
+        s.run(ScaleRows { exponentials: &mut *row, classes, blocks });
+    }
+    s.run(Scale { row, scale: block.scale[Lane::FIRST] });
 }
 
 /// The logits of a row in the gradient buffer.
@@ -97,17 +164,27 @@ fn row<'b>(batch: &'b Batch<'_>, row: usize) -> &'b [f32] {
     part(batch.gradient.as_deref().unwrap_or(&[]), batch.rows.start(row), batch.rows.classes())
 }
 
+/// The logits of a piece, if they can be read without a copy.
+fn dense<'b>(batch: &'b Batch<'_>, place: Place) -> Option<&'b [f32]> {
+    let at = batch.rows.element(place.first, place.start);
+    batch.as_tile().map(|logits| part(logits, at, place.width))
+}
+
+/// The element of the label, if it is in this piece.
+fn at_label<'p>(piece: &'p mut [f32], block: &RowBlock, place: Place) -> Option<&'p mut f32> {
+    let class = block.class[Lane::FIRST].checked_sub(place.start)?;
+    part_mut(piece, 0, place.width).get_mut(class)
+}
+
 /// The exponentials of one piece, 0 for the label; returns whether all logits were in range.
 fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) -> bool {
-    let Place { first, start, width, .. } = place;
-    let dense = batch.as_tile().map(|logits| part(logits, batch.rows.element(first, start), width));
+    let reference = block.reference(Lane::FIRST);
+    let dense = dense(batch, place).filter(|logits| reference.power == 0.0 || logits.len() >= VIRTUAL_LANES);
     if dense.is_none() {
         batch.load_rows(s, place, numbers);
     }
-    let in_range = s.run(Exponentials { logits: dense, to: &mut *numbers, count: width });
-    if let Some(e) =
-        block.class[Lane::FIRST].checked_sub(start).and_then(|class| part_mut(numbers, 0, width).get_mut(class))
-    {
+    let in_range = exponentials_of_piece(s, dense, numbers, place.width, reference);
+    if let Some(e) = at_label(numbers, block, place) {
         *e = 0.0;
     }
     in_range
@@ -119,8 +196,8 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     let at = batch.rows.element(first, start);
     let logits = batch.logits.and_then(|logits| logits.as_f32()).map(|logits| part(logits, at, width));
     let to = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), at, width);
-    let in_range = s.run(Exponentials { logits, to: &mut *to, count: width });
-    if let Some(e) = block.class[Lane::FIRST].checked_sub(start).and_then(|class| to.get_mut(class)) {
+    let in_range = exponentials_of_piece(s, logits, to, width, block.reference(Lane::FIRST));
+    if let Some(e) = at_label(to, block, place) {
         *e = 0.0;
     }
     s.run(AddSums { numbers: to, width, group: Group::of_row(place, Lane::FIRST, width), found: block });
@@ -147,5 +224,37 @@ impl Operation for Scale<'_> {
         let tail = vectors.into_remainder();
         let element = s.mul(s.load_partial(tail, 0.0), scale);
         s.store_partial(element, tail);
+    }
+}
+
+/// Multiplies a row of referred exponentials by a scalar in f64, in place.
+struct ScaleReferred<'a> {
+    row: &'a mut [f32],
+    scale: f64,
+}
+
+impl Operation for ScaleReferred<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        for e in self.row {
+            *e = (f64::from(*e) * self.scale) as f32;
+        }
+    }
+}
+
+/// The largest of some logits; may miss a NaN, which then still reaches Σexp.
+struct Maximum<'a> {
+    row: &'a [f32],
+    largest: f32,
+}
+
+impl Operation for Maximum<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) -> f32 {
+        maximum(s, self.row, self.largest)
     }
 }

@@ -2,15 +2,15 @@
 //! [`super::terms`]. Rows with a logit out of range take exponentials relative to their maximum; those beyond f32 even so
 //! are marked.
 
-use super::exp::{Exponentials, Reference};
-use super::general::{AddSums, Group, LargestOf, exponentials_of_row};
+use super::exp::Reference;
+use super::general::{AddSums, Group, LargestOf, exponentials_of_piece};
 use super::lanes::Lane;
 use super::limits::{SUMMED_IN_F32, TERM_RAISE};
 use super::row_scalars::Finish;
 use super::spread::{PieceSums, Spread, U};
 use super::term_gradient::GradientFactors;
 use super::term_scalars::{FinishTerms, TermBlock, Terms};
-use super::term_sums::mark_too_small;
+use super::term_sums::MarkTooSmall;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, part, part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -46,7 +46,7 @@ pub(crate) fn compute<S: Vector>(
     if blocks.iter().all(|block| block.power.iter().all(|&power| power == 0.0)) {
         s.run(Finish::<false> { gradient: true, blocks: &mut *blocks });
     } else {
-        mark_too_small(None, batch.rows.classes(), blocks, terms_of_blocks);
+        s.run(MarkTooSmall { classes: batch.rows.classes(), blocks: &mut *blocks });
         s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
     }
     let largest_weight = spread.largest_weight;
@@ -127,22 +127,6 @@ impl LongRows<'_> {
         by_argmax.add_up_pieces(s, batch, piece, block, terms, (row, lane));
     }
 
-    /// Exponentials of a piece; whether all logits are in range. Those of a row with a reference always are.
-    fn exponentials<S: Vector>(
-        s: S,
-        logits: &[f32],
-        to: &mut [f32],
-        block: &RowBlock,
-        lane: Lane,
-        width: usize,
-    ) -> bool {
-        if block.power[lane] == 0.0 {
-            return s.run(Exponentials { logits: Some(part(logits, 0, width)), to, count: width });
-        }
-        s.run(RowExponentials { logits, to, width, reference: block.reference(lane) });
-        true
-    }
-
     /// Fills the sums of a row whose reference is known; `false` if a logit is out of range.
     fn add_up_pieces<S: Vector>(
         &self,
@@ -158,7 +142,7 @@ impl LongRows<'_> {
         for place in self.pieces(batch, row) {
             let Place { start, width, .. } = place;
             let x = logits(s, batch, place, piece.logits);
-            if !Self::exponentials(s, x, piece.e, block, lane, width) {
+            if !exponentials_of_piece(s, Some(x), piece.e, width, block.reference(lane)) {
                 return false;
             }
             let u = self.u(s, batch, place, (&mut *piece.targets, &mut *piece.weights));
@@ -215,7 +199,7 @@ impl LongRows<'_> {
         for place in self.pieces(batch, row) {
             let Place { start, width, .. } = place;
             let x = logits(s, batch, place, piece.logits);
-            Self::exponentials(s, x, piece.e, block, lane, width);
+            exponentials_of_piece(s, Some(x), piece.e, width, block.reference(lane));
             let u = self.u(s, batch, place, (&mut *piece.targets, &mut *piece.weights));
             let (at, are_side_by_side) = (batch.rows.element(row, start), batch.rows.positions() == 1);
             let to = match batch.gradient.as_deref_mut() {
@@ -246,24 +230,6 @@ fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, loaded: &'p m
     }
     batch.load_rows(s, place, loaded);
     loaded
-}
-
-/// Exponentials of `width` logits of a row, relative to its reference.
-struct RowExponentials<'a> {
-    logits: &'a [f32],
-    to: &'a mut [f32],
-    width: usize,
-    reference: Reference,
-}
-
-impl Operation for RowExponentials<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { logits, to, width, reference } = self;
-        exponentials_of_row(s, reference, Some(logits), to, width);
-    }
 }
 
 /// Whether a piece is made of whole pairs of columns, so that no load passes its end.

@@ -9,7 +9,7 @@ use super::column_sums::{AddExponentials, LabelLogits, add_piece, map_vectors, o
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lanes;
 use super::limits::{PIECE, ROWS};
-use super::row_scalars::Scales;
+use super::row_scalars::{ScaleColumns, Scales};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks_mut, long_terms, part_mut};
 use crate::backend::vector::{Operation, Vector};
@@ -66,13 +66,13 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     }
     finish::<S, L, GRADIENT>(s, terms, blocks);
     if GRADIENT && batch.gradient.is_some() {
-        s.run(Scales { whole: true, blocks: &mut *blocks });
+        let are_held = s.run(Scales { blocks: &mut *blocks });
         if let Some(gradient) = batch.take_gradient(all) {
             let (exponentials, stride) = batch.columns_of_gradient(all, gradient);
-            s.run(ScaledColumns { exponentials, stride, place: all, blocks });
+            scale(s, exponentials, stride, all, blocks, are_held);
             batch.gradient = Some(gradient);
         } else {
-            write_gradient(s, batch, (numbers, spare), blocks, all);
+            write_gradient(s, batch, (numbers, spare), blocks, are_held, all);
         }
     }
     blocks.iter().all(|block| block.marked == 0)
@@ -111,6 +111,7 @@ fn write_gradient<S: Vector>(
     batch: &mut Batch<'_>,
     (numbers, spare): (&mut [f32], &mut [f32]),
     blocks: &[RowBlock],
+    are_held: bool,
     all: Place,
 ) {
     let stride = blocks.len().wrapping_mul(ROWS);
@@ -120,12 +121,21 @@ fn write_gradient<S: Vector>(
             let (to, kept) = (&mut *numbers, None);
             s.run(AddExponentials { columns, place, adds: false, to, kept, referred: false, blocks });
         }
-        s.run(ScaledColumns { exponentials: &mut *numbers, stride, place, blocks });
+        scale(s, numbers, stride, place, blocks, are_held);
         batch.store_unmarked_columns(s, place, numbers, blocks);
     }
 }
 
 /// Scales the exponentials of a piece to the gradient, in place.
+fn scale<S: Vector>(s: S, exponentials: &mut [f32], stride: usize, place: Place, blocks: &[RowBlock], are_held: bool) {
+    if !are_held {
+        let Place { rows, width: classes, .. } = place;
+        s.run(ScaleColumns { exponentials: &mut *exponentials, rows, stride, classes, blocks });
+    }
+    s.run(ScaledColumns { exponentials, stride, place, blocks });
+}
+
+/// [`scale`] by scales in f32, with the elements of the labels.
 struct ScaledColumns<'a> {
     exponentials: &'a mut [f32],
     stride: usize,

@@ -4,7 +4,7 @@ use super::exp::ExpInParts;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_POWER, ROWS};
 use super::tile::{RowBlock, one_by_one};
-use super::{f64_math, log1p};
+use super::{f64_math, log1p, part_mut};
 use crate::backend::vector::{Operation, Vector};
 use crate::reduction::Tally;
 use core::f64::consts::LN_2;
@@ -197,11 +197,10 @@ impl Operation for AddLosses<'_> {
     }
 }
 
-/// Fills `scale` = factor·share and `at_reference` = −factor·miss. Rows whose scale is no normal f32 are marked, unless
-/// their factor is 0; returns whether none is.
+/// Fills `scale` = factor·share and `at_reference` = −factor·miss. Scales that are 0 or a normal f32 are *held*; returns whether
+/// all are. Those that are not become 1, and [`ScaleRows`] or [`ScaleColumns`] has to apply them; rows whose scale is infinite or
+/// NaN are marked.
 pub(crate) struct Scales<'a> {
-    /// Whether all rows of a block are marked with one: the general way returns the same bits, and computes them at once.
-    pub(crate) whole: bool,
     pub(crate) blocks: &'a mut [RowBlock],
 }
 
@@ -228,15 +227,86 @@ impl Operation for Scales<'_> {
         let all = outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0;
         if !all {
             for block in self.blocks {
-                let mut outside = Lanes::splat(0);
+                let (wide, mut special) = (block.wide_scales(), Lanes::splat(0));
                 for i in Lane::all() {
-                    outside[i] = u32::from((block.factor[i] != 0.0) & !is_held(block.factor[i] * block.share[i]));
+                    block.scale[i] = if wide[i] == 1.0 { block.scale[i] } else { 1.0 };
+                    special[i] = u32::from(!wide[i].is_finite());
                 }
-                let outside = outside.iter().rev().fold(0, |bits, outside| bits << 1 | outside);
-                block.marked |= if self.whole && outside != 0 { u32::MAX } else { outside };
+                block.marked |= special.mask();
             }
         }
         all
+    }
+}
+
+impl RowBlock {
+    /// The scales that are not held, else 1.
+    #[inline(always)]
+    fn wide_scales(&self) -> Lanes<f64> {
+        let (factor, share, mut scales) = (self.factor, self.share, Lanes::splat(1.0));
+        for i in Lane::all() {
+            let scale = factor[i] * share[i];
+            scales[i] = if (factor[i] == 0.0) | is_held(scale) { 1.0 } else { scale };
+        }
+        scales
+    }
+}
+
+/// Multiplies the exponentials of rows by the scales that are not held, in f64.
+pub(crate) struct ScaleRows<'a> {
+    pub(crate) exponentials: &'a mut [f32],
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a [RowBlock],
+}
+
+impl Operation for ScaleRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let mut rows = self.exponentials.chunks_exact_mut(self.classes.max(1));
+        for block in self.blocks {
+            let scales = block.wide_scales();
+            for (&scale, row) in scales.iter().zip(rows.by_ref()) {
+                if scale != 1.0 {
+                    row.iter_mut().for_each(
+                        #[inline(always)]
+                        |e| *e = (f64::from(*e) * scale) as f32,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// [`ScaleRows`] for columns of `rows` rows.
+pub(crate) struct ScaleColumns<'a> {
+    pub(crate) exponentials: &'a mut [f32],
+    pub(crate) rows: usize,
+    /// Elements from one class to the next, and the number of classes.
+    pub(crate) stride: usize,
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a [RowBlock],
+}
+
+impl Operation for ScaleColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let Self { exponentials, rows, stride, classes, blocks } = self;
+        for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+            let (scales, in_block) = (block.wide_scales(), ROWS.min(rows.saturating_sub(first)));
+            if scales.iter().all(|&scale| scale == 1.0) {
+                continue;
+            }
+            for class in 0..classes {
+                let column = part_mut(exponentials, class.wrapping_mul(stride).wrapping_add(first), in_block);
+                for (e, &scale) in column.iter_mut().zip(&scales) {
+                    *e = (f64::from(*e) * scale) as f32;
+                }
+            }
+        }
     }
 }
 

@@ -4,13 +4,13 @@
 use super::column_sums::{
     AddExponentials, LabelLogits, add_columns, add_piece, labels_from, map_vectors, of_rows, set_elements, summed_with,
 };
-use super::exp::{Reference, lanes_in_range};
+use super::exp::lanes_in_range;
 use super::lanes::{Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32, TERM_RAISE};
 use super::row_scalars::Finish;
 use super::spread::Spread;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
-use super::term_sums::mark_too_small;
+use super::term_sums::MarkTooSmall;
 use super::tile::{Batch, Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
 use super::{chunks_mut, part, part_mut};
@@ -101,7 +101,7 @@ impl TermColumns<'_> {
         }
         self.read_references(batch, blocks, terms, place);
         if self.referred {
-            mark_too_small(None, place.width, blocks, terms);
+            s.run(MarkTooSmall { classes: place.width, blocks: &mut *blocks });
             s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
         } else {
             s.run(Finish::<false> { gradient: self.probabilities, blocks: &mut *blocks });
@@ -342,13 +342,12 @@ impl Operation for RangeReferences<'_> {
                 let both = s.mul(lanes_in_range(s, largest), lanes_in_range(s, least));
                 s.store(both, in_range.as_mut_slice(), at);
             }
-            for i in Lane::all() {
-                let Reference { shift, power } = Reference::new(logit[i]).raised(TERM_RAISE);
-                block.shift[i] = if in_range[i] == 0.0 { shift } else { 0.0 };
-                block.power[i] = if in_range[i] == 0.0 { power } else { 0.0 };
-            }
-            for lane in Lane::all().filter(|&lane| by_label && in_range[lane] != 0.0 && terms.label[lane] != NO_LABEL) {
-                (block.class[lane], block.logit[lane]) = (terms.label[lane], terms.label_logit[lane]);
+            block.refer_to(&logit, TERM_RAISE);
+            for lane in Lane::all().filter(|&lane| in_range[lane] != 0.0) {
+                (block.shift[lane], block.power[lane]) = (0.0, 0.0);
+                if by_label && terms.label[lane] != NO_LABEL {
+                    (block.class[lane], block.logit[lane]) = (terms.label[lane], terms.label_logit[lane]);
+                }
             }
         }
     }

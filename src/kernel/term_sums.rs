@@ -1,7 +1,7 @@
 //! Reference classes, exponentials and Σexp of a tile's rows, for losses with terms. Rows with a logit out of range
 //! take exponentials relative to their maximum; those beyond f32 even so, or not finite, are marked.
 
-use super::exp::{Exponentials, Reference};
+use super::exp::Exponentials;
 use super::general::{MarkRows, exponentials_of_row};
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LARGEST_TERM_SAMPLE, LEAST_TERM_SUM, ROWS, TERM_RAISE};
@@ -65,7 +65,10 @@ impl TermSums<'_> {
         if in_range {
             s.run(Finish::<false> { gradient: probabilities, blocks });
         } else {
-            mark_too_small(options.costs, classes, blocks, terms);
+            s.run(MarkTooSmall { classes, blocks: &mut *blocks });
+            if let Some(matrix) = options.costs {
+                mark_large_costs(matrix, classes, blocks, terms);
+            }
             s.run(Finish::<true> { gradient: true, blocks });
         }
         in_range
@@ -103,17 +106,14 @@ impl Operation for ExponentialsFromLargest<'_> {
         let Self { logits, exponentials, classes, blocks } = self;
         let mut start = 0;
         for block in blocks {
-            // Of all lanes, as vectors.
-            let mut references = Lanes::splat(Reference { shift: 0.0, power: 0.0 });
-            for i in Lane::all() {
-                references[i] = Reference::new(block.logit[i]).raised(TERM_RAISE);
-            }
+            let largest = block.logit;
+            block.refer_to(&largest, TERM_RAISE);
             for lane in Lane::all() {
                 if block.is_marked(lane) {
-                    let reference = references[lane];
-                    (block.shift[lane], block.power[lane]) = (reference.shift, reference.power);
                     let row = exponentials.get_mut(start..).unwrap_or(&mut []);
-                    exponentials_of_row(s, reference, logits.get(start..), row, classes);
+                    exponentials_of_row(s, block.reference(lane), logits.get(start..), row, classes);
+                } else {
+                    (block.shift[lane], block.power[lane]) = (0.0, 0.0);
                 }
                 start = start.wrapping_add(classes);
             }
@@ -122,20 +122,38 @@ impl Operation for ExponentialsFromLargest<'_> {
     }
 }
 
-/// Marks rows with exponentials relative to their maximum (power ≠ 0) for which f32 is too small: underflowed
-/// exponentials matter in Σexp or times large costs or sample weights, or differences of logits may overflow.
+/// Marks rows with exponentials relative to their maximum (power ≠ 0) for which f32 is too small: underflowed exponentials
+/// matter in Σexp, or differences of logits may overflow.
+pub(crate) struct MarkTooSmall<'a> {
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for MarkTooSmall<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) {
+        let least = LEAST_TERM_SUM * self.classes as f64;
+        for block in self.blocks {
+            let (power, sum, shift, mut small) = (block.power, block.sum, block.shift, Lanes::splat(0));
+            for i in Lane::all() {
+                let is_held = (sum[i] >= least) & (shift[i] <= LARGEST_TERM_LOGIT);
+                small[i] = u32::from((power[i] != 0.0) & !is_held);
+            }
+            block.marked |= small.mask();
+        }
+    }
+}
+
+/// Marks those whose costs or sample weights are so large that underflowed exponentials matter.
 #[cold]
 #[inline(never)]
-pub(crate) fn mark_too_small(matrix: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock], terms: &[TermBlock]) {
-    let least = LEAST_TERM_SUM * classes as f64;
+fn mark_large_costs(matrix: &[f32], classes: usize, blocks: &mut [RowBlock], terms: &[TermBlock]) {
     for (block, terms) in blocks.iter_mut().zip(terms) {
         for lane in Lane::all().filter(|&lane| block.power[lane] != 0.0) {
-            let start = terms.label[lane].wrapping_mul(classes);
-            let costs = matrix.map_or(&[][..], |matrix| part(matrix, start, classes));
-            let sample = if costs.is_empty() { 0.0 } else { block.weight[lane].abs() };
-            let is_held = block.sum[lane] >= least
-                && sample * classes as f64 <= LARGEST_TERM_SAMPLE
-                && block.shift[lane] <= LARGEST_TERM_LOGIT
+            let costs = part(matrix, terms.label[lane].wrapping_mul(classes), classes);
+            let is_held = block.weight[lane].abs() * classes as f64 <= LARGEST_TERM_SAMPLE
                 && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
             block.marked |= if is_held { 0 } else { lane.bit() };
         }

@@ -189,7 +189,7 @@ impl Gaps {
             self.log[i] = if far { e } else { self.log[i] };
             is_far[i] = u32::from(far);
         }
-        block.marked &= !is_far.iter().rev().fold(0, |bits, far| bits << 1 | far);
+        block.marked &= !is_far.mask();
     }
 }
 

@@ -118,12 +118,11 @@ impl Operation for FarLeads<'_> {
                 let difference = f64::from(seconds[i]) - f64::from(firsts[i]);
                 let gap = if classes[i] == 0 { difference } else { -difference };
                 let e = f64_math::exp(gap);
-                is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & marked.wrapping_shr(i.number() as u32);
-                log[i] = if is_far[i] & 1 == 1 { e } else { log[i] };
-                miss[i] = if is_far[i] & 1 == 1 { e } else { miss[i] };
+                is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & marked.wrapping_shr(i.number() as u32) & 1;
+                log[i] = if is_far[i] == 1 { e } else { log[i] };
+                miss[i] = if is_far[i] == 1 { e } else { miss[i] };
             }
-            let far = is_far.iter().rev().fold(0, |bits, far| bits << 1 | far & 1);
-            (block.log, block.one_minus_p, block.marked) = (log, miss, marked & !far);
+            (block.log, block.one_minus_p, block.marked) = (log, miss, marked & !is_far.mask());
         }
         self.blocks.iter().all(|block| block.marked == 0)
     }

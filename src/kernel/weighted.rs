@@ -13,7 +13,7 @@ use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{FEW, REACH, ROWS, SHORT};
 use super::references::ReferenceLogits;
-use super::row_scalars::{AddLosses, Losses, Scales};
+use super::row_scalars::{AddLosses, Losses, ScaleRows, Scales};
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{FarLeads, Misses, TwoClasses, write_two_classes};
@@ -191,9 +191,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             }
             excluded_sums(s, dense, tile.numbers, classes, count, blocks);
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
-            if gradient {
-                let whole = are_turned::<S>(classes) && batch.logits.is_some();
-                in_range &= s.run(Scales { whole, blocks });
+            if gradient && !s.run(Scales { blocks: &mut *blocks }) {
+                s.run(ScaleRows { exponentials: part_mut(tile.numbers, 0, len), classes, blocks });
+                in_range = blocks.iter().all(|block| block.marked == 0);
             }
         }
         if gradient {
@@ -223,9 +223,12 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         }
         excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
-        let is_held = s.run(Scales { whole: false, blocks });
-        s.run(ScaledRows { exponentials: part_mut(exponentials, 0, len), to: None, classes, blocks });
-        Some(in_range && is_held)
+        let exponentials = part_mut(exponentials, 0, len);
+        if !s.run(Scales { blocks: &mut *blocks }) {
+            s.run(ScaleRows { exponentials: &mut *exponentials, classes, blocks });
+        }
+        s.run(ScaledRows { exponentials, to: None, classes, blocks });
+        Some(in_range && blocks.iter().all(|block| block.marked == 0))
     }
 
     /// Losses and gradients of rows of three or four classes; returns whether none is marked.
@@ -240,8 +243,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         if GRADIENT && self.batch.gradient.is_some() {
-            in_range &= s.run(Scales { whole: are_turned::<S>(C) && self.batch.logits.is_some(), blocks });
-            columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count);
+            let are_held = s.run(Scales { blocks: &mut *blocks });
+            in_range &= blocks.iter().all(|block| block.marked == 0);
+            columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count, are_held);
         }
         in_range
     }
