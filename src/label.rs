@@ -45,20 +45,10 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// Calls `take` for each block with the labels of its `ROWS` rows, from row `first` on; labels past the end are 0.
+    /// Calls `take` for each block with the labels of its `ROWS` rows, from row `first` on; labels past the end are 0. A loop of
+    /// its own for each type: see [`Labels::of_block`] for less code.
     #[inline(always)]
-    pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, mut take: impl FnMut(B, &Lanes<i64>)) {
-        if Backend::ONLY_SCALAR {
-            // One loop for all types, for small code.
-            for (block, first) in blocks.zip((first..).step_by(ROWS)) {
-                let mut values = Lanes::splat(0);
-                for (value, row) in values.iter_mut().zip(first..) {
-                    *value = self.get(row).unwrap_or(0);
-                }
-                take(block, &values);
-            }
-            return;
-        }
+    pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, take: impl FnMut(B, &Lanes<i64>)) {
         match self {
             Self::U8(labels) => read(labels, first, blocks, take),
             Self::U16(labels) => read(labels, first, blocks, take),
@@ -66,6 +56,23 @@ impl<'a> Labels<'a> {
             Self::I32(labels) => read(labels, first, blocks, take),
             Self::I64(labels) => read(labels, first, blocks, take),
             Self::Usize(labels) => read(labels, first, blocks, take),
+        }
+    }
+
+    /// The labels of the block of rows from `first` on; 0 past the end.
+    #[inline(never)]
+    pub(crate) fn of_block(&self, first: usize) -> Lanes<i64> {
+        if Backend::ONLY_SCALAR {
+            // Of one row: less code than loops.
+            return Lanes::splat(self.get(first).unwrap_or(0));
+        }
+        match self {
+            Self::U8(labels) => values(from(labels, first)),
+            Self::U16(labels) => values(from(labels, first)),
+            Self::U32(labels) => values(from(labels, first)),
+            Self::I32(labels) => values(from(labels, first)),
+            Self::I64(labels) => values(from(labels, first)),
+            Self::Usize(labels) => values(from(labels, first)),
         }
     }
 
@@ -84,13 +91,18 @@ impl<'a> Labels<'a> {
 }
 
 #[inline(always)]
+fn from<L>(labels: &[L], first: usize) -> &[L] {
+    labels.get(first..).unwrap_or(&[])
+}
+
+#[inline(always)]
 fn read<L: Label, B>(
     labels: &[L],
     first: usize,
     blocks: impl Iterator<Item = B>,
     mut take: impl FnMut(B, &Lanes<i64>),
 ) {
-    let mut labels = labels.get(first..).unwrap_or(&[]);
+    let mut labels = from(labels, first);
     for block in blocks {
         if let Some((given, rest)) = labels.split_first_chunk::<ROWS>() {
             take(block, &values(given));

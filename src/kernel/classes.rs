@@ -1,5 +1,6 @@
 //! Classes and weights of a tile of rows: labels of every type are read, checked and weighed in one pass.
 
+use super::column_sums::have_references;
 use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, ROWS};
 use super::tile::{RowBlock, one_by_one, with_tile};
@@ -117,7 +118,7 @@ impl Operation for ReadClasses<'_> {
         let mut weighted = false;
         // Short loops over all rows, one after the other, so that the processor overlaps rows. If every label is a
         // class, and the ignored label is none, all rows count.
-        if read_labels(labels, first, rows.classes(), blocks) || rows.ignores_a_class() {
+        if read_labels::<S>(labels, first, rows.classes(), blocks) || rows.ignores_a_class() {
             counted = counted.saturating_sub(leave_out(rows, first, count, blocks)?);
             weighted = true;
         }
@@ -162,25 +163,34 @@ impl Operation for ReadClasses<'_> {
 
 /// Fills the classes; returns whether any label is out of range.
 #[inline(always)]
-fn read_labels(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [RowBlock]) -> bool {
+fn read_labels<S: Vector>(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [RowBlock]) -> bool {
     let largest = (classes as u64).wrapping_sub(1);
     let mut outside = Lanes::splat(0);
-    labels.read(
-        first,
-        blocks.iter_mut(),
-        #[inline(always)]
-        |block, values| {
-            let mut class = Lanes::splat(0);
-            for i in Lane::all() {
-                let value = values[i] as u64;
-                class[i] = value as usize;
-                // The top bit is set if the value is negative or above the largest class.
-                outside[i] |= value | largest.wrapping_sub(value);
-            }
-            block.class = class;
-        },
-    );
+    if have_references::<S>() {
+        labels.read(
+            first,
+            blocks.iter_mut(),
+            #[inline(always)]
+            |block, values| take_labels(block, values, largest, &mut outside),
+        );
+    } else {
+        for (first, block) in (first..).step_by(ROWS).zip(blocks) {
+            take_labels(block, &labels.of_block(first), largest, &mut outside);
+        }
+    }
     outside.iter().fold(0, |all, value| all | value) >> 63 != 0
+}
+
+/// Fills the classes of a block; sets the top bit of `outside` where a label is negative or above the largest class.
+#[inline(always)]
+fn take_labels(block: &mut RowBlock, labels: &Lanes<i64>, largest: u64, outside: &mut Lanes<u64>) {
+    let mut class = Lanes::splat(0);
+    for i in Lane::all() {
+        let label = labels[i] as u64;
+        class[i] = label as usize;
+        outside[i] |= label | largest.wrapping_sub(label);
+    }
+    block.class = class;
 }
 
 /// Fills and returns the weights of the rows: the class weight, gathered in `log` unless C = 2, times the weight filled
@@ -247,35 +257,40 @@ fn multiply_samples(samples: &[f32], blocks: &mut [RowBlock], weighted: bool) {
 
 /// Sets weight 1 for rows that count, else class 0 and weight 0. Returns the number of the latter among the first
 /// `count`. The first label that is neither a class nor ignored is an error.
-#[inline(never)]
+#[inline(always)]
 fn leave_out(rows: &Rows<'_>, first: usize, count: usize, blocks: &mut [RowBlock]) -> Result<usize, Error> {
-    let (Some(labels), classes) = (rows.labels(), rows.classes()) else { return Ok(0) };
-    let (ignores, ignored) = rows.ignored().map_or((false, 0), |label| (true, label));
-    let mut wrong = Lanes::splat(false);
-    labels.read(
-        first,
-        blocks.iter_mut(),
-        #[inline(always)]
-        |block, values| {
-            let (mut class, mut weight) = (Lanes::splat(0), Lanes::splat(0.0));
-            for i in Lane::all() {
-                let value = values[i];
-                let is_ignored = ignores & (value == ignored);
-                class[i] = if is_ignored { 0 } else { value as usize };
-                weight[i] = if is_ignored { 0.0 } else { 1.0 };
-                wrong[i] |= !is_ignored & (value as u64 >= classes as u64);
-            }
-            (block.class, block.weight) = (class, weight);
-        },
-    );
-    if wrong.iter().any(|&wrong| wrong) {
-        for row in first..rows.count() {
-            row_weight(rows, row)?;
+    let (Some(labels), classes) = (rows.labels(), rows.classes() as u64) else { return Ok(0) };
+    let (ignores, ignored) = rows.ignored().map_or((0, 0), |label| (1, label));
+    let (mut wrong, mut left_out, mut of_block) = (Lanes::splat(0), Lanes::splat(0_u64), Lanes::splat(0_u64));
+    for (first, block) in (first..).step_by(ROWS).zip(blocks) {
+        let (values, mut class, mut weight) = (labels.of_block(first), Lanes::splat(0), Lanes::splat(0.0));
+        for i in Lane::all() {
+            let value = values[i];
+            of_block[i] = u64::from(value == ignored) & ignores;
+            class[i] = if of_block[i] == 1 { 0 } else { value as usize };
+            weight[i] = if of_block[i] == 1 { 0.0 } else { 1.0 };
+            wrong[i] |= u64::from(value as u64 >= classes) & !of_block[i];
         }
+        for i in Lane::all() {
+            left_out[i] = left_out[i].wrapping_add(of_block[i]);
+        }
+        (block.class, block.weight) = (class, weight);
+    }
+    if wrong.iter().fold(0, |any, wrong| any | wrong) != 0 {
+        refuse_labels(rows, first)?;
     }
     // Lanes after the last row have read labels of the rows that follow.
-    let weights = blocks.iter().flat_map(|block| &block.weight).take(count);
-    Ok(weights.filter(|&&weight| weight == 0.0).count())
+    let after_last = of_block.iter().rev().take(count.next_multiple_of(ROWS).wrapping_sub(count));
+    let after_last = after_last.fold(0_u64, |sum, of_lane| sum.wrapping_add(*of_lane));
+    let left_out = left_out.iter().fold(0_u64, |sum, of_lane| sum.wrapping_add(*of_lane));
+    Ok(left_out.wrapping_sub(after_last) as usize)
+}
+
+/// The error of the first label from row `first` on that is neither a class nor ignored.
+#[cold]
+#[inline(never)]
+fn refuse_labels(rows: &Rows<'_>, first: usize) -> Result<(), Error> {
+    (first..rows.count()).try_for_each(|row| row_weight(rows, row).map(|_| ()))
 }
 
 /// Fills the factors of the gradient: 0 where the weight is 0, even if the scale is NaN.

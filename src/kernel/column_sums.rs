@@ -217,10 +217,9 @@ impl Operation for ColumnSums<'_> {
 #[inline(always)]
 pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], (width, stride): (usize, usize), totals: &mut Lanes<f64>) {
     // Columns 0 … 15, and those 16 further.
-    let (mut sums, mut columns) = ([[Lanes::splat(0.0); VIRTUAL_LANES / 2]; 2], chunks(columns, stride).take(width));
-    for _ in 0..PIECE / VIRTUAL_LANES {
-        for sum in sums.as_flattened_mut() {
-            let Some(column) = columns.next() else { break };
+    let mut sums = [[Lanes::splat(0.0); VIRTUAL_LANES / 2]; 2];
+    for (number, column) in chunks(columns, stride).take(width).enumerate() {
+        if let Some(sum) = sums.as_flattened_mut().get_mut(number % VIRTUAL_LANES) {
             for at in (0..ROWS).step_by(S::LANES) {
                 s.store(s.add(s.load(sum.as_slice(), at), s.load(column, at)), sum.as_mut_slice(), at);
             }

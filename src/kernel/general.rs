@@ -3,12 +3,13 @@
 //! infinite or NaN logits follow the contract's table.
 
 use super::exp::{Exp, Exponentials, Reference, all_in_range, exp_in_range};
-use super::f64_math::{self, power_of_two};
+use super::f64_math;
 use super::label_terms::LabelTerms;
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{RAISE, ROWS, SUMMED_IN_F32, UNDERFLOW_SCALE};
 use super::references::{References, largest, largest_of_rows};
-use super::row_scalars::{Finish, is_held};
+use super::row_scalars::Finish;
+use super::scales::{scale_of, scale_row};
 use super::sums::{RowSums, Tail, has_long_vectors, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, from_row, from_row_mut, part, part_mut, row_of, row_of_mut, steps, whole};
@@ -348,26 +349,12 @@ fn recompute_underflowed(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlo
     for (class, element) in (place.start..).zip(elements) {
         if *element == 0.0 {
             let e = found.reference(lane).exp(batch.logit(place.first, class));
-            *element = (e * scale(found, lane)) as f32;
+            *element = (e * scale_of(found, lane)) as f32;
         }
     }
 }
 
-/// Factor of a row's exponentials in the gradient, rounded to f32 without 2^power as in the fast way, if normal there.
-#[inline(always)]
-pub(crate) fn scale(found: &RowBlock, lane: Lane) -> f64 {
-    let (scale, unit) = (found.factor[lane] * found.share[lane], power_of_two(f64::from(found.power[lane])));
-    let without = scale * unit;
-    if is_held(without) { f64::from(without as f32) / unit } else { scale }
-}
-
-/// Factor of a row's exponentials in the gradient, 0·∞ being 0.
-#[inline(always)]
-pub(crate) fn gradient_scale(found: &RowBlock, lane: Lane) -> f64 {
-    if found.factor[lane] == 0.0 { 0.0 } else { scale(found, lane) }
-}
-
-/// Row scalars, and gradient elements of the labels, of rows whose exponentials have references and whose Σexp is known. Marks the
+/// Row scalars, and gradient elements of the labels (`scale` is 1: see [`super::scales`]), of rows whose exponentials have references and whose Σexp is known. Marks the
 /// rows that are left to [`compute`]: Σexp is NaN, all logits are −∞, or exponentials that underflowed matter in the gradient.
 #[inline(never)]
 pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient: bool, blocks: &mut [RowBlock]) {
@@ -403,7 +390,7 @@ impl Operation for MarkSpecial<'_> {
                 let of_label = 0.0 - factor[i] * miss[i];
                 at_reference[i] = if factor[i] == 0.0 { 0.0 } else { of_label as f32 };
             }
-            block.at_reference = at_reference;
+            (block.at_reference, block.scale) = (at_reference, Lanes::splat(1.0));
             block.marked = special.mask();
         }
     }
@@ -506,7 +493,7 @@ pub(crate) fn exponentials_of_piece<S: Vector>(
     width: usize,
     reference: Reference,
 ) -> bool {
-    if reference.power == 0.0 {
+    if !S::WIDE || reference.power == 0.0 {
         return s.run(Exponentials { logits: logits.map(|logits| part(logits, 0, width)), to, count: width });
     }
     s.run(RowExponentials { logits, to, width, reference });
@@ -602,13 +589,10 @@ impl Operation for MarkedGradients<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
+    fn run<S: Vector>(self, s: S) {
         let Self { numbers, width, group, found } = self;
         for (row, lane) in group.marked() {
-            let scale = scale(found, lane);
-            for e in row_of_mut(numbers, row, width) {
-                *e = (f64::from(*e) * scale) as f32;
-            }
+            scale_row(s, row_of_mut(numbers, row, width), scale_of(found, lane));
         }
     }
 }

@@ -3,14 +3,15 @@
 //! to which it leaves rows with NaN or infinities, and those whose exponentials underflow where that matters.
 
 use super::column_sums::{AddExponentials, add_piece, labels_from};
-use super::general::{finish_referred, gradient_scale};
+use super::general::finish_referred;
 use super::label_terms::LabelTerms;
-use super::lanes::{Lane, Lanes};
+use super::lanes::Lanes;
 use super::limits::{PIECE, RAISE, ROWS};
+use super::scales::scale_columns;
 use super::sums::has_long_vectors;
 use super::tile::{Batch, Place, RowBlock, Tile, one_by_one};
 use super::tile_columns::{Columns, ToColumns, ToRows};
-use super::{part, part_mut, rows_of, rows_of_mut};
+use super::{part_mut, rows_of, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
 
 /// Whether rows of so many classes are turned: of more, a phase has enough to do with one row.
@@ -107,7 +108,7 @@ fn write_gradient<S: Vector>(
             let (to, kept) = (&mut *numbers, None);
             s.run(AddExponentials { columns, place, adds: false, to, kept, referred: true, blocks });
         }
-        s.run(Gradients { columns: &mut *numbers, place, blocks });
+        scale_columns(s, (&mut *numbers, stride), place, blocks, false);
         if batch.rows.positions() > 1 {
             batch.store_unmarked_columns(s, place, numbers, blocks);
             continue;
@@ -170,41 +171,6 @@ impl Operation for References<'_> {
         for block in one_by_one(self.blocks) {
             let largest = block.shift;
             block.refer_to(&largest, RAISE);
-        }
-    }
-}
-
-/// The gradient of a piece, over its exponentials.
-struct Gradients<'a> {
-    columns: &'a mut [f32],
-    place: Place,
-    blocks: &'a [RowBlock],
-}
-
-impl Operation for Gradients<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { columns, place, blocks } = self;
-        let (labels, stride) = (labels_from(place.start, blocks), blocks.len().wrapping_mul(ROWS));
-        for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            let mut scales = Lanes::splat(0.0);
-            for i in Lane::all() {
-                scales[i] = gradient_scale(block, i);
-            }
-            for class in 0..place.width {
-                let column = part_mut(columns, class.wrapping_mul(stride).wrapping_add(first), ROWS);
-                for (e, &scale) in column.iter_mut().zip(&scales) {
-                    *e = (f64::from(*e) * scale) as f32;
-                }
-                for at in (0..ROWS).step_by(S::LANES) {
-                    let label = s.load(part(&labels.0, first, ROWS), at);
-                    let is_label = s.equal(label, s.splat(class as i32 as f32));
-                    let element = s.select(is_label, s.load(block.at_reference.as_slice(), at), s.load(column, at));
-                    s.store(element, column, at);
-                }
-            }
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Rows that are longer than a tile: piece by piece, with the same phases. Where the classes of a row are contiguous,
 //! its exponentials are kept in the gradient buffer until their scale is known.
 
+use super::column_sums::have_references;
 use super::exp::Reference;
-use super::general::{self, AddSums, Group, InRange, exponentials_of_piece, finish_referred, gradient_scale, maximum};
+use super::general::{self, AddSums, Group, InRange, exponentials_of_piece, finish_referred, maximum};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{RAISE, SUMMED_IN_F32};
-use super::row_scalars::{ScaleRows, Scales};
+use super::scales::{ScaleRows, Scales, scale_of, scale_row};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -25,7 +26,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 ) {
     let classes = batch.rows.classes();
     let width = whole(tile.room().min(PIECE), SUMMED_IN_F32);
-    let pieces = || Place { first, rows: 1, start: 0, width: classes }.pieces(width);
+    let all = Place { first, rows: 1, start: 0, width: classes };
     let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
     let [block] = blocks else { return };
     block.logit[Lane::FIRST] = batch.logit(first, block.class[Lane::FIRST]);
@@ -34,15 +35,15 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let mut keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
     let mut in_range = !keep || batch.logits.is_some() || s.run(InRange { row: row(batch, first) });
     let mut are_held = true;
-    in_range = in_range && add_up(s, batch, numbers, block, keep, pieces());
+    in_range = in_range && add_up(s, batch, numbers, block, keep, (all, width));
     if in_range {
         finish::<S, L, GRADIENT>(s, terms, core::slice::from_mut(block));
         are_held = !gradient || s.run(Scales { blocks: core::slice::from_mut(block) });
-    } else if S::WIDE {
+    } else if have_references::<S>() {
         // Once more, relative to the largest of the other logits.
         keep &= batch.logits.is_some();
-        find_reference(s, batch, numbers, block, pieces());
-        add_up(s, batch, numbers, block, keep, pieces());
+        find_reference(s, batch, numbers, block, (all, width));
+        add_up(s, batch, numbers, block, keep, (all, width));
         finish_referred(s, terms, gradient, core::slice::from_mut(block));
     } else {
         block.marked = u32::MAX;
@@ -54,7 +55,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     if keep {
         scale_kept(s, batch, block, first, are_held);
     } else if gradient {
-        pieces().for_each(|place| write_piece(s, batch, numbers, block, are_held, place));
+        all.pieces(width).for_each(|place| write_piece(s, batch, numbers, block, are_held, place));
     }
     block.without_references();
 }
@@ -67,10 +68,10 @@ fn add_up<S: Vector>(
     numbers: &mut [f32],
     block: &mut RowBlock,
     keep: bool,
-    pieces: impl Iterator<Item = Place>,
+    (all, width): (Place, usize),
 ) -> bool {
     block.sum[Lane::FIRST] = 0.0;
-    for place in pieces {
+    for place in all.pieces(width) {
         let width = place.width;
         if keep && batch.as_tile().is_some() && width.is_multiple_of(SUMMED_IN_F32) {
             if !write_exponentials(s, batch, block, place) {
@@ -95,10 +96,10 @@ fn find_reference<S: Vector>(
     batch: &Batch<'_>,
     numbers: &mut [f32],
     block: &mut RowBlock,
-    pieces: impl Iterator<Item = Place>,
+    (all, width): (Place, usize),
 ) {
     let mut largest = f32::NEG_INFINITY;
-    for place in pieces {
+    for place in all.pieces(width) {
         let dense = dense(batch, place);
         if dense.is_none() {
             batch.load_rows(s, place, numbers);
@@ -149,14 +150,14 @@ fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, firs
 
 /// Scales exponentials of the row to its gradient, in place.
 fn scale<S: Vector>(s: S, row: &mut [f32], block: &RowBlock, are_held: bool) {
-    if block.power[Lane::FIRST] != 0.0 {
-        return s.run(ScaleReferred { row, scale: gradient_scale(block, Lane::FIRST) });
-    }
-    if !are_held {
+    if are_held && block.power[Lane::FIRST] == 0.0 {
+        s.run(Scale { row, scale: block.scale[Lane::FIRST] });
+    } else if have_references::<S>() {
         let (classes, blocks) = (row.len(), core::slice::from_ref(block));
-        s.run(ScaleRows { exponentials: &mut *row, classes, blocks });
+        s.run(ScaleRows { exponentials: row, classes, blocks });
+    } else {
+        scale_row(s, row, scale_of(block, Lane::FIRST));
     }
-    s.run(Scale { row, scale: block.scale[Lane::FIRST] });
 }
 
 /// The logits of a row in the gradient buffer.
@@ -224,23 +225,6 @@ impl Operation for Scale<'_> {
         let tail = vectors.into_remainder();
         let element = s.mul(s.load_partial(tail, 0.0), scale);
         s.store_partial(element, tail);
-    }
-}
-
-/// Multiplies a row of referred exponentials by a scalar in f64, in place.
-struct ScaleReferred<'a> {
-    row: &'a mut [f32],
-    scale: f64,
-}
-
-impl Operation for ScaleReferred<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        for e in self.row {
-            *e = (f64::from(*e) * self.scale) as f32;
-        }
     }
 }
 

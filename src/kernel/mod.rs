@@ -56,6 +56,7 @@ pub(crate) mod pair;
 pub(crate) mod positions;
 pub(crate) mod references;
 pub(crate) mod row_scalars;
+pub(crate) mod scales;
 pub(crate) mod spread;
 pub(crate) mod sums;
 pub(crate) mod term_columns;

@@ -5,14 +5,14 @@
 //! in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class of a piece,
 //! which is all that the order of addition of [`super::sums`] needs.
 
-use super::column_sums::{AddExponentials, LabelLogits, add_piece, map_vectors, of_rows, set_elements};
+use super::column_sums::{AddExponentials, LabelLogits, add_piece};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lanes;
 use super::limits::{PIECE, ROWS};
-use super::row_scalars::{ScaleColumns, Scales};
+use super::scales::{Scales, scale_columns};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{chunks_mut, long_terms, part_mut};
-use crate::backend::vector::{Operation, Vector};
+use super::{long_terms, part_mut};
+use crate::backend::vector::Vector;
 use crate::rows::Rows;
 
 /// Rows and classes for a tile: as many logits, in rows of a piece at most.
@@ -69,7 +69,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         let are_held = s.run(Scales { blocks: &mut *blocks });
         if let Some(gradient) = batch.take_gradient(all) {
             let (exponentials, stride) = batch.columns_of_gradient(all, gradient);
-            scale(s, exponentials, stride, all, blocks, are_held);
+            scale_columns(s, (exponentials, stride), all, blocks, are_held);
             batch.gradient = Some(gradient);
         } else {
             write_gradient(s, batch, (numbers, spare), blocks, are_held, all);
@@ -121,45 +121,7 @@ fn write_gradient<S: Vector>(
             let (to, kept) = (&mut *numbers, None);
             s.run(AddExponentials { columns, place, adds: false, to, kept, referred: false, blocks });
         }
-        scale(s, numbers, stride, place, blocks, are_held);
+        scale_columns(s, (&mut *numbers, stride), place, blocks, are_held);
         batch.store_unmarked_columns(s, place, numbers, blocks);
-    }
-}
-
-/// Scales the exponentials of a piece to the gradient, in place.
-fn scale<S: Vector>(s: S, exponentials: &mut [f32], stride: usize, place: Place, blocks: &[RowBlock], are_held: bool) {
-    if !are_held {
-        let Place { rows, width: classes, .. } = place;
-        s.run(ScaleColumns { exponentials: &mut *exponentials, rows, stride, classes, blocks });
-    }
-    s.run(ScaledColumns { exponentials, stride, place, blocks });
-}
-
-/// [`scale`] by scales in f32, with the elements of the labels.
-struct ScaledColumns<'a> {
-    exponentials: &'a mut [f32],
-    stride: usize,
-    place: Place,
-    blocks: &'a [RowBlock],
-}
-
-impl Operation for ScaledColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, stride, place, blocks } = self;
-        let scale = of_rows(blocks.iter().map(|block| &block.scale));
-        for to in chunks_mut(&mut *exponentials, stride).take(place.width) {
-            map_vectors(
-                s,
-                part_mut(to, 0, place.rows),
-                #[inline(always)]
-                |at, e| s.mul(e, s.load(&scale.0, at)),
-            );
-        }
-        for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            set_elements(exponentials, place, (row, stride), &block.class, &block.at_reference);
-        }
     }
 }

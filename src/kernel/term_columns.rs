@@ -418,9 +418,9 @@ impl Operation for SpreadSums<'_> {
         let Self { gaps, others, width, terms } = self;
         let shape = (width, terms.len().wrapping_mul(ROWS));
         for (at, terms) in (0..).step_by(ROWS).zip(terms) {
-            add_columns(s, gaps.get(at..).unwrap_or(&[]), shape, &mut terms.gaps);
-            if !others.is_empty() {
-                add_columns(s, others.get(at..).unwrap_or(&[]), shape, &mut terms.others);
+            let all = [(gaps, &mut terms.gaps), (others, &mut terms.others)].into_iter();
+            for (columns, totals) in all.filter(|(columns, _)| !columns.is_empty()) {
+                add_columns(s, columns.get(at..).unwrap_or(&[]), shape, totals);
             }
         }
     }

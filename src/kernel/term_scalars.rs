@@ -5,7 +5,7 @@ use super::f64_math;
 use super::label_terms::LabelOptions;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, UNDERFLOW_SCALE};
-use super::row_scalars::is_held;
+use super::scales::is_held;
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::{Operation, Vector};
 

@@ -154,7 +154,7 @@ fn mark_large_costs(matrix: &[f32], classes: usize, blocks: &mut [RowBlock], ter
         for lane in Lane::all().filter(|&lane| block.power[lane] != 0.0) {
             let costs = part(matrix, terms.label[lane].wrapping_mul(classes), classes);
             let is_held = block.weight[lane].abs() * classes as f64 <= LARGEST_TERM_SAMPLE
-                && costs.iter().fold(true, |are_held, &cost| are_held & (cost <= LARGEST_TERM_COST));
+                && costs.iter().all(|&cost| cost <= LARGEST_TERM_COST);
             block.marked |= if is_held { 0 } else { lane.bit() };
         }
     }

@@ -13,7 +13,8 @@ use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{FEW, REACH, ROWS, SHORT};
 use super::references::ReferenceLogits;
-use super::row_scalars::{AddLosses, Losses, ScaleRows, Scales};
+use super::row_scalars::{AddLosses, Losses};
+use super::scales::{ScaleRows, Scales};
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{FarLeads, Misses, TwoClasses, write_two_classes};
@@ -192,7 +193,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             excluded_sums(s, dense, tile.numbers, classes, count, blocks);
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
             if gradient && !s.run(Scales { blocks: &mut *blocks }) {
-                s.run(ScaleRows { exponentials: part_mut(tile.numbers, 0, len), classes, blocks });
+                if have_references::<S>() {
+                    s.run(ScaleRows { exponentials: part_mut(tile.numbers, 0, len), classes, blocks });
+                }
                 in_range = blocks.iter().all(|block| block.marked == 0);
             }
         }
@@ -224,7 +227,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         let exponentials = part_mut(exponentials, 0, len);
-        if !s.run(Scales { blocks: &mut *blocks }) {
+        if !s.run(Scales { blocks: &mut *blocks }) && have_references::<S>() {
             s.run(ScaleRows { exponentials: &mut *exponentials, classes, blocks });
         }
         s.run(ScaledRows { exponentials, to: None, classes, blocks });

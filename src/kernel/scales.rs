@@ -1,0 +1,217 @@
+//! The scale of a row: a gradient element is the exponential of its class times factor·share, a product in f32 where the
+//! scale is *held* by f32, as 0 or a normal number, else in f64. Where both are possible they round to the same bits.
+
+use super::column_sums::{have_references, map_vectors, of_rows, set_elements};
+use super::f64_math::power_of_two;
+use super::lanes::{Lane, Lanes};
+use super::limits::ROWS;
+use super::sums::has_long_vectors;
+use super::tile::{Place, RowBlock};
+use super::{chunks, chunks_mut, part_mut};
+use crate::backend::vector::{Operation, Vector};
+
+/// Fills `scale` = factor·share and `at_reference` = −factor·miss; returns whether all scales are held. If not, they are 1
+/// instead, and [`ScaleRows`] or [`ScaleColumns`] has to multiply the exponentials by the scales in f64; rows whose scale is
+/// infinite or NaN are marked. Where vectors have no references all rows are marked whose scale is not held.
+pub(crate) struct Scales<'a> {
+    pub(crate) blocks: &'a mut [RowBlock],
+}
+
+impl Operation for Scales<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Vector>(self, _: S) -> bool {
+        // Sign bit: |scale| is below the smallest or above the largest normal f32.
+        let mut outside = Lanes::splat(0);
+        for block in &mut *self.blocks {
+            let (factor, share, miss) = (block.factor, block.share, block.one_minus_p);
+            let (mut scales, mut at_reference) = (Lanes::splat(0.0), Lanes::splat(0.0));
+            for i in Lane::all() {
+                // + 0.0 turns −0 to +0: of a factor of 0 the gradient is exactly +0, though z-loss has negative shares.
+                let scale = factor[i] * share[i] + 0.0;
+                scales[i] = scale as f32;
+                at_reference[i] = (0.0 - factor[i] * miss[i]) as f32;
+                let size = if factor[i] == 0.0 { LEAST_BITS } else { scale.to_bits() & !SIGN_BIT };
+                outside[i] |= size.wrapping_sub(LEAST_BITS) | LARGEST_BITS.wrapping_sub(size);
+            }
+            (block.scale, block.at_reference) = (scales, at_reference);
+        }
+        let all = outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0;
+        if !all {
+            for block in self.blocks {
+                let (factor, share, mut special) = (block.factor, block.share, Lanes::splat(0));
+                for i in Lane::all() {
+                    let scale = if factor[i] == 0.0 { 1.0 } else { factor[i] * share[i] };
+                    special[i] = u32::from(if have_references::<S>() { !scale.is_finite() } else { !is_held(scale) });
+                }
+                block.marked |= special.mask();
+                if have_references::<S>() {
+                    block.scale = Lanes::splat(1.0);
+                }
+            }
+        }
+        all
+    }
+}
+
+const SIGN_BIT: u64 = 1 << 63;
+const LEAST_BITS: u64 = (f32::MIN_POSITIVE as f64).to_bits();
+const LARGEST_BITS: u64 = (f32::MAX as f64).to_bits();
+
+/// Whether a number is in the range of normal f32.
+#[inline(always)]
+pub(crate) fn is_held(number: f64) -> bool {
+    let size = number.abs();
+    (size >= f64::from(f32::MIN_POSITIVE)) & (size <= f64::from(f32::MAX))
+}
+
+/// The scale of a row, 0·∞ being 0. If it is held without 2^power it is rounded to f32, as [`Scales`] has it.
+#[inline(always)]
+pub(crate) fn scale_of(block: &RowBlock, lane: Lane) -> f64 {
+    let (scale, unit) = (block.factor[lane] * block.share[lane], power_of_two(f64::from(block.power[lane])));
+    let without = scale * unit;
+    let scale = if is_held(without) { f64::from(without as f32) / unit } else { scale };
+    if block.factor[lane] == 0.0 { 0.0 } else { scale }
+}
+
+/// Multiplies the exponentials of rows by their scales.
+pub(crate) struct ScaleRows<'a> {
+    pub(crate) exponentials: &'a mut [f32],
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a [RowBlock],
+}
+
+impl Operation for ScaleRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { exponentials, classes, blocks } = self;
+        for (block, rows) in blocks.iter().zip(chunks_mut(exponentials, classes.wrapping_mul(ROWS))) {
+            if !has_long_vectors::<S>() || classes > ROWS {
+                for (lane, row) in Lane::all().zip(chunks_mut(rows, classes)) {
+                    scale_row(s, row, scale_of(block, lane));
+                }
+                continue;
+            }
+            // All rows are loaded before any is stored: as in `general::MarkedExponentials`.
+            let mut products = [Lanes::splat(0.0); ROWS];
+            for ((lane, row), product) in Lane::all().zip(chunks(rows, classes)).zip(&mut products) {
+                *product = scaled(s, row, &Lanes::splat(scale_of(block, lane)));
+            }
+            for (row, product) in chunks_mut(rows, classes).zip(&products) {
+                store(s, product, row);
+            }
+        }
+    }
+}
+
+/// [`ScaleRows`] for columns of `rows` rows.
+pub(crate) struct ScaleColumns<'a> {
+    pub(crate) exponentials: &'a mut [f32],
+    pub(crate) rows: usize,
+    /// Elements from one class to the next, and the number of classes.
+    pub(crate) stride: usize,
+    pub(crate) classes: usize,
+    pub(crate) blocks: &'a [RowBlock],
+}
+
+impl Operation for ScaleColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { exponentials, rows, stride, classes, blocks } = self;
+        for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+            let (mut scales, in_block) = (Lanes::splat(0.0), ROWS.min(rows.saturating_sub(first)));
+            for i in Lane::all() {
+                scales[i] = scale_of(block, i);
+            }
+            for class in 0..classes {
+                let at = class.wrapping_mul(stride).wrapping_add(first);
+                let column = part_mut(exponentials, at, in_block);
+                store(s, &scaled(s, column, &scales), column);
+            }
+        }
+    }
+}
+
+/// Multiplies exponentials by a scale in f64.
+#[inline(always)]
+pub(crate) fn scale_row<S: Vector>(s: S, row: &mut [f32], scale: f64) {
+    if !has_long_vectors::<S>() {
+        for e in row {
+            *e = (f64::from(*e) * scale) as f32;
+        }
+        return;
+    }
+    let scales = Lanes::splat(scale);
+    for elements in chunks_mut(row, ROWS) {
+        store(s, &scaled(s, elements, &scales), elements);
+    }
+}
+
+/// Multiplies at most as many elements as there are lanes, in f64. One loop of known length, for little code.
+#[inline(always)]
+fn scaled<S: Vector>(s: S, elements: &[f32], scales: &Lanes<f64>) -> Lanes<f32> {
+    let mut lanes = Lanes::splat(0.0);
+    for (to, from) in lanes.as_mut_slice().chunks_exact_mut(S::LANES).zip(chunks(elements, S::LANES)) {
+        s.store(s.load_partial(from, 0.0), to, 0);
+    }
+    for i in Lane::all() {
+        lanes[i] = (f64::from(lanes[i]) * scales[i]) as f32;
+    }
+    lanes
+}
+
+/// Stores the first lanes, as many as there are elements.
+#[inline(always)]
+fn store<S: Vector>(s: S, lanes: &Lanes<f32>, elements: &mut [f32]) {
+    for (to, from) in chunks_mut(elements, S::LANES).zip(lanes.as_slice().chunks_exact(S::LANES)) {
+        s.store_partial(s.load(from, 0), to);
+    }
+}
+
+/// Scales the exponentials of a piece of columns to the gradient, in place, and sets the elements of the labels.
+pub(crate) fn scale_columns<S: Vector>(
+    s: S,
+    (exponentials, stride): (&mut [f32], usize),
+    place: Place,
+    blocks: &[RowBlock],
+    are_held: bool,
+) {
+    if !are_held && have_references::<S>() {
+        let Place { rows, width: classes, .. } = place;
+        s.run(ScaleColumns { exponentials: &mut *exponentials, rows, stride, classes, blocks });
+    }
+    s.run(ScaledColumns { exponentials, stride, place, blocks });
+}
+
+struct ScaledColumns<'a> {
+    exponentials: &'a mut [f32],
+    stride: usize,
+    place: Place,
+    blocks: &'a [RowBlock],
+}
+
+impl Operation for ScaledColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vector>(self, s: S) {
+        let Self { exponentials, stride, place, blocks } = self;
+        let scale = of_rows(blocks.iter().map(|block| &block.scale));
+        for to in chunks_mut(&mut *exponentials, stride).take(place.width) {
+            map_vectors(
+                s,
+                part_mut(to, 0, place.rows),
+                #[inline(always)]
+                |at, e| s.mul(e, s.load(&scale.0, at)),
+            );
+        }
+        for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+            set_elements(exponentials, place, (row, stride), &block.class, &block.at_reference);
+        }
+    }
+}
