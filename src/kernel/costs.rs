@@ -100,7 +100,15 @@ impl Operation for CostSums<'_> {
                     [s.mul_add(s.mul(s.load(costs, at.offset), e), log_over_p(s, s.mul(e, *share)), sum)]
                 },
             );
-            mark_small(matrix, (rows, classes), odds.is_some(), block, terms);
+            let (power, share, mut small) = (block.power, block.share, Lanes::splat(0));
+            for i in Lane::all() {
+                let is_small = (power[i] == 0.0) & (terms.costs[i] * share[i] < LEAST_COST);
+                small[i] = u32::from(is_small);
+            }
+            let small = small.mask() & !block.marked;
+            if small != 0 {
+                mark_small(matrix, (rows, classes), odds.is_some(), small, (block, terms));
+            }
             multiply(&mut terms.costs, &block.share);
             for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows) {
                 *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
@@ -137,19 +145,17 @@ pub(crate) fn add_up_odds<S: Vector>(
     }
 }
 
-/// Marks rows in range in whose sum products that underflow in f32 may matter, or with `gradient` in their gradient.
+/// Marks rows in range, of those in the mask `small`, in whose sum products that underflow in f32 may matter, or with `gradient` in
+/// their gradient.
 #[inline(never)]
 fn mark_small(
     matrix: &[f32],
     (rows, classes): (usize, usize),
     gradient: bool,
-    block: &mut RowBlock,
-    terms: &mut TermBlock,
+    small: u32,
+    (block, terms): (&mut RowBlock, &mut TermBlock),
 ) {
-    for lane in Lane::all().take(rows).filter(|&lane| block.power[lane] == 0.0) {
-        if block.is_marked(lane) || terms.costs[lane] * block.share[lane] >= LEAST_COST {
-            continue;
-        }
+    for lane in Lane::all().take(rows).filter(|&lane| small & lane.bit() != 0) {
         let share = block.share[lane] * classes as f64;
         let in_loss = block.weight[lane].abs() * share > 1.0;
         if !(in_loss || gradient && block.factor[lane].abs() * share > 1.0) {

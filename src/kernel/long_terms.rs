@@ -7,7 +7,7 @@ use super::general::{AddSums, Group, LargestOf, exponentials_of_piece};
 use super::lanes::Lane;
 use super::limits::{SUMMED_IN_F32, TERM_RAISE};
 use super::row_scalars::Finish;
-use super::spread::{PieceSums, Spread, U};
+use super::spread::{FillWeights, Spread, SpreadSums, U};
 use super::term_gradient::GradientFactors;
 use super::term_scalars::{FinishTerms, TermBlock, Terms};
 use super::term_sums::MarkTooSmall;
@@ -35,6 +35,9 @@ pub(crate) fn compute<S: Vector>(
     let Some(block) = tile.blocks.first_mut() else { return };
     let mut piece = Room { e: &mut *tile.numbers, logits, targets, weights };
     let long = LongRows { options, spread, width };
+    if spread.even().is_some() && options.soft.is_none() {
+        s.run(FillWeights { spread, start: 0, to: &mut *piece.weights });
+    }
     block.without_references();
     block.marked = 0;
     let rows = || (first..).zip(Lane::all()).take(count);
@@ -75,7 +78,8 @@ struct LongRows<'a> {
 }
 
 impl LongRows<'_> {
-    /// u of a piece from class weights, which rows share, and target probabilities; copied if loads would pass its end.
+    /// u of a piece: of label smoothing a row of it, else class weights and target probabilities, copied if loads would pass
+    /// their end.
     fn u<'p, 'b: 'p, S: Vector>(
         &self,
         s: S,
@@ -87,18 +91,23 @@ impl LongRows<'_> {
         Self: 'p,
     {
         let Place { first, start, width, .. } = place;
-        let mut weights = batch.rows.class_weights().map(|weights| part(weights, start, width));
-        if let Some(of_piece) = weights.filter(|_| !ends_with_vectors(place)) {
-            copy(to_weights, of_piece);
-            weights = Some(to_weights);
+        let Some(soft) = self.options.soft else {
+            if self.spread.even().is_none() {
+                s.run(FillWeights { spread: self.spread, start, to: part_mut(to_weights, 0, width) });
+            }
+            return U::same(self.spread, to_weights);
+        };
+        let mut weights = batch.rows.class_weights().map_or(&[][..], |weights| part(weights, start, width));
+        if !ends_with_vectors(place) {
+            copy(to_weights, weights);
+            weights = to_weights;
         }
-        let Some(soft) = self.options.soft else { return U::of_classes(self.spread, weights) };
         let mut targets = part(soft, batch.rows.element(first, start), width);
         if !batch.rows.are_dense() || !ends_with_vectors(place) {
             batch.load_targets(s, soft, place, to_targets);
             targets = to_targets;
         }
-        U::of_targets(self.spread, weights.unwrap_or(&[]), targets)
+        U::of_targets(self.spread, weights, targets)
     }
 
     fn pieces(&self, batch: &Batch<'_>, row: usize) -> impl Iterator<Item = Place> + use<> {
@@ -137,8 +146,9 @@ impl LongRows<'_> {
         terms: &mut TermBlock,
         (row, lane): (usize, Lane),
     ) -> bool {
-        let (classes, mut sums) = (batch.rows.classes(), [0.0; 2]);
-        block.sum[lane] = 0.0;
+        let classes = batch.rows.classes();
+        let (mut of_row, mut sums) = (RowBlock::EMPTY, TermBlock::EMPTY);
+        (block.sum[lane], of_row.logit[Lane::FIRST]) = (0.0, block.logit[lane]);
         for place in self.pieces(batch, row) {
             let Place { start, width, .. } = place;
             let x = logits(s, batch, place, piece.logits);
@@ -152,11 +162,19 @@ impl LongRows<'_> {
             }
             let group = Group::of_row(place, lane, width);
             s.run(AddSums { numbers: piece.e, width, group, found: &mut *block });
-            s.run(PieceSums { u, x, width, largest: block.logit[lane], reference, sums: &mut sums });
+            of_row.class[Lane::FIRST] = reference;
+            let (blocks, terms) = (core::slice::from_ref(&of_row), &mut sums);
+            // Sums of so few classes are filled, not added to.
+            let is_short = width <= SUMMED_IN_F32;
+            let before = [terms.gaps, terms.others].map(|sums| if is_short { sums[Lane::FIRST] } else { 0.0 });
+            s.run(SpreadSums { u, logits: x, classes: width, rows: 1, blocks, terms: core::slice::from_mut(terms) });
+            terms.gaps[Lane::FIRST] += before[0];
+            terms.others[Lane::FIRST] += before[1];
         }
         let of_reference = self.spread.of_element(self.options.soft, batch.rows, row, block.class[lane]);
-        (terms.u_reference[lane], terms.gaps[lane]) = (of_reference, sums[0]);
-        terms.others[lane] = if self.options.soft.is_some() { sums[1] } else { self.spread.u_sum - of_reference };
+        (terms.u_reference[lane], terms.gaps[lane]) = (of_reference, sums.gaps[Lane::FIRST]);
+        let others = sums.others[Lane::FIRST];
+        terms.others[lane] = if self.options.soft.is_some() { others } else { self.spread.u_sum - of_reference };
         if terms.label[lane] < classes {
             terms.label_logit[lane] = batch.logit(row, terms.label[lane]);
         }

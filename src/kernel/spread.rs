@@ -1,10 +1,10 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::lanes::{Lane, Lanes};
-use super::sums::{Tail, next_row, sums_of_terms, totals_of_terms};
+use super::sums::{Tail, next_row, sums_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{chunks, chunks_mut, copy, part};
+use super::{chunks, copy, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
 use crate::rows::Rows;
@@ -176,9 +176,10 @@ pub(crate) fn padded_column(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
     )
 }
 
-/// Fills the row of u of label smoothing, the same for all rows.
+/// Fills a row of u of label smoothing, the same for all rows, from class `start` on.
 pub(crate) struct FillWeights<'a> {
     pub(crate) spread: Spread<'a>,
+    pub(crate) start: usize,
     pub(crate) to: &'a mut [f32],
 }
 
@@ -188,12 +189,15 @@ impl Operation for FillWeights<'_> {
     #[inline(always)]
     fn run<S: Vector>(self, s: S) {
         let evenly = self.spread.evenly as f32;
-        self.to.fill(evenly);
-        if let Some(weights) = self.spread.weights {
-            for (u, w) in chunks_mut(self.to, S::LANES).zip(chunks(weights, S::LANES)) {
-                s.store_partial(s.mul(s.splat(evenly), s.load_partial(w, 0.0)), u);
-            }
+        let Some(weights) = self.spread.weights else { return self.to.fill(evenly) };
+        let weights = weights.get(self.start..).unwrap_or(&[]);
+        let len = self.to.len().min(weights.len());
+        let (mut to, mut from) =
+            (part_mut(self.to, 0, len).chunks_exact_mut(S::LANES), part(weights, 0, len).chunks_exact(S::LANES));
+        for (u, w) in to.by_ref().zip(from.by_ref()) {
+            s.store(s.mul(s.splat(evenly), s.load(w, 0)), u, 0);
         }
+        s.store_partial(s.mul(s.splat(evenly), s.load_partial(from.remainder(), 0.0)), to.into_remainder());
     }
 }
 
@@ -223,12 +227,6 @@ impl<'a> U<'a> {
         Self { kept: 1.0, evenly: 0.0, weights: None, rows: u, is_same: true, even: spread.even() }
     }
 
-    /// Label smoothing, from the weights of a piece's classes.
-    pub(crate) fn of_classes(spread: Spread<'_>, weights: Option<&'a [f32]>) -> Self {
-        let rows = weights.unwrap_or(&[]);
-        Self { kept: 0.0, evenly: spread.evenly as f32, weights, rows, is_same: true, even: spread.even() }
-    }
-
     /// Start in `rows` of the row that begins at `start` in the tile.
     #[inline(always)]
     pub(crate) fn start(&self, start: usize) -> usize {
@@ -256,7 +254,8 @@ impl<'a> U<'a> {
     }
 }
 
-/// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c. 0·∞ is 0 for target probabilities; for
+/// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c, or adds to them as [`sums_of_terms`]
+/// does. 0·∞ is 0 for target probabilities; for
 /// label smoothing, which rarely has a u of 0, it is NaN and leaves the row to the general way.
 pub(crate) struct SpreadSums<'a> {
     pub(crate) u: U<'a>,
@@ -317,46 +316,6 @@ impl Operation for SpreadSums<'_> {
                 },
             );
         }
-    }
-}
-
-/// Adds a piece of a row in range to Σ u_c·(x_r − x_c) and Σ_{c≠r} u_c. All pieces but the last are
-/// multiples of 128 classes, so that the sums have the bits of a row in one piece. 0·∞ as in [`SpreadSums`].
-pub(crate) struct PieceSums<'a> {
-    pub(crate) u: U<'a>,
-    /// Logits, with elements past `width` up to whole pairs of columns.
-    pub(crate) x: &'a [f32],
-    pub(crate) width: usize,
-    /// x_r, and r minus the piece's first class, wrapping.
-    pub(crate) largest: f32,
-    pub(crate) reference: usize,
-    pub(crate) sums: &'a mut [f64; 2],
-}
-
-impl Operation for PieceSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { u, x, width, largest, reference, sums: [gaps, others] } = self;
-        let (tail, largest) = (Tail::new(s, width), s.splat(largest));
-        // With `even` kept is 0: any finite values will do for q, such as logits in range.
-        let targets = if u.even.is_some() { x } else { u.rows };
-        [*gaps, *others] = totals_of_terms(
-            s,
-            &tail,
-            width,
-            [*gaps, *others],
-            (largest, [x, targets, u.weights.unwrap_or(targets)]),
-            #[inline(always)]
-            |largest, [x, q, w], at, [gaps, others]| {
-                let is_same = u.is_same;
-                let (u, gap) = (u.of_two(s, q, w, at.offset), s.sub(*largest, s.load(x, at.offset)));
-                let gap = if is_same { gap } else { s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap) };
-                let gaps = s.mul_add(u, gap, gaps);
-                [gaps, s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
-            },
-        );
     }
 }
 

@@ -125,6 +125,9 @@ impl Operation for RowSums<'_> {
         let Self { numbers, classes, rows, blocks } = self;
         let (tail, mut left) = (Tail::new(s, classes), numbers);
         for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
+            if are_added::<S>(classes) {
+                block.sum = Lanes::splat(0.0);
+            }
             sums_of_terms(
                 s,
                 &tail,
@@ -189,9 +192,16 @@ pub(crate) fn next_row<'a>(left: &mut &'a [f32], classes: usize) -> &'a [f32] {
     row
 }
 
+/// Whether [`sums_of_terms`] adds to its sums, rather than fills them.
+#[inline(always)]
+fn are_added<S: Vector>(classes: usize) -> bool {
+    !S::WIDE || classes > SUMMED_IN_F32
+}
+
 /// Fills N sums of terms of the rows of a block, `rows` of them. `row(lane)` returns what the terms of a row share, and
 /// K slices that begin with its elements; `add` adds a vector of terms, those at an offset in the slices, to each partial
-/// sum. [`REACH`](super::limits::REACH) elements follow the last row; their terms are masked out.
+/// sum. [`REACH`](super::limits::REACH) elements follow the last row; their terms are masked out. If
+/// [`are_added`], they are added to the sums: those of the pieces of a row before.
 #[inline(always)]
 pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     s: S,
@@ -201,9 +211,13 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     mut row: impl FnMut(Lane) -> (R, [&'a [f32]; K]),
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
-    if !S::WIDE || classes > SUMMED_IN_F32 {
+    if are_added::<S>(classes) {
         for lane in Lane::all().take(rows) {
-            let totals = totals_of_terms(s, tail, classes, [0.0; N], row(lane), add);
+            let before = sums.each_ref().map(
+                #[inline(always)]
+                |sums| sums[lane],
+            );
+            let totals = totals_of_terms(s, tail, classes, before, row(lane), add);
             for (sums, total) in sums.iter_mut().zip(totals) {
                 sums[lane] = total;
             }

@@ -157,7 +157,7 @@ impl<'a> TermRows<'a, '_> {
         if self.terms.soft.is_some() {
             copy(same, self.batch.rows.class_weights().unwrap_or(&[]));
         } else if let Some(spread) = spread {
-            s.run(FillWeights { spread, to: same });
+            s.run(FillWeights { spread, start: 0, to: same });
         }
     }
 
@@ -292,6 +292,12 @@ impl<'a> TermRows<'a, '_> {
         let spread = spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
         let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
         if let Some(u) = u {
+            for terms in &mut *terms {
+                terms.gaps = Lanes::splat(0.0);
+                if options.soft.is_some() {
+                    terms.others = Lanes::splat(0.0);
+                }
+            }
             s.run(SpreadSums { u, logits, classes, rows: count, blocks, terms: &mut *terms });
         }
         if let Some(matrix) = options.costs {
@@ -322,6 +328,9 @@ fn add_up_costs<S: Vector>(
     blocks: &mut [RowBlock],
     terms: &mut [TermBlock],
 ) {
+    for terms in &mut *terms {
+        terms.costs = Lanes::splat(0.0);
+    }
     // A copy of the last rows, past which vectors would load.
     copy(loaded, end_of(matrix, classes));
     let (end, to) = (&*loaded, odds.as_deref_mut());
