@@ -2,9 +2,9 @@
 //! has partial sums in f32. The order of addition is that of [`super::sums`].
 
 use super::exp::{Exp, all_in_range, exp_in_range};
-use super::general::is_in_range;
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
+use super::marks::is_in_range;
 use super::sums::has_long_vectors;
 use super::tile::{Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;

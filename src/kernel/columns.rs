@@ -3,9 +3,9 @@
 
 use super::column_sums::have_references;
 use super::exp::Exponentials;
-use super::general::mark;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
+use super::marks::mark;
 use super::scales::ScaleColumns;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{from_row_mut, part, part_mut, rows_of, rows_of_mut};

@@ -1,9 +1,10 @@
 //! log p of every class, log-sum-exp of every row, and maximum and Σ exp of a part of a row.
 
 use super::exp::Exponentials;
-use super::general::{self, Group, MarkRows};
+use super::general::{self, Group};
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_POWER, ROWS};
+use super::marks::MarkRows;
 use super::references::References;
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;

@@ -1,12 +1,14 @@
 //! Rows that are longer than a tile: piece by piece, with the same phases. Where the classes of a row are contiguous,
-//! its exponentials are kept in the gradient buffer until their scale is known.
+//! its exponentials are kept in the gradient buffer until their scale is known. A row with a logit out of range is computed
+//! once more, with exponentials relative to the largest of the other logits.
 
 use super::column_sums::have_references;
 use super::exp::Reference;
-use super::general::{self, AddSums, Group, InRange, exponentials_of_piece, finish_referred, maximum};
+use super::general::{self, AddSums, Group, exponentials_of_piece, finish_referred, maximum};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{RAISE, SUMMED_IN_F32};
+use super::marks::InRange;
 use super::scales::{ScaleRows, Scales, scale_of, scale_row};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};

@@ -9,13 +9,13 @@
 //! |---|---|
 //! | labels are read and checked, class and sample weights looked up and added up | `classes` |
 //! | logits of any type and layout are copied into the tile as rows of f32 | `tile`; as columns `tile_columns` |
-//! | exponentials; f32 holds them without a reference for logits within ±44, other rows are *marked* | `exp` |
+//! | exponentials; f32 holds them without a reference for logits within ±44, other rows are *marked* | `exp`, `marks` |
 //! | the exponential of the label is set to 0; row sums | `sums`; `column_sums` for `[N, C, D]`, with the exponentials |
 //! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `f64_math` |
 //! | the focal factor and z-loss | `label_terms` |
 //! | marked rows again: any logits, any weights, NaN and infinity | `general`; `general_columns` for blocks of short rows and of `[N, C, D]` |
 //! | weighted losses and their sum | `row_scalars` |
-//! | exponentials times the row's factor: the gradient, copied to the layout of the caller | `weighted`, `tile` |
+//! | exponentials times the row's factor: the gradient, copied to the layout of the caller | `scales`, `weighted`, `tile` |
 //!
 //! | entry point | file |
 //! |---|---|
@@ -51,6 +51,7 @@ pub(crate) mod log_of_pair;
 pub(crate) mod log_softmax;
 pub(crate) mod long_rows;
 pub(crate) mod long_terms;
+pub(crate) mod marks;
 pub(crate) mod one_lane;
 pub(crate) mod pair;
 pub(crate) mod positions;

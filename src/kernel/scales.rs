@@ -130,8 +130,7 @@ impl Operation for ScaleColumns<'_> {
             }
             for class in 0..classes {
                 let at = class.wrapping_mul(stride).wrapping_add(first);
-                let column = part_mut(exponentials, at, in_block);
-                store(s, &scaled(s, column, &scales), column);
+                multiply(s, part_mut(exponentials, at, in_block), &scales);
             }
         }
     }
@@ -148,11 +147,23 @@ pub(crate) fn scale_row<S: Vector>(s: S, row: &mut [f32], scale: f64) {
     }
     let scales = Lanes::splat(scale);
     for elements in chunks_mut(row, ROWS) {
-        store(s, &scaled(s, elements, &scales), elements);
+        multiply(s, elements, &scales);
     }
 }
 
-/// Multiplies at most as many elements as there are lanes, in f64. One loop of known length, for little code.
+/// Multiplies at most as many elements as there are lanes, in f64.
+#[inline(always)]
+fn multiply<S: Vector>(s: S, elements: &mut [f32], scales: &Lanes<f64>) {
+    if let Some(elements) = elements.first_chunk_mut::<ROWS>() {
+        for (e, scale) in elements.iter_mut().zip(scales) {
+            *e = (f64::from(*e) * scale) as f32;
+        }
+    } else {
+        store(s, &scaled(s, elements, scales), elements);
+    }
+}
+
+/// The product of [`multiply`], in a loop of known length, for little code.
 #[inline(always)]
 fn scaled<S: Vector>(s: S, elements: &[f32], scales: &Lanes<f64>) -> Lanes<f32> {
     let mut lanes = Lanes::splat(0.0);
@@ -181,11 +192,21 @@ pub(crate) fn scale_columns<S: Vector>(
     blocks: &[RowBlock],
     are_held: bool,
 ) {
-    if !are_held && have_references::<S>() {
+    if are_held || !have_references::<S>() {
+        s.run(ScaledColumns { exponentials: &mut *exponentials, stride, place, blocks });
+    } else {
         let Place { rows, width: classes, .. } = place;
         s.run(ScaleColumns { exponentials: &mut *exponentials, rows, stride, classes, blocks });
     }
-    s.run(ScaledColumns { exponentials, stride, place, blocks });
+    set_labels(exponentials, stride, place, blocks);
+}
+
+/// Sets the gradient elements of the labels that are in a piece of columns.
+#[inline(never)]
+fn set_labels(gradient: &mut [f32], stride: usize, place: Place, blocks: &[RowBlock]) {
+    for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+        set_elements(gradient, place, (row, stride), &block.class, &block.at_reference);
+    }
 }
 
 struct ScaledColumns<'a> {
@@ -209,9 +230,6 @@ impl Operation for ScaledColumns<'_> {
                 #[inline(always)]
                 |at, e| s.mul(e, s.load(&scale.0, at)),
             );
-        }
-        for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            set_elements(exponentials, place, (row, stride), &block.class, &block.at_reference);
         }
     }
 }

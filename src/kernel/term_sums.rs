@@ -2,9 +2,10 @@
 //! take exponentials relative to their maximum; those beyond f32 even so, or not finite, are marked.
 
 use super::exp::Exponentials;
-use super::general::{MarkRows, exponentials_of_row};
+use super::general::exponentials_of_row;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LARGEST_TERM_SAMPLE, LEAST_TERM_SUM, ROWS, TERM_RAISE};
+use super::marks::MarkRows;
 use super::references::{ReferenceLogits, References, logits_of};
 use super::row_scalars::Finish;
 use super::sums::excluded_sums;

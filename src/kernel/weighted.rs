@@ -19,8 +19,8 @@ use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{FarLeads, Misses, TwoClasses, write_two_classes};
 use super::{
-    chunks_mut, columns, copy, from_row, from_row_mut, general_columns, long_rows, one_lane, part, part_mut, positions,
-    rows_of, rows_of_mut,
+    chunks_mut, columns, copy, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part, part_mut,
+    positions, rows_of, rows_of_mut,
 };
 use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -129,7 +129,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             && !self.are_gaps::<S>()
             && let Some(logits) = self.batch.as_tile()
         {
-            general::mark(s, Some(rows_of(logits, first, count, classes)), classes, blocks);
+            marks::mark(s, Some(rows_of(logits, first, count, classes)), classes, blocks);
         }
         let mut in_range = true;
         if blocks.iter().any(|block| block.marked == 0) {
@@ -187,7 +187,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 s.run(ReferenceLogits { logits: part(tile.numbers, 0, len), classes, blocks });
             }
             in_range = s.run(Exponentials { logits: dense, to: tile.numbers, count: len });
-            if !in_range && general::marks_all(s, dense, classes, blocks) {
+            if !in_range && marks::marks_all(s, dense, classes, blocks) {
                 return false;
             }
             excluded_sums(s, dense, tile.numbers, classes, count, blocks);
@@ -221,7 +221,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let logits = part(logits, start, len);
         let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len.wrapping_add(REACH))?;
         let in_range = s.run(Exponentials { logits: Some(logits), to: &mut *exponentials, count: len });
-        if !in_range && general::marks_all(s, Some(logits), classes, blocks) {
+        if !in_range && marks::marks_all(s, Some(logits), classes, blocks) {
             return Some(false);
         }
         excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
