@@ -9,7 +9,7 @@ use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{RAISE, SUMMED_IN_F32};
 use super::marks::InRange;
-use super::scales::{ScaleRows, Scales, scale_of, scale_row};
+use super::scales::{ScaleRows, Scales, scale_row};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -158,7 +158,7 @@ fn scale<S: Vector>(s: S, row: &mut [f32], block: &RowBlock, are_held: bool) {
         let (classes, blocks) = (row.len(), core::slice::from_ref(block));
         s.run(ScaleRows { exponentials: row, classes, blocks });
     } else {
-        scale_row(s, row, scale_of(block, Lane::FIRST));
+        scale_row(s, row, block.factor[Lane::FIRST] * block.share[Lane::FIRST]);
     }
 }
 

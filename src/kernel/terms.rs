@@ -55,11 +55,18 @@ impl Driver for TermRows<'_, '_> {
             return Ok(());
         }
         let mut result = Ok(());
-        if self.are_columns::<S>() {
-            let (count, classes) = positions::tile_of(rows);
-            with_tile::<5>(count, classes, &mut |tile| result = self.tiles(s, tile));
+        let mut compute = |terms: &mut [TermBlock]| {
+            if self.are_columns::<S>() {
+                let (count, classes) = positions::tile_of(rows);
+                with_tile::<5>(count, classes, &mut |tile| result = self.tiles(s, tile, terms));
+            } else {
+                with_tile::<4>(rows.count(), rows.classes(), &mut |tile| result = self.tiles(s, tile, terms));
+            }
+        };
+        if Backend::ONLY_SCALAR {
+            compute(&mut [TermBlock::EMPTY]);
         } else {
-            with_tile::<4>(rows.count(), rows.classes(), &mut |tile| result = self.tiles(s, tile));
+            with_term_blocks(rows.count(), rows.classes(), &mut compute);
         }
         result
     }
@@ -68,24 +75,34 @@ impl Driver for TermRows<'_, '_> {
 /// Sums load two columns at a time, and so up to this many elements past the end of a row.
 const TWO: usize = 2 * VIRTUAL_LANES;
 
-/// The blocks of a tile: fewer than for the weighted loss, as terms add row scalars; one where memory may be small.
-const BLOCKS: usize = if Backend::ONLY_SCALAR { 1 } else { 4 };
+/// Calls `work` with as many blocks of terms as `rows` rows can use: fewer for a few rows, where filling more would take longer
+/// than computing, and for many classes, whose exponentials need the first cache.
+#[inline(never)]
+fn with_term_blocks(rows: usize, classes: usize, work: &mut dyn FnMut(&mut [TermBlock])) {
+    if rows <= ROWS {
+        work(&mut [TermBlock::EMPTY])
+    } else if rows <= 4 * ROWS || classes > VIRTUAL_LANES {
+        work(&mut [TermBlock::EMPTY; 4])
+    } else {
+        work(&mut [TermBlock::EMPTY; 8])
+    }
+}
 
 impl<'a> TermRows<'a, '_> {
     #[inline(never)]
-    fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
+    fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>, terms: &mut [TermBlock]) -> Result<(), Error> {
         let rows = self.batch.rows;
-        let mut terms = [TermBlock::EMPTY; BLOCKS];
         let spread = self.terms.has_spread().then(|| {
             let spread = Spread::new(&self.terms, rows);
             // One lane always refers to the argmax: small memories have no room for the code of both.
             let with_u_sum = if S::WIDE { Spread::with_u_sum_and_reference } else { Spread::with_u_sum };
             with_u_sum(spread, &self.terms, rows.classes())
         });
-        let mut fitting = tile.rows(rows.classes()).min(BLOCKS * ROWS);
+        let at_most = terms.len().wrapping_mul(ROWS);
+        let mut fitting = tile.rows(rows.classes()).min(at_most);
         let are_columns = self.are_columns::<S>();
         if are_columns {
-            fitting = positions::rows_at_once(rows.classes(), &tile).min(BLOCKS * ROWS);
+            fitting = positions::rows_at_once(rows.classes(), &tile).min(at_most);
         } else if !S::WIDE && rows.classes() > SMALLEST
             || self.are_in_pieces::<S>() && rows.classes() > long_terms::LONG_PIECE
         {
@@ -103,20 +120,20 @@ impl<'a> TermRows<'a, '_> {
             } else if fitting == 0 {
                 count = ROWS.min(rows.left_in_chunk(first));
             }
-            self.read(s, part_mut(tile.blocks, 0, count.div_ceil(ROWS)), &mut terms, first, count)?;
+            self.read(s, part_mut(tile.blocks, 0, count.div_ceil(ROWS)), terms, first, count)?;
             if S::WIDE && rows.classes() == 2 && two_class_terms::are_of_gap(&self.terms) {
                 let (batch, options) = (&mut self.batch, &self.terms);
-                two_class_terms::compute(s, batch, options, spread, &mut tile, &mut terms, (first, count));
+                two_class_terms::compute(s, batch, options, spread, &mut tile, terms, (first, count));
             } else if let Some(spread) = spread.filter(|_| are_columns) {
-                self.compute_columns(s, &mut tile, &mut terms, spread, first, count);
+                self.compute_columns(s, &mut tile, terms, spread, first, count);
             } else if fitting == 0 {
-                self.compute_long(s, &mut tile, &mut terms, spread, first, count);
+                self.compute_long(s, &mut tile, terms, spread, first, count);
             } else {
-                self.compute(s, &mut tile, &mut terms, spread, first, count);
+                self.compute(s, &mut tile, terms, spread, first, count);
             }
             let (batch, options) = (&mut self.batch, &self.terms);
             if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.marked != 0) {
-                terms_general::compute(s, batch, options, spread, &mut tile, &mut terms, (first, count));
+                terms_general::compute(s, batch, options, spread, &mut tile, terms, (first, count));
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             s.run(Losses { first, blocks: &mut *blocks, tally: &mut *self.tally });
