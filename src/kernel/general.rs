@@ -354,8 +354,9 @@ fn recompute_underflowed(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlo
     }
 }
 
-/// Row scalars, and gradient elements of the labels (`scale` is 1: see [`super::scales`]), of rows whose exponentials have references and whose Σexp is known. Marks the
-/// rows that are left to [`compute`]: Σexp is NaN, all logits are −∞, or exponentials that underflowed matter in the gradient.
+/// Row scalars, and gradient elements of the labels, of rows whose exponentials have references and whose Σexp is known; `scale`
+/// is 1, as [`super::scales`] has it. Marks the rows that are left to [`compute`]: Σexp is NaN, all logits are −∞, or
+/// exponentials that underflowed matter in the gradient.
 #[inline(never)]
 pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient: bool, blocks: &mut [RowBlock]) {
     for sum in blocks.iter_mut().flat_map(|block| &mut block.sum) {

@@ -209,6 +209,7 @@ fn set_labels(gradient: &mut [f32], stride: usize, place: Place, blocks: &[RowBl
     }
 }
 
+/// The product in f32, of scales that are held.
 struct ScaledColumns<'a> {
     exponentials: &'a mut [f32],
     stride: usize,

@@ -255,8 +255,8 @@ impl<'a> U<'a> {
 }
 
 /// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c, or adds to them as [`sums_of_terms`]
-/// does. 0·∞ is 0 for target probabilities; for
-/// label smoothing, which rarely has a u of 0, it is NaN and leaves the row to the general way.
+/// does. 0·∞ is 0 for target probabilities; for label smoothing, which rarely has a u of 0, it is NaN and leaves the row to
+/// the general way.
 pub(crate) struct SpreadSums<'a> {
     pub(crate) u: U<'a>,
     /// Contiguous rows, followed by as many elements as a sum loads past the end of a row.
