@@ -129,6 +129,11 @@
 //! | log-probability | 3 ulp | 1.4 ulp |
 //! | exp, every f32 whose result is a normal number below 2^127.5 | 1 ulp | 0.99 ulp |
 //!
+//! A row in which all roundings happen to have one direction may exceed a bound: none of ten million random rows for each
+//! number of classes from 2 to 128 does, but fuzzing has found a loss of 64 classes that is off by 3.7 ulp. What the
+//! roundings of a loss or log-probability can add up to is 3 ulp for up to 8 classes, 3.5 for up to 16, 4.5 for 32, 5.5 for
+//! 64, 6.5 for 96 and 7.5 for more.
+//!
 //! Weights may have any finite f32 value, and products of several weights may leave the range of f32 in between; but in
 //! a sum of terms, a term whose weight, or product of weights, is below 1e-30 may count as 0.
 //!

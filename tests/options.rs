@@ -346,6 +346,11 @@ fn layouts_of_any_shape_have_the_same_bits() {
             .chunks(classes)
             .map(|row| [rng.below(classes), row.iter().position(|x| *x > -INF).unwrap_or(0)][rng.below(2)] as u16)
             .collect();
+        // With a high focal exponent such leads have scales below the smallest normal f32, and elements above.
+        let lead = [0.0, 0.0, rng.between(8.0, 20.0)][rng.below(3)];
+        for (row, &label) in flat.chunks_mut(classes).zip(&labels) {
+            row[usize::from(label)] += lead;
+        }
         let at = |row: usize, class: usize| row / positions * positions * classes + class * positions + row % positions;
         let across = |flat: &[f32]| {
             let mut across = vec![0.0; flat.len()];
@@ -365,9 +370,10 @@ fn layouts_of_any_shape_have_the_same_bits() {
         let in_place = rng.below(3) == 0;
         for backend in backends() {
             let plain = plain.backend(backend);
-            let losses = [(plain, false), (plain.focal(2.0), false), (plain.z_loss(1e-3), false)];
+            let focal = [(plain.focal(2.0), false), (plain.focal(5.0), false)];
+            let losses = [(plain, false), (plain.z_loss(1e-3), false)].into_iter().chain(focal);
             let spreads = [(plain.label_smoothing(0.1), false), (plain, true), (plain.label_smoothing(0.1), true)];
-            for (number, (loss, soft)) in losses.into_iter().chain(spreads).enumerate() {
+            for (number, (loss, soft)) in losses.chain(spreads).enumerate() {
                 let evaluate = |loss: CrossEntropy<'_>, x: &[f32], q: &[f32]| {
                     let (mut out, mut gradient) = (vec![7.0; rows], x.to_vec());
                     if !in_place {
@@ -393,7 +399,7 @@ fn layouts_of_any_shape_have_the_same_bits() {
             }
         }
     }
-    assert_eq!(compared, 60 * 6 * backends().len());
+    assert_eq!(compared, 60 * 7 * backends().len());
 }
 
 /// The results of logits that the caller has adjusted, also for temperature or bias alone.
@@ -491,6 +497,39 @@ fn mislabel_costs_from_probabilities() {
                 found == expected || (found - expected).abs() <= 4e-7 * expected.abs(),
                 "{row}: {found} {expected}"
             );
+        }
+    }
+}
+
+/// Scales below the smallest normal f32, of rows of `[N, C, D]` that do not fill a block, with the exponentials of other
+/// classes beside theirs.
+#[test]
+fn scales_beyond_f32_are_those_of_their_rows() {
+    let (samples, positions) = (3, 20);
+    let mut rng = Rng(77);
+    for classes in [5, 40, 70] {
+        let rows = samples * positions;
+        let labels: Vec<u8> = (0..rows).map(|_| rng.below(classes) as u8).collect();
+        let mut flat: Vec<f32> = (0..rows * classes).map(|_| rng.between(-1.0, 1.0)).collect();
+        for (row, &label) in flat.chunks_mut(classes).zip(&labels) {
+            row[usize::from(label)] += rng.between(14.0, 20.0);
+        }
+        let at = |row: usize, class: usize| row / positions * positions * classes + class * positions + row % positions;
+        let mut across = vec![0.0; flat.len()];
+        for (i, x) in flat.iter().enumerate() {
+            across[at(i / classes, i % classes)] = *x;
+        }
+        for backend in backends() {
+            let loss = CrossEntropy::new(classes).focal(5.0).reduction(Reduction::Sum).backend(backend);
+            let (mut dense, mut found) = (vec![7.0; flat.len()], vec![7.0; flat.len()]);
+            loss.gradient(&flat, &labels, 1.0, &mut dense).unwrap();
+            loss.positions(positions).gradient(&across, &labels, 1.0, &mut found).unwrap();
+            let subnormal = dense.iter().filter(|g| **g != 0.0 && g.abs() < f32::MIN_POSITIVE).count();
+            assert!(subnormal > rows, "{backend}: only {subnormal} small elements");
+            for (i, expected) in dense.iter().enumerate() {
+                let found = found[at(i / classes, i % classes)];
+                assert_eq!(found.to_bits(), expected.to_bits(), "{backend} {classes} classes, element {i}: {found:e}");
+            }
         }
     }
 }

@@ -37,8 +37,9 @@ impl From<Summary> for rwwce_summary {
 /// Loss of logits `[N, C, D]` and labels `[N, D]`: −w[y]·log p_y, or the loss that `rwwce_options` describe.
 ///
 /// `row_losses`, `[N, D]`, receives the loss of each row, 0 for one that does not count; NULL with a count of 0 for
-/// none. `summary` may be NULL. The weighted loss of a row has an error of at most 3 ulp down to the smallest normal
-/// float, other losses 6 ulp of the sum of the magnitudes of their terms, 2·(γ + 1) with a focal exponent γ above 2.
+/// none. `summary` may be NULL. The weighted loss of a row has an error of at most 3 ulp (of up to 7.5 in rare rows of more than
+/// 8 classes) down to the smallest normal float, other losses 6 ulp of the sum of the magnitudes of their terms, 2·(γ + 1)
+/// with a focal exponent γ above 2.
 ///
 /// Every error leaves `row_losses` and `summary` unchanged. `row_losses` must not overlap any other array.
 #[unsafe(no_mangle)]
@@ -375,7 +376,7 @@ pub unsafe extern "C" fn rwwce_gradient_from_log_probabilities(
 
 /// Writes log-softmax, log p of every class, to `log_probabilities`, shaped and padded as the logits `[N, C, D]`. Of
 /// the options only the shape, the type of the logits, the temperature, the class bias and the backend are used. The
-/// error is at most 3 ulp, also where p is near 1.
+/// error is at most 3 ulp but for rare rows, as that of a loss, also where p is near 1.
 ///
 /// Every error leaves `log_probabilities` unchanged; `log_probabilities` must not overlap any other array.
 #[unsafe(no_mangle)]

@@ -231,7 +231,7 @@ pub unsafe extern "C" fn rwwce_row_partial_merge(
     }
 }
 
-/// Writes the loss of the whole row, −`weight`·log p of the label, to `loss`, with an error of at most 3 ulp.
+/// Writes the loss of the whole row, −`weight`·log p of the label, to `loss`, with the error of a loss.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_row_partial_loss(
     part: *const rwwce_row_partial,

@@ -556,8 +556,14 @@ impl Case {
             if !rules.broken.is_empty() {
                 // The denominator is known here only for calls that are valid otherwise.
                 rules.strict.push(Error::ZeroDenominator);
-            } else if self.denominator(labels, rows, stride) == 0.0 {
-                rules.broken.push(Error::ZeroDenominator);
+            } else {
+                let (denominator, size) = self.denominator(labels, rows, stride);
+                if size == 0.0 {
+                    rules.broken.push(Error::ZeroDenominator);
+                } else if denominator.abs() <= size * 1e-12 {
+                    // Negative weights that cancel, in an order of addition of their own.
+                    rules.strict.push(Error::ZeroDenominator);
+                }
             }
         }
         rules
@@ -590,32 +596,34 @@ impl Case {
         }
     }
 
-    fn denominator(&self, labels: &[i64], rows: usize, stride: usize) -> f64 {
+    /// The denominator, and the sum of the magnitudes of its terms.
+    fn denominator(&self, labels: &[i64], rows: usize, stride: usize) -> (f64, f64) {
         let soft = self.function.is_soft();
         let default = if self.mislabel_costs.is_some() || soft { Denominator::Rows } else { Denominator::WeightSum };
         let weight = |class: usize| self.class_weights.as_ref().map_or(1.0, |weights| f64::from(weights[class]));
-        let (mut counted, mut weight_sum, mut sample_sum) = (0.0, 0.0, 0.0);
+        let (mut counted, mut weight_sum, mut sample_sum) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
+        let add = |sum: &mut (f64, f64), term: f64| (sum.0, sum.1) = (sum.0 + term, sum.1 + term.abs());
         for row in 0..rows {
             let sample = self.sample_weights.as_ref().map_or(1.0, |weights| f64::from(weights[row]));
-            let of_row = if soft {
+            if soft {
                 let start = row / self.positions * stride + row % self.positions;
-                (0..self.classes)
-                    .map(|class| weight(class) * f64::from(self.soft[start + class * self.positions]))
-                    .sum()
+                for class in 0..self.classes {
+                    let q = f64::from(self.soft[start + class * self.positions]);
+                    add(&mut weight_sum, weight(class) * q * sample);
+                }
             } else if Some(labels[row]) == self.ignored {
                 continue;
             } else {
-                weight(labels[row] as usize)
-            };
-            counted += 1.0;
-            weight_sum += of_row * sample;
-            sample_sum += sample;
+                add(&mut weight_sum, weight(labels[row] as usize) * sample);
+            }
+            add(&mut counted, 1.0);
+            add(&mut sample_sum, sample);
         }
         match self.reduction.unwrap_or(Reduction::Mean(default)) {
             Reduction::Mean(Denominator::WeightSum) => weight_sum,
             Reduction::Mean(Denominator::SampleWeightSum) => sample_sum,
             Reduction::Mean(_) => counted,
-            _ => 1.0,
+            _ => (1.0, 1.0),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::backends;
 use crate::batch::{Batch, Content, reduction, zero_denominator};
-use crate::common::GRADIENT_ULPS;
+use crate::common::{GRADIENT_ULPS, worst_loss_ulps};
 use crate::generate::{classes, row};
 use crate::textbook::{Probabilities, Terms, compare};
 use crate::weighted::{check_log_sum_exp, same_numbers};
@@ -110,7 +110,7 @@ fn rows(u: &mut Unstructured<'_>) -> Result<()> {
             whole.merge(part);
         }
         assert_eq!((whole.classes, whole.labels), (classes as u64, 1), "{case:?}");
-        if let Err(error) = compare(whole.loss(1.0).unwrap(), terms.loss(&known), 1.0, crate::common::LOSS_ULPS) {
+        if let Err(error) = compare(whole.loss(1.0).unwrap(), terms.loss(&known), 1.0, worst_loss_ulps(classes)) {
             panic!("{backend}, merged loss: {error}\n{case:?}");
         }
         check_log_sum_exp(whole.log_sum_exp(), &known, &case);
