@@ -326,3 +326,27 @@ fn nan_reaches_the_results_of_its_row_alone() {
     }
     assert!(checked > 1000, "{checked}");
 }
+
+/// Where weights that cancel make the mean NaN, so is its gradient: the constant, not a NaN that a processor computes.
+#[test]
+fn the_gradient_of_a_mean_that_is_nan_is_the_constant() {
+    for backend in backends() {
+        for classes in [2, 3, 4, 10, 40, 300, 5000] {
+            let mut weights = vec![1.0; classes];
+            weights[1] = -1.0;
+            let logits: Vec<f32> = (0..2 * classes).map(|i| (i % 7) as f32 - 3.0).collect();
+            let loss = CrossEntropy::new(classes).class_weights(&weights).backend(backend);
+            let (mut gradient, mut over) = (vec![7.0; logits.len()], logits.clone());
+            let summary = loss.gradient(&logits, &[0u8, 1], 1.0, &mut gradient).unwrap();
+            loss.gradient_in_place(&mut over, &[0u8, 1], 1.0).unwrap();
+            assert_eq!(summary.denominator, 0.0);
+            for (i, element) in gradient.iter().chain(&over).enumerate() {
+                assert_eq!(
+                    element.to_bits(),
+                    f32::NAN.to_bits(),
+                    "{backend} {classes} classes, element {i}: {element}"
+                );
+            }
+        }
+    }
+}
