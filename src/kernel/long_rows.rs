@@ -141,10 +141,7 @@ fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, firs
     let row = part_mut(batch.gradient.as_deref_mut().unwrap_or(&mut []), start, classes);
     scale(s, row, block, are_held);
     // Logits in the buffer are overwritten by now: not left to the general way.
-    if core::mem::take(&mut block.marked) != 0 && (block.factor[Lane::FIRST] * block.share[Lane::FIRST]).is_nan() {
-        // The constant NaN, as there.
-        return row.fill(f32::NAN);
-    }
+    block.marked = 0;
     if let Some(element) = row.get_mut(block.class[Lane::FIRST]) {
         *element = block.at_reference[Lane::FIRST];
     }
