@@ -1,8 +1,8 @@
 //! Classes and weights of a tile of rows: labels of every type are read, checked and weighed in one pass.
 
-use super::column_sums::have_references;
 use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, ROWS};
+use super::sums::is_worth_code;
 use super::tile::{RowBlock, one_by_one, with_tile};
 use super::{part, part_mut};
 use crate::backend::vector::{Driver, Operation, Vector};
@@ -166,7 +166,7 @@ impl Operation for ReadClasses<'_> {
 fn read_labels<S: Vector>(labels: Labels<'_>, first: usize, classes: usize, blocks: &mut [RowBlock]) -> bool {
     let largest = (classes as u64).wrapping_sub(1);
     let mut outside = Lanes::splat(0);
-    if have_references::<S>() {
+    if is_worth_code::<S>() {
         labels.read(
             first,
             blocks.iter_mut(),

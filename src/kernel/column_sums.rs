@@ -5,17 +5,11 @@ use super::exp::{Exp, all_in_range, exp_in_range};
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
 use super::marks::is_in_range;
-use super::sums::has_long_vectors;
+use super::sums::is_worth_code;
 use super::tile::{Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
 use super::{chunks, chunks_mut, copy, part, part_mut};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
-
-/// Whether columns of `[N, C, D]` may have references: not in the baseline of x86, whose users have few vectors to gain from
-/// that code.
-pub(crate) const fn have_references<S: Vector>() -> bool {
-    has_long_vectors::<S>() || S::WIDE && !cfg!(any(target_arch = "x86", target_arch = "x86_64"))
-}
 
 /// Adds the exponentials of a piece to Σexp; `false` if every block has had a logit out of range. The exponentials are kept
 /// in columns of the gradient, if given.
@@ -105,7 +99,7 @@ impl Operation for AddExponentials<'_> {
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> bool {
-        if self.referred && const { have_references::<S>() } {
+        if self.referred && const { is_worth_code::<S>() } {
             self.add_referred(s);
             return true;
         }

@@ -1,12 +1,12 @@
 //! Rows of three and four classes, transposed: a vector holds one class of several rows, so that leaving out the
 //! label's exponential and writing its gradient element are blends, not a store for each row.
 
-use super::column_sums::have_references;
 use super::exp::Exponentials;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::marks::mark;
 use super::scales::ScaleColumns;
+use super::sums::is_worth_code;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{from_row_mut, part, part_mut, rows_of, rows_of_mut};
 use crate::backend::vector::{Operation, Vector};
@@ -131,7 +131,7 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
     let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
     let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
     for (exponentials, block) in
-        columns.chunks_exact_mut(const { C * ROWS }).zip(blocks).filter(|_| !are_held && have_references::<S>())
+        columns.chunks_exact_mut(const { C * ROWS }).zip(blocks).filter(|_| !are_held && is_worth_code::<S>())
     {
         let blocks = core::slice::from_ref(block);
         s.run(ScaleColumns { exponentials, rows: ROWS, stride: ROWS, classes: C, blocks });

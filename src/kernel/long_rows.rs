@@ -2,7 +2,6 @@
 //! its exponentials are kept in the gradient buffer until their scale is known. A row with a logit out of range is computed
 //! once more, with exponentials relative to the largest of the other logits.
 
-use super::column_sums::have_references;
 use super::exp::Reference;
 use super::general::{self, AddSums, Group, exponentials_of_piece, finish_referred, maximum};
 use super::label_terms::{LabelTerms, finish};
@@ -10,6 +9,7 @@ use super::lanes::Lane;
 use super::limits::{RAISE, SUMMED_IN_F32};
 use super::marks::InRange;
 use super::scales::{ScaleRows, Scales, scale_row};
+use super::sums::is_worth_code;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};
 use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
@@ -41,7 +41,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     if in_range {
         finish::<S, L, GRADIENT>(s, terms, core::slice::from_mut(block));
         are_held = !gradient || s.run(Scales { blocks: core::slice::from_mut(block) });
-    } else if have_references::<S>() {
+    } else if is_worth_code::<S>() {
         // Once more, relative to the largest of the other logits.
         keep &= batch.logits.is_some();
         find_reference(s, batch, numbers, block, (all, width));
@@ -151,7 +151,7 @@ fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, firs
 fn scale<S: Vector>(s: S, row: &mut [f32], block: &RowBlock, are_held: bool) {
     if are_held && block.power[Lane::FIRST] == 0.0 {
         s.run(Scale { row, scale: block.scale[Lane::FIRST] });
-    } else if have_references::<S>() {
+    } else if is_worth_code::<S>() {
         let (classes, blocks) = (row.len(), core::slice::from_ref(block));
         s.run(ScaleRows { exponentials: row, classes, blocks });
     } else {

@@ -1,18 +1,18 @@
 //! The scale of a row: a gradient element is the exponential of its class times factor·share, a product in f32 where the
 //! scale is *held* by f32, as 0 or a normal number, else in f64. Where both are possible they round to the same bits.
 
-use super::column_sums::{have_references, map_vectors, of_rows, set_elements};
+use super::column_sums::{map_vectors, of_rows, set_elements};
 use super::f64_math::power_of_two;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
-use super::sums::has_long_vectors;
+use super::sums::{has_long_vectors, is_worth_code};
 use super::tile::{Place, RowBlock};
 use super::{chunks, chunks_mut, part_mut};
 use crate::backend::vector::{Operation, Vector};
 
 /// Fills `scale` = factor·share and `at_reference` = −factor·miss; returns whether all scales are held. If not, they are 1
 /// instead, and [`ScaleRows`] or [`ScaleColumns`] has to multiply the exponentials by the scales in f64; rows whose scale is
-/// infinite or NaN are marked. Where vectors have no references all rows are marked whose scale is not held.
+/// infinite or NaN are marked. Unless that [`is_worth_code`], all rows are marked whose scale is not held.
 pub(crate) struct Scales<'a> {
     pub(crate) blocks: &'a mut [RowBlock],
 }
@@ -43,10 +43,10 @@ impl Operation for Scales<'_> {
                 let (factor, share, mut special) = (block.factor, block.share, Lanes::splat(0));
                 for i in Lane::all() {
                     let scale = if factor[i] == 0.0 { 1.0 } else { factor[i] * share[i] };
-                    special[i] = u32::from(if have_references::<S>() { !scale.is_finite() } else { !is_held(scale) });
+                    special[i] = u32::from(if is_worth_code::<S>() { !scale.is_finite() } else { !is_held(scale) });
                 }
                 block.marked |= special.mask();
-                if have_references::<S>() {
+                if is_worth_code::<S>() {
                     block.scale = Lanes::splat(1.0);
                 }
             }
@@ -192,7 +192,7 @@ pub(crate) fn scale_columns<S: Vector>(
     blocks: &[RowBlock],
     are_held: bool,
 ) {
-    if are_held || !have_references::<S>() {
+    if are_held || !is_worth_code::<S>() {
         s.run(ScaledColumns { exponentials: &mut *exponentials, stride, place, blocks });
     } else {
         let Place { rows, width: classes, .. } = place;

@@ -345,6 +345,12 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
     total
 }
 
+/// Whether code that only makes some calls faster is worth its size: references of columns, scales in f64, a loop for each type
+/// of labels. Not in one lane, where memory may be small, nor in the baseline of x86, whose users have few vectors to gain.
+pub(crate) const fn is_worth_code<S: Vector>() -> bool {
+    has_long_vectors::<S>() || S::WIDE && !cfg!(any(target_arch = "x86", target_arch = "x86_64"))
+}
+
 /// Whether separate loops are worth their code, which is longer for short vectors.
 pub(crate) const fn has_long_vectors<S: Vector>() -> bool {
     S::LANES > 4

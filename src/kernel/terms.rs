@@ -16,12 +16,12 @@
 //! without costs takes the label as the reference where the weights allow it: see [`Spread::with_u_sum_and_reference`].
 
 use super::classes::{Factors, ReadClasses, Weights};
-use super::column_sums::have_references;
 use super::costs::{CostSums, add_up_odds, end_of};
 use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
 use super::row_scalars::Losses;
 use super::spread::{FillWeights, Spread, SpreadSums, U};
+use super::sums::is_worth_code;
 use super::term_columns::TermColumns;
 use super::term_gradient::TermGradient;
 use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
@@ -233,7 +233,7 @@ impl<'a> TermRows<'a, '_> {
     fn are_columns<S: Vector>(&self) -> bool {
         let rows = self.batch.rows;
         let are_gaps = rows.classes() == 2 && two_class_terms::are_of_gap(&self.terms);
-        let may_be = have_references::<S>() && self.terms.has_spread() && self.terms.costs.is_none();
+        let may_be = is_worth_code::<S>() && self.terms.has_spread() && self.terms.costs.is_none();
         may_be && positions::are_enough(rows) && !are_gaps
     }
 

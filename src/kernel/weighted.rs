@@ -4,7 +4,6 @@
 //! 1 − p_y = E/(1 + E) without a cancellation.
 
 use super::classes::{Factors, ReadClasses, Weights};
-use super::column_sums::have_references;
 use super::exp::Exponentials;
 use super::few_rows::FewRows;
 use super::general;
@@ -15,7 +14,7 @@ use super::limits::{FEW, REACH, ROWS, SHORT};
 use super::references::ReferenceLogits;
 use super::row_scalars::{AddLosses, Losses};
 use super::scales::{ScaleRows, Scales};
-use super::sums::excluded_sums;
+use super::sums::{excluded_sums, is_worth_code};
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{FarLeads, Misses, TwoClasses, write_two_classes};
 use super::{
@@ -150,7 +149,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
         let all_general = blocks.iter().all(|block| block.marked == u32::MAX);
         if all_general || !in_range {
-            if are_turned::<S>(classes) || have_references::<S>() && self.are_positions::<S>() {
+            if are_turned::<S>(classes) || is_worth_code::<S>() && self.are_positions::<S>() {
                 let (batch, place) = (&mut self.batch, Place { first, rows: count, start: 0, width: classes });
                 general_columns::compute::<S, L, GRADIENT>(s, batch, self.terms, tile, place);
             }
@@ -193,7 +192,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             excluded_sums(s, dense, tile.numbers, classes, count, blocks);
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
             if gradient && !s.run(Scales { blocks: &mut *blocks }) {
-                if have_references::<S>() {
+                if is_worth_code::<S>() {
                     s.run(ScaleRows { exponentials: part_mut(tile.numbers, 0, len), classes, blocks });
                 }
                 in_range = blocks.iter().all(|block| block.marked == 0);
@@ -227,7 +226,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         let exponentials = part_mut(exponentials, 0, len);
-        if !s.run(Scales { blocks: &mut *blocks }) && have_references::<S>() {
+        if !s.run(Scales { blocks: &mut *blocks }) && is_worth_code::<S>() {
             s.run(ScaleRows { exponentials: &mut *exponentials, classes, blocks });
         }
         s.run(ScaledRows { exponentials, to: None, classes, blocks });
