@@ -6,7 +6,7 @@ use core::arch::x86_64::{__m256, __m256d, __m256i, __m512, __m512d, _MM_HINT_T1,
 use core::slice::from_ref;
 
 use super::scalar::{Fused, Scalar};
-use super::vector::{Operation, VIRTUAL_LANES, Vector};
+use super::vector::{VIRTUAL_LANES, Vector};
 #[cfg(target_arch = "aarch64")]
 use pulp::Simd;
 #[cfg(target_arch = "aarch64")]
@@ -19,14 +19,15 @@ use pulp::core_arch::x86::Avx;
 #[derive(Clone, Copy)]
 pub(super) struct Pulp<S>(pub(super) S);
 
-struct WithToken<T, O>(T, O);
+struct Phase<P>(P);
 
-impl<T: Token, O: Operation> pulp::WithSimd for WithToken<T, O> {
-    type Output = O::Output;
+impl<R, P: FnOnce() -> R> pulp::WithSimd for Phase<P> {
+    type Output = R;
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> O::Output {
-        // `self.0`, since the parameter is the same token, but typed as `pulp::Simd` without [`Token`].
-        self.1.run(Pulp(self.0))
+    fn with_simd<S: pulp::Simd>(self, _: S) -> R {
+        // A local copy, whose fields stay in registers.
+        let phase = self.0;
+        phase()
     }
 }
 
@@ -307,8 +308,8 @@ impl<S: Token> Vector for Pulp<S> {
     }
     // Outlined: compiled once, not in each codegen unit that calls it.
     #[inline(never)]
-    fn run<O: Operation>(self, operation: O) -> O::Output {
-        self.0.vectorize(WithToken(self.0, operation))
+    fn run<R>(self, phase: impl FnOnce() -> R) -> R {
+        self.0.vectorize(Phase(phase))
     }
     #[inline(always)]
     fn splat(self, value: f32) -> S::f32s {

@@ -1,6 +1,6 @@
 //! One lane: any processor, in plain Rust.
 
-use super::vector::{Operation, VIRTUAL_LANES, Vector};
+use super::vector::{VIRTUAL_LANES, Vector};
 
 /// The multiply-add of one lane: fused or not.
 pub(super) trait MulAdd: Copy {
@@ -9,13 +9,6 @@ pub(super) trait MulAdd: Copy {
 
     /// a · b + c
     fn mul_add(self, a: f32, b: f32, c: f32) -> f32;
-
-    /// Runs `operation` with this multiply-add.
-    // Outlined, as in the other backends.
-    #[inline(never)]
-    fn run<O: Operation>(self, operation: O) -> O::Output {
-        operation.run(Scalar(self))
-    }
 }
 
 /// Rounds twice.
@@ -103,9 +96,10 @@ impl<A: MulAdd> Vector for Scalar<A> {
         self
     }
 
-    #[inline(always)]
-    fn run<O: Operation>(self, operation: O) -> O::Output {
-        self.0.run(operation)
+    // Outlined, as in the other backends.
+    #[inline(never)]
+    fn run<R>(self, phase: impl FnOnce() -> R) -> R {
+        phase()
     }
     #[inline(always)]
     fn splat(self, value: f32) -> f32 {

@@ -2,7 +2,7 @@
 //! AVX-512. What they do is counted: the work of a call, the same on every machine.
 
 use super::scalar::{Fused, Scalar};
-use super::vector::{Operation, VIRTUAL_LANES, Vector};
+use super::vector::{VIRTUAL_LANES, Vector};
 use core::array::from_fn;
 use core::cell::Cell;
 
@@ -14,8 +14,8 @@ std::thread_local! {
     static INSTRUCTIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Vector instructions of this thread since the last call. Constants and changes of type count nothing, an operation
-/// that [`Vector::run`] runs counts one more.
+/// Vector instructions of this thread since the last call. Constants and changes of type count nothing, each
+/// call of [`Vector::run`] counts one more.
 pub(crate) fn instructions() -> u64 {
     INSTRUCTIONS.take()
 }
@@ -40,9 +40,9 @@ impl<const N: usize> Vector for Software<N> {
     fn lane(self) -> Self::Lane {
         Scalar(Fused)
     }
-    fn run<O: Operation>(self, operation: O) -> O::Output {
+    fn run<R>(self, phase: impl FnOnce() -> R) -> R {
         count();
-        operation.run(self)
+        phase()
     }
     fn splat(self, value: f32) -> [f32; N] {
         [value; N]

@@ -3,23 +3,12 @@
 /// Number of lanes of partial sums of a row, the same on every backend.
 pub(crate) const VIRTUAL_LANES: usize = 16;
 
-/// A computation that is written once, over any [`Vector`].
-///
-/// Its body and every function on vectors that it calls must be `#[inline(always)]`: only code inlined into
-/// [`Vector::run`] is compiled with the target features of the backend.
-pub(crate) trait Operation {
-    /// The result.
-    type Output;
-    /// Computes the result with the vectors of `s`.
-    fn run<S: Vector>(self, s: S) -> Self::Output;
-}
-
-/// A computation in several operations. Code between them, and code that rarely runs, is compiled without the target
-/// features of the backend, and the compiler may inline it or not.
+/// A computation in phases, functions that call [`Vector::run`]. Code between them, and code that rarely runs, is compiled
+/// without the target features of the backend, and the compiler may inline it or not.
 pub(crate) trait Driver {
     /// The result.
     type Output;
-    /// Computes the result, each operation by [`Vector::run`].
+    /// Computes the result with the vectors of `s`.
     fn drive<S: Vector>(self, s: S) -> Self::Output;
 }
 
@@ -62,8 +51,9 @@ pub(crate) trait Vector: Copy {
     /// One lane.
     fn lane(self) -> Self::Lane;
 
-    /// Runs `operation` with the target features of this backend enabled.
-    fn run<O: Operation>(self, operation: O) -> O::Output;
+    /// Runs `phase` with the target features of this backend enabled. It and every function on vectors that it calls must be
+    /// `#[inline(always)]`: only what is inlined is compiled with those features.
+    fn run<R>(self, phase: impl FnOnce() -> R) -> R;
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::F;

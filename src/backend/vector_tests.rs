@@ -1,7 +1,7 @@
 //! The contract of [`Vector`], operation by operation, against f32 arithmetic.
 
 use super::Backend;
-use super::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use super::vector::{Driver, VIRTUAL_LANES, Vector};
 use std::println;
 use std::vec::Vec;
 
@@ -34,24 +34,20 @@ impl Driver for Contract {
     type Output = usize;
 
     fn drive<S: Vector>(self, s: S) -> usize {
-        s.run(self)
-    }
-}
-
-impl Operation for Contract {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> usize {
-        // Under Miri only operations on memory.
-        if !cfg!(miri) {
-            arithmetic(s);
-            comparisons(s);
-            bits(s);
-        }
-        memory(s);
-        masks_and_sums(s);
-        S::LANES
+        s.run(
+            #[inline(always)]
+            || {
+                // Under Miri only operations on memory.
+                if !cfg!(miri) {
+                    arithmetic(s);
+                    comparisons(s);
+                    bits(s);
+                }
+                memory(s);
+                masks_and_sums(s);
+                S::LANES
+            },
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! SSE2 and wasm simd128 by the crate `wide`, which chooses at compile time. No fused multiply-add.
 
 use super::scalar::{Scalar, Unfused};
-use super::vector::{Operation, VIRTUAL_LANES, Vector};
+use super::vector::{VIRTUAL_LANES, Vector};
 use wide::{f32x4, f64x2, u32x4};
 
 /// Four lanes of the instructions that the compilation target always has.
@@ -23,8 +23,10 @@ impl Vector for Baseline {
 
     // Outlined, as in the other backends.
     #[inline(never)]
-    fn run<O: Operation>(self, operation: O) -> O::Output {
-        operation.run(self)
+    fn run<R>(self, phase: impl FnOnce() -> R) -> R {
+        // A local copy, whose fields stay in registers.
+        let local = phase;
+        local()
     }
     #[inline(always)]
     fn splat(self, value: f32) -> f32x4 {

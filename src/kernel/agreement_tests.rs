@@ -1,13 +1,12 @@
 //! Invariance of the bits of a row: under its neighbours, its place, backends of a class and, for the weighted loss,
 //! the fast or the general way. One order of addition for all sums.
 
-use super::elementary_tests::Run;
 use super::exp::GENERAL_WAY_ONLY;
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SUMMED_IN_F32};
 use super::sums::{Tail, excluded_sums, sum, sum_of};
 use super::tile::RowBlock;
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::{Backend, CrossEntropy};
 use std::println;
 use std::string::String;
@@ -577,30 +576,34 @@ struct Sums<'a> {
     left_out: usize,
 }
 
-impl Operation for Sums<'_> {
+impl Driver for Sums<'_> {
     /// All elements by `sum`, `sum_of` and in pieces; all but one by `sum`, and as first and third of three rows.
     type Output = [f64; 6];
 
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> [f64; 6] {
-        let Self { row, len, left_out } = self;
-        let tail = Tail::new(s, len);
-        let whole = sum(s, &tail, row, len, 0.0);
-        let by_terms = sum_of(s, len, |at| s.load_partial(&row[at.min(len)..len], 0.0));
-        let mut by_pieces = 0.0;
-        let piece = if left_out % 2 == 0 { SUMMED_IN_F32 } else { 2 * SUMMED_IN_F32 };
-        for start in (0..len).step_by(piece) {
-            let width = piece.min(len - start);
-            by_pieces = sum(s, &Tail::new(s, width), &row[start..], width, by_pieces);
-        }
-        let mut without = row.to_vec();
-        without[left_out] = 0.0;
-        let without = sum(s, &tail, &without, len, 0.0);
-        let mut rows = [&row[..len], &row[..len], &row[..len], &row[len..]].concat();
-        let mut blocks = [RowBlock::EMPTY];
-        blocks[0].class = Lanes::splat(left_out);
-        excluded_sums(s, None, &mut rows, len, 3, &mut blocks);
-        [whole, by_terms, by_pieces, without, blocks[0].sum[Lane::of(0)], blocks[0].sum[Lane::of(2)]]
+    fn drive<S: Vector>(self, s: S) -> [f64; 6] {
+        s.run(
+            #[inline(always)]
+            || {
+                let Self { row, len, left_out } = self;
+                let tail = Tail::new(s, len);
+                let whole = sum(s, &tail, row, len, 0.0);
+                let by_terms = sum_of(s, len, |at| s.load_partial(&row[at.min(len)..len], 0.0));
+                let mut by_pieces = 0.0;
+                let piece = if left_out % 2 == 0 { SUMMED_IN_F32 } else { 2 * SUMMED_IN_F32 };
+                for start in (0..len).step_by(piece) {
+                    let width = piece.min(len - start);
+                    by_pieces = sum(s, &Tail::new(s, width), &row[start..], width, by_pieces);
+                }
+                let mut without = row.to_vec();
+                without[left_out] = 0.0;
+                let without = sum(s, &tail, &without, len, 0.0);
+                let mut rows = [&row[..len], &row[..len], &row[..len], &row[len..]].concat();
+                let mut blocks = [RowBlock::EMPTY];
+                blocks[0].class = Lanes::splat(left_out);
+                excluded_sums(s, None, &mut rows, len, 3, &mut blocks);
+                [whole, by_terms, by_pieces, without, blocks[0].sum[Lane::of(0)], blocks[0].sum[Lane::of(2)]]
+            },
+        )
     }
 }
 
@@ -625,7 +628,7 @@ fn sums_are_one_sum() {
             let exact: f64 = row[..len].iter().map(|&x| f64::from(x)).sum();
             let size: f64 = row[..len].iter().map(|&x| f64::from(x.abs())).sum();
             let sums: Vec<(Backend, [f64; 6])> = Backend::available()
-                .map(|backend| (backend, backend.drive(Run(Sums { row: &row, len, left_out }))))
+                .map(|backend| (backend, backend.drive(Sums { row: &row, len, left_out })))
                 .collect();
             for (backend, [whole, by_terms, by_pieces, without, first, third]) in &sums {
                 let place = std::format!("{backend}: {len} elements of kind {kind}");

@@ -6,7 +6,7 @@
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::{copy, f64_math, part_mut};
-use crate::backend::vector::{Driver, Operation, Vector};
+use crate::backend::vector::{Driver, Vector};
 use crate::logits::Logits;
 use crate::reduction::{GradientScale, Tally};
 use crate::rows::chunk_of;
@@ -67,15 +67,16 @@ impl Driver for BinaryElements<'_> {
     type Output = Tally;
 
     fn drive<S: Vector>(self, s: S) -> Tally {
-        s.run(self)
+        s.run(
+            #[inline(always)]
+            || self.compute(),
+        )
     }
 }
 
-impl Operation for BinaryElements<'_> {
-    type Output = Tally;
-
+impl BinaryElements<'_> {
     #[inline(always)]
-    fn run<S: Vector>(mut self, _: S) -> Tally {
+    fn compute(mut self) -> Tally {
         let mut tally = Tally::new(chunk_of(1, self.labels));
         let mut label = 0;
         for (at, targets) in (0..self.targets.len()).step_by(ROWS).zip(self.targets.chunks(ROWS)) {

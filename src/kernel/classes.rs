@@ -5,7 +5,7 @@ use super::limits::{FEW, ROWS};
 use super::sums::is_worth_code;
 use super::tile::{RowBlock, one_by_one, with_tile};
 use super::{part, part_mut};
-use crate::backend::vector::{Driver, Operation, Vector};
+use crate::backend::vector::{Driver, Vector};
 use crate::error::Error;
 use crate::label::Labels;
 use crate::reduction::{GradientScale, RowSum, Total};
@@ -87,7 +87,7 @@ impl Driver for WeighRows<'_, '_> {
             while first < rows.count() && result.is_ok() {
                 let count = at_once.min(rows.left_in_chunk(first));
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-                let read = s.run(ReadClasses { rows, first, count, blocks, weights: Some(&mut *weights) });
+                let read = read_classes(s, rows, first, count, blocks, Some(&mut *weights));
                 result = read.map(|_| ());
                 first = first.wrapping_add(count);
             }
@@ -99,66 +99,64 @@ impl Driver for WeighRows<'_, '_> {
 /// Fills classes and weights of some rows, and adds them to `weights`, if given. Returns whether all rows count.
 ///
 /// A row that does not count has class 0 and weight 0. The first label that is neither a class nor ignored is an error.
-pub(crate) struct ReadClasses<'a> {
-    pub(crate) rows: &'a Rows<'a>,
-    pub(crate) first: usize,
-    pub(crate) count: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-    pub(crate) weights: Option<&'a mut Weights>,
-}
-
-impl Operation for ReadClasses<'_> {
-    type Output = Result<bool, Error>;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) -> Result<bool, Error> {
-        let Self { rows, first, count, blocks, mut weights } = self;
-        let Some(labels) = rows.labels() else { return Ok(true) };
-        let mut counted = count;
-        let mut weighted = false;
-        // Short loops over all rows, one after the other, so that the processor overlaps rows. If every label is a
-        // class, and the ignored label is none, all rows count.
-        if read_labels::<S>(labels, first, rows.classes(), blocks) || rows.ignores_a_class() {
-            counted = counted.saturating_sub(leave_out(rows, first, count, blocks)?);
-            weighted = true;
-        }
-        if let Some(samples) = rows.sample_weights() {
-            multiply_samples(part(samples, first, count), blocks, weighted);
-            if let Some(weights) = weights.as_deref_mut() {
-                weights.sample_weights.add_blocks(
+pub(crate) fn read_classes<S: Vector>(
+    s: S,
+    rows: &Rows<'_>,
+    first: usize,
+    count: usize,
+    blocks: &mut [RowBlock],
+    mut weights: Option<&mut Weights>,
+) -> Result<bool, Error> {
+    s.run(
+        #[inline(always)]
+        move || {
+            let Some(labels) = rows.labels() else { return Ok(true) };
+            let mut counted = count;
+            let mut weighted = false;
+            // Short loops over all rows, one after the other, so that the processor overlaps rows. If every label is a
+            // class, and the ignored label is none, all rows count.
+            if read_labels::<S>(labels, first, rows.classes(), blocks) || rows.ignores_a_class() {
+                counted = counted.saturating_sub(leave_out(rows, first, count, blocks)?);
+                weighted = true;
+            }
+            if let Some(samples) = rows.sample_weights() {
+                multiply_samples(part(samples, first, count), blocks, weighted);
+                if let Some(weights) = weights.as_deref_mut() {
+                    weights.sample_weights.add_blocks(
+                        first,
+                        blocks,
+                        #[inline(always)]
+                        |block| block.weight,
+                    );
+                }
+                weighted = true;
+            }
+            if !count.is_multiple_of(ROWS) {
+                end_weights(count, blocks, weighted);
+                weighted = true;
+            }
+            let of_classes = rows.class_weights();
+            if let Some(of_classes) = of_classes
+                && of_classes.len() != 2
+            {
+                look_up(of_classes, blocks);
+            }
+            if let Some(weights) = weights {
+                weights.counted = weights.counted.saturating_add(counted);
+                weights.weights.add_blocks(
                     first,
                     blocks,
                     #[inline(always)]
-                    |block| block.weight,
+                    |block| weigh(block, of_classes, weighted),
                 );
+            } else {
+                for block in blocks {
+                    weigh(block, of_classes, weighted);
+                }
             }
-            weighted = true;
-        }
-        if !count.is_multiple_of(ROWS) {
-            end_weights(count, blocks, weighted);
-            weighted = true;
-        }
-        let of_classes = rows.class_weights();
-        if let Some(of_classes) = of_classes
-            && of_classes.len() != 2
-        {
-            look_up(of_classes, blocks);
-        }
-        if let Some(weights) = weights {
-            weights.counted = weights.counted.saturating_add(counted);
-            weights.weights.add_blocks(
-                first,
-                blocks,
-                #[inline(always)]
-                |block| weigh(block, of_classes, weighted),
-            );
-        } else {
-            for block in blocks {
-                weigh(block, of_classes, weighted);
-            }
-        }
-        Ok(counted == count)
-    }
+            Ok(counted == count)
+        },
+    )
 }
 
 /// Fills the classes; returns whether any label is out of range.
@@ -294,32 +292,31 @@ fn refuse_labels(rows: &Rows<'_>, first: usize) -> Result<(), Error> {
 }
 
 /// Fills the factors of the gradient: 0 where the weight is 0, even if the scale is NaN.
-pub(crate) struct Factors<'a> {
-    pub(crate) first: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-    pub(crate) scale: GradientScale<'a>,
-    pub(crate) temperature: f32,
-}
-
-impl Operation for Factors<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let temperature = f64::from(self.temperature);
-        let same = if let GradientScale::Same(scale) = self.scale { scale / temperature } else { 0.0 };
-        for (first, block) in (self.first..).step_by(ROWS).zip(one_by_one(self.blocks)) {
-            let (weight, mut factors, mut scales) = (block.weight, Lanes::splat(0.0), Lanes::splat(same));
-            if let GradientScale::Rows(factors) = self.scale {
-                for (scale, &factor) in scales.iter_mut().zip(factors.get(first..).unwrap_or(&[])) {
-                    *scale = f64::from(factor) / temperature;
+pub(crate) fn fill_factors<S: Vector>(
+    s: S,
+    first: usize,
+    blocks: &mut [RowBlock],
+    scale: GradientScale<'_>,
+    temperature: f32,
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let temperature = f64::from(temperature);
+            let same = if let GradientScale::Same(scale) = scale { scale / temperature } else { 0.0 };
+            for (first, block) in (first..).step_by(ROWS).zip(one_by_one(blocks)) {
+                let (weight, mut factors, mut scales) = (block.weight, Lanes::splat(0.0), Lanes::splat(same));
+                if let GradientScale::Rows(factors) = scale {
+                    for (scale, &factor) in scales.iter_mut().zip(factors.get(first..).unwrap_or(&[])) {
+                        *scale = f64::from(factor) / temperature;
+                    }
                 }
+                for ((factor, weight), scale) in factors.iter_mut().zip(&weight).zip(&scales) {
+                    let product = weight * scale + 0.0;
+                    *factor = if *weight == 0.0 { 0.0 } else { product };
+                }
+                block.factor = factors;
             }
-            for ((factor, weight), scale) in factors.iter_mut().zip(&weight).zip(&scales) {
-                let product = weight * scale + 0.0;
-                *factor = if *weight == 0.0 { 0.0 } else { product };
-            }
-            block.factor = factors;
-        }
-    }
+        },
+    )
 }

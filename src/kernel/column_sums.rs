@@ -9,7 +9,7 @@ use super::sums::is_worth_code;
 use super::tile::{Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
 use super::{chunks, chunks_mut, copy, part, part_mut};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
 /// Adds the exponentials of a piece to Σexp; `false` if every block has had a logit out of range. The exponentials are kept
 /// in columns of the gradient, if given.
@@ -24,15 +24,14 @@ pub(crate) fn add_piece<S: Vector>(
     blocks: &mut [RowBlock],
 ) -> bool {
     let adds = !place.start.is_multiple_of(SUMMED_IN_F32);
-    let exponentials = AddExponentials { columns, place, adds, to: &mut *numbers, kept, referred, blocks: &*blocks };
-    if !s.run(exponentials) {
-        s.run(MarkColumns { columns, width: place.width, blocks: &mut *blocks });
+    if !add_exponentials(s, columns, place, adds, &mut *numbers, kept, referred, blocks) {
+        mark_columns(s, columns, place.width, &mut *blocks);
         if blocks.iter().all(|block| block.marked != 0) {
             return false;
         }
     }
     if let Some(width) = summed_with(place, all) {
-        s.run(ColumnSums { exponentials: numbers, width, blocks });
+        add_column_sums(s, numbers, width, blocks);
     }
     true
 }
@@ -45,27 +44,21 @@ pub(crate) fn summed_with(place: Place, all: Place) -> Option<usize> {
 }
 
 /// Fills the logits of the labels that lie in a piece.
-pub(crate) struct LabelLogits<'a> {
-    pub(crate) columns: Columns<'a>,
-    pub(crate) place: Place,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for LabelLogits<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { columns, place: Place { start, width, .. }, blocks } = self;
-        for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            for lane in Lane::all() {
-                let class = block.class[lane].wrapping_sub(start);
-                if class < width {
-                    block.logit[lane] = columns.logit(class, row.wrapping_add(lane.number()));
+pub(crate) fn read_label_logits<S: Vector>(s: S, columns: Columns<'_>, place: Place, blocks: &mut [RowBlock]) {
+    let Place { start, width, .. } = place;
+    s.run(
+        #[inline(always)]
+        move || {
+            for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+                for lane in Lane::all() {
+                    let class = block.class[lane].wrapping_sub(start);
+                    if class < width {
+                        block.logit[lane] = columns.logit(class, row.wrapping_add(lane.number()));
+                    }
                 }
             }
-        }
-    }
+        },
+    )
 }
 
 /// The labels of the rows, counted from the first class of a piece; at least [`PIECE`] if in another.
@@ -80,79 +73,82 @@ pub(crate) fn labels_from(start: usize, blocks: &[RowBlock]) -> Aligned<[f32; VI
     labels
 }
 
-/// Exponentials of a piece, 0 for labels, to columns; returns whether all logits are in range. With references, those of
-/// the rows, they are in any case.
-pub(crate) struct AddExponentials<'a> {
-    pub(crate) columns: Columns<'a>,
-    pub(crate) place: Place,
-    /// Whether they are added to what is there.
-    pub(crate) adds: bool,
-    pub(crate) to: &'a mut [f32],
-    /// Columns that keep them as well, and the number of elements from one class to the next there.
-    pub(crate) kept: Option<(&'a mut [f32], usize)>,
-    pub(crate) referred: bool,
-    pub(crate) blocks: &'a [RowBlock],
-}
-
-impl Operation for AddExponentials<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> bool {
-        if self.referred && const { is_worth_code::<S>() } {
-            self.add_referred(s);
-            return true;
-        }
-        let Self { columns, place, adds, to, mut kept, blocks, .. } = self;
-        let (labels, mut union) = (labels_from(place.start, blocks), s.splat_bits(0));
-        for (class, to) in chunks_mut(to, columns.rows).enumerate().take(place.width) {
-            let label = s.splat(class as i32 as f32);
-            let vectors = columns.of_class(class).chunks_exact(S::LANES).zip(labels.0.chunks_exact(S::LANES));
-            let vectors = to.chunks_exact_mut(S::LANES).zip(vectors);
-            if let Some((kept, stride)) = &mut kept {
-                let kept = part_mut(kept, class.wrapping_mul(*stride), place.rows);
-                for (kept, (to, (x, labels))) in chunks_mut(kept, S::LANES).zip(vectors) {
-                    let (e, bits) = exp_without_label(s, x, labels, label);
-                    s.store_partial(e, kept);
-                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
-                    union = s.or_bits(union, bits);
-                }
-            } else {
-                for (to, (x, labels)) in vectors {
-                    let (e, bits) = exp_without_label(s, x, labels, label);
-                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
-                    union = s.or_bits(union, bits);
+/// Exponentials of a piece, 0 for labels, to columns, where they replace or add to what is there; returns whether all logits
+/// are in range. With references, those of the rows, they are in any case. `kept` are columns that keep the exponentials as
+/// well, and the number of elements from one class to the next there.
+pub(crate) fn add_exponentials<S: Vector>(
+    s: S,
+    columns: Columns<'_>,
+    place: Place,
+    adds: bool,
+    to: &mut [f32],
+    mut kept: Option<(&mut [f32], usize)>,
+    referred: bool,
+    blocks: &[RowBlock],
+) -> bool {
+    s.run(
+        #[inline(always)]
+        move || {
+            if referred && const { is_worth_code::<S>() } {
+                add_referred(s, columns, place, adds, to, kept, blocks);
+                return true;
+            }
+            let (labels, mut union) = (labels_from(place.start, blocks), s.splat_bits(0));
+            for (class, to) in chunks_mut(to, columns.rows).enumerate().take(place.width) {
+                let label = s.splat(class as i32 as f32);
+                let vectors = columns.of_class(class).chunks_exact(S::LANES).zip(labels.0.chunks_exact(S::LANES));
+                let vectors = to.chunks_exact_mut(S::LANES).zip(vectors);
+                if let Some((kept, stride)) = &mut kept {
+                    let kept = part_mut(kept, class.wrapping_mul(*stride), place.rows);
+                    for (kept, (to, (x, labels))) in chunks_mut(kept, S::LANES).zip(vectors) {
+                        let (e, bits) = exp_without_label(s, x, labels, label);
+                        s.store_partial(e, kept);
+                        s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
+                        union = s.or_bits(union, bits);
+                    }
+                } else {
+                    for (to, (x, labels)) in vectors {
+                        let (e, bits) = exp_without_label(s, x, labels, label);
+                        s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
+                        union = s.or_bits(union, bits);
+                    }
                 }
             }
-        }
-        all_in_range(s, union)
-    }
+            all_in_range(s, union)
+        },
+    )
 }
 
-impl AddExponentials<'_> {
-    #[inline(always)]
-    fn add_referred<S: Vector>(self, s: S) {
-        let Self { columns, place, adds, to, mut kept, blocks, .. } = self;
-        let labels = labels_from(place.start, blocks);
-        for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            for lane in (0..ROWS).step_by(S::LANES) {
-                let row = first.wrapping_add(lane);
-                let (shift, power) = (s.load(block.shift.as_slice(), lane), s.load(block.power.as_slice(), lane));
-                // An even power would round ties in another way than those in range, which have none.
-                let has_none = s.equal(power, s.splat(0.0));
-                let (power, unit) =
-                    (s.select(has_none, s.splat(1.0), power), s.select(has_none, s.splat(0.5), s.splat(1.0)));
-                let (exp, label, mut of_class) = (Exp::of_lanes(s, shift, power), s.load(&labels.0, row), s.splat(0.0));
-                let of_classes = chunks_mut(to.get_mut(row..).unwrap_or(&mut []), columns.rows).take(place.width);
-                for (class, (to, x)) in of_classes.zip(columns.of_classes(row)).enumerate() {
-                    let e = s.mul(exp.of(s, s.load(x, 0)), unit);
-                    let e = s.select(s.equal(label, of_class), s.splat(0.0), e);
-                    of_class = s.add(of_class, s.splat(1.0));
-                    s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
-                    if let Some((kept, stride)) = &mut kept {
-                        let left = S::LANES.min(place.rows.saturating_sub(row));
-                        s.store_partial(e, part_mut(kept, class.wrapping_mul(*stride).wrapping_add(row), left));
-                    }
+/// [`add_exponentials`] with references.
+#[inline(always)]
+fn add_referred<S: Vector>(
+    s: S,
+    columns: Columns<'_>,
+    place: Place,
+    adds: bool,
+    to: &mut [f32],
+    mut kept: Option<(&mut [f32], usize)>,
+    blocks: &[RowBlock],
+) {
+    let labels = labels_from(place.start, blocks);
+    for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+        for lane in (0..ROWS).step_by(S::LANES) {
+            let row = first.wrapping_add(lane);
+            let (shift, power) = (s.load(block.shift.as_slice(), lane), s.load(block.power.as_slice(), lane));
+            // An even power would round ties in another way than those in range, which have none.
+            let has_none = s.equal(power, s.splat(0.0));
+            let (power, unit) =
+                (s.select(has_none, s.splat(1.0), power), s.select(has_none, s.splat(0.5), s.splat(1.0)));
+            let (exp, label, mut of_class) = (Exp::of_lanes(s, shift, power), s.load(&labels.0, row), s.splat(0.0));
+            let of_classes = chunks_mut(to.get_mut(row..).unwrap_or(&mut []), columns.rows).take(place.width);
+            for (class, (to, x)) in of_classes.zip(columns.of_classes(row)).enumerate() {
+                let e = s.mul(exp.of(s, s.load(x, 0)), unit);
+                let e = s.select(s.equal(label, of_class), s.splat(0.0), e);
+                of_class = s.add(of_class, s.splat(1.0));
+                s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
+                if let Some((kept, stride)) = &mut kept {
+                    let left = S::LANES.min(place.rows.saturating_sub(row));
+                    s.store_partial(e, part_mut(kept, class.wrapping_mul(*stride).wrapping_add(row), left));
                 }
             }
         }
@@ -167,44 +163,30 @@ fn exp_without_label<S: Vector>(s: S, x: &[f32], labels: &[f32], class: S::F) ->
 }
 
 /// Marks all rows of each block that has a logit out of range.
-pub(crate) struct MarkColumns<'a> {
-    pub(crate) columns: Columns<'a>,
-    pub(crate) width: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for MarkColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { columns, width, blocks } = self;
-        for (at, block) in (0..).step_by(ROWS).zip(blocks) {
-            if !(0..width).all(|class| is_in_range(s, part(columns.of_class(class), at, ROWS))) {
-                block.marked = u32::MAX;
+pub(crate) fn mark_columns<S: Vector>(s: S, columns: Columns<'_>, width: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (at, block) in (0..).step_by(ROWS).zip(blocks) {
+                if !(0..width).all(|class| is_in_range(s, part(columns.of_class(class), at, ROWS))) {
+                    block.marked = u32::MAX;
+                }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Adds columns of partial sums to the sums of the rows.
-pub(crate) struct ColumnSums<'a> {
-    pub(crate) exponentials: &'a [f32],
-    pub(crate) width: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for ColumnSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, width, blocks } = self;
-        let stride = blocks.len().wrapping_mul(ROWS);
-        for (at, block) in (0..).step_by(ROWS).zip(blocks) {
-            add_columns(s, exponentials.get(at..).unwrap_or(&[]), (width, stride), &mut block.sum);
-        }
-    }
+pub(crate) fn add_column_sums<S: Vector>(s: S, exponentials: &[f32], width: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let stride = blocks.len().wrapping_mul(ROWS);
+            for (at, block) in (0..).step_by(ROWS).zip(blocks) {
+                add_columns(s, exponentials.get(at..).unwrap_or(&[]), (width, stride), &mut block.sum);
+            }
+        },
+    )
 }
 
 /// Adds the partial sums of the rows of a block, [`PIECE`] columns at most, in the order of [`super::sums`].

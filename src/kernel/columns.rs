@@ -1,15 +1,15 @@
 //! Rows of three and four classes, transposed: a vector holds one class of several rows, so that leaving out the
 //! label's exponential and writing its gradient element are blends, not a store for each row.
 
-use super::exp::Exponentials;
+use super::exp::exponentiate;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::marks::mark;
-use super::scales::ScaleColumns;
+use super::scales::scale_columns_in_f64;
 use super::sums::is_worth_code;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{from_row_mut, part, part_mut, rows_of, rows_of_mut};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// The row stride in the transpose; with three classes the last element is padding.
 const FOUR: usize = 4;
@@ -39,12 +39,12 @@ pub(crate) fn sums<S: Vector, const C: usize>(
         from_row_mut(spare, count, C).fill(0.0);
         &*spare
     };
-    s.run(Transpose::<C> { rows, to: columns, blocks });
-    let all = s.run(Exponentials { logits: None, to: columns, count: blocks.len().wrapping_mul(const { ROWS * C }) });
+    transpose_rows::<S, C>(s, rows, columns, blocks);
+    let all = exponentiate(s, None, columns, blocks.len().wrapping_mul(const { ROWS * C }));
     if !all {
         mark(s, Some(rows_of(rows, 0, count, C)), C, blocks);
     }
-    s.run(ColumnSums::<C> { exponentials: columns, blocks });
+    sum_columns::<S, C>(s, columns, blocks);
     all
 }
 
@@ -54,68 +54,56 @@ fn in_quarters<S: Vector, const C: usize>(at: usize, number: usize) -> usize {
     at.wrapping_add(number.wrapping_mul(S::LANES / FOUR)).wrapping_mul(C)
 }
 
-/// Transposes each block of rows to columns, and fills the logits of the labels.
-struct Transpose<'a, const C: usize> {
-    /// Whole blocks; of three classes followed by four elements.
-    rows: &'a [f32],
-    to: &'a mut [f32],
-    blocks: &'a mut [RowBlock],
-}
-
-impl<const C: usize> Operation for Transpose<'_, C> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let mut rows = self.rows;
-        let columns = self.to.chunks_exact_mut(const { C * ROWS });
-        for (block, to) in self.blocks.iter_mut().zip(columns) {
-            let labels = block.labels();
-            for at in (0..ROWS).step_by(S::LANES) {
-                let of = |number: usize| {
-                    let row = s.load(rows, in_quarters::<S, C>(at, number));
-                    if C == FOUR { row } else { s.threes_to_fours(row) }
-                };
-                let (a, b) = (s.deinterleave(of(0), of(1)), s.deinterleave(of(2), of(3)));
-                let (even, odd) = (s.deinterleave(a.0, b.0), s.deinterleave(a.1, b.1));
-                let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(labels.as_slice(), at));
-                let mut logit = columns[0];
-                for (class, &column) in columns.iter().enumerate().take(C) {
-                    logit = s.select(s.equal(label, s.splat(class as f32)), column, logit);
-                    s.store(column, to, class.wrapping_mul(ROWS).wrapping_add(at));
+/// Transposes whole blocks of rows, of three classes followed by four elements, to columns, and fills the logits of the labels.
+fn transpose_rows<S: Vector, const C: usize>(s: S, rows: &[f32], to: &mut [f32], blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let mut rows = rows;
+            let columns = to.chunks_exact_mut(const { C * ROWS });
+            for (block, to) in blocks.iter_mut().zip(columns) {
+                let labels = block.labels();
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let of = |number: usize| {
+                        let row = s.load(rows, in_quarters::<S, C>(at, number));
+                        if C == FOUR { row } else { s.threes_to_fours(row) }
+                    };
+                    let (a, b) = (s.deinterleave(of(0), of(1)), s.deinterleave(of(2), of(3)));
+                    let (even, odd) = (s.deinterleave(a.0, b.0), s.deinterleave(a.1, b.1));
+                    let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(labels.as_slice(), at));
+                    let mut logit = columns[0];
+                    for (class, &column) in columns.iter().enumerate().take(C) {
+                        logit = s.select(s.equal(label, s.splat(class as f32)), column, logit);
+                        s.store(column, to, class.wrapping_mul(ROWS).wrapping_add(at));
+                    }
+                    s.store(logit, block.logit.as_mut_slice(), at);
                 }
-                s.store(logit, block.logit.as_mut_slice(), at);
+                rows = rows.get(const { C * ROWS }..).unwrap_or(&[]);
             }
-            rows = rows.get(const { C * ROWS }..).unwrap_or(&[]);
-        }
-    }
+        },
+    )
 }
 
 /// Adds the exponentials but that of the label of each row, in the order of [`super::sums`].
-struct ColumnSums<'a, const C: usize> {
-    exponentials: &'a [f32],
-    blocks: &'a mut [RowBlock],
-}
-
-impl<const C: usize> Operation for ColumnSums<'_, C> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        for (block, columns) in self.blocks.iter_mut().zip(self.exponentials.chunks_exact(const { C * ROWS })) {
-            let (labels, mut found) = (block.labels(), [Lanes::splat(0.0); FOUR]);
-            for (class, (column, found)) in columns.as_chunks::<ROWS>().0.iter().zip(&mut found).enumerate() {
-                for at in (0..ROWS).step_by(S::LANES) {
-                    let is_label = s.equal(s.load(labels.as_slice(), at), s.splat(class as f32));
-                    s.store(s.select(is_label, s.splat(0.0), s.load(column, at)), found.as_mut_slice(), at);
+fn sum_columns<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (block, columns) in blocks.iter_mut().zip(exponentials.chunks_exact(const { C * ROWS })) {
+                let (labels, mut found) = (block.labels(), [Lanes::splat(0.0); FOUR]);
+                for (class, (column, found)) in columns.as_chunks::<ROWS>().0.iter().zip(&mut found).enumerate() {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        let is_label = s.equal(s.load(labels.as_slice(), at), s.splat(class as f32));
+                        s.store(s.select(is_label, s.splat(0.0), s.load(column, at)), found.as_mut_slice(), at);
+                    }
+                }
+                let [a, b, c, d] = found;
+                for i in Lane::all() {
+                    block.sum[i] = (f64::from(a[i]) + f64::from(c[i])) + (f64::from(b[i]) + f64::from(d[i]));
                 }
             }
-            let [a, b, c, d] = found;
-            for i in Lane::all() {
-                block.sum[i] = (f64::from(a[i]) + f64::from(c[i])) + (f64::from(b[i]) + f64::from(d[i]));
-            }
-        }
-    }
+        },
+    )
 }
 
 /// Writes the gradient of the rows that are not marked.
@@ -134,7 +122,7 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
         columns.chunks_exact_mut(const { C * ROWS }).zip(blocks).filter(|_| !are_held && is_worth_code::<S>())
     {
         let blocks = core::slice::from_ref(block);
-        s.run(ScaleColumns { exponentials, rows: ROWS, stride: ROWS, classes: C, blocks });
+        scale_columns_in_f64(s, exponentials, ROWS, ROWS, C, blocks);
     }
     let all = blocks.iter().all(|block| block.marked == 0) && count.is_multiple_of(ROWS);
     let dense = match batch.gradient.as_deref_mut() {
@@ -142,50 +130,40 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
         _ => None,
     };
     match dense {
-        Some(to) => s.run(ColumnGradient::<C> { exponentials: columns, blocks, to }),
+        Some(to) => write_rows::<S, C>(s, columns, blocks, to),
         None => {
-            s.run(ColumnGradient::<C> {
-                exponentials: columns,
-                blocks,
-                to: rows_of_mut(spare, 0, blocks.len(), const { ROWS * C }),
-            });
+            write_rows::<S, C>(s, columns, blocks, rows_of_mut(spare, 0, blocks.len(), const { ROWS * C }));
             batch.store_unmarked(s, Place { first, rows: count, start: 0, width: C }, spare, blocks);
         }
     }
 }
 
 /// Writes whole blocks of the gradient, transposed back to contiguous rows.
-struct ColumnGradient<'a, const C: usize> {
-    exponentials: &'a [f32],
-    blocks: &'a [RowBlock],
-    to: &'a mut [f32],
-}
-
-impl<const C: usize> Operation for ColumnGradient<'_, C> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let mut left = self.to;
-        for (block, columns) in self.blocks.iter().zip(self.exponentials.chunks_exact(const { C * ROWS })) {
-            let labels = block.labels();
-            for at in (0..ROWS).step_by(S::LANES) {
-                let (label, scale) = (s.load(labels.as_slice(), at), s.load(block.scale.as_slice(), at));
-                let mut elements = [s.splat(0.0); FOUR];
-                for (class, element) in elements.iter_mut().enumerate().take(C) {
-                    let is_label = s.equal(label, s.splat(class as f32));
-                    let scaled = s.mul(s.load(columns, class.wrapping_mul(ROWS).wrapping_add(at)), scale);
-                    *element = s.select(is_label, s.load(block.at_reference.as_slice(), at), scaled);
-                }
-                let [a, b, c, d] = elements;
-                let (even, odd) = (s.interleave(a, c), s.interleave(b, d));
-                let (low, high) = (s.interleave(even.0, odd.0), s.interleave(even.1, odd.1));
-                for vector in [low.0, low.1, high.0, high.1] {
-                    // Lanes beyond a quarter of the rows are overwritten by the next.
-                    s.store_partial(if C == FOUR { vector } else { s.fours_to_threes(vector) }, left);
-                    left = left.get_mut(in_quarters::<S, C>(0, 1)..).unwrap_or(&mut []);
+fn write_rows<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &[RowBlock], to: &mut [f32]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let mut left = to;
+            for (block, columns) in blocks.iter().zip(exponentials.chunks_exact(const { C * ROWS })) {
+                let labels = block.labels();
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let (label, scale) = (s.load(labels.as_slice(), at), s.load(block.scale.as_slice(), at));
+                    let mut elements = [s.splat(0.0); FOUR];
+                    for (class, element) in elements.iter_mut().enumerate().take(C) {
+                        let is_label = s.equal(label, s.splat(class as f32));
+                        let scaled = s.mul(s.load(columns, class.wrapping_mul(ROWS).wrapping_add(at)), scale);
+                        *element = s.select(is_label, s.load(block.at_reference.as_slice(), at), scaled);
+                    }
+                    let [a, b, c, d] = elements;
+                    let (even, odd) = (s.interleave(a, c), s.interleave(b, d));
+                    let (low, high) = (s.interleave(even.0, odd.0), s.interleave(even.1, odd.1));
+                    for vector in [low.0, low.1, high.0, high.1] {
+                        // Lanes beyond a quarter of the rows are overwritten by the next.
+                        s.store_partial(if C == FOUR { vector } else { s.fours_to_threes(vector) }, left);
+                        left = left.get_mut(in_quarters::<S, C>(0, 1)..).unwrap_or(&mut []);
+                    }
                 }
             }
-        }
-    }
+        },
+    )
 }

@@ -5,11 +5,11 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_COST, ROWS};
-use super::sums::{RowSums, Tail, sums_of_terms};
+use super::sums::{Tail, row_sums, sums_of_terms};
 use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{f64_math, part_mut, row_of};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
 /// Coefficients of −log(1 − p)/p on [0, ½] from p⁹ to p, relative error 2^−27.98. The constant term is 1.
 const LOSS: [u32; 9] = [
@@ -48,83 +48,77 @@ fn start_of_end(matrix: &[f32], classes: usize) -> usize {
     matrix.len().saturating_sub(rows.saturating_mul(classes))
 }
 
-/// The matrix's last rows, whose sums would load past its end, for [`CostSums`].
+/// The matrix's last rows, whose sums would load past its end, for [`cost_sums`].
 pub(crate) fn end_of(matrix: &[f32], classes: usize) -> &[f32] {
     matrix.get(start_of_end(matrix, classes)..).unwrap_or(&[])
 }
 
-/// Fills Σ_{j≠m} fp\[y,j\]·(−log(1 − p_j)), fp\[y,m\] and log E of each row, and `odds`, if given.
-pub(crate) struct CostSums<'a> {
-    pub(crate) matrix: &'a [f32],
-    /// A copy of its last rows, from [`end_of`], followed by as many elements as a sum loads past the end of a row.
-    pub(crate) end: &'a [f32],
-    /// Contiguous rows, 0 at the references, followed by as many elements as a sum loads past the end of a row.
-    pub(crate) exponentials: &'a [f32],
-    /// Output: rows of fp[y,j]·e_j/(1 − p_j), where p_j = e_j·share.
-    pub(crate) odds: Option<&'a mut [f32]>,
-    pub(crate) classes: usize,
-    pub(crate) rows: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-    pub(crate) terms: &'a mut [TermBlock],
+/// Fills Σ_{j≠m} fp\[y,j\]·(−log(1 − p_j)), fp\[y,m\] and log E of each row and, if given, `odds` with rows of
+/// fp\[y,j\]·e_j/(1 − p_j), where p_j = e_j·share.
+///
+/// `exponentials` are contiguous rows, 0 at the references; `end` is a copy of the last rows of the matrix, from [`end_of`].
+/// Both are followed by as many elements as a sum loads past the end of a row.
+pub(crate) fn cost_sums<S: Vector>(
+    s: S,
+    matrix: &[f32],
+    end: &[f32],
+    exponentials: &[f32],
+    mut odds: Option<&mut [f32]>,
+    (rows, classes): (usize, usize),
+    blocks: &mut [RowBlock],
+    terms: &mut [TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (tail, end_start) = (Tail::new(s, classes), start_of_end(matrix, classes));
+            let costs = |label: usize| {
+                // The costs of a row without a label do not matter, as long as they do not depend on its position.
+                let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
+                start.checked_sub(end_start).map_or(matrix.get(start..), |start| end.get(start..)).unwrap_or(&[])
+            };
+            for (((first, block), terms), rows) in
+                (0_usize..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows))
+            {
+                let labels = terms.label;
+                let start_of = |lane: Lane| first.wrapping_add(lane.number()).wrapping_mul(classes);
+                let exponentials_and_costs =
+                    |lane: Lane| [exponentials.get(start_of(lane)..).unwrap_or(&[]), costs(labels[lane])];
+                sums_of_terms(
+                    s,
+                    &tail,
+                    (rows, classes),
+                    [&mut terms.costs],
+                    #[inline(always)]
+                    |lane| (s.splat(block.share[lane] as f32), exponentials_and_costs(lane)),
+                    #[inline(always)]
+                    |share, [e, costs], at, [sum]| {
+                        let e = s.load(e, at.offset);
+                        [s.mul_add(s.mul(s.load(costs, at.offset), e), log_over_p(s, s.mul(e, *share)), sum)]
+                    },
+                );
+                let small = small_sums(block, terms);
+                if small != 0 {
+                    mark_small(matrix, (rows, classes), odds.is_some(), small, (block, terms));
+                }
+                multiply(&mut terms.costs, &block.share);
+                for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows)
+                {
+                    *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
+                }
+                log_excluded(block, terms);
+                let Some(odds) = odds.as_deref_mut() else { continue };
+                for lane in Lane::all().take(rows) {
+                    // Stores past the end of a row are overwritten by the next row.
+                    let to = part_mut(odds, start_of(lane), reach_of_row(classes));
+                    write_odds(s, block.share[lane], exponentials_and_costs(lane), to);
+                }
+            }
+        },
+    )
 }
 
-impl Operation for CostSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { matrix, end, exponentials, mut odds, classes, rows, blocks, terms } = self;
-        let (tail, end_start) = (Tail::new(s, classes), start_of_end(matrix, classes));
-        let costs = |label: usize| {
-            // The costs of a row without a label do not matter, as long as they do not depend on its position.
-            let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
-            start.checked_sub(end_start).map_or(matrix.get(start..), |start| end.get(start..)).unwrap_or(&[])
-        };
-        for (((first, block), terms), rows) in
-            (0_usize..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows))
-        {
-            let labels = terms.label;
-            let start_of = |lane: Lane| first.wrapping_add(lane.number()).wrapping_mul(classes);
-            let exponentials_and_costs =
-                |lane: Lane| [exponentials.get(start_of(lane)..).unwrap_or(&[]), costs(labels[lane])];
-            sums_of_terms(
-                s,
-                &tail,
-                (rows, classes),
-                [&mut terms.costs],
-                #[inline(always)]
-                |lane| (s.splat(block.share[lane] as f32), exponentials_and_costs(lane)),
-                #[inline(always)]
-                |share, [e, costs], at, [sum]| {
-                    let e = s.load(e, at.offset);
-                    [s.mul_add(s.mul(s.load(costs, at.offset), e), log_over_p(s, s.mul(e, *share)), sum)]
-                },
-            );
-            let (power, share, mut small) = (block.power, block.share, Lanes::splat(0));
-            for i in Lane::all() {
-                let is_small = (power[i] == 0.0) & (terms.costs[i] * share[i] < LEAST_COST);
-                small[i] = u32::from(is_small);
-            }
-            let small = small.mask() & !block.marked;
-            if small != 0 {
-                mark_small(matrix, (rows, classes), odds.is_some(), small, (block, terms));
-            }
-            multiply(&mut terms.costs, &block.share);
-            for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows) {
-                *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
-            }
-            log_excluded(block, terms);
-            let Some(odds) = odds.as_deref_mut() else { continue };
-            for lane in Lane::all().take(rows) {
-                // Stores past the end of a row are overwritten by the next row.
-                let to = part_mut(odds, start_of(lane), reach_of_row(classes));
-                write_odds(s, block.share[lane], exponentials_and_costs(lane), to);
-            }
-        }
-    }
-}
-
-/// Fills Σ_{j≠m} fp\[y,j\]·p_j/(1 − p_j) of each row from the odds that [`CostSums`] wrote.
+/// Fills Σ_{j≠m} fp\[y,j\]·p_j/(1 − p_j) of each row from the odds that [`cost_sums`] wrote.
 pub(crate) fn add_up_odds<S: Vector>(
     s: S,
     odds: &[f32],
@@ -138,11 +132,21 @@ pub(crate) fn add_up_odds<S: Vector>(
         }
     };
     swap(&mut *blocks, &mut *terms);
-    s.run(RowSums { numbers: odds, classes, rows, blocks: &mut *blocks });
+    row_sums(s, odds, classes, rows, &mut *blocks);
     swap(&mut *blocks, &mut *terms);
     for (block, terms) in blocks.iter().zip(terms) {
         multiply(&mut terms.odds, &block.share);
     }
+}
+
+/// Mask of the unmarked rows in range whose sum, times the share, is below [`LEAST_COST`].
+#[inline(always)]
+fn small_sums(block: &RowBlock, terms: &TermBlock) -> u32 {
+    let (power, share, mut small) = (block.power, block.share, Lanes::splat(0));
+    for i in Lane::all() {
+        small[i] = u32::from((power[i] == 0.0) & (terms.costs[i] * share[i] < LEAST_COST));
+    }
+    small.mask() & !block.marked
 }
 
 /// Marks rows in range, of those in the mask `small`, in whose sum products that underflow in f32 may matter, or with `gradient` in

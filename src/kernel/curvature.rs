@@ -13,12 +13,12 @@
 //! row sums, 2·|W|·p_i·(1 − p_i). −log(1 − p_j) = softplus(u) with a concave u = x_j − log Σ_{i≠j} exp x_i: its Hessian
 //! ≼ p_j·(1 − p_j)·∇u·∇uᵀ and, by v·vᵀ ≼ diag(|v_i|·Σ|v|), ≼ 2·p_j·(1 − p_j) at j and 2·p_j·p_i at i ≠ j.
 
-use super::general::LargestOf;
+use super::references::argmax;
 use super::spread::Spread;
 use super::term_scalars::Terms;
 use super::tile::{Batch, Place, with_tile};
 use super::{f64_math, part, part_mut, row_of, whole};
-use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
 
 /// Writes curvatures to the gradient of the batch. All inputs have been validated.
@@ -85,7 +85,7 @@ impl<'a> CurvatureRows<'a> {
         let mut first = f32::NEG_INFINITY;
         for place in pieces() {
             self.batch.load_rows(s, place, numbers);
-            let (logit, class) = s.run(LargestOf { row: part(numbers, 0, place.width) });
+            let (logit, class) = argmax(s, part(numbers, 0, place.width));
             if logit > first || place.start == 0 {
                 (first, of_row.class) = (logit, place.start.wrapping_add(class));
             }
@@ -93,7 +93,7 @@ impl<'a> CurvatureRows<'a> {
         let mut second = f32::NEG_INFINITY;
         for place in pieces() {
             self.load_others(s, place, of_row.class, numbers);
-            let (logit, _) = s.run(LargestOf { row: part(numbers, 0, place.width) });
+            let (logit, _) = argmax(s, part(numbers, 0, place.width));
             second = if logit > second || logit.is_nan() { logit } else { second };
         }
         of_row.cost = f64::from(of_row.costs.get(of_row.class).copied().unwrap_or(0.0));
@@ -102,7 +102,7 @@ impl<'a> CurvatureRows<'a> {
         let mut lanes = [0.0; VIRTUAL_LANES];
         for place in pieces() {
             self.load_others(s, place, of_row.class, numbers);
-            s.run(AddOthers { logits: part(numbers, 0, place.width), second: of_row.second, lanes: &mut lanes });
+            add_others(s, part(numbers, 0, place.width), of_row.second, &mut lanes);
         }
         let sum = sum_of_lanes(lanes);
         if first.is_nan() || first == f32::NEG_INFINITY || second == f32::INFINITY || sum.is_nan() {
@@ -118,7 +118,7 @@ impl<'a> CurvatureRows<'a> {
         for place in pieces() {
             self.load_others(s, place, of_row.class, numbers);
             let numbers = part_mut(numbers, 0, place.width);
-            s.run(WriteOthers { numbers: &mut *numbers, start: place.start, row: of_row, bound: self.bound });
+            write_others(s, &mut *numbers, place.start, of_row, self.bound);
             if let Some(element) = of_row.class.checked_sub(place.start).and_then(|class| numbers.get_mut(class)) {
                 let factor = if self.bound { of_row.factor.abs() } else { of_row.factor };
                 *element = (factor * of_row.of_largest(self.bound)) as f32;
@@ -141,9 +141,9 @@ impl<'a> CurvatureRows<'a> {
             self.load_others(s, place, of_row.class, numbers);
             let (logits, start, row) = (part(numbers, 0, place.width), place.start, *of_row);
             if self.bound {
-                s.run(AddMistakes { logits, start, row, lanes: mistakes });
+                add_mistakes(s, logits, start, row, mistakes);
             } else {
-                s.run(AddOdds { logits, start, row, sums: (odds, steep) });
+                add_odds(s, logits, start, row, (odds, steep));
             }
         }
         [of_row.mistakes, of_row.odds, of_row.steep_odds] = lanes.map(sum_of_lanes);
@@ -248,106 +248,82 @@ fn exponentials(logits: &[f32], largest: f64) -> [f64; VIRTUAL_LANES] {
 }
 
 /// Adds exp(x − second) of a piece, 0 at m, to partial sums.
-struct AddOthers<'a> {
-    logits: &'a [f32],
-    second: f64,
-    lanes: &'a mut [f64; VIRTUAL_LANES],
-}
-
-impl Operation for AddOthers<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        for logits in self.logits.chunks(VIRTUAL_LANES) {
-            let e = exponentials(logits, self.second);
-            for (lane, e) in self.lanes.iter_mut().zip(e) {
-                *lane += e;
+fn add_others<S: Vector>(s: S, logits: &[f32], second: f64, lanes: &mut [f64; VIRTUAL_LANES]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for logits in logits.chunks(VIRTUAL_LANES) {
+                let e = exponentials(logits, second);
+                for (lane, e) in lanes.iter_mut().zip(e) {
+                    *lane += e;
+                }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Adds c_j·p_j of a piece from class `start` on, 0 at m, to partial sums.
-struct AddMistakes<'a> {
-    logits: &'a [f32],
-    start: usize,
-    row: Row<'a>,
-    lanes: &'a mut [f64; VIRTUAL_LANES],
-}
-
-impl Operation for AddMistakes<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { logits, start, row, lanes } = self;
-        for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
-            let (r, costs) = (row.shares(logits), row.costs_from(class));
-            for (lane, (r, cost)) in lanes.iter_mut().zip(r.iter().zip(&costs)) {
-                *lane += cost * (r * row.miss);
+fn add_mistakes<S: Vector>(s: S, logits: &[f32], start: usize, row: Row<'_>, lanes: &mut [f64; VIRTUAL_LANES]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
+                let (r, costs) = (row.shares(logits), row.costs_from(class));
+                for (lane, (r, cost)) in lanes.iter_mut().zip(r.iter().zip(&costs)) {
+                    *lane += cost * (r * row.miss);
+                }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Adds s_j and t_j of a piece from class `start` on, 0 at m, to partial sums.
-struct AddOdds<'a> {
-    logits: &'a [f32],
+fn add_odds<S: Vector>(
+    s: S,
+    logits: &[f32],
     start: usize,
-    row: Row<'a>,
-    sums: (&'a mut [f64; VIRTUAL_LANES], &'a mut [f64; VIRTUAL_LANES]),
-}
-
-impl Operation for AddOdds<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { logits, start, row, sums: (odds, steep) } = self;
-        for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
-            let (r, costs) = (row.shares(logits), row.costs_from(class));
-            for ((odds, steep), (r, cost)) in odds.iter_mut().zip(&mut *steep).zip(r.iter().zip(&costs)) {
-                let p = r * row.miss;
-                let of_class = cost * p / (1.0 - p);
-                *odds += of_class;
-                *steep += of_class / (1.0 - p);
+    row: Row<'_>,
+    (odds, steep): (&mut [f64; VIRTUAL_LANES], &mut [f64; VIRTUAL_LANES]),
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
+                let (r, costs) = (row.shares(logits), row.costs_from(class));
+                for ((odds, steep), (r, cost)) in odds.iter_mut().zip(&mut *steep).zip(r.iter().zip(&costs)) {
+                    let p = r * row.miss;
+                    let of_class = cost * p / (1.0 - p);
+                    *odds += of_class;
+                    *steep += of_class / (1.0 - p);
+                }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Writes the elements of a piece over its logits; the caller sets that of m.
-struct WriteOthers<'a> {
-    numbers: &'a mut [f32],
-    start: usize,
-    row: Row<'a>,
-    bound: bool,
-}
-
-impl Operation for WriteOthers<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { numbers, start, row, bound } = self;
-        let largest_cost = row.cost * row.hit;
-        let mistakes = row.mistakes + largest_cost;
-        for (class, numbers) in (start..).step_by(VIRTUAL_LANES).zip(numbers.chunks_mut(VIRTUAL_LANES)) {
-            let (r, costs) = (row.shares(numbers), row.costs_from(class));
-            let mut elements = [0.0; VIRTUAL_LANES];
-            for (to, (r, cost)) in elements.iter_mut().zip(r.iter().zip(&costs)) {
-                let p = r * row.miss;
-                let q = 1.0 - p;
-                let steep = cost * p / (q * q);
-                let of_costs = cost * p - p * q * row.odds + p * p * (row.steep_odds - steep);
-                let of_largest = largest_cost * (r * (r - q));
-                let element = row.factor * (row.weight * (p * q) + of_costs + of_largest);
-                // i ≠ m, so that p ≤ ½: Σ c·p − c_i·p_i + c_i·(1 − p_i) without cancellation.
-                let of_bound = 2.0 * p * (row.weight.abs() * q + (mistakes + cost * (q - p)));
-                *to = if bound { row.factor.abs() * of_bound } else { element } as f32;
+fn write_others<S: Vector>(s: S, numbers: &mut [f32], start: usize, row: Row<'_>, bound: bool) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let largest_cost = row.cost * row.hit;
+            let mistakes = row.mistakes + largest_cost;
+            for (class, numbers) in (start..).step_by(VIRTUAL_LANES).zip(numbers.chunks_mut(VIRTUAL_LANES)) {
+                let (r, costs) = (row.shares(numbers), row.costs_from(class));
+                let mut elements = [0.0; VIRTUAL_LANES];
+                for (to, (r, cost)) in elements.iter_mut().zip(r.iter().zip(&costs)) {
+                    let p = r * row.miss;
+                    let q = 1.0 - p;
+                    let steep = cost * p / (q * q);
+                    let of_costs = cost * p - p * q * row.odds + p * p * (row.steep_odds - steep);
+                    let of_largest = largest_cost * (r * (r - q));
+                    let element = row.factor * (row.weight * (p * q) + of_costs + of_largest);
+                    // i ≠ m, so that p ≤ ½: Σ c·p − c_i·p_i + c_i·(1 − p_i) without cancellation.
+                    let of_bound = 2.0 * p * (row.weight.abs() * q + (mistakes + cost * (q - p)));
+                    *to = if bound { row.factor.abs() * of_bound } else { element } as f32;
+                }
+                super::copy(numbers, &elements);
             }
-            super::copy(numbers, &elements);
-        }
-    }
+        },
+    )
 }

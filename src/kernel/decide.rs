@@ -5,7 +5,7 @@ use super::limits::{DECIDED_AT_ONCE, FEW_DECIDED};
 use super::tile::{Batch, Place};
 use super::{copy, f64_math, from_row, part, part_mut, row_of, whole};
 use crate::backend::Backend;
-use crate::backend::vector::{Driver, Operation, Vector};
+use crate::backend::vector::{Driver, Vector};
 use core::ops::Range;
 
 /// Written by [`CrossEntropy::decide`](crate::CrossEntropy::decide) for a row without a decision.
@@ -55,7 +55,11 @@ impl DecisionRows<'_> {
     fn within<S: Vector, const L: usize, const WIDTH: usize>(&mut self, s: S, rows: Range<usize>) -> usize {
         let (mut e, mut sums, mut numbers) = ([[0.0; L]; WIDTH], [[0.0; L]; WIDTH], [[0.0; WIDTH]; L]);
         let numbers = numbers.as_flattened_mut();
-        s.run(Groups::<L> { of: self, rows, e: &mut e, sums: &mut sums, numbers })
+        let groups = Groups { of: self, rows, e: &mut e, sums: &mut sums, numbers };
+        s.run(
+            #[inline(always)]
+            || groups.decide(s),
+        )
     }
 
     /// Writes decisions and expected costs of L rows; returns how many have no decision.
@@ -94,11 +98,9 @@ struct Groups<'a, 'b, const L: usize> {
     numbers: &'a mut [f32],
 }
 
-impl<const L: usize> Operation for Groups<'_, '_, L> {
-    type Output = usize;
-
+impl<const L: usize> Groups<'_, '_, L> {
     #[inline(always)]
-    fn run<S: Vector>(mut self, s: S) -> usize {
+    fn decide<S: Vector>(mut self, s: S) -> usize {
         let mut undecided = 0_usize;
         for first in self.rows.clone().step_by(L) {
             let found = self.find(s, Place { first, rows: L, start: 0, width: self.of.batch.rows.classes() });
@@ -106,9 +108,7 @@ impl<const L: usize> Operation for Groups<'_, '_, L> {
         }
         undecided
     }
-}
 
-impl<const L: usize> Groups<'_, '_, L> {
     #[inline(always)]
     fn find<S: Vector>(&mut self, s: S, rows: Place) -> Found<L> {
         let (at_once, costs, weights) = (self.e.len(), self.of.costs, self.of.batch.rows.class_weights());

@@ -1,27 +1,16 @@
 //! exp and logarithms against f64 references, value by value, on every backend.
 
 use super::costs::log_over_p;
-use super::exp::{Exp, Exponentials, Reference, exp_of_pair};
+use super::exp::{Exp, Reference, exp_of_pair, exponentiate};
 use super::f64_math;
 use super::limits::{FAR, RAISE};
 use crate::Backend;
-use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use core::f64::consts::{LN_2, LOG2_E};
 use std::format;
 use std::println;
 use std::string::String;
 use std::vec::Vec;
-
-/// A driver of one operation.
-pub(super) struct Run<O>(pub(super) O);
-
-impl<O: Operation> Driver for Run<O> {
-    type Output = O::Output;
-
-    fn drive<S: Vector>(self, s: S) -> O::Output {
-        s.run(self.0)
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Function {
@@ -123,39 +112,43 @@ struct Map<'a> {
     numbers: &'a mut [f32],
 }
 
-impl Operation for Map<'_> {
+impl Driver for Map<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { function, numbers } = self;
-        assert!(numbers.len().is_multiple_of(S::LANES));
-        match function {
-            Function::InRange => {
-                let count = numbers.len();
-                Exponentials { logits: None, to: numbers, count }.run(s);
-            }
-            Function::With(reference) => {
-                let exp = Exp::new(s, reference);
-                for chunk in numbers.chunks_exact_mut(S::LANES) {
-                    let e = exp.of(s, s.load(chunk, 0));
-                    s.store(e, chunk, 0);
+    fn drive<S: Vector>(self, s: S) {
+        s.run(
+            #[inline(always)]
+            || {
+                let Self { function, numbers } = self;
+                assert!(numbers.len().is_multiple_of(S::LANES));
+                match function {
+                    Function::InRange => {
+                        let count = numbers.len();
+                        exponentiate(s, None, numbers, count);
+                    }
+                    Function::With(reference) => {
+                        let exp = Exp::new(s, reference);
+                        for chunk in numbers.chunks_exact_mut(S::LANES) {
+                            let e = exp.of(s, s.load(chunk, 0));
+                            s.store(e, chunk, 0);
+                        }
+                    }
+                    Function::OfPair { share } => {
+                        for chunk in numbers.chunks_exact_mut(S::LANES) {
+                            let x = s.load(chunk, 0);
+                            let e = exp_of_pair(s, x, s.mul(x, s.splat(share)));
+                            s.store(e, chunk, 0);
+                        }
+                    }
+                    Function::LogOverP => {
+                        for chunk in numbers.chunks_exact_mut(S::LANES) {
+                            let log = log_over_p(s, s.load(chunk, 0));
+                            s.store(log, chunk, 0);
+                        }
+                    }
                 }
-            }
-            Function::OfPair { share } => {
-                for chunk in numbers.chunks_exact_mut(S::LANES) {
-                    let x = s.load(chunk, 0);
-                    let e = exp_of_pair(s, x, s.mul(x, s.splat(share)));
-                    s.store(e, chunk, 0);
-                }
-            }
-            Function::LogOverP => {
-                for chunk in numbers.chunks_exact_mut(S::LANES) {
-                    let log = log_over_p(s, s.load(chunk, 0));
-                    s.store(log, chunk, 0);
-                }
-            }
-        }
+            },
+        )
     }
 }
 
@@ -232,7 +225,7 @@ fn scan(function: Function, patterns: core::ops::Range<u64>, step: u64) {
         for seen in &mut all {
             seen.outputs.clear();
             seen.outputs.extend(&inputs);
-            seen.backend.drive(Run(Map { function, numbers: &mut seen.outputs }));
+            seen.backend.drive(Map { function, numbers: &mut seen.outputs });
             for ((&x, &expected), &found) in inputs.iter().zip(&expected).zip(&seen.outputs) {
                 match expected.error_of(found, 1.0) {
                     Ok(Some(error)) => {
@@ -301,7 +294,7 @@ fn exp_with_any_reference_is_within_one_ulp() {
         let inputs: Vec<f32> = around(-106.0).collect();
         for backend in Backend::available() {
             let mut outputs = inputs.clone();
-            backend.drive(Run(Map { function: Function::With(reference), numbers: &mut outputs }));
+            backend.drive(Map { function: Function::With(reference), numbers: &mut outputs });
             let mut worst = 0.0;
             for (&x, &found) in inputs.iter().zip(&outputs) {
                 match Function::With(reference).expected(x).error_of(found, 1.0) {
@@ -361,18 +354,22 @@ struct AreInRange<'a> {
     answers: &'a mut Vec<bool>,
 }
 
-impl Operation for AreInRange<'_> {
+impl Driver for AreInRange<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        for (place, &x) in self.numbers.iter().enumerate() {
-            let mut logits = [0.5; VIRTUAL_LANES];
-            logits[0] = -3.0;
-            logits[place % VIRTUAL_LANES] = x;
-            let count = VIRTUAL_LANES;
-            self.answers.push(Exponentials { logits: None, to: &mut logits, count }.run(s));
-        }
+    fn drive<S: Vector>(self, s: S) {
+        s.run(
+            #[inline(always)]
+            || {
+                for (place, &x) in self.numbers.iter().enumerate() {
+                    let mut logits = [0.5; VIRTUAL_LANES];
+                    logits[0] = -3.0;
+                    logits[place % VIRTUAL_LANES] = x;
+                    let count = VIRTUAL_LANES;
+                    self.answers.push(exponentiate(s, None, &mut logits, count));
+                }
+            },
+        )
     }
 }
 
@@ -382,8 +379,8 @@ fn scan_range(patterns: core::ops::Range<u64>, step: u64) {
     for inputs in numbers(patterns, step) {
         for backend in Backend::available() {
             let (mut answers, mut outputs) = (Vec::new(), inputs.clone());
-            backend.drive(Run(AreInRange { numbers: &inputs, answers: &mut answers }));
-            backend.drive(Run(Map { function: Function::InRange, numbers: &mut outputs }));
+            backend.drive(AreInRange { numbers: &inputs, answers: &mut answers });
+            backend.drive(Map { function: Function::InRange, numbers: &mut outputs });
             for ((&x, &answer), &found) in inputs.iter().zip(&answers).zip(&outputs) {
                 let binary = (f64::from(x) * LOG2_E).abs();
                 if binary < IN_RANGE {
@@ -407,7 +404,7 @@ fn range_of_the_fast_way() {
     let out_of_range = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 45.0, -45.0, 1e8, -1e8, -2_907_300.0];
     for backend in Backend::available() {
         let mut answers = Vec::new();
-        backend.drive(Run(AreInRange { numbers: &out_of_range, answers: &mut answers }));
+        backend.drive(AreInRange { numbers: &out_of_range, answers: &mut answers });
         assert_eq!(answers, [false; 9], "{backend}");
     }
 }
@@ -418,6 +415,16 @@ fn every_number_of_the_range_of_the_fast_way() {
     scan_range(ALL, 1);
 }
 
+struct Exponentiate<'a>(Option<&'a [f32]>, &'a mut [f32], usize);
+
+impl Driver for Exponentiate<'_> {
+    type Output = bool;
+
+    fn drive<S: Vector>(self, s: S) -> bool {
+        exponentiate(s, self.0, self.1, self.2)
+    }
+}
+
 /// Exponentials out of place equal those in place, for any number of logits.
 #[test]
 fn exponentials_beside_and_over_the_logits() {
@@ -425,9 +432,9 @@ fn exponentials_beside_and_over_the_logits() {
     for backend in Backend::available() {
         for count in 0..=logits.len() {
             let (mut over, mut beside) = (logits.clone(), std::vec![9.0; logits.len()]);
-            assert!(backend.drive(Run(Exponentials { logits: None, to: &mut over, count })));
+            assert!(backend.drive(Exponentiate(None, &mut over, count)));
             let from = Some(&logits[..count]);
-            assert!(backend.drive(Run(Exponentials { logits: from, to: &mut beside, count })));
+            assert!(backend.drive(Exponentiate(from, &mut beside, count)));
             assert_eq!(over[..count], beside[..count], "{backend}, {count}");
             assert!(
                 over[count..] == logits[count..] && beside[count..].iter().all(|&x| x == 9.0),
@@ -438,8 +445,8 @@ fn exponentials_beside_and_over_the_logits() {
                 let mut other = logits.clone();
                 other[at] = 50.0;
                 let from = Some(&other[..count]);
-                assert!(!backend.drive(Run(Exponentials { logits: from, to: &mut beside, count })), "{backend}, {at}");
-                assert!(!backend.drive(Run(Exponentials { logits: None, to: &mut other, count })), "{backend}, {at}");
+                assert!(!backend.drive(Exponentiate(from, &mut beside, count)), "{backend}, {at}");
+                assert!(!backend.drive(Exponentiate(None, &mut other, count)), "{backend}, {at}");
             }
         }
     }
@@ -453,7 +460,7 @@ fn nan_and_infinity_pass_through_exp() {
             numbers[1] = f32::NEG_INFINITY;
             numbers[2] = f32::INFINITY;
             numbers[3] = -f32::NAN;
-            backend.drive(Run(Map { function: Function::With(reference), numbers: &mut numbers }));
+            backend.drive(Map { function: Function::With(reference), numbers: &mut numbers });
             assert!(numbers[0].is_nan() && numbers[3].is_nan() && numbers[15].is_nan(), "{backend}, {reference:?}");
             assert_eq!(numbers[1..3], [0.0, f32::INFINITY], "{backend}, {reference:?}");
         }
@@ -468,7 +475,7 @@ fn references_bring_the_largest_logit_near_one() {
         assert_eq!(reference.power.rem_euclid(2.0), 1.0, "{largest}");
         for backend in Backend::available() {
             let mut numbers = [largest; 16];
-            backend.drive(Run(Map { function: Function::With(reference), numbers: &mut numbers }));
+            backend.drive(Map { function: Function::With(reference), numbers: &mut numbers });
             assert!((0.5..=4.0).contains(&numbers[0]), "{backend}: {largest}: {}", numbers[0]);
         }
     }
@@ -535,14 +542,18 @@ struct DoubleMap<'a> {
     numbers: &'a mut [f64],
 }
 
-impl Operation for DoubleMap<'_> {
+impl Driver for DoubleMap<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        for x in self.numbers {
-            *x = self.function.of(*x);
-        }
+    fn drive<S: Vector>(self, s: S) {
+        s.run(
+            #[inline(always)]
+            || {
+                for x in self.numbers {
+                    *x = self.function.of(*x);
+                }
+            },
+        )
     }
 }
 
@@ -554,7 +565,7 @@ fn try_double(function: Double, inputs: &[f64], all: &mut [Seen<f64>]) {
     for seen in all {
         seen.outputs.clear();
         seen.outputs.extend(&inputs);
-        seen.backend.drive(Run(DoubleMap { function, numbers: &mut seen.outputs }));
+        seen.backend.drive(DoubleMap { function, numbers: &mut seen.outputs });
         for ((&x, &expected), &found) in inputs.iter().zip(&expected).zip(&seen.outputs) {
             let error = if found == expected { 0.0 } else { ((found - expected) / expected).abs() };
             assert!(error < DOUBLE_BOUND, "{}: {function:?}({x:e}) = {found:e}, not {expected:e}", seen.backend);

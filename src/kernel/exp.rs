@@ -6,7 +6,7 @@
 
 use super::copy;
 use super::limits::{FAR, FAST_BIAS, PREFETCH_DISTANCE};
-use crate::backend::vector::{OneLane, Operation, Vector};
+use crate::backend::vector::{OneLane, Vector};
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
 /// The first 12 bits of ln 2: its product with an integer of 12 bits is exact.
@@ -96,68 +96,61 @@ pub(crate) fn all_in_range<S: Vector>(s: S, union: S::U) -> bool {
     !s.any_bit(s.shift_right::<7>(union))
 }
 
-/// Exponentials of contiguous logits, across the ends of rows; returns whether all logits were in range.
-pub(crate) struct Exponentials<'a> {
-    /// `None`: in place, the logits are in `to`.
-    pub(crate) logits: Option<&'a [f32]>,
-    /// At least `count` elements.
-    pub(crate) to: &'a mut [f32],
-    pub(crate) count: usize,
-}
-
-impl Operation for Exponentials<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> bool {
-        let Self { logits, to, count } = self;
-        let mut union;
-        let (to, _) = to.split_at_mut_checked(count).unwrap_or_default();
-        if !S::WIDE {
-            union = s.splat_bits(0);
-            copy(to, logits.unwrap_or(&[]));
-            for x in to.chunks_mut(S::LANES) {
-                let (e, bits) = exp_in_range(s, s.load(x, 0));
-                union = s.or_bits(union, bits);
-                s.store(e, x, 0);
+/// Exponentials of `count` contiguous logits, across the ends of rows, to `to`; in place if `logits` is `None`. Returns
+/// whether all logits were in range.
+pub(crate) fn exponentiate<S: Vector>(s: S, logits: Option<&[f32]>, to: &mut [f32], count: usize) -> bool {
+    s.run(
+        #[inline(always)]
+        move || {
+            let mut union;
+            let (to, _) = to.split_at_mut_checked(count).unwrap_or_default();
+            if !S::WIDE {
+                union = s.splat_bits(0);
+                copy(to, logits.unwrap_or(&[]));
+                for x in to.chunks_mut(S::LANES) {
+                    let (e, bits) = exp_in_range(s, s.load(x, 0));
+                    union = s.or_bits(union, bits);
+                    s.store(e, x, 0);
+                }
+            } else if let Some(logits) = logits {
+                let (mut pairs, mut from) =
+                    (to.chunks_exact_mut(S::LANES_OF_TWO), logits.chunks_exact(S::LANES_OF_TWO));
+                union = exp_of_pairs(
+                    s,
+                    from.by_ref().zip(pairs.by_ref()),
+                    #[inline(always)]
+                    |(from, _), at| {
+                        s.prefetch(from, at.wrapping_add(PREFETCH_DISTANCE));
+                        s.load(from, at)
+                    },
+                    #[inline(always)]
+                    |(_, to), at, e| s.store(e, to, at),
+                );
+                let rest = pairs.into_remainder().chunks_mut(S::LANES);
+                for (to, from) in rest.zip(from.remainder().chunks(S::LANES)) {
+                    let (e, bits) = exp_in_range(s, s.load_partial(from, 0.0));
+                    union = s.or_bits(union, bits);
+                    s.store_partial(e, to);
+                }
+            } else {
+                let mut pairs = to.chunks_exact_mut(S::LANES_OF_TWO);
+                union = exp_of_pairs(
+                    s,
+                    pairs.by_ref(),
+                    #[inline(always)]
+                    |x, at| s.load(x, at),
+                    #[inline(always)]
+                    |to, at, e| s.store(e, to, at),
+                );
+                for to in pairs.into_remainder().chunks_mut(S::LANES) {
+                    let (e, bits) = exp_in_range(s, s.load_partial(to, 0.0));
+                    union = s.or_bits(union, bits);
+                    s.store_partial(e, to);
+                }
             }
-        } else if let Some(logits) = logits {
-            let (mut pairs, mut from) = (to.chunks_exact_mut(S::LANES_OF_TWO), logits.chunks_exact(S::LANES_OF_TWO));
-            union = exp_of_pairs(
-                s,
-                from.by_ref().zip(pairs.by_ref()),
-                #[inline(always)]
-                |(from, _), at| {
-                    s.prefetch(from, at.wrapping_add(PREFETCH_DISTANCE));
-                    s.load(from, at)
-                },
-                #[inline(always)]
-                |(_, to), at, e| s.store(e, to, at),
-            );
-            let rest = pairs.into_remainder().chunks_mut(S::LANES);
-            for (to, from) in rest.zip(from.remainder().chunks(S::LANES)) {
-                let (e, bits) = exp_in_range(s, s.load_partial(from, 0.0));
-                union = s.or_bits(union, bits);
-                s.store_partial(e, to);
-            }
-        } else {
-            let mut pairs = to.chunks_exact_mut(S::LANES_OF_TWO);
-            union = exp_of_pairs(
-                s,
-                pairs.by_ref(),
-                #[inline(always)]
-                |x, at| s.load(x, at),
-                #[inline(always)]
-                |to, at, e| s.store(e, to, at),
-            );
-            for to in pairs.into_remainder().chunks_mut(S::LANES) {
-                let (e, bits) = exp_in_range(s, s.load_partial(to, 0.0));
-                union = s.or_bits(union, bits);
-                s.store_partial(e, to);
-            }
-        }
-        all_in_range(s, union)
-    }
+            all_in_range(s, union)
+        },
+    )
 }
 
 /// Exponentials of pairs of vectors; returns the OR of their bits, as [`all_in_range`] takes it.

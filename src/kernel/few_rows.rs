@@ -5,50 +5,48 @@ use super::exp::{ExpInParts, all_in_range, exp_in_range};
 use super::limits::FEW;
 use super::sums::sum_of;
 use super::{log1p, part};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 use crate::error::Error;
 use crate::reduction::Tally;
 use crate::rows::Rows;
 
 /// Losses and weights of at most [`FEW`] rows, of any number of classes but two. Returns `false`, with nothing written,
 /// if a logit is out of range.
-pub(crate) struct FewRows<'a, 'b> {
-    pub(crate) rows: &'a Rows<'a>,
-    pub(crate) logits: &'a [f32],
-    pub(crate) row_losses: Option<&'b mut [f32]>,
-    pub(crate) tally: &'b mut Tally,
-    pub(crate) weights: Option<&'b mut Weights>,
-}
-
-impl Operation for FewRows<'_, '_> {
-    type Output = Result<bool, Error>;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> Result<bool, Error> {
-        let Self { rows, logits, row_losses, tally, mut weights } = self;
-        let mut found = [(0.0, None); FEW];
-        let mut left = logits;
-        for (row, (loss, of_row)) in found.iter_mut().enumerate().take(rows.count()) {
-            let Some((logits, rest)) = left.split_at_checked(rows.classes()) else { return Ok(false) };
-            left = rest;
-            *of_row = row_weight(rows, row)?;
-            let (class, weight) = of_row.as_ref().map_or((0, 0.0), |of_row| (of_row.class, of_row.weight));
-            let Some(log) = minus_log_p(s, logits, class) else { return Ok(false) };
-            // Weight 0 gives 0, even if the logarithm is infinite.
-            *loss = if weight == 0.0 { 0.0 } else { (log * weight) as f32 };
-        }
-        let found = part(&found, 0, rows.count());
-        for (row, &(loss, of_row)) in found.iter().enumerate() {
-            tally.add(row, loss);
-            if let (Some(weights), Some(of_row)) = (weights.as_deref_mut(), of_row) {
-                weights.add(row, of_row);
+pub(crate) fn compute<S: Vector>(
+    s: S,
+    rows: &Rows<'_>,
+    logits: &[f32],
+    row_losses: Option<&mut [f32]>,
+    tally: &mut Tally,
+    mut weights: Option<&mut Weights>,
+) -> Result<bool, Error> {
+    s.run(
+        #[inline(always)]
+        move || {
+            let mut found = [(0.0, None); FEW];
+            let mut left = logits;
+            for (row, (loss, of_row)) in found.iter_mut().enumerate().take(rows.count()) {
+                let Some((logits, rest)) = left.split_at_checked(rows.classes()) else { return Ok(false) };
+                left = rest;
+                *of_row = row_weight(rows, row)?;
+                let (class, weight) = of_row.as_ref().map_or((0, 0.0), |of_row| (of_row.class, of_row.weight));
+                let Some(log) = minus_log_p(s, logits, class) else { return Ok(false) };
+                // Weight 0 gives 0, even if the logarithm is infinite.
+                *loss = if weight == 0.0 { 0.0 } else { (log * weight) as f32 };
             }
-        }
-        for (to, found) in row_losses.into_iter().flatten().zip(found) {
-            *to = found.0;
-        }
-        Ok(true)
-    }
+            let found = part(&found, 0, rows.count());
+            for (row, &(loss, of_row)) in found.iter().enumerate() {
+                tally.add(row, loss);
+                if let (Some(weights), Some(of_row)) = (weights.as_deref_mut(), of_row) {
+                    weights.add(row, of_row);
+                }
+            }
+            for (to, found) in row_losses.into_iter().flatten().zip(found) {
+                *to = found.0;
+            }
+            Ok(true)
+        },
+    )
 }
 
 /// −log p of `class`; `None` if a logit is out of range.

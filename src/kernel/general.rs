@@ -2,18 +2,18 @@
 //! logit other than the reference's, so that Σexp neither overflows nor underflows; row scalars are f64; rows with
 //! infinite or NaN logits follow the contract's table.
 
-use super::exp::{Exp, Exponentials, Reference};
+use super::exp::{Exp, Reference, exponentiate};
 use super::f64_math;
 use super::label_terms::LabelTerms;
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{RAISE, ROWS, SUMMED_IN_F32, UNDERFLOW_SCALE};
-use super::references::{References, largest, largest_of_rows};
-use super::row_scalars::Finish;
+use super::references::{argmax, find_references, largest_of_rows};
+use super::row_scalars::finish_rows;
 use super::scales::{scale_of, scale_row};
-use super::sums::{RowSums, Tail, has_long_vectors, sum};
+use super::sums::{Tail, has_long_vectors, row_sums, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{from_row, from_row_mut, part, part_mut, row_of, row_of_mut, steps, whole};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
 
@@ -154,7 +154,7 @@ pub(crate) fn find_argmax<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32
             batch.load_rows(s, place, numbers);
         }
         let blocks = core::slice::from_mut(found);
-        return s.run(References { logits: numbers, classes: group.classes, blocks });
+        return find_references(s, numbers, group.classes, blocks);
     }
     let mut most = Lanes::splat(f32::NEG_INFINITY);
     for (_, lane) in group.marked() {
@@ -163,7 +163,7 @@ pub(crate) fn find_argmax<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32
     for place in group.pieces() {
         batch.load_rows(s, place, numbers);
         for (row, lane) in group.marked() {
-            let (x, class) = s.run(LargestOf { row: row_of(numbers, row, place.width) });
+            let (x, class) = argmax(s, row_of(numbers, row, place.width));
             if x > most[lane] {
                 (most[lane], found.class[lane]) = (x, place.start.wrapping_add(class));
             }
@@ -171,21 +171,7 @@ pub(crate) fn find_argmax<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32
     }
 }
 
-/// Maximum and argmax of a row, by [`largest`].
-pub(crate) struct LargestOf<'a> {
-    pub(crate) row: &'a [f32],
-}
-
-impl Operation for LargestOf<'_> {
-    type Output = (f32, usize);
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> (f32, usize) {
-        largest(s, self.row)
-    }
-}
-
-/// Fills Σexp of each marked row over the classes other than its reference, and the scalars of [`Finish`]. Leaves the
+/// Fills Σexp of each marked row over the classes other than its reference, and the scalars of [`finish_rows`]. Leaves the
 /// exponentials in the tile if it holds all classes of a row.
 pub(crate) fn sum_without_references<S: Vector>(
     s: S,
@@ -200,7 +186,7 @@ pub(crate) fn sum_without_references<S: Vector>(
         batch.load_rows(s, place, numbers);
         let class = found.class;
         exclude(numbers, &class, group, place, |lane, logit| found.logit[lane] = logit);
-        s.run(Largest { numbers, width: place.width, group, largest: &mut found.shift });
+        largest_of_marked(s, numbers, place.width, group, &mut found.shift);
     }
     let largest = found.shift;
     found.refer_to(&largest, RAISE);
@@ -208,12 +194,12 @@ pub(crate) fn sum_without_references<S: Vector>(
         if group.width < group.classes {
             load_without_references(s, batch, numbers, found, group, place);
         }
-        s.run(MarkedExponentials { numbers, width: place.width, group, found: &*found });
+        exponentiate_marked(s, numbers, place.width, group, &*found);
         if S::WIDE && group.is_block() {
             let blocks = core::slice::from_mut(&mut *found);
-            s.run(RowSums { numbers, classes: place.width, rows: group.rows, blocks });
+            row_sums(s, numbers, place.width, group.rows, blocks);
         } else {
-            s.run(AddSums { numbers, width: place.width, group, found: &mut *found });
+            add_sums(s, numbers, place.width, group, &mut *found);
         }
     }
     for i in Lane::all() {
@@ -221,7 +207,7 @@ pub(crate) fn sum_without_references<S: Vector>(
         let is_zero = (largest[i] == f32::NEG_INFINITY) & !found.sum[i].is_nan();
         found.sum[i] = if is_zero { 0.0 } else { found.sum[i] };
     }
-    s.run(Finish::<true> { gradient: true, blocks: core::slice::from_mut(found) });
+    finish_rows::<S, true>(s, true, core::slice::from_mut(found));
 }
 
 /// Fills the losses of a group; returns for each row with a sole +∞ that class and the gradient there, without the row's
@@ -246,7 +232,7 @@ fn losses<S: Vector, L: LabelTerms>(
             (block.share[lane], block.one_minus_p[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
     }
-    // `Finish` and the terms overwrite `log` in all lanes: restore it for the other rows.
+    // `finish_rows` and the terms overwrite `log` in all lanes: restore it for the other rows.
     for lane in Lane::all().filter(|&lane| !group.has(lane)) {
         block.log[lane] = log[lane];
     }
@@ -310,9 +296,9 @@ fn write_gradient<S: Vector>(
     for place in group.pieces() {
         if group.width < group.classes {
             load_without_references(s, batch, numbers, found, group, place);
-            s.run(MarkedExponentials { numbers, width: place.width, group, found });
+            exponentiate_marked(s, numbers, place.width, group, found);
         }
-        s.run(MarkedGradients { numbers, width: place.width, group, found });
+        scale_marked(s, numbers, place.width, group, found);
         for (row, lane) in group.marked() {
             let elements = row_of_mut(numbers, row, place.width);
             let factor = found.factor[lane];
@@ -364,37 +350,32 @@ pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient
         // program rounds toward +∞.
         *sum = if *sum < 1.0 { 0.0 } else { *sum };
     }
-    s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
+    finish_rows::<S, true>(s, true, &mut *blocks);
     terms.apply(s, blocks);
-    s.run(MarkSpecial { gradient, blocks });
+    mark_special(s, gradient, blocks);
 }
 
-struct MarkSpecial<'a> {
-    gradient: bool,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for MarkSpecial<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        for block in self.blocks {
-            let (sum, logit, factor) = (block.sum, block.logit, block.factor);
-            let (share, miss) = (block.share, block.one_minus_p);
-            let (mut special, mut at_reference) = (Lanes::splat(0), Lanes::splat(0.0));
-            for i in Lane::all() {
-                let scale = if self.gradient & (factor[i] != 0.0) { factor[i] * share[i] } else { 0.0 };
-                let is_infinite = (sum[i] == 0.0) & (logit[i] == f32::NEG_INFINITY);
-                special[i] = u32::from(sum[i].is_nan() | is_infinite | scale.is_nan() | underflow_matters(scale));
-                // 0·∞ = 0
-                let of_label = 0.0 - factor[i] * miss[i];
-                at_reference[i] = if factor[i] == 0.0 { 0.0 } else { of_label as f32 };
+fn mark_special<S: Vector>(s: S, gradient: bool, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for block in blocks {
+                let (sum, logit, factor) = (block.sum, block.logit, block.factor);
+                let (share, miss) = (block.share, block.one_minus_p);
+                let (mut special, mut at_reference) = (Lanes::splat(0), Lanes::splat(0.0));
+                for i in Lane::all() {
+                    let scale = if gradient & (factor[i] != 0.0) { factor[i] * share[i] } else { 0.0 };
+                    let is_infinite = (sum[i] == 0.0) & (logit[i] == f32::NEG_INFINITY);
+                    special[i] = u32::from(sum[i].is_nan() | is_infinite | scale.is_nan() | underflow_matters(scale));
+                    // 0·∞ = 0
+                    let of_label = 0.0 - factor[i] * miss[i];
+                    at_reference[i] = if factor[i] == 0.0 { 0.0 } else { of_label as f32 };
+                }
+                (block.at_reference, block.scale) = (at_reference, Lanes::splat(1.0));
+                block.marked = special.mask();
             }
-            (block.at_reference, block.scale) = (at_reference, Lanes::splat(1.0));
-            block.marked = special.mask();
-        }
-    }
+        },
+    )
 }
 
 /// Sets the element of a class, if the class is in this piece.
@@ -405,31 +386,23 @@ fn set(elements: &mut [f32], place: Place, class: usize, value: f64) {
 }
 
 /// Row-wise maximum of the marked rows. May miss a NaN, which then still reaches Σexp.
-struct Largest<'a> {
-    numbers: &'a [f32],
-    width: usize,
-    group: Group,
-    largest: &'a mut Lanes<f32>,
-}
-
-impl Operation for Largest<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { numbers, width, group, largest } = self;
-        if S::WIDE && group.is_block() && numbers.len() >= ROWS.wrapping_mul(width).wrapping_add(S::LANES) {
-            let mut rows = numbers;
-            for first in (0..ROWS).step_by(S::LANES) {
-                s.store(largest_of_rows::<S, 0>(s, rows, width), largest.as_mut_slice(), first);
-                rows = from_row(rows, S::LANES, width);
+fn largest_of_marked<S: Vector>(s: S, numbers: &[f32], width: usize, group: Group, largest: &mut Lanes<f32>) {
+    s.run(
+        #[inline(always)]
+        move || {
+            if S::WIDE && group.is_block() && numbers.len() >= ROWS.wrapping_mul(width).wrapping_add(S::LANES) {
+                let mut rows = numbers;
+                for first in (0..ROWS).step_by(S::LANES) {
+                    s.store(largest_of_rows::<S, 0>(s, rows, width), largest.as_mut_slice(), first);
+                    rows = from_row(rows, S::LANES, width);
+                }
+                return;
             }
-            return;
-        }
-        for (row, lane) in group.marked() {
-            largest[lane] = maximum(s, row_of(numbers, row, width), largest[lane]);
-        }
-    }
+            for (row, lane) in group.marked() {
+                largest[lane] = maximum(s, row_of(numbers, row, width), largest[lane]);
+            }
+        },
+    )
 }
 
 /// The largest of some logits and `largest`.
@@ -452,36 +425,28 @@ pub(crate) fn maximum<S: Vector>(s: S, logits: &[f32], largest: f32) -> f32 {
 }
 
 /// Exponentials of the marked rows, in place.
-pub(crate) struct MarkedExponentials<'a> {
-    pub(crate) numbers: &'a mut [f32],
-    pub(crate) width: usize,
-    pub(crate) group: Group,
-    pub(crate) found: &'a RowBlock,
-}
-
-impl Operation for MarkedExponentials<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { numbers, width, group, found } = self;
-        if has_long_vectors::<S>() && width < S::LANES {
-            // All rows are loaded before any is stored: a load that overlaps the masked store of the row before cannot be
-            // forwarded and waits until that store has reached the cache.
-            let mut exponentials = Aligned([s.splat(0.0); VIRTUAL_LANES]);
-            for ((row, lane), e) in group.marked().zip(&mut exponentials.0) {
-                *e = Exp::new(s, found.reference(lane)).of(s, s.load(from_row(numbers, row, width), 0));
+pub(crate) fn exponentiate_marked<S: Vector>(s: S, numbers: &mut [f32], width: usize, group: Group, found: &RowBlock) {
+    s.run(
+        #[inline(always)]
+        move || {
+            if has_long_vectors::<S>() && width < S::LANES {
+                // All rows are loaded before any is stored: a load that overlaps the masked store of the row before cannot be
+                // forwarded and waits until that store has reached the cache.
+                let mut exponentials = Aligned([s.splat(0.0); VIRTUAL_LANES]);
+                for ((row, lane), e) in group.marked().zip(&mut exponentials.0) {
+                    *e = Exp::new(s, found.reference(lane)).of(s, s.load(from_row(numbers, row, width), 0));
+                }
+                for ((row, _), &e) in group.marked().zip(&exponentials.0) {
+                    s.store_partial(e, row_of_mut(numbers, row, width));
+                }
+                return;
             }
-            for ((row, _), &e) in group.marked().zip(&exponentials.0) {
-                s.store_partial(e, row_of_mut(numbers, row, width));
+            for (row, lane) in group.marked() {
+                let row = from_row_mut(numbers, row, width);
+                exponentials_of_row(s, found.reference(lane), None, row, width);
             }
-            return;
-        }
-        for (row, lane) in group.marked() {
-            let row = from_row_mut(numbers, row, width);
-            exponentials_of_row(s, found.reference(lane), None, row, width);
-        }
-    }
+        },
+    )
 }
 
 /// Exponentials of `width` logits of a row, to `to`; in place if `logits` is `None`. Whether all logits are in range: with a
@@ -495,27 +460,13 @@ pub(crate) fn exponentials_of_piece<S: Vector>(
     reference: Reference,
 ) -> bool {
     if !S::WIDE || reference.power == 0.0 {
-        return s.run(Exponentials { logits: logits.map(|logits| part(logits, 0, width)), to, count: width });
+        return exponentiate(s, logits.map(|logits| part(logits, 0, width)), to, width);
     }
-    s.run(RowExponentials { logits, to, width, reference });
+    s.run(
+        #[inline(always)]
+        || exponentials_of_row(s, reference, logits, to, width),
+    );
     true
-}
-
-struct RowExponentials<'a> {
-    logits: Option<&'a [f32]>,
-    to: &'a mut [f32],
-    width: usize,
-    reference: Reference,
-}
-
-impl Operation for RowExponentials<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { logits, to, width, reference } = self;
-        exponentials_of_row(s, reference, logits, to, width);
-    }
 }
 
 /// Exponentials of the first `len` logits of a row, to `to`; in place if `logits` is `None`. Both slices go on for at
@@ -558,44 +509,28 @@ fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, 
 }
 
 /// Adds a piece's exponentials of the marked rows to Σexp.
-pub(crate) struct AddSums<'a> {
-    pub(crate) numbers: &'a [f32],
-    pub(crate) width: usize,
-    pub(crate) group: Group,
-    pub(crate) found: &'a mut RowBlock,
-}
-
-impl Operation for AddSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { numbers, width, group, found } = self;
-        let tail = Tail::new(s, width);
-        for (row, lane) in group.marked() {
-            found.sum[lane] = sum(s, &tail, from_row(numbers, row, width), width, found.sum[lane]);
-        }
-    }
+pub(crate) fn add_sums<S: Vector>(s: S, numbers: &[f32], width: usize, group: Group, found: &mut RowBlock) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let tail = Tail::new(s, width);
+            for (row, lane) in group.marked() {
+                found.sum[lane] = sum(s, &tail, from_row(numbers, row, width), width, found.sum[lane]);
+            }
+        },
+    )
 }
 
 /// Gradients of the marked rows, over their exponentials; the caller sets those of the references.
-struct MarkedGradients<'a> {
-    numbers: &'a mut [f32],
-    width: usize,
-    group: Group,
-    found: &'a RowBlock,
-}
-
-impl Operation for MarkedGradients<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { numbers, width, group, found } = self;
-        for (row, lane) in group.marked() {
-            scale_row(s, row_of_mut(numbers, row, width), scale_of(found, lane));
-        }
-    }
+fn scale_marked<S: Vector>(s: S, numbers: &mut [f32], width: usize, group: Group, found: &RowBlock) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (row, lane) in group.marked() {
+                scale_row(s, row_of_mut(numbers, row, width), scale_of(found, lane));
+            }
+        },
+    )
 }
 
 /// Whether `scale` times an exponential that underflowed to 0 in f32 may be a nonzero f32.

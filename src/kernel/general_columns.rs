@@ -2,7 +2,7 @@
 //! reference. For rows of `[N, C, D]`, and for short rows, which are transposed. Returns the bits of [`super::general`],
 //! to which it leaves rows with NaN or infinities, and those whose exponentials underflow where that matters.
 
-use super::column_sums::{AddExponentials, add_piece, labels_from};
+use super::column_sums::{add_exponentials, add_piece, labels_from};
 use super::general::finish_referred;
 use super::label_terms::LabelTerms;
 use super::lanes::Lanes;
@@ -10,9 +10,9 @@ use super::limits::{PIECE, RAISE, ROWS};
 use super::scales::scale_columns;
 use super::sums::has_long_vectors;
 use super::tile::{Batch, Place, RowBlock, Tile, one_by_one};
-use super::tile_columns::{Columns, ToColumns, ToRows};
+use super::tile_columns::{Columns, to_columns, to_rows};
 use super::{part_mut, rows_of, rows_of_mut};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// Whether rows of so many classes are turned: of more, a phase has enough to do with one row.
 pub(crate) fn are_turned<S: Vector>(classes: usize) -> bool {
@@ -66,7 +66,7 @@ fn turn<S: Vector>(s: S, batch: &Batch<'_>, (free, to): (&mut [f32], &mut [f32])
         batch.load_rows(s, place, free);
     }
     let rows = dense.unwrap_or(rows_of(free, 0, rows, width));
-    s.run(ToColumns { rows, width, to, stride: place.rows.next_multiple_of(ROWS) });
+    to_columns(s, rows, width, to, place.rows.next_multiple_of(ROWS));
 }
 
 /// Fills the logits of the labels, the references and Σexp; leaves the exponentials of a single piece in `numbers`.
@@ -83,9 +83,17 @@ fn add_up<S: Vector>(
     }
     for place in all.pieces(PIECE) {
         let columns = batch.columns_once(s, (place, all), spare, is_loaded);
-        s.run(LargestOthers { columns, place, blocks: &mut *blocks });
+        find_largest_others(s, columns, place, &mut *blocks);
     }
-    s.run(References { blocks: &mut *blocks });
+    s.run(
+        #[inline(always)]
+        || {
+            for block in one_by_one(&mut *blocks) {
+                let largest = block.shift;
+                block.refer_to(&largest, RAISE);
+            }
+        },
+    );
     for place in all.pieces(PIECE) {
         let columns = batch.columns_once(s, (place, all), spare, is_loaded);
         add_piece(s, columns, (place, all), numbers, None, true, blocks);
@@ -106,7 +114,7 @@ fn write_gradient<S: Vector>(
         if all.width > PIECE {
             let columns = batch.columns_once(s, (place, all), spare, &mut is_loaded);
             let (to, kept) = (&mut *numbers, None);
-            s.run(AddExponentials { columns, place, adds: false, to, kept, referred: true, blocks });
+            add_exponentials(s, columns, place, false, to, kept, true, blocks);
         }
         scale_columns(s, (&mut *numbers, stride), place, blocks, false);
         if batch.rows.positions() > 1 {
@@ -116,61 +124,37 @@ fn write_gradient<S: Vector>(
         let (columns, width) = (&*numbers, place.width);
         let dense = batch.rows.are_dense() && blocks.iter().all(|block| block.marked == 0);
         if let Some(gradient) = batch.gradient.as_deref_mut().filter(|_| dense) {
-            s.run(ToRows { columns, stride, width, to: rows_of_mut(gradient, place.first, place.rows, width) });
+            to_rows(s, columns, stride, width, rows_of_mut(gradient, place.first, place.rows, width));
         } else {
-            s.run(ToRows { columns, stride, width, to: rows_of_mut(spare, 0, stride, width) });
+            to_rows(s, columns, stride, width, rows_of_mut(spare, 0, stride, width));
             batch.store_unmarked(s, place, spare, blocks);
         }
     }
 }
 
 /// Updates the logits of the labels, and the largest of the other logits (as `shift`), by those of a piece.
-struct LargestOthers<'a> {
-    columns: Columns<'a>,
-    place: Place,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for LargestOthers<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { columns, place, blocks } = self;
-        let (labels, lowest) = (labels_from(place.start, blocks), s.splat(f32::NEG_INFINITY));
-        for (first, block) in (0_usize..).step_by(ROWS).zip(one_by_one(blocks)) {
-            for lane in (0..ROWS).step_by(S::LANES) {
-                let row = first.wrapping_add(lane);
-                let (mut logit, mut largest) =
-                    (s.load(block.logit.as_slice(), lane), s.load(block.shift.as_slice(), lane));
-                let label = s.load(&labels.0, row);
-                let mut of_class = s.splat(0.0);
-                for x in columns.of_classes(row).take(place.width) {
-                    let (x, is_label) = (s.load(x, 0), s.equal(label, of_class));
-                    of_class = s.add(of_class, s.splat(1.0));
-                    logit = s.select(is_label, x, logit);
-                    largest = s.at_least(largest, s.select(is_label, lowest, x));
+fn find_largest_others<S: Vector>(s: S, columns: Columns<'_>, place: Place, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (labels, lowest) = (labels_from(place.start, blocks), s.splat(f32::NEG_INFINITY));
+            for (first, block) in (0_usize..).step_by(ROWS).zip(one_by_one(blocks)) {
+                for lane in (0..ROWS).step_by(S::LANES) {
+                    let row = first.wrapping_add(lane);
+                    let (mut logit, mut largest) =
+                        (s.load(block.logit.as_slice(), lane), s.load(block.shift.as_slice(), lane));
+                    let label = s.load(&labels.0, row);
+                    let mut of_class = s.splat(0.0);
+                    for x in columns.of_classes(row).take(place.width) {
+                        let (x, is_label) = (s.load(x, 0), s.equal(label, of_class));
+                        of_class = s.add(of_class, s.splat(1.0));
+                        logit = s.select(is_label, x, logit);
+                        largest = s.at_least(largest, s.select(is_label, lowest, x));
+                    }
+                    s.store(logit, block.logit.as_mut_slice(), lane);
+                    s.store(largest, block.shift.as_mut_slice(), lane);
                 }
-                s.store(logit, block.logit.as_mut_slice(), lane);
-                s.store(largest, block.shift.as_mut_slice(), lane);
             }
-        }
-    }
-}
-
-/// Fills the references from the largest logits.
-struct References<'a> {
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for References<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        for block in one_by_one(self.blocks) {
-            let largest = block.shift;
-            block.refer_to(&largest, RAISE);
-        }
-    }
+        },
+    )
 }

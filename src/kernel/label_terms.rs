@@ -6,9 +6,9 @@
 
 use super::f64_math;
 use super::lanes::{Lane, Lanes};
-use super::row_scalars::Finish;
+use super::row_scalars::finish_rows;
 use super::tile::{RowBlock, one_by_one};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 use crate::error::Argument;
 use core::f64::consts::LN_2;
 
@@ -109,7 +109,40 @@ impl LabelTerms for LabelOptions {
     }
 
     fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]) {
-        s.run(Apply { options: self, blocks });
+        s.run(
+            #[inline(always)]
+            move || {
+                let lambda = f64::from(self.z_loss);
+                for block in one_by_one(blocks) {
+                    let (mut losses, miss) = (block.log, block.one_minus_p);
+                    // Not 1 − (1 − p), a catastrophic cancellation where p is small.
+                    let mut p = Lanes::splat(0.0);
+                    for i in Lane::all() {
+                        p[i] = f64_math::exp(-losses[i]);
+                    }
+                    let log = losses;
+                    let slopes = self.change(&p, &miss, &mut losses);
+                    let (mut squares, mut z) = (Lanes::splat(0.0), Lanes::splat(0.0));
+                    if lambda != 0.0 {
+                        let (logit, shift, power, sum) = (block.logit, block.shift, block.power, block.sum);
+                        for i in Lane::all() {
+                            let lse = log_sum_exp(logit[i], shift[i], power[i], sum[i], miss[i], log[i]);
+                            squares[i] = lambda * (lse * lse);
+                            z[i] = 2.0 * lambda * lse;
+                        }
+                    }
+                    let (mut shares, mut misses) = (block.share, Lanes::splat(0.0));
+                    for i in Lane::all() {
+                        losses[i] += squares[i];
+                        // 0·∞ = 0
+                        let of_z = z[i] * p[i];
+                        misses[i] = slopes[i] * miss[i] - of_z;
+                        shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (slopes[i] + z[i]) };
+                    }
+                    (block.log, block.share, block.one_minus_p) = (losses, shares, misses);
+                }
+            },
+        )
     }
 
     fn slope_at_sole_infinity(self) -> f64 {
@@ -118,48 +151,6 @@ impl LabelTerms for LabelOptions {
 
     fn loss_of_tied_infinities(self) -> f64 {
         if self.z_loss == 0.0 { f64::NAN } else { f64::INFINITY }
-    }
-}
-
-struct Apply<'a> {
-    options: LabelOptions,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for Apply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let lambda = f64::from(self.options.z_loss);
-        for block in one_by_one(self.blocks) {
-            let (mut losses, miss) = (block.log, block.one_minus_p);
-            // Not 1 − (1 − p), a catastrophic cancellation where p is small.
-            let mut p = Lanes::splat(0.0);
-            for i in Lane::all() {
-                p[i] = f64_math::exp(-losses[i]);
-            }
-            let log = losses;
-            let slopes = self.options.change(&p, &miss, &mut losses);
-            let (mut squares, mut z) = (Lanes::splat(0.0), Lanes::splat(0.0));
-            if lambda != 0.0 {
-                let (logit, shift, power, sum) = (block.logit, block.shift, block.power, block.sum);
-                for i in Lane::all() {
-                    let lse = log_sum_exp(logit[i], shift[i], power[i], sum[i], miss[i], log[i]);
-                    squares[i] = lambda * (lse * lse);
-                    z[i] = 2.0 * lambda * lse;
-                }
-            }
-            let (mut shares, mut misses) = (block.share, Lanes::splat(0.0));
-            for i in Lane::all() {
-                losses[i] += squares[i];
-                // 0·∞ = 0
-                let of_z = z[i] * p[i];
-                misses[i] = slopes[i] * miss[i] - of_z;
-                shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (slopes[i] + z[i]) };
-            }
-            (block.log, block.share, block.one_minus_p) = (losses, shares, misses);
-        }
     }
 }
 
@@ -201,6 +192,6 @@ fn log_sum_exp(logit: f32, shift: f32, power: f32, sum: f64, miss: f64, log: f64
 /// Row scalars of rows whose Σexp is known.
 #[inline(always)]
 pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(s: S, terms: L, blocks: &mut [RowBlock]) {
-    s.run(Finish::<false> { gradient: GRADIENT || !L::NONE, blocks: &mut *blocks });
+    finish_rows::<S, false>(s, GRADIENT || !L::NONE, &mut *blocks);
     terms.apply(s, blocks);
 }

@@ -31,7 +31,7 @@ pub(crate) const FEW: usize = 3;
 pub(crate) const SHORT: usize = 32;
 
 /// exp(x) needs no reference if k = round(x·log2 e) is in [−64, 63]: with this bias k has 7 bits
-/// ([`super::exp::Exponentials`]). Sums of 2⁵⁷ such exponentials stay within f32; quotients of two may be subnormal,
+/// ([`super::exp::exponentiate`]). Sums of 2⁵⁷ such exponentials stay within f32; quotients of two may be subnormal,
 /// from 2⁻¹²⁸ on.
 pub(crate) const FAST_BIAS: u32 = 64;
 

@@ -1,16 +1,16 @@
 //! log p of every class, log-sum-exp of every row, and maximum and Σ exp of a part of a row.
 
-use super::exp::Exponentials;
+use super::exp::exponentiate;
 use super::general::{self, Group};
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_POWER, ROWS};
-use super::marks::MarkRows;
-use super::references::References;
-use super::row_scalars::Finish;
+use super::marks::mark_rows;
+use super::references::find_references;
+use super::row_scalars::finish_rows;
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks, chunks_mut, f64_math, part, part_mut, row_of_mut, rows_of, steps};
-use crate::backend::vector::{Driver, Operation, Vector};
+use crate::backend::vector::{Driver, Vector};
 
 /// Everything has been validated. The log-probabilities are written to the gradient of the batch.
 pub(crate) struct LogProbabilityRows<'a> {
@@ -61,14 +61,14 @@ impl LogProbabilityRows<'_> {
             batch.load_rows(s, place, tile.spare);
         }
         let logits = dense.unwrap_or(part(tile.spare, 0, len));
-        s.run(References { logits, classes, blocks: &mut *blocks });
-        if !s.run(Exponentials { logits: Some(logits), to: tile.numbers, count: len }) {
-            s.run(MarkRows { logits, classes, blocks: &mut *blocks });
+        find_references(s, logits, classes, &mut *blocks);
+        if !exponentiate(s, Some(logits), tile.numbers, len) {
+            mark_rows(s, logits, classes, &mut *blocks);
         }
         excluded_sums(s, None, tile.numbers, classes, count, blocks);
-        s.run(Finish::<false> { gradient: false, blocks: &mut *blocks });
+        finish_rows::<S, false>(s, false, &mut *blocks);
         if batch.gradient.is_some() {
-            s.run(LogElements { logits, to: part_mut(tile.numbers, 0, len), classes, blocks });
+            write_log_elements(s, logits, part_mut(tile.numbers, 0, len), classes, blocks);
             self.batch.store_unmarked(s, place, tile.numbers, tile.blocks);
         }
     }
@@ -133,35 +133,27 @@ fn write_any<S: Vector>(
 }
 
 /// Writes log p_c = (x_c − x_m) − log(1 + E) of rows in range.
-struct LogElements<'a> {
-    logits: &'a [f32],
-    to: &'a mut [f32],
-    classes: usize,
-    blocks: &'a [RowBlock],
-}
-
-impl Operation for LogElements<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { logits, to, classes, blocks } = self;
-        let mut start = 0;
-        for block in blocks {
-            for lane in Lane::all() {
-                let (x, to) = (part(logits, start, classes), part_mut(to, start, classes));
-                start = start.wrapping_add(classes);
-                let log = block.log[lane] as f32;
-                let (largest, log_of_all) = (s.splat(block.logit[lane]), s.splat(log));
-                for (x, to) in chunks(x, S::LANES).zip(chunks_mut(to, S::LANES)) {
-                    s.store_partial(s.sub(s.sub(s.load_partial(x, 0.0), largest), log_of_all), to);
-                }
-                if let Some(element) = to.get_mut(block.class[lane]) {
-                    *element = 0.0 - log;
+fn write_log_elements<S: Vector>(s: S, logits: &[f32], to: &mut [f32], classes: usize, blocks: &[RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let mut start = 0;
+            for block in blocks {
+                for lane in Lane::all() {
+                    let (x, to) = (part(logits, start, classes), part_mut(to, start, classes));
+                    start = start.wrapping_add(classes);
+                    let log = block.log[lane] as f32;
+                    let (largest, log_of_all) = (s.splat(block.logit[lane]), s.splat(log));
+                    for (x, to) in chunks(x, S::LANES).zip(chunks_mut(to, S::LANES)) {
+                        s.store_partial(s.sub(s.sub(s.load_partial(x, 0.0), largest), log_of_all), to);
+                    }
+                    if let Some(element) = to.get_mut(block.class[lane]) {
+                        *element = 0.0 - log;
+                    }
                 }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Of one row: the largest logit (−∞ without classes, NaN if any is NaN) and Σ exp(x_k − largest) over the others.

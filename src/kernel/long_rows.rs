@@ -3,16 +3,16 @@
 //! once more, with exponentials relative to the largest of the other logits.
 
 use super::exp::Reference;
-use super::general::{self, AddSums, Group, exponentials_of_piece, finish_referred, maximum};
+use super::general::{self, Group, add_sums, exponentials_of_piece, finish_referred, maximum};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{RAISE, SUMMED_IN_F32};
-use super::marks::InRange;
-use super::scales::{ScaleRows, Scales, scale_row};
+use super::marks::row_is_in_range;
+use super::scales::{fill_scales, scale_row, scale_rows};
 use super::sums::is_worth_code;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
 /// The most classes of a piece. Hardware prefetchers follow a row in memory while a phase reads on; with longer pieces
 /// they have lost the stream when the sums are done.
@@ -35,12 +35,12 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let gradient = GRADIENT && batch.gradient.is_some();
     // In place, exponentials overwrite logits only where the whole row is known to be in range.
     let mut keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
-    let mut in_range = !keep || batch.logits.is_some() || s.run(InRange { row: row(batch, first) });
+    let mut in_range = !keep || batch.logits.is_some() || row_is_in_range(s, row(batch, first));
     let mut are_held = true;
     in_range = in_range && add_up(s, batch, numbers, block, keep, (all, width));
     if in_range {
         finish::<S, L, GRADIENT>(s, terms, core::slice::from_mut(block));
-        are_held = !gradient || s.run(Scales { blocks: core::slice::from_mut(block) });
+        are_held = !gradient || fill_scales(s, core::slice::from_mut(block));
     } else if is_worth_code::<S>() {
         // Once more, relative to the largest of the other logits.
         keep &= batch.logits.is_some();
@@ -84,7 +84,7 @@ fn add_up<S: Vector>(
         if !exponentials(s, batch, numbers, block, place) {
             return false;
         }
-        s.run(AddSums { numbers, width, group: Group::of_row(place, Lane::FIRST, width), found: block });
+        add_sums(s, numbers, width, Group::of_row(place, Lane::FIRST, width), block);
         if keep {
             batch.store_rows(s, place, part(numbers, 0, width));
         }
@@ -110,7 +110,10 @@ fn find_reference<S: Vector>(
         let label = block.class[Lane::FIRST].wrapping_sub(place.start).min(row.len());
         let (before, from_label) = row.split_at_checked(label).unwrap_or_default();
         for row in [before, from_label.get(1..).unwrap_or(&[])] {
-            largest = s.run(Maximum { row, largest });
+            largest = s.run(
+                #[inline(always)]
+                || maximum(s, row, largest),
+            );
         }
     }
     let Reference { shift, power } = Reference::new(largest).raised(RAISE);
@@ -150,10 +153,10 @@ fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, firs
 /// Scales exponentials of the row to its gradient, in place.
 fn scale<S: Vector>(s: S, row: &mut [f32], block: &RowBlock, are_held: bool) {
     if are_held && block.power[Lane::FIRST] == 0.0 {
-        s.run(Scale { row, scale: block.scale[Lane::FIRST] });
+        scale_by(s, row, block.scale[Lane::FIRST]);
     } else if is_worth_code::<S>() {
         let (classes, blocks) = (row.len(), core::slice::from_ref(block));
-        s.run(ScaleRows { exponentials: row, classes, blocks });
+        scale_rows(s, row, classes, blocks);
     } else {
         scale_row(s, row, block.factor[Lane::FIRST] * block.share[Lane::FIRST]);
     }
@@ -200,44 +203,24 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     if let Some(e) = at_label(to, block, place) {
         *e = 0.0;
     }
-    s.run(AddSums { numbers: to, width, group: Group::of_row(place, Lane::FIRST, width), found: block });
+    add_sums(s, to, width, Group::of_row(place, Lane::FIRST, width), block);
     in_range
 }
 
 /// Multiplies a row by a scalar, in place.
-struct Scale<'a> {
-    row: &'a mut [f32],
-    scale: f32,
-}
-
-impl Operation for Scale<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let scale = s.splat(self.scale);
-        let mut vectors = self.row.chunks_exact_mut(S::LANES);
-        for x in vectors.by_ref() {
-            let element = s.mul(s.load(x, 0), scale);
-            s.store(element, x, 0);
-        }
-        let tail = vectors.into_remainder();
-        let element = s.mul(s.load_partial(tail, 0.0), scale);
-        s.store_partial(element, tail);
-    }
-}
-
-/// The largest of some logits; may miss a NaN, which then still reaches Σexp.
-struct Maximum<'a> {
-    row: &'a [f32],
-    largest: f32,
-}
-
-impl Operation for Maximum<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> f32 {
-        maximum(s, self.row, self.largest)
-    }
+fn scale_by<S: Vector>(s: S, row: &mut [f32], scale: f32) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let scale = s.splat(scale);
+            let mut vectors = row.chunks_exact_mut(S::LANES);
+            for x in vectors.by_ref() {
+                let element = s.mul(s.load(x, 0), scale);
+                s.store(element, x, 0);
+            }
+            let tail = vectors.into_remainder();
+            let element = s.mul(s.load_partial(tail, 0.0), scale);
+            s.store_partial(element, tail);
+        },
+    )
 }

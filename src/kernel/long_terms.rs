@@ -3,17 +3,18 @@
 //! are marked.
 
 use super::exp::Reference;
-use super::general::{AddSums, Group, LargestOf, exponentials_of_piece};
+use super::general::{Group, add_sums, exponentials_of_piece};
 use super::lanes::Lane;
 use super::limits::{SUMMED_IN_F32, TERM_RAISE};
-use super::row_scalars::Finish;
-use super::spread::{FillWeights, Spread, SpreadSums, U};
+use super::references::argmax;
+use super::row_scalars::finish_rows;
+use super::spread::{Spread, U, fill_u, spread_sums};
 use super::term_gradient::GradientFactors;
-use super::term_scalars::{FinishTerms, TermBlock, Terms};
-use super::term_sums::MarkTooSmall;
+use super::term_scalars::{TermBlock, Terms, finish_terms};
+use super::term_sums::mark_too_small;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, part, part_mut, whole};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
 /// The most classes of a piece: three or four arrays of that length fit a first cache; rows that are longer, even if
 /// they fit the tile, would not.
@@ -36,7 +37,7 @@ pub(crate) fn compute<S: Vector>(
     let mut piece = Room { e: &mut *tile.numbers, logits, targets, weights };
     let long = LongRows { options, spread, width };
     if spread.even().is_some() && options.soft.is_none() {
-        s.run(FillWeights { spread, start: 0, to: &mut *piece.weights });
+        fill_u(s, spread, 0, &mut *piece.weights);
     }
     block.without_references();
     block.marked = 0;
@@ -47,13 +48,13 @@ pub(crate) fn compute<S: Vector>(
     let gradient = batch.gradient.is_some();
     let (blocks, terms_of_blocks) = (core::slice::from_mut(&mut *block), core::slice::from_mut(&mut *terms));
     if blocks.iter().all(|block| block.power.iter().all(|&power| power == 0.0)) {
-        s.run(Finish::<false> { gradient: true, blocks: &mut *blocks });
+        finish_rows::<S, false>(s, true, &mut *blocks);
     } else {
-        s.run(MarkTooSmall { classes: batch.rows.classes(), blocks: &mut *blocks });
-        s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
+        mark_too_small(s, batch.rows.classes(), &mut *blocks);
+        finish_rows::<S, true>(s, true, &mut *blocks);
     }
     let largest_weight = spread.largest_weight;
-    s.run(FinishTerms { options, gradient, largest_weight, blocks, terms: terms_of_blocks });
+    finish_terms(s, options, gradient, largest_weight, blocks, terms_of_blocks);
     for (row, lane) in rows().filter(|_| gradient) {
         if !block.is_marked(lane) {
             long.write_gradient(s, batch, &mut piece, block, terms, (row, lane));
@@ -93,7 +94,7 @@ impl LongRows<'_> {
         let Place { first, start, width, .. } = place;
         let Some(soft) = self.options.soft else {
             if self.spread.even().is_none() {
-                s.run(FillWeights { spread: self.spread, start, to: part_mut(to_weights, 0, width) });
+                fill_u(s, self.spread, start, part_mut(to_weights, 0, width));
             }
             return U::same(self.spread, to_weights);
         };
@@ -161,13 +162,13 @@ impl LongRows<'_> {
                 *e = 0.0;
             }
             let group = Group::of_row(place, lane, width);
-            s.run(AddSums { numbers: piece.e, width, group, found: &mut *block });
+            add_sums(s, piece.e, width, group, &mut *block);
             of_row.class[Lane::FIRST] = reference;
             let (blocks, terms) = (core::slice::from_ref(&of_row), &mut sums);
             // Sums of so few classes are filled, not added to.
             let is_short = width <= SUMMED_IN_F32;
             let before = [terms.gaps, terms.others].map(|sums| if is_short { sums[Lane::FIRST] } else { 0.0 });
-            s.run(SpreadSums { u, logits: x, classes: width, rows: 1, blocks, terms: core::slice::from_mut(terms) });
+            spread_sums(s, u, x, width, 1, blocks, core::slice::from_mut(terms));
             terms.gaps[Lane::FIRST] += before[0];
             terms.others[Lane::FIRST] += before[1];
         }
@@ -197,7 +198,7 @@ impl LongRows<'_> {
         (block.logit[lane], block.class[lane]) = (f32::NEG_INFINITY, 0);
         for place in self.pieces(batch, row) {
             let x = logits(s, batch, place, piece.logits);
-            let (x, class) = s.run(LargestOf { row: part(x, 0, place.width) });
+            let (x, class) = argmax(s, part(x, 0, place.width));
             if x > block.logit[lane] {
                 (block.logit[lane], block.class[lane]) = (x, place.start.wrapping_add(class));
             }
@@ -225,7 +226,11 @@ impl LongRows<'_> {
                 // Over the logits of the piece, which are done with.
                 _ => part_mut(piece.logits, 0, width),
             };
-            s.run(RowGradient { block, terms, lane, exponentials: piece.e, u, to: &mut *to });
+            let e = &*piece.e;
+            s.run(
+                #[inline(always)]
+                || GradientFactors::new(s, block, terms, lane).write(s, to, e, Some(u), None, 0),
+            );
             for (class, element) in
                 [(terms.label[lane], terms.at_label[lane]), (block.class[lane], block.at_reference[lane])]
             {
@@ -253,24 +258,4 @@ fn logits<'p, S: Vector>(s: S, batch: &'p Batch<'_>, place: Place, loaded: &'p m
 /// Whether a piece is made of whole pairs of columns, so that no load passes its end.
 fn ends_with_vectors(place: Place) -> bool {
     place.width.is_multiple_of(2 * VIRTUAL_LANES)
-}
-
-/// Writes a piece of one row's gradient; the caller sets the elements of label and reference.
-struct RowGradient<'a> {
-    block: &'a RowBlock,
-    terms: &'a TermBlock,
-    lane: Lane,
-    exponentials: &'a [f32],
-    u: U<'a>,
-    to: &'a mut [f32],
-}
-
-impl Operation for RowGradient<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { block, terms, lane, exponentials, u, to } = self;
-        GradientFactors::new(s, block, terms, lane).write(s, to, exponentials, Some(u), None, 0);
-    }
 }

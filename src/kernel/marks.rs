@@ -5,29 +5,23 @@ use super::exp::{all_in_range, exp_in_range};
 use super::lanes::Lane;
 use super::limits::ROWS;
 use super::tile::RowBlock;
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// Marks the rows that have a logit out of range of the fast way.
-pub(crate) struct MarkRows<'a> {
-    pub(crate) logits: &'a [f32],
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for MarkRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let mut rows = self.logits.chunks_exact(self.classes.max(1));
-        for block in self.blocks {
-            for (lane, row) in Lane::all().zip(rows.by_ref()) {
-                if !is_in_range(s, row) {
-                    block.marked |= lane.bit();
+pub(crate) fn mark_rows<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let mut rows = logits.chunks_exact(classes.max(1));
+            for block in blocks {
+                for (lane, row) in Lane::all().zip(rows.by_ref()) {
+                    if !is_in_range(s, row) {
+                        block.marked |= lane.bit();
+                    }
                 }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Whether all logits are in range of the fast way: x·log2 e rounds to an integer in [−64, 63].
@@ -50,18 +44,12 @@ pub(crate) fn is_in_range<S: Vector>(s: S, logits: &[f32]) -> bool {
     all_in_range(s, union)
 }
 
-/// [`is_in_range`] of a row, as an operation.
-pub(crate) struct InRange<'a> {
-    pub(crate) row: &'a [f32],
-}
-
-impl Operation for InRange<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> bool {
-        is_in_range(s, self.row)
-    }
+/// [`is_in_range`] as a phase.
+pub(crate) fn row_is_in_range<S: Vector>(s: S, row: &[f32]) -> bool {
+    s.run(
+        #[inline(always)]
+        || is_in_range(s, row),
+    )
 }
 
 /// Marks all rows of each block that has a logit out of range; of all blocks if the logits are overwritten (`None`).
@@ -69,33 +57,21 @@ impl Operation for InRange<'_> {
 #[cold]
 #[inline(never)]
 pub(crate) fn mark<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) {
-    match logits {
-        Some(logits) => s.run(MarkBlocks { logits, classes, blocks }),
-        None => blocks.iter_mut().for_each(|block| block.marked = u32::MAX),
-    }
+    let Some(logits) = logits else { return blocks.iter_mut().for_each(|block| block.marked = u32::MAX) };
+    s.run(
+        #[inline(always)]
+        move || {
+            for (block, logits) in blocks.iter_mut().zip(chunks(logits, ROWS.wrapping_mul(classes).max(1))) {
+                if !is_in_range(s, logits) {
+                    block.marked = u32::MAX;
+                }
+            }
+        },
+    )
 }
 
 /// Calls [`mark`]; whether every block is marked.
 pub(crate) fn marks_all<S: Vector>(s: S, logits: Option<&[f32]>, classes: usize, blocks: &mut [RowBlock]) -> bool {
     mark(s, logits, classes, blocks);
     blocks.iter().all(|block| block.marked != 0)
-}
-
-struct MarkBlocks<'a> {
-    logits: &'a [f32],
-    classes: usize,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for MarkBlocks<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        for (block, logits) in self.blocks.iter_mut().zip(chunks(self.logits, ROWS.wrapping_mul(self.classes).max(1))) {
-            if !is_in_range(s, logits) {
-                block.marked = u32::MAX;
-            }
-        }
-    }
 }

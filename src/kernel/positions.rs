@@ -5,11 +5,11 @@
 //! in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class of a piece,
 //! which is all that the order of addition of [`super::sums`] needs.
 
-use super::column_sums::{AddExponentials, LabelLogits, add_piece};
+use super::column_sums::{add_exponentials, add_piece, read_label_logits};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lanes;
 use super::limits::{PIECE, ROWS};
-use super::scales::{Scales, scale_columns};
+use super::scales::{fill_scales, scale_columns};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{long_terms, part_mut};
 use crate::backend::vector::Vector;
@@ -66,7 +66,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     }
     finish::<S, L, GRADIENT>(s, terms, blocks);
     if GRADIENT && batch.gradient.is_some() {
-        let are_held = s.run(Scales { blocks: &mut *blocks });
+        let are_held = fill_scales(s, &mut *blocks);
         if let Some(gradient) = batch.take_gradient(all) {
             let (exponentials, stride) = batch.columns_of_gradient(all, gradient);
             scale_columns(s, (exponentials, stride), all, blocks, are_held);
@@ -90,12 +90,12 @@ fn add_up<S: Vector>(
 ) -> bool {
     let in_place = batch.columns_in_place(all);
     if let Some(columns) = in_place {
-        s.run(LabelLogits { columns, place: all, blocks: &mut *blocks });
+        read_label_logits(s, columns, all, &mut *blocks);
     }
     for place in all.pieces(PIECE) {
         let columns = batch.columns(s, place, spare);
         if in_place.is_none() {
-            s.run(LabelLogits { columns, place, blocks: &mut *blocks });
+            read_label_logits(s, columns, place, &mut *blocks);
         }
         let kept = gradient.as_deref_mut().map(|gradient| batch.columns_of_gradient(place, gradient));
         if !add_piece(s, columns, (place, all), numbers, kept, false, blocks) {
@@ -119,7 +119,7 @@ fn write_gradient<S: Vector>(
         if all.width > PIECE {
             let columns = batch.columns(s, place, spare);
             let (to, kept) = (&mut *numbers, None);
-            s.run(AddExponentials { columns, place, adds: false, to, kept, referred: false, blocks });
+            add_exponentials(s, columns, place, false, to, kept, false, blocks);
         }
         scale_columns(s, (&mut *numbers, stride), place, blocks, are_held);
         batch.store_unmarked_columns(s, place, numbers, blocks);

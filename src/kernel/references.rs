@@ -5,25 +5,19 @@ use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::tile::RowBlock;
 use super::{from_row, part, whole};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
 /// Fills the logit of each row's reference, whose class is known.
-pub(crate) struct ReferenceLogits<'a> {
-    pub(crate) logits: &'a [f32],
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for ReferenceLogits<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        for (number, block) in self.blocks.iter_mut().enumerate() {
-            let logits = from_row(self.logits, number.wrapping_mul(ROWS), self.classes);
-            block.logit = logits_of(logits, self.classes, &block.class);
-        }
-    }
+pub(crate) fn read_reference_logits<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (number, block) in blocks.iter_mut().enumerate() {
+                let logits = from_row(logits, number.wrapping_mul(ROWS), classes);
+                block.logit = logits_of(logits, classes, &block.class);
+            }
+        },
+    )
 }
 
 /// The logit of a class of each row of a block; any number if there is no such class.
@@ -37,33 +31,25 @@ pub(crate) fn logits_of(rows: &[f32], classes: usize, of: &Lanes<usize>) -> Lane
     logits
 }
 
-/// Fills class and logit of each row with its argmax and maximum.
-pub(crate) struct References<'a> {
-    /// Rows of `classes` elements; faster if at least a vector of elements follows them.
-    pub(crate) logits: &'a [f32],
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for References<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { logits, classes, blocks } = self;
-        let found = match classes.div_ceil(S::LANES) {
-            _ if !S::WIDE => 0,
-            1 => find::<S, 1>(s, logits, classes, blocks),
-            2 => find::<S, 2>(s, logits, classes, blocks),
-            _ => find::<S, 0>(s, logits, classes, blocks),
-        };
-        let mut rows = from_row(logits, found, classes);
-        for row in found..blocks.len().wrapping_mul(ROWS) {
-            let (Some(block), lane) = (blocks.get_mut(row / ROWS), Lane::of(row)) else { return };
-            (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
-            rows = rows.get(classes..).unwrap_or(&[]);
-        }
-    }
+/// Fills class and logit of each row with its argmax and maximum; faster if at least a vector of elements follows the rows.
+pub(crate) fn find_references<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let found = match classes.div_ceil(S::LANES) {
+                _ if !S::WIDE => 0,
+                1 => find::<S, 1>(s, logits, classes, blocks),
+                2 => find::<S, 2>(s, logits, classes, blocks),
+                _ => find::<S, 0>(s, logits, classes, blocks),
+            };
+            let mut rows = from_row(logits, found, classes);
+            for row in found..blocks.len().wrapping_mul(ROWS) {
+                let (Some(block), lane) = (blocks.get_mut(row / ROWS), Lane::of(row)) else { return };
+                (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
+                rows = rows.get(classes..).unwrap_or(&[]);
+            }
+        },
+    )
 }
 
 /// Rows while at least a vector of elements follows them; returns their number. `VECTORS` is the number of vectors of a
@@ -218,4 +204,12 @@ pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
         left &= left.wrapping_sub(1);
     }
     (largest, class_of(found, row.len()))
+}
+
+/// [`largest`] as a phase.
+pub(crate) fn argmax<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
+    s.run(
+        #[inline(always)]
+        || largest(s, row),
+    )
 }

@@ -5,81 +5,93 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_POWER, ROWS};
 use super::tile::{RowBlock, one_by_one};
 use super::{f64_math, log1p};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 use crate::reduction::Tally;
 use core::f64::consts::LN_2;
 
 /// Fills `log` = log(1 + E) and, for gradients, `share` = p_k / exponential k, and `one_minus_p` = 1 − p_r.
 ///
 /// E = sum·e^(shift − x_r)·2^−power. With `ANY` shift and power are applied, and shift − x_r may have any size.
-pub(crate) struct Finish<'a, const ANY: bool> {
-    pub(crate) gradient: bool,
-    pub(crate) blocks: &'a mut [RowBlock],
+pub(crate) fn finish_rows<S: Vector, const ANY: bool>(s: S, gradient: bool, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            // Short loops over all rows, one after the other, so that the processor overlaps rows.
+            for block in one_by_one(blocks) {
+                apply_units::<S, ANY>(s, gradient, block);
+            }
+            for block in one_by_one(blocks) {
+                begin_logs::<ANY>(gradient, block);
+            }
+            for block in one_by_one(blocks) {
+                end_logs(s, block);
+            }
+        },
+    )
 }
 
-impl<const ANY: bool> Operation for Finish<'_, ANY> {
-    type Output = ();
+/// Fills `one_minus_p` = E, `share` = e^(shift − x_r)·2^−power and, with `ANY`, `log` with what log(1 + E) then lacks.
+#[inline(always)]
+fn apply_units<S: Vector, const ANY: bool>(s: S, gradient: bool, block: &mut RowBlock) {
+    let (mut unit, mut beyond) = if ANY { units_of_any(s, block) } else { (units(s, &block.logit), Lanes::splat(0.0)) };
+    let (sum, mut excluded) = (block.sum, Lanes::splat(0.0));
+    for i in Lane::all() {
+        excluded[i] = sum[i] * unit[i];
+        beyond[i] = if sum[i] == 0.0 { 0.0 } else { beyond[i] };
+        // With a sum of 0 the unit scales only zeros; a large one might overflow.
+        unit[i] = if ANY && sum[i] == 0.0 { 0.0 } else { unit[i] };
+    }
+    block.one_minus_p = excluded;
+    if ANY {
+        block.log = beyond;
+    }
+    if gradient {
+        block.share = unit;
+    }
+}
 
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { gradient, blocks } = self;
-        // Short loops over all rows, one after the other, so that the processor overlaps rows.
-        for block in one_by_one(blocks) {
-            let (mut unit, mut beyond) =
-                if ANY { units_of_any(s, block) } else { (units(s, &block.logit), Lanes::splat(0.0)) };
-            let (sum, mut excluded) = (block.sum, Lanes::splat(0.0));
-            for i in Lane::all() {
-                excluded[i] = sum[i] * unit[i];
-                beyond[i] = if sum[i] == 0.0 { 0.0 } else { beyond[i] };
-                // With a sum of 0 the unit scales only zeros; a large one might overflow.
-                unit[i] = if ANY && sum[i] == 0.0 { 0.0 } else { unit[i] };
-            }
-            block.one_minus_p = excluded;
-            if ANY {
-                block.log = beyond;
-            }
-            if gradient {
-                block.share = unit;
-            }
+/// Fills `log` with the larger part of log(1 + E), and `loss` with the fraction f of [`log1p::split`]; finishes `share` and
+/// `one_minus_p`.
+#[inline(always)]
+fn begin_logs<const ANY: bool>(gradient: bool, block: &mut RowBlock) {
+    let (excluded, mut log, mut fractions) = (block.one_minus_p, Lanes::splat(0.0), Lanes::splat(0.0));
+    for i in Lane::all() {
+        let (of_power, f) = log1p::split(excluded[i]);
+        log[i] = of_power + log1p::start(f);
+        // Propagates a NaN.
+        if ANY {
+            log[i] += if excluded[i].is_nan() { f64::NAN } else { 0.0 };
         }
-        for block in one_by_one(blocks) {
-            let (excluded, mut log, mut fractions) = (block.one_minus_p, Lanes::splat(0.0), Lanes::splat(0.0));
-            for i in Lane::all() {
-                let (of_power, f) = log1p::split(excluded[i]);
-                log[i] = of_power + log1p::start(f);
-                // Propagates a NaN.
-                if ANY {
-                    log[i] += if excluded[i].is_nan() { f64::NAN } else { 0.0 };
-                }
-                fractions[i] = f as f32;
-            }
-            if ANY {
-                for (log, other) in log.iter_mut().zip(&block.log) {
-                    *log += other;
-                }
-            }
-            (block.log, block.loss) = (log, fractions);
-            if gradient {
-                let (mut share, mut miss) = (block.share, excluded);
-                for i in Lane::all() {
-                    let p = 1.0 / (1.0 + miss[i]);
-                    share[i] *= p;
-                    miss[i] *= p;
-                }
-                (block.share, block.one_minus_p) = (share, miss);
-            }
-        }
-        for block in one_by_one(blocks) {
-            let (mut log, mut rests) = (block.log, Lanes::splat(0.0));
-            for at in (0..ROWS).step_by(S::LANES) {
-                s.store(log1p::rest(s, s.load(block.loss.as_slice(), at)), rests.as_mut_slice(), at);
-            }
-            for i in Lane::all() {
-                log[i] += f64::from(rests[i]);
-            }
-            block.log = log;
+        fractions[i] = f as f32;
+    }
+    if ANY {
+        for (log, other) in log.iter_mut().zip(&block.log) {
+            *log += other;
         }
     }
+    (block.log, block.loss) = (log, fractions);
+    if gradient {
+        let (mut share, mut miss) = (block.share, excluded);
+        for i in Lane::all() {
+            let p = 1.0 / (1.0 + miss[i]);
+            share[i] *= p;
+            miss[i] *= p;
+        }
+        (block.share, block.one_minus_p) = (share, miss);
+    }
+}
+
+/// Adds the smaller part of log(1 + E).
+#[inline(always)]
+fn end_logs<S: Vector>(s: S, block: &mut RowBlock) {
+    let (mut log, mut rests) = (block.log, Lanes::splat(0.0));
+    for at in (0..ROWS).step_by(S::LANES) {
+        s.store(log1p::rest(s, s.load(block.loss.as_slice(), at)), rests.as_mut_slice(), at);
+    }
+    for i in Lane::all() {
+        log[i] += f64::from(rests[i]);
+    }
+    block.log = log;
 }
 
 /// e^−logit, for logits in range.
@@ -137,62 +149,50 @@ fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> (Lanes<f64>, Lanes<f64>) {
 }
 
 /// Fills the losses, weight·`log`, and adds them to the tally.
-pub(crate) struct Losses<'a> {
-    pub(crate) first: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-    pub(crate) tally: &'a mut Tally,
-}
-
-impl Operation for Losses<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        self.tally.sum.add_blocks(
-            self.first,
-            self.blocks,
-            #[inline(always)]
-            |block| {
-                let (log, weight) = (block.log, block.weight);
-                let (mut losses, mut wide) = (Lanes::splat(0.0), Lanes::splat(0.0));
-                for i in Lane::all() {
-                    let product = log[i] * weight[i];
-                    // Weight 0 gives 0, even if `log` is infinite or NaN.
-                    wide[i] = if weight[i] == 0.0 { 0.0 } else { product };
+pub(crate) fn add_losses<S: Vector>(s: S, first: usize, blocks: &mut [RowBlock], tally: &mut Tally) {
+    s.run(
+        #[inline(always)]
+        move || {
+            tally.sum.add_blocks(
+                first,
+                blocks,
+                #[inline(always)]
+                |block| {
+                    let (log, weight) = (block.log, block.weight);
+                    let (mut losses, mut wide) = (Lanes::splat(0.0), Lanes::splat(0.0));
+                    for i in Lane::all() {
+                        let product = log[i] * weight[i];
+                        // Weight 0 gives 0, even if `log` is infinite or NaN.
+                        wide[i] = if weight[i] == 0.0 { 0.0 } else { product };
+                    }
+                    for i in Lane::all() {
+                        losses[i] = wide[i] as f32;
+                    }
+                    for i in Lane::all() {
+                        wide[i] = f64::from(losses[i]);
+                    }
+                    block.loss = losses;
+                    wide
+                },
+            );
+            if !tally.sum.is_finite() {
+                for block in &*blocks {
+                    tally.count(&block.loss);
                 }
-                for i in Lane::all() {
-                    losses[i] = wide[i] as f32;
-                }
-                for i in Lane::all() {
-                    wide[i] = f64::from(losses[i]);
-                }
-                block.loss = losses;
-                wide
-            },
-        );
-        if !self.tally.sum.is_finite() {
-            for block in &*self.blocks {
-                self.tally.count(&block.loss);
             }
-        }
-    }
+        },
+    )
 }
 
 /// Adds losses that have been filled in to the tally.
-pub(crate) struct AddLosses<'a> {
-    pub(crate) first: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-    pub(crate) tally: &'a mut Tally,
-}
-
-impl Operation for AddLosses<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        self.tally.sum.add_blocks(self.first, &mut *self.blocks, |block| block.loss.map(f64::from));
-        for block in &*self.blocks {
-            self.tally.count(&block.loss);
-        }
-    }
+pub(crate) fn add_known_losses<S: Vector>(s: S, first: usize, blocks: &mut [RowBlock], tally: &mut Tally) {
+    s.run(
+        #[inline(always)]
+        move || {
+            tally.sum.add_blocks(first, &mut *blocks, |block| block.loss.map(f64::from));
+            for block in &*blocks {
+                tally.count(&block.loss);
+            }
+        },
+    )
 }

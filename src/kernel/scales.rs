@@ -8,51 +8,47 @@ use super::limits::ROWS;
 use super::sums::{has_long_vectors, is_worth_code};
 use super::tile::{Place, RowBlock};
 use super::{chunks, chunks_mut, part_mut};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// Fills `scale` = factor·share and `at_reference` = −factor·miss; returns whether all scales are held. If not, they are 1
-/// instead, and [`ScaleRows`] or [`ScaleColumns`] has to multiply the exponentials by the scales in f64; rows whose scale is
+/// instead, and [`scale_rows`] or [`scale_columns_in_f64`] has to multiply the exponentials by the scales in f64; rows whose scale is
 /// infinite or NaN are marked. Unless that [`is_worth_code`], all rows are marked whose scale is not held.
-pub(crate) struct Scales<'a> {
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for Scales<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) -> bool {
-        // Sign bit: |scale| is below the smallest or above the largest normal f32.
-        let mut outside = Lanes::splat(0);
-        for block in &mut *self.blocks {
-            let (factor, share, miss) = (block.factor, block.share, block.one_minus_p);
-            let (mut scales, mut at_reference) = (Lanes::splat(0.0), Lanes::splat(0.0));
-            for i in Lane::all() {
-                // + 0.0 turns −0 to +0: of a factor of 0 the gradient is exactly +0, though z-loss has negative shares.
-                let scale = factor[i] * share[i] + 0.0;
-                scales[i] = scale as f32;
-                at_reference[i] = (0.0 - factor[i] * miss[i]) as f32;
-                let size = if factor[i] == 0.0 { LEAST_BITS } else { scale.to_bits() & !SIGN_BIT };
-                outside[i] |= size.wrapping_sub(LEAST_BITS) | LARGEST_BITS.wrapping_sub(size);
-            }
-            (block.scale, block.at_reference) = (scales, at_reference);
-        }
-        let all = outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0;
-        if !all {
-            for block in self.blocks {
-                let (factor, share, mut special) = (block.factor, block.share, Lanes::splat(0));
+pub(crate) fn fill_scales<S: Vector>(s: S, blocks: &mut [RowBlock]) -> bool {
+    s.run(
+        #[inline(always)]
+        move || {
+            // Sign bit: |scale| is below the smallest or above the largest normal f32.
+            let mut outside = Lanes::splat(0);
+            for block in &mut *blocks {
+                let (factor, share, miss) = (block.factor, block.share, block.one_minus_p);
+                let (mut scales, mut at_reference) = (Lanes::splat(0.0), Lanes::splat(0.0));
                 for i in Lane::all() {
-                    let scale = if factor[i] == 0.0 { 1.0 } else { factor[i] * share[i] };
-                    special[i] = u32::from(if is_worth_code::<S>() { !scale.is_finite() } else { !is_held(scale) });
+                    // + 0.0 turns −0 to +0: of a factor of 0 the gradient is exactly +0, though z-loss has negative shares.
+                    let scale = factor[i] * share[i] + 0.0;
+                    scales[i] = scale as f32;
+                    at_reference[i] = (0.0 - factor[i] * miss[i]) as f32;
+                    let size = if factor[i] == 0.0 { LEAST_BITS } else { scale.to_bits() & !SIGN_BIT };
+                    outside[i] |= size.wrapping_sub(LEAST_BITS) | LARGEST_BITS.wrapping_sub(size);
                 }
-                block.marked |= special.mask();
-                if is_worth_code::<S>() {
-                    block.scale = Lanes::splat(1.0);
+                (block.scale, block.at_reference) = (scales, at_reference);
+            }
+            let all = outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0;
+            if !all {
+                for block in blocks {
+                    let (factor, share, mut special) = (block.factor, block.share, Lanes::splat(0));
+                    for i in Lane::all() {
+                        let scale = if factor[i] == 0.0 { 1.0 } else { factor[i] * share[i] };
+                        special[i] = u32::from(if is_worth_code::<S>() { !scale.is_finite() } else { !is_held(scale) });
+                    }
+                    block.marked |= special.mask();
+                    if is_worth_code::<S>() {
+                        block.scale = Lanes::splat(1.0);
+                    }
                 }
             }
-        }
-        all
-    }
+            all
+        },
+    )
 }
 
 const SIGN_BIT: u64 = 1 << 63;
@@ -66,7 +62,7 @@ pub(crate) fn is_held(number: f64) -> bool {
     (size >= f64::from(f32::MIN_POSITIVE)) & (size <= f64::from(f32::MAX))
 }
 
-/// The scale of a row, 0·∞ being 0. If it is held without 2^power it is rounded to f32, as [`Scales`] has it.
+/// The scale of a row, 0·∞ being 0. If it is held without 2^power it is rounded to f32, as [`fill_scales`] has it.
 #[inline(always)]
 pub(crate) fn scale_of(block: &RowBlock, lane: Lane) -> f64 {
     let (scale, unit) = (block.factor[lane] * block.share[lane], power_of_two(f64::from(block.power[lane])));
@@ -76,64 +72,54 @@ pub(crate) fn scale_of(block: &RowBlock, lane: Lane) -> f64 {
 }
 
 /// Multiplies the exponentials of rows by their scales.
-pub(crate) struct ScaleRows<'a> {
-    pub(crate) exponentials: &'a mut [f32],
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a [RowBlock],
-}
-
-impl Operation for ScaleRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, classes, blocks } = self;
-        for (block, rows) in blocks.iter().zip(chunks_mut(exponentials, classes.wrapping_mul(ROWS))) {
-            if !has_long_vectors::<S>() || classes > ROWS {
-                for (lane, row) in Lane::all().zip(chunks_mut(rows, classes)) {
-                    scale_row(s, row, scale_of(block, lane));
+pub(crate) fn scale_rows<S: Vector>(s: S, exponentials: &mut [f32], classes: usize, blocks: &[RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (block, rows) in blocks.iter().zip(chunks_mut(exponentials, classes.wrapping_mul(ROWS))) {
+                if !has_long_vectors::<S>() || classes > ROWS {
+                    for (lane, row) in Lane::all().zip(chunks_mut(rows, classes)) {
+                        scale_row(s, row, scale_of(block, lane));
+                    }
+                    continue;
                 }
-                continue;
+                // All rows are loaded before any is stored: as in `general::exponentiate_marked`.
+                let mut products = [Lanes::splat(0.0); ROWS];
+                for ((lane, row), product) in Lane::all().zip(chunks(rows, classes)).zip(&mut products) {
+                    *product = scaled(s, row, &Lanes::splat(scale_of(block, lane)));
+                }
+                for (row, product) in chunks_mut(rows, classes).zip(&products) {
+                    store(s, product, row);
+                }
             }
-            // All rows are loaded before any is stored: as in `general::MarkedExponentials`.
-            let mut products = [Lanes::splat(0.0); ROWS];
-            for ((lane, row), product) in Lane::all().zip(chunks(rows, classes)).zip(&mut products) {
-                *product = scaled(s, row, &Lanes::splat(scale_of(block, lane)));
-            }
-            for (row, product) in chunks_mut(rows, classes).zip(&products) {
-                store(s, product, row);
-            }
-        }
-    }
+        },
+    )
 }
 
-/// [`ScaleRows`] for columns of `rows` rows.
-pub(crate) struct ScaleColumns<'a> {
-    pub(crate) exponentials: &'a mut [f32],
-    pub(crate) rows: usize,
-    /// Elements from one class to the next, and the number of classes.
-    pub(crate) stride: usize,
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a [RowBlock],
-}
-
-impl Operation for ScaleColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, rows, stride, classes, blocks } = self;
-        for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
-            let (mut scales, in_block) = (Lanes::splat(0.0), ROWS.min(rows.saturating_sub(first)));
-            for i in Lane::all() {
-                scales[i] = scale_of(block, i);
+/// [`scale_rows`] for columns of `rows` rows, `stride` elements from one class to the next.
+pub(crate) fn scale_columns_in_f64<S: Vector>(
+    s: S,
+    exponentials: &mut [f32],
+    rows: usize,
+    stride: usize,
+    classes: usize,
+    blocks: &[RowBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (first, block) in (0_usize..).step_by(ROWS).zip(blocks) {
+                let (mut scales, in_block) = (Lanes::splat(0.0), ROWS.min(rows.saturating_sub(first)));
+                for i in Lane::all() {
+                    scales[i] = scale_of(block, i);
+                }
+                for class in 0..classes {
+                    let at = class.wrapping_mul(stride).wrapping_add(first);
+                    multiply(s, part_mut(exponentials, at, in_block), &scales);
+                }
             }
-            for class in 0..classes {
-                let at = class.wrapping_mul(stride).wrapping_add(first);
-                multiply(s, part_mut(exponentials, at, in_block), &scales);
-            }
-        }
-    }
+        },
+    )
 }
 
 /// Multiplies exponentials by a scale in f64.
@@ -193,10 +179,23 @@ pub(crate) fn scale_columns<S: Vector>(
     are_held: bool,
 ) {
     if are_held || !is_worth_code::<S>() {
-        s.run(ScaledColumns { exponentials: &mut *exponentials, stride, place, blocks });
+        s.run(
+            #[inline(always)]
+            || {
+                let scale = of_rows(blocks.iter().map(|block| &block.scale));
+                for to in chunks_mut(&mut *exponentials, stride).take(place.width) {
+                    map_vectors(
+                        s,
+                        part_mut(to, 0, place.rows),
+                        #[inline(always)]
+                        |at, e| s.mul(e, s.load(&scale.0, at)),
+                    );
+                }
+            },
+        );
     } else {
         let Place { rows, width: classes, .. } = place;
-        s.run(ScaleColumns { exponentials: &mut *exponentials, rows, stride, classes, blocks });
+        scale_columns_in_f64(s, &mut *exponentials, rows, stride, classes, blocks);
     }
     set_labels(exponentials, stride, place, blocks);
 }
@@ -206,31 +205,5 @@ pub(crate) fn scale_columns<S: Vector>(
 fn set_labels(gradient: &mut [f32], stride: usize, place: Place, blocks: &[RowBlock]) {
     for (row, block) in (0_usize..).step_by(ROWS).zip(blocks) {
         set_elements(gradient, place, (row, stride), &block.class, &block.at_reference);
-    }
-}
-
-/// The product in f32, of scales that are held.
-struct ScaledColumns<'a> {
-    exponentials: &'a mut [f32],
-    stride: usize,
-    place: Place,
-    blocks: &'a [RowBlock],
-}
-
-impl Operation for ScaledColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, stride, place, blocks } = self;
-        let scale = of_rows(blocks.iter().map(|block| &block.scale));
-        for to in chunks_mut(&mut *exponentials, stride).take(place.width) {
-            map_vectors(
-                s,
-                part_mut(to, 0, place.rows),
-                #[inline(always)]
-                |at, e| s.mul(e, s.load(&scale.0, at)),
-            );
-        }
     }
 }

@@ -5,7 +5,7 @@ use super::sums::{Tail, next_row, sums_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{chunks, copy, part, part_mut};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
 use crate::rows::Rows;
 
@@ -177,28 +177,22 @@ pub(crate) fn padded_column(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
 }
 
 /// Fills a row of u of label smoothing, the same for all rows, from class `start` on.
-pub(crate) struct FillWeights<'a> {
-    pub(crate) spread: Spread<'a>,
-    pub(crate) start: usize,
-    pub(crate) to: &'a mut [f32],
-}
-
-impl Operation for FillWeights<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let evenly = self.spread.evenly as f32;
-        let Some(weights) = self.spread.weights else { return self.to.fill(evenly) };
-        let weights = weights.get(self.start..).unwrap_or(&[]);
-        let len = self.to.len().min(weights.len());
-        let (mut to, mut from) =
-            (part_mut(self.to, 0, len).chunks_exact_mut(S::LANES), part(weights, 0, len).chunks_exact(S::LANES));
-        for (u, w) in to.by_ref().zip(from.by_ref()) {
-            s.store(s.mul(s.splat(evenly), s.load(w, 0)), u, 0);
-        }
-        s.store_partial(s.mul(s.splat(evenly), s.load_partial(from.remainder(), 0.0)), to.into_remainder());
-    }
+pub(crate) fn fill_u<S: Vector>(s: S, spread: Spread<'_>, start: usize, to: &mut [f32]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let evenly = spread.evenly as f32;
+            let Some(weights) = spread.weights else { return to.fill(evenly) };
+            let weights = weights.get(start..).unwrap_or(&[]);
+            let len = to.len().min(weights.len());
+            let (mut to, mut from) =
+                (part_mut(to, 0, len).chunks_exact_mut(S::LANES), part(weights, 0, len).chunks_exact(S::LANES));
+            for (u, w) in to.by_ref().zip(from.by_ref()) {
+                s.store(s.mul(s.splat(evenly), s.load(w, 0)), u, 0);
+            }
+            s.store_partial(s.mul(s.splat(evenly), s.load_partial(from.remainder(), 0.0)), to.into_remainder());
+        },
+    )
 }
 
 /// Source of vectors of u = w·(kept·q + evenly).
@@ -255,68 +249,65 @@ impl<'a> U<'a> {
 }
 
 /// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c, or adds to them as [`sums_of_terms`]
-/// does. 0·∞ is 0 for target probabilities; for label smoothing, which rarely has a u of 0, it is NaN and leaves the row to
-/// the general way.
-pub(crate) struct SpreadSums<'a> {
-    pub(crate) u: U<'a>,
-    /// Contiguous rows, followed by as many elements as a sum loads past the end of a row.
-    pub(crate) logits: &'a [f32],
-    pub(crate) classes: usize,
-    pub(crate) rows: usize,
-    pub(crate) blocks: &'a [RowBlock],
-    pub(crate) terms: &'a mut [TermBlock],
-}
-
-impl Operation for SpreadSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { u, logits, classes, rows, blocks, terms } = self;
-        let (tail, mut x) = (Tail::new(s, classes), logits);
-        let blocks = blocks.iter().zip(terms).zip(rows_of_blocks(rows));
-        if u.is_same {
+/// does. The rows are contiguous, and followed by as many elements as a sum loads past the end of a row. 0·∞ is 0 for target
+/// probabilities; for label smoothing, which rarely has a u of 0, it is NaN and leaves the row to the general way.
+pub(crate) fn spread_sums<S: Vector>(
+    s: S,
+    u: U<'_>,
+    logits: &[f32],
+    classes: usize,
+    rows: usize,
+    blocks: &[RowBlock],
+    terms: &mut [TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (tail, mut x) = (Tail::new(s, classes), logits);
+            let blocks = blocks.iter().zip(terms).zip(rows_of_blocks(rows));
+            if u.is_same {
+                for ((block, terms), rows) in blocks {
+                    sums_of_terms(
+                        s,
+                        &tail,
+                        (rows, classes),
+                        [&mut terms.gaps],
+                        #[inline(always)]
+                        |lane| (s.splat(block.logit[lane]), [next_row(&mut x, classes), u.rows]),
+                        #[inline(always)]
+                        |largest, [x, u], at, [sum]| {
+                            [s.mul_add(s.load(u, at.offset), s.sub(*largest, s.load(x, at.offset)), sum)]
+                        },
+                    );
+                }
+                return;
+            }
+            // Of one length, whose check is one.
+            let len = logits.len().min(u.rows.len());
+            let (x, q, mut start) = (part(logits, 0, len), part(u.rows, 0, len), 0_usize);
+            let weights = u.weights.unwrap_or(u.rows);
             for ((block, terms), rows) in blocks {
                 sums_of_terms(
                     s,
                     &tail,
                     (rows, classes),
-                    [&mut terms.gaps],
+                    [&mut terms.gaps, &mut terms.others],
                     #[inline(always)]
-                    |lane| (s.splat(block.logit[lane]), [next_row(&mut x, classes), u.rows]),
+                    |lane| {
+                        let row = [x.get(start..).unwrap_or(&[]), q.get(start..).unwrap_or(&[]), weights];
+                        start = start.wrapping_add(classes);
+                        ((s.splat(block.logit[lane]), block.class[lane]), row)
+                    },
                     #[inline(always)]
-                    |largest, [x, u], at, [sum]| {
-                        [s.mul_add(s.load(u, at.offset), s.sub(*largest, s.load(x, at.offset)), sum)]
+                    |(largest, reference), [x, q, w], at, [gaps, others]| {
+                        let (u, gap) = (u.of_two(s, q, w, at.offset), s.sub(*largest, s.load(x, at.offset)));
+                        let gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
+                        [s.mul_add(u, gap, gaps), s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
                     },
                 );
             }
-            return;
-        }
-        // Of one length, whose check is one.
-        let len = logits.len().min(u.rows.len());
-        let (x, q, mut start) = (part(logits, 0, len), part(u.rows, 0, len), 0_usize);
-        let weights = u.weights.unwrap_or(u.rows);
-        for ((block, terms), rows) in blocks {
-            sums_of_terms(
-                s,
-                &tail,
-                (rows, classes),
-                [&mut terms.gaps, &mut terms.others],
-                #[inline(always)]
-                |lane| {
-                    let row = [x.get(start..).unwrap_or(&[]), q.get(start..).unwrap_or(&[]), weights];
-                    start = start.wrapping_add(classes);
-                    ((s.splat(block.logit[lane]), block.class[lane]), row)
-                },
-                #[inline(always)]
-                |(largest, reference), [x, q, w], at, [gaps, others]| {
-                    let (u, gap) = (u.of_two(s, q, w, at.offset), s.sub(*largest, s.load(x, at.offset)));
-                    let gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
-                    [s.mul_add(u, gap, gaps), s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
-                },
-            );
-        }
-    }
+        },
+    )
 }
 
 /// `u` with 0 in `lane`, if the vector has that lane.

@@ -9,7 +9,7 @@ use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{ROWS, SUMMED_IN_F32};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{part_mut, whole};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
 /// The f32 partial sums of one block of 128 classes: vectors of the even columns, then of the odd ones.
@@ -105,41 +105,32 @@ pub(crate) fn excluded_sums<S: Vector>(
     blocks: &mut [RowBlock],
 ) {
     exclude(logits, exponentials, classes, blocks);
-    s.run(RowSums { numbers: exponentials, classes, rows, blocks });
+    row_sums(s, exponentials, classes, rows, blocks);
 }
 
-/// Fills `sum` of each row.
-pub(crate) struct RowSums<'a> {
-    /// Rows of `classes` elements, and [`REACH`](super::limits::REACH) more.
-    pub(crate) numbers: &'a [f32],
-    pub(crate) classes: usize,
-    pub(crate) rows: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for RowSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { numbers, classes, rows, blocks } = self;
-        let (tail, mut left) = (Tail::new(s, classes), numbers);
-        for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
-            if are_added::<S>(classes) {
-                block.sum = Lanes::splat(0.0);
+/// Fills `sum` of each row of `classes` elements; [`REACH`](super::limits::REACH) more follow the last row.
+pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (tail, mut left) = (Tail::new(s, classes), numbers);
+            for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
+                if are_added::<S>(classes) {
+                    block.sum = Lanes::splat(0.0);
+                }
+                sums_of_terms(
+                    s,
+                    &tail,
+                    (rows, classes),
+                    [&mut block.sum],
+                    #[inline(always)]
+                    |_| ((), [next_row(&mut left, classes)]),
+                    #[inline(always)]
+                    |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
+                );
             }
-            sums_of_terms(
-                s,
-                &tail,
-                (rows, classes),
-                [&mut block.sum],
-                #[inline(always)]
-                |_| ((), [next_row(&mut left, classes)]),
-                #[inline(always)]
-                |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
-            );
-        }
-    }
+        },
+    )
 }
 
 /// Sets the exponential of each reference to 0 and, with `logits`, fills `logit`.

@@ -2,22 +2,23 @@
 //! several rows, without a transpose. Returns the bits of the phases for rows.
 
 use super::column_sums::{
-    AddExponentials, LabelLogits, add_columns, add_piece, labels_from, map_vectors, of_rows, set_elements, summed_with,
+    add_columns, add_exponentials, add_piece, labels_from, map_vectors, of_rows, read_label_logits, set_elements,
+    summed_with,
 };
 use super::exp::lanes_in_range;
 use super::lanes::{Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32, TERM_RAISE};
-use super::row_scalars::Finish;
+use super::row_scalars::finish_rows;
 use super::spread::Spread;
-use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
-use super::term_sums::MarkTooSmall;
+use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
+use super::term_sums::mark_too_small;
 use super::tile::{Batch, Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
 use super::{chunks_mut, part, part_mut};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// Arrays of a tile, each for the columns of a piece: exponentials, copies of logits and targets, and the partial sums of
-/// [`AddSpread`].
+/// [`add_spread`].
 pub(crate) struct Room<'t> {
     pub(crate) e: &'t mut [f32],
     pub(crate) logits: &'t mut [f32],
@@ -89,7 +90,7 @@ impl TermColumns<'_> {
         room.is_loaded = false;
         self.find_references(s, batch, room, blocks, place);
         if self.referred {
-            s.run(RangeReferences { by_label: self.by_label, blocks: &mut *blocks, terms: &*terms });
+            refer_out_of_range(s, self.by_label, &mut *blocks, &*terms);
         }
         let mut kept = batch.take_gradient(place);
         let any_in_range = self.add_up(s, batch, room, kept.as_deref_mut(), (&mut *blocks, &mut *terms), place);
@@ -101,13 +102,13 @@ impl TermColumns<'_> {
         }
         self.read_references(batch, blocks, terms, place);
         if self.referred {
-            s.run(MarkTooSmall { classes: place.width, blocks: &mut *blocks });
-            s.run(Finish::<true> { gradient: true, blocks: &mut *blocks });
+            mark_too_small(s, place.width, &mut *blocks);
+            finish_rows::<S, true>(s, true, &mut *blocks);
         } else {
-            s.run(Finish::<false> { gradient: self.probabilities, blocks: &mut *blocks });
+            finish_rows::<S, false>(s, self.probabilities, &mut *blocks);
         }
         let (options, largest_weight) = (self.options, self.spread.largest_weight);
-        s.run(FinishTerms { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
+        finish_terms(s, options, gradient, largest_weight, &mut *blocks, &mut *terms);
         if let Some(last) = blocks.last_mut().filter(|last| last.marked != u32::MAX) {
             // Lanes after the last row have no result.
             last.marked &= u32::MAX.wrapping_shr(32_usize.wrapping_sub(rows_of_last(place)) as u32);
@@ -128,7 +129,7 @@ impl TermColumns<'_> {
     ) {
         let in_place = batch.columns_in_place(place).filter(|_| self.spread.by_label);
         if let Some(columns) = in_place {
-            return s.run(LabelLogits { columns, place, blocks });
+            return read_label_logits(s, columns, place, blocks);
         }
         if !self.spread.by_label {
             for block in &mut *blocks {
@@ -139,9 +140,9 @@ impl TermColumns<'_> {
         for piece in place.pieces(PIECE) {
             let columns = batch.columns_once(s, (piece, place), room.logits, &mut room.is_loaded);
             if self.spread.by_label {
-                s.run(LabelLogits { columns, place: piece, blocks: &mut *blocks });
+                read_label_logits(s, columns, piece, &mut *blocks);
             } else {
-                s.run(Argmax { columns, place: piece, blocks: &mut *blocks });
+                find_argmax(s, columns, piece, &mut *blocks);
             }
         }
         if !self.referred {
@@ -171,10 +172,10 @@ impl TermColumns<'_> {
             let is_first = piece.start.is_multiple_of(SUMMED_IN_F32);
             let u = U::new(s, batch, self, piece, room.targets);
             let (gaps, others) = (&mut *room.gaps, &mut *room.others);
-            s.run(AddSpread { columns, u, place: piece, is_first, gaps, others, blocks: &*blocks });
+            add_spread(s, columns, u, piece, is_first, gaps, others, &*blocks);
             if let Some(width) = summed_with(piece, place) {
                 let others = self.options.soft.map_or(&[][..], |_| &*room.others);
-                s.run(SpreadSums { gaps: room.gaps, others, width, terms: &mut *terms });
+                add_spread_sums(s, room.gaps, others, width, &mut *terms);
             }
         }
         true
@@ -224,7 +225,7 @@ impl TermColumns<'_> {
         if let Some(gradient) = batch.take_gradient(place) {
             let u = U::new(s, batch, self, place, room.targets);
             let (columns, stride) = batch.columns_of_gradient(place, gradient);
-            s.run(Gradient { columns, stride, u, is_label, place, blocks, terms });
+            scale_to_gradient(s, columns, stride, u, is_label, place, blocks, terms);
             batch.gradient = Some(gradient);
             return;
         }
@@ -233,10 +234,10 @@ impl TermColumns<'_> {
             if place.width > PIECE {
                 let columns = batch.columns(s, piece, room.logits);
                 let (place, to, referred) = (piece, &mut *to, self.referred);
-                s.run(AddExponentials { columns, place, adds: false, to, kept: None, referred, blocks });
+                add_exponentials(s, columns, place, false, to, None, referred, blocks);
             }
             let u = U::new(s, batch, self, piece, room.targets);
-            s.run(Gradient { columns: to, stride, u, is_label, place: piece, blocks, terms });
+            scale_to_gradient(s, to, stride, u, is_label, piece, blocks, terms);
             batch.store_unmarked_columns(s, piece, room.e, blocks);
         }
     }
@@ -287,194 +288,167 @@ impl<'a> U<'a> {
 }
 
 /// Updates class and logit of each row's argmax, the first on ties, and its smallest logit (as `shift`), by those of a piece.
-struct Argmax<'a> {
-    columns: Columns<'a>,
-    place: Place,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for Argmax<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { columns, place, blocks } = self;
-        for (first, block) in (0_usize..).step_by(ROWS).zip(one_by_one(blocks)) {
-            for lane in (0..ROWS).step_by(S::LANES) {
-                let (mut largest, mut least) =
-                    (s.load(block.logit.as_slice(), lane), s.load(block.shift.as_slice(), lane));
-                let (mut found, mut of_class) = (s.splat(-1.0), s.splat(0.0));
-                for x in columns.of_classes(first.wrapping_add(lane)).take(place.width) {
-                    let x = s.load(x, 0);
-                    found = s.select(s.less(largest, x), of_class, found);
-                    of_class = s.add(of_class, s.splat(1.0));
-                    (largest, least) = (s.at_least(largest, x), s.at_most(least, x));
-                }
-                s.store(largest, block.logit.as_mut_slice(), lane);
-                s.store(least, block.shift.as_mut_slice(), lane);
-                let found = s.to_array(found);
-                for (class, found) in block.class.iter_mut().skip(lane).zip(found).take(S::LANES) {
-                    *class = if found >= 0.0 { place.start.wrapping_add(found as usize) } else { *class };
+fn find_argmax<S: Vector>(s: S, columns: Columns<'_>, place: Place, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (first, block) in (0_usize..).step_by(ROWS).zip(one_by_one(blocks)) {
+                for lane in (0..ROWS).step_by(S::LANES) {
+                    let (mut largest, mut least) =
+                        (s.load(block.logit.as_slice(), lane), s.load(block.shift.as_slice(), lane));
+                    let (mut found, mut of_class) = (s.splat(-1.0), s.splat(0.0));
+                    for x in columns.of_classes(first.wrapping_add(lane)).take(place.width) {
+                        let x = s.load(x, 0);
+                        found = s.select(s.less(largest, x), of_class, found);
+                        of_class = s.add(of_class, s.splat(1.0));
+                        (largest, least) = (s.at_least(largest, x), s.at_most(least, x));
+                    }
+                    s.store(largest, block.logit.as_mut_slice(), lane);
+                    s.store(least, block.shift.as_mut_slice(), lane);
+                    let found = s.to_array(found);
+                    for (class, found) in block.class.iter_mut().skip(lane).zip(found).take(S::LANES) {
+                        *class = if found >= 0.0 { place.start.wrapping_add(found as usize) } else { *class };
+                    }
                 }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Fills the references of the exponentials from the largest and smallest logit of each row. Rows in range have none and, with
 /// `by_label`, the label as the reference.
-struct RangeReferences<'a> {
-    by_label: bool,
-    blocks: &'a mut [RowBlock],
-    terms: &'a [TermBlock],
-}
-
-impl Operation for RangeReferences<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { by_label, blocks, terms } = self;
-        for (block, terms) in blocks.iter_mut().zip(terms) {
-            let (logit, mut in_range) = (block.logit, Lanes::splat(0.0));
-            for at in (0..ROWS).step_by(S::LANES) {
-                let (largest, least) = (s.load(logit.as_slice(), at), s.load(block.shift.as_slice(), at));
-                let both = s.mul(lanes_in_range(s, largest), lanes_in_range(s, least));
-                s.store(both, in_range.as_mut_slice(), at);
-            }
-            block.refer_to(&logit, TERM_RAISE);
-            for lane in Lane::all().filter(|&lane| in_range[lane] != 0.0) {
-                (block.shift[lane], block.power[lane]) = (0.0, 0.0);
-                if by_label && terms.label[lane] != NO_LABEL {
-                    (block.class[lane], block.logit[lane]) = (terms.label[lane], terms.label_logit[lane]);
+fn refer_out_of_range<S: Vector>(s: S, by_label: bool, blocks: &mut [RowBlock], terms: &[TermBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (block, terms) in blocks.iter_mut().zip(terms) {
+                let (logit, mut in_range) = (block.logit, Lanes::splat(0.0));
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let (largest, least) = (s.load(logit.as_slice(), at), s.load(block.shift.as_slice(), at));
+                    let both = s.mul(lanes_in_range(s, largest), lanes_in_range(s, least));
+                    s.store(both, in_range.as_mut_slice(), at);
+                }
+                block.refer_to(&logit, TERM_RAISE);
+                for lane in Lane::all().filter(|&lane| in_range[lane] != 0.0) {
+                    (block.shift[lane], block.power[lane]) = (0.0, 0.0);
+                    if by_label && terms.label[lane] != NO_LABEL {
+                        (block.class[lane], block.logit[lane]) = (terms.label[lane], terms.label_logit[lane]);
+                    }
                 }
             }
-        }
-    }
+        },
+    )
 }
 
-/// Adds u_c·(x_r − x_c) and, for target probabilities, u_c but that of the reference r to the partial sums of the rows.
-struct AddSpread<'a> {
-    columns: Columns<'a>,
-    u: U<'a>,
+/// Adds u_c·(x_r − x_c) and, for target probabilities, u_c but that of the reference r to the partial sums of the rows,
+/// which are 0 so far if `is_first`.
+fn add_spread<S: Vector>(
+    s: S,
+    columns: Columns<'_>,
+    u: U<'_>,
     place: Place,
-    /// Whether the partial sums are 0 so far.
     is_first: bool,
-    gaps: &'a mut [f32],
-    others: &'a mut [f32],
-    blocks: &'a [RowBlock],
-}
-
-impl Operation for AddSpread<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { columns, u, place, is_first, gaps, others, blocks } = self;
-        let (zero, logits) = (s.splat(0.0), of_rows(blocks.iter().map(|block| &block.logit)));
-        let of_classes = chunks_mut(gaps, columns.rows).zip(chunks_mut(others, columns.rows));
-        let logits = logits.0.chunks_exact(S::LANES);
-        let references = if u.targets.is_some() { Some(labels_from(place.start, blocks)) } else { None };
-        for (class, (gaps, others)) in of_classes.enumerate().take(place.width) {
-            let (w, u_of_class) = u.of_class(s, class);
-            let gaps = gaps.chunks_exact_mut(S::LANES);
-            let rows = columns.of_class(class).chunks_exact(S::LANES).zip(logits.clone()).zip(gaps);
-            let Some((targets, references)) = u.targets.zip(references.as_ref()) else {
-                for ((x, largest), gaps) in rows {
+    gaps: &mut [f32],
+    others: &mut [f32],
+    blocks: &[RowBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (zero, logits) = (s.splat(0.0), of_rows(blocks.iter().map(|block| &block.logit)));
+            let of_classes = chunks_mut(gaps, columns.rows).zip(chunks_mut(others, columns.rows));
+            let logits = logits.0.chunks_exact(S::LANES);
+            let references = if u.targets.is_some() { Some(labels_from(place.start, blocks)) } else { None };
+            for (class, (gaps, others)) in of_classes.enumerate().take(place.width) {
+                let (w, u_of_class) = u.of_class(s, class);
+                let gaps = gaps.chunks_exact_mut(S::LANES);
+                let rows = columns.of_class(class).chunks_exact(S::LANES).zip(logits.clone()).zip(gaps);
+                let Some((targets, references)) = u.targets.zip(references.as_ref()) else {
+                    for ((x, largest), gaps) in rows {
+                        let sum = if is_first { zero } else { s.load(gaps, 0) };
+                        s.store(s.mul_add(u_of_class, s.sub(s.load(largest, 0), s.load(x, 0)), sum), gaps, 0);
+                    }
+                    continue;
+                };
+                let (references, others) = (references.0.chunks_exact(S::LANES), others.chunks_exact_mut(S::LANES));
+                let targets = targets.of_class(class).chunks_exact(S::LANES);
+                for ((((x, largest), gaps), q), (reference, others)) in rows.zip(targets).zip(references.zip(others)) {
+                    let u = u.of_targets(s, s.load(q, 0), w);
                     let sum = if is_first { zero } else { s.load(gaps, 0) };
-                    s.store(s.mul_add(u_of_class, s.sub(s.load(largest, 0), s.load(x, 0)), sum), gaps, 0);
+                    // 0·∞ = 0
+                    let gap = s.select(s.equal(u, zero), zero, s.sub(s.load(largest, 0), s.load(x, 0)));
+                    s.store(s.mul_add(u, gap, sum), gaps, 0);
+                    let is_reference = s.equal(s.load(reference, 0), s.splat(class as i32 as f32));
+                    let sum = if is_first { zero } else { s.load(others, 0) };
+                    s.store(s.add(sum, s.select(is_reference, zero, u)), others, 0);
                 }
-                continue;
-            };
-            let (references, others) = (references.0.chunks_exact(S::LANES), others.chunks_exact_mut(S::LANES));
-            let targets = targets.of_class(class).chunks_exact(S::LANES);
-            for ((((x, largest), gaps), q), (reference, others)) in rows.zip(targets).zip(references.zip(others)) {
-                let u = u.of_targets(s, s.load(q, 0), w);
-                let sum = if is_first { zero } else { s.load(gaps, 0) };
-                // 0·∞ = 0
-                let gap = s.select(s.equal(u, zero), zero, s.sub(s.load(largest, 0), s.load(x, 0)));
-                s.store(s.mul_add(u, gap, sum), gaps, 0);
-                let is_reference = s.equal(s.load(reference, 0), s.splat(class as i32 as f32));
-                let sum = if is_first { zero } else { s.load(others, 0) };
-                s.store(s.add(sum, s.select(is_reference, zero, u)), others, 0);
             }
-        }
-    }
+        },
+    )
 }
 
 /// Adds partial sums to Σ u_c·(x_r − x_c) and, unless `others` is empty, Σ u_c of the rows.
-struct SpreadSums<'a> {
-    gaps: &'a [f32],
-    others: &'a [f32],
-    width: usize,
-    terms: &'a mut [TermBlock],
-}
-
-impl Operation for SpreadSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { gaps, others, width, terms } = self;
-        let shape = (width, terms.len().wrapping_mul(ROWS));
-        for (at, terms) in (0..).step_by(ROWS).zip(terms) {
-            let all = [(gaps, &mut terms.gaps), (others, &mut terms.others)].into_iter();
-            for (columns, totals) in all.filter(|(columns, _)| !columns.is_empty()) {
-                add_columns(s, columns.get(at..).unwrap_or(&[]), shape, totals);
+fn add_spread_sums<S: Vector>(s: S, gaps: &[f32], others: &[f32], width: usize, terms: &mut [TermBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let shape = (width, terms.len().wrapping_mul(ROWS));
+            for (at, terms) in (0..).step_by(ROWS).zip(terms) {
+                let all = [(gaps, &mut terms.gaps), (others, &mut terms.others)].into_iter();
+                for (columns, totals) in all.filter(|(columns, _)| !columns.is_empty()) {
+                    add_columns(s, columns.get(at..).unwrap_or(&[]), shape, totals);
+                }
             }
-        }
-    }
+        },
+    )
 }
 
-/// The gradient of a piece, over its exponentials.
-struct Gradient<'a> {
-    columns: &'a mut [f32],
-    /// Elements from one class to the next.
+/// The gradient of a piece, over its exponentials, `stride` elements from one class to the next; `is_label` is whether the
+/// label is the reference.
+fn scale_to_gradient<S: Vector>(
+    s: S,
+    columns: &mut [f32],
     stride: usize,
-    u: U<'a>,
-    /// Whether the label is the reference.
+    u: U<'_>,
     is_label: bool,
     place: Place,
-    blocks: &'a [RowBlock],
-    terms: &'a [TermBlock],
-}
-
-impl Operation for Gradient<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { columns, stride, u, is_label, place, blocks, terms } = self;
-        let (scale, mut minus_factor) =
-            (of_rows(blocks.iter().map(|block| &block.scale)), of_rows(terms.iter().map(|terms| &terms.factor)));
-        minus_factor.0.iter_mut().for_each(|factor| *factor = -*factor);
-        for (class, to) in chunks_mut(&mut *columns, stride).enumerate().take(place.width) {
-            let (w, u_of_class) = u.of_class(s, class);
-            let (to, targets) = (part_mut(to, 0, place.rows), u.targets.map(|targets| targets.of_class(class)));
-            let Some(q) = targets else {
+    blocks: &[RowBlock],
+    terms: &[TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (scale, mut minus_factor) =
+                (of_rows(blocks.iter().map(|block| &block.scale)), of_rows(terms.iter().map(|terms| &terms.factor)));
+            minus_factor.0.iter_mut().for_each(|factor| *factor = -*factor);
+            for (class, to) in chunks_mut(&mut *columns, stride).enumerate().take(place.width) {
+                let (w, u_of_class) = u.of_class(s, class);
+                let (to, targets) = (part_mut(to, 0, place.rows), u.targets.map(|targets| targets.of_class(class)));
+                let Some(q) = targets else {
+                    map_vectors(
+                        s,
+                        to,
+                        #[inline(always)]
+                        |at, e| s.mul_add(e, s.load(&scale.0, at), s.mul(u_of_class, s.load(&minus_factor.0, at))),
+                    );
+                    continue;
+                };
                 map_vectors(
                     s,
                     to,
                     #[inline(always)]
-                    |at, e| s.mul_add(e, s.load(&scale.0, at), s.mul(u_of_class, s.load(&minus_factor.0, at))),
+                    |at, e| {
+                        let u = u.of_targets(s, s.load(q, at), w);
+                        s.mul_add(e, s.load(&scale.0, at), s.mul(u, s.load(&minus_factor.0, at)))
+                    },
                 );
-                continue;
-            };
-            map_vectors(
-                s,
-                to,
-                #[inline(always)]
-                |at, e| {
-                    let u = u.of_targets(s, s.load(q, at), w);
-                    s.mul_add(e, s.load(&scale.0, at), s.mul(u, s.load(&minus_factor.0, at)))
-                },
-            );
-        }
-        for ((row, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
-            if !is_label {
-                set_elements(columns, place, (row, stride), &terms.label, &terms.at_label);
             }
-            set_elements(columns, place, (row, stride), &block.class, &block.at_reference);
-        }
-    }
+            for ((row, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
+                if !is_label {
+                    set_elements(columns, place, (row, stride), &terms.label, &terms.at_label);
+                }
+                set_elements(columns, place, (row, stride), &block.class, &block.at_reference);
+            }
+        },
+    )
 }

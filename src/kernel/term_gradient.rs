@@ -7,66 +7,64 @@ use super::sums::has_long_vectors;
 use super::term_scalars::TermBlock;
 use super::tile::RowBlock;
 use super::{part, part_mut};
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
-/// Writes the gradient of the rows that are not marked.
-pub(crate) struct TermGradient<'a> {
-    pub(crate) exponentials: &'a [f32],
-    /// u, if there is a spread, and fp·e/(1 − p), if there are costs.
-    pub(crate) u: Option<U<'a>>,
-    pub(crate) odds: Option<&'a [f32]>,
-    pub(crate) to: &'a mut [f32],
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a [RowBlock],
-    pub(crate) terms: &'a [TermBlock],
-}
-
-impl Operation for TermGradient<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, u, odds, to, classes, blocks, terms } = self;
-        // A row's last vector may store into the next row, which is written afterwards unless it is marked.
-        let overlap = blocks.iter().all(|block| block.marked == 0);
-        let (reach, end) = (classes.next_multiple_of(S::LANES), to.len());
-        let written = if has_long_vectors::<S>() && overlap && classes <= VIRTUAL_LANES {
-            write_short_rows(s, [exponentials, odds.unwrap_or(&[])], u, to, classes, blocks, terms)
-        } else {
-            0
-        };
-        for ((first_row, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
-            for (row, lane) in (first_row..).zip(Lane::all()) {
-                let first = row.wrapping_mul(classes);
-                if first >= end {
-                    break;
-                }
-                if row < written || block.is_marked(lane) {
-                    continue;
-                }
-                let is_inside = overlap && first.saturating_add(reach) <= end;
-                let to = part_mut(to, first, if is_inside { reach } else { classes });
-                GradientFactors::new(s, block, terms, lane).write(s, to, exponentials, u, odds, first);
-            }
-        }
-        // The elements of labels and references, which are row scalars.
-        let mut start = 0;
-        for (block, terms) in blocks.iter().zip(terms) {
-            for lane in Lane::all() {
-                let row = part_mut(to, start, classes);
-                start = start.wrapping_add(classes);
-                if block.is_marked(lane) {
-                    continue;
-                }
-                if let Some(element) = row.get_mut(terms.label[lane]) {
-                    *element = terms.at_label[lane];
-                }
-                if let Some(element) = row.get_mut(block.class[lane]) {
-                    *element = block.at_reference[lane];
+/// Writes the gradient of the rows that are not marked; with u, if there is a spread, and `odds`, fp·e/(1 − p), if there are
+/// costs.
+pub(crate) fn write_term_gradient<S: Vector>(
+    s: S,
+    exponentials: &[f32],
+    u: Option<U<'_>>,
+    odds: Option<&[f32]>,
+    to: &mut [f32],
+    classes: usize,
+    blocks: &[RowBlock],
+    terms: &[TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            // A row's last vector may store into the next row, which is written afterwards unless it is marked.
+            let overlap = blocks.iter().all(|block| block.marked == 0);
+            let (reach, end) = (classes.next_multiple_of(S::LANES), to.len());
+            let written = if has_long_vectors::<S>() && overlap && classes <= VIRTUAL_LANES {
+                write_short_rows(s, [exponentials, odds.unwrap_or(&[])], u, to, classes, blocks, terms)
+            } else {
+                0
+            };
+            for ((first_row, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
+                for (row, lane) in (first_row..).zip(Lane::all()) {
+                    let first = row.wrapping_mul(classes);
+                    if first >= end {
+                        break;
+                    }
+                    if row < written || block.is_marked(lane) {
+                        continue;
+                    }
+                    let is_inside = overlap && first.saturating_add(reach) <= end;
+                    let to = part_mut(to, first, if is_inside { reach } else { classes });
+                    GradientFactors::new(s, block, terms, lane).write(s, to, exponentials, u, odds, first);
                 }
             }
-        }
-    }
+            // The elements of labels and references, which are row scalars.
+            let mut start = 0;
+            for (block, terms) in blocks.iter().zip(terms) {
+                for lane in Lane::all() {
+                    let row = part_mut(to, start, classes);
+                    start = start.wrapping_add(classes);
+                    if block.is_marked(lane) {
+                        continue;
+                    }
+                    if let Some(element) = row.get_mut(terms.label[lane]) {
+                        *element = terms.at_label[lane];
+                    }
+                    if let Some(element) = row.get_mut(block.class[lane]) {
+                        *element = block.at_reference[lane];
+                    }
+                }
+            }
+        },
+    )
 }
 
 /// Writes rows of at most 16 classes as long as 16 elements fit; returns how many rows. `odds` is empty without costs.

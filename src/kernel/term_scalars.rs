@@ -7,7 +7,7 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, UNDERFLOW_SCALE};
 use super::scales::is_held;
 use super::tile::{RowBlock, one_by_one};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// The options that make up the loss of a row, validated.
 #[derive(Clone, Copy)]
@@ -109,64 +109,63 @@ impl TermBlock {
 }
 
 /// Fills the losses (as `log`) and, with `gradient`, the factors of the gradient. Marks rows beyond the range of f32.
-pub(crate) struct FinishTerms<'a> {
-    pub(crate) options: &'a Terms<'a>,
-    /// Whether the gradient is computed.
-    pub(crate) gradient: bool,
-    /// The largest |w| if there is a spread, else 0.
-    pub(crate) largest_weight: f64,
-    pub(crate) blocks: &'a mut [RowBlock],
-    pub(crate) terms: &'a mut [TermBlock],
-}
-
-impl Operation for FinishTerms<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Terms { label: options, costs: matrix, .. } = *self.options;
-        for (block, terms) in one_by_one(self.blocks).zip(self.terms) {
-            let (label_weight, logit, log) = (terms.label_weight, block.logit, block.log);
-            let (mut of_label, p, q) = labels(block, terms, self.gradient || options.change_term());
-            let mut slope = options.change(&p, &q, &mut of_label);
-            let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
-            let (cost, log_excluded, z_loss) = (terms.cost_reference, terms.log_excluded, f64::from(options.z_loss));
-            let (mut losses, mut lse, mut whole) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
-            for i in Lane::all() {
-                whole[i] = label_weight[i] + (others[i] + u[i]);
-                let spread = gaps[i] + (others[i] + u[i]) * log[i];
-                // 0·∞ = 0
-                let label = if label_weight[i] == 0.0 { 0.0 } else { label_weight[i] * of_label[i] };
-                losses[i] = label + spread;
-            }
-            if matrix.is_some() {
+/// `largest_weight` is the largest |w| if there is a spread, else 0.
+pub(crate) fn finish_terms<S: Vector>(
+    s: S,
+    options: &Terms<'_>,
+    gradient: bool,
+    largest_weight: f64,
+    blocks: &mut [RowBlock],
+    terms: &mut [TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let Terms { label: options, costs: matrix, .. } = *options;
+            for (block, terms) in one_by_one(blocks).zip(terms) {
+                let (label_weight, logit, log) = (terms.label_weight, block.logit, block.log);
+                let (mut of_label, p, q) = labels(block, terms, gradient || options.change_term());
+                let mut slope = options.change(&p, &q, &mut of_label);
+                let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
+                let (cost, log_excluded, z_loss) =
+                    (terms.cost_reference, terms.log_excluded, f64::from(options.z_loss));
+                let (mut losses, mut lse, mut whole) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
                 for i in Lane::all() {
-                    // −log(1 − p_m) = log(1 + E) − log E
-                    let miss_log = if cost[i] == 0.0 { 0.0 } else { cost[i] * (log[i] - log_excluded[i]) };
-                    losses[i] += costs[i] + miss_log;
+                    whole[i] = label_weight[i] + (others[i] + u[i]);
+                    let spread = gaps[i] + (others[i] + u[i]) * log[i];
+                    // 0·∞ = 0
+                    let label = if label_weight[i] == 0.0 { 0.0 } else { label_weight[i] * of_label[i] };
+                    losses[i] = label + spread;
+                }
+                if matrix.is_some() {
+                    for i in Lane::all() {
+                        // −log(1 − p_m) = log(1 + E) − log E
+                        let miss_log = if cost[i] == 0.0 { 0.0 } else { cost[i] * (log[i] - log_excluded[i]) };
+                        losses[i] += costs[i] + miss_log;
+                    }
+                }
+                if z_loss != 0.0 {
+                    for i in Lane::all() {
+                        lse[i] = f64::from(logit[i]) + log[i];
+                        let of_z = z_loss * whole[i];
+                        losses[i] += if of_z == 0.0 { 0.0 } else { of_z * (lse[i] * lse[i]) };
+                    }
+                }
+                block.log = losses;
+                if gradient {
+                    let mut of_z = Lanes::splat(0.0);
+                    for i in Lane::all() {
+                        let factor = 2.0 * z_loss * whole[i];
+                        of_z[i] = if factor == 0.0 { 0.0 } else { factor * lse[i] };
+                        slope[i] *= label_weight[i];
+                    }
+                    gradients(block, terms, &Label { p, q, slope }, &of_z, matrix.is_some(), largest_weight);
+                } else {
+                    mark(block, &losses);
                 }
             }
-            if z_loss != 0.0 {
-                for i in Lane::all() {
-                    lse[i] = f64::from(logit[i]) + log[i];
-                    let of_z = z_loss * whole[i];
-                    losses[i] += if of_z == 0.0 { 0.0 } else { of_z * (lse[i] * lse[i]) };
-                }
-            }
-            block.log = losses;
-            if self.gradient {
-                let mut of_z = Lanes::splat(0.0);
-                for i in Lane::all() {
-                    let factor = 2.0 * z_loss * whole[i];
-                    of_z[i] = if factor == 0.0 { 0.0 } else { factor * lse[i] };
-                    slope[i] *= label_weight[i];
-                }
-                gradients(block, terms, &Label { p, q, slope }, &of_z, matrix.is_some(), self.largest_weight);
-            } else {
-                mark(block, &losses);
-            }
-        }
-    }
+        },
+    )
 }
 
 /// −log p_y and, with `probabilities`, p_y and 1 − p_y.

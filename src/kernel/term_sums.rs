@@ -1,18 +1,18 @@
 //! Reference classes, exponentials and Σexp of a tile's rows, for losses with terms. Rows with a logit out of range
 //! take exponentials relative to their maximum; those beyond f32 even so, or not finite, are marked.
 
-use super::exp::Exponentials;
+use super::exp::exponentiate;
 use super::general::exponentials_of_row;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LARGEST_TERM_SAMPLE, LEAST_TERM_SUM, ROWS, TERM_RAISE};
-use super::marks::MarkRows;
-use super::references::{ReferenceLogits, References, logits_of};
-use super::row_scalars::Finish;
+use super::marks::mark_rows;
+use super::references::{find_references, logits_of, read_reference_logits};
+use super::row_scalars::finish_rows;
 use super::sums::excluded_sums;
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::RowBlock;
 use super::{from_row, part};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// Contiguous rows, followed by as many elements as a sum loads past the end of a row.
 pub(crate) struct TermSums<'a> {
@@ -27,7 +27,7 @@ pub(crate) struct TermSums<'a> {
 }
 
 impl TermSums<'_> {
-    /// Fills references, Σexp without them, the scalars that [`Finish`] derives, and the exponentials. Whether shift
+    /// Fills references, Σexp without them, the scalars that [`finish_rows`] derives, and the exponentials. Whether shift
     /// and power of all rows are 0. One lane marks all rows out of range.
     pub(crate) fn finish<S: Vector>(
         &self,
@@ -39,38 +39,37 @@ impl TermSums<'_> {
         let Self { logits, classes, count: rows, options, by_label, probabilities } = *self;
         let len = rows.wrapping_mul(classes);
         if !by_label {
-            s.run(References { logits, classes, blocks: &mut *blocks });
+            find_references(s, logits, classes, &mut *blocks);
             if options.soft.is_none() {
                 for (first, terms) in (0_usize..).step_by(ROWS).zip(&mut *terms) {
                     terms.label_logit = logits_of(from_row(logits, first, classes), classes, &terms.label);
                 }
             }
         }
-        let mut in_range =
-            s.run(Exponentials { logits: Some(part(logits, 0, len)), to: &mut *exponentials, count: len });
+        let mut in_range = exponentiate(s, Some(part(logits, 0, len)), &mut *exponentials, len);
         if !in_range {
-            s.run(MarkRows { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
+            mark_rows(s, part(logits, 0, len), classes, &mut *blocks);
             in_range = !S::WIDE;
         }
         if !in_range {
             if by_label {
-                s.run(ReferenceLogits { logits: part(logits, 0, len), classes, blocks: &mut *blocks });
+                read_reference_logits(s, part(logits, 0, len), classes, &mut *blocks);
                 for (block, terms) in blocks.iter().zip(&mut *terms) {
                     terms.label_logit = block.logit;
                 }
                 refer_to_argmax(s, logits, classes, blocks);
             }
-            s.run(ExponentialsFromLargest { logits, exponentials: &mut *exponentials, classes, blocks: &mut *blocks });
+            exponentiate_from_largest(s, logits, &mut *exponentials, classes, &mut *blocks);
         }
         excluded_sums(s, (by_label && in_range).then_some(logits), exponentials, classes, rows, blocks);
         if in_range {
-            s.run(Finish::<false> { gradient: probabilities, blocks });
+            finish_rows::<S, false>(s, probabilities, blocks);
         } else {
-            s.run(MarkTooSmall { classes, blocks: &mut *blocks });
+            mark_too_small(s, classes, &mut *blocks);
             if let Some(matrix) = options.costs {
                 mark_large_costs(matrix, classes, blocks, terms);
             }
-            s.run(Finish::<true> { gradient: true, blocks });
+            finish_rows::<S, true>(s, true, blocks);
         }
         in_range
     }
@@ -83,7 +82,7 @@ fn refer_to_argmax<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut
     for (first, block) in (0_usize..).step_by(ROWS).zip(blocks).filter(|(_, block)| block.marked != 0) {
         let (logit, class) = (block.logit, block.class);
         let blocks = core::slice::from_mut(&mut *block);
-        s.run(References { logits: from_row(logits, first, classes), classes, blocks });
+        find_references(s, from_row(logits, first, classes), classes, blocks);
         let marked = block.marked;
         for lane in Lane::all().filter(|lane| marked & lane.bit() == 0) {
             (block.logit[lane], block.class[lane]) = (logit[lane], class[lane]);
@@ -92,59 +91,52 @@ fn refer_to_argmax<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut
 }
 
 /// Recomputes the exponentials of the marked rows relative to their maximum, and unmarks the rows.
-struct ExponentialsFromLargest<'a> {
-    logits: &'a [f32],
-    exponentials: &'a mut [f32],
+fn exponentiate_from_largest<S: Vector>(
+    s: S,
+    logits: &[f32],
+    exponentials: &mut [f32],
     classes: usize,
-    blocks: &'a mut [RowBlock],
-}
-
-impl Operation for ExponentialsFromLargest<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { logits, exponentials, classes, blocks } = self;
-        let mut start = 0;
-        for block in blocks {
-            let largest = block.logit;
-            block.refer_to(&largest, TERM_RAISE);
-            for lane in Lane::all() {
-                if block.is_marked(lane) {
-                    let row = exponentials.get_mut(start..).unwrap_or(&mut []);
-                    exponentials_of_row(s, block.reference(lane), logits.get(start..), row, classes);
-                } else {
-                    (block.shift[lane], block.power[lane]) = (0.0, 0.0);
+    blocks: &mut [RowBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let mut start = 0;
+            for block in blocks {
+                let largest = block.logit;
+                block.refer_to(&largest, TERM_RAISE);
+                for lane in Lane::all() {
+                    if block.is_marked(lane) {
+                        let row = exponentials.get_mut(start..).unwrap_or(&mut []);
+                        exponentials_of_row(s, block.reference(lane), logits.get(start..), row, classes);
+                    } else {
+                        (block.shift[lane], block.power[lane]) = (0.0, 0.0);
+                    }
+                    start = start.wrapping_add(classes);
                 }
-                start = start.wrapping_add(classes);
+                block.marked = 0;
             }
-            block.marked = 0;
-        }
-    }
+        },
+    )
 }
 
 /// Marks rows with exponentials relative to their maximum (power ≠ 0) for which f32 is too small: underflowed exponentials
 /// matter in Σexp, or differences of logits may overflow.
-pub(crate) struct MarkTooSmall<'a> {
-    pub(crate) classes: usize,
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for MarkTooSmall<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let least = LEAST_TERM_SUM * self.classes as f64;
-        for block in self.blocks {
-            let (power, sum, shift, mut small) = (block.power, block.sum, block.shift, Lanes::splat(0));
-            for i in Lane::all() {
-                let is_held = (sum[i] >= least) & (shift[i] <= LARGEST_TERM_LOGIT);
-                small[i] = u32::from((power[i] != 0.0) & !is_held);
+pub(crate) fn mark_too_small<S: Vector>(s: S, classes: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let least = LEAST_TERM_SUM * classes as f64;
+            for block in blocks {
+                let (power, sum, shift, mut small) = (block.power, block.sum, block.shift, Lanes::splat(0));
+                for i in Lane::all() {
+                    let is_held = (sum[i] >= least) & (shift[i] <= LARGEST_TERM_LOGIT);
+                    small[i] = u32::from((power[i] != 0.0) & !is_held);
+                }
+                block.marked |= small.mask();
             }
-            block.marked |= small.mask();
-        }
-    }
+        },
+    )
 }
 
 /// Marks those whose costs or sample weights are so large that underflowed exponentials matter.

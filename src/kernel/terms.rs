@@ -15,23 +15,23 @@
 //! adds nonnegative values, without cancellation; 1 − p_m = E/(1 + E), every other p is at most ½. Label smoothing
 //! without costs takes the label as the reference where the weights allow it: see [`Spread::with_u_sum_and_reference`].
 
-use super::classes::{Factors, ReadClasses, Weights};
-use super::costs::{CostSums, add_up_odds, end_of};
+use super::classes::{Weights, fill_factors, read_classes};
+use super::costs::{add_up_odds, cost_sums, end_of};
 use super::lanes::{Lane, Lanes};
 use super::limits::{ROWS, SMALLEST};
-use super::row_scalars::Losses;
-use super::spread::{FillWeights, Spread, SpreadSums, U};
+use super::row_scalars::add_losses;
+use super::spread::{Spread, U, fill_u, spread_sums};
 use super::sums::is_worth_code;
 use super::term_columns::TermColumns;
-use super::term_gradient::TermGradient;
-use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
+use super::term_gradient::write_term_gradient;
+use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
 use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{
     chunks_mut, copy, long_terms, part, part_mut, positions, rows_of_mut, term_columns, terms_general, two_class_terms,
 };
 use crate::backend::Backend;
-use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
 use crate::rows::Rows;
@@ -136,7 +136,7 @@ impl<'a> TermRows<'a, '_> {
                 terms_general::compute(s, batch, options, spread, &mut tile, terms, (first, count));
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            s.run(Losses { first, blocks: &mut *blocks, tally: &mut *self.tally });
+            add_losses(s, first, &mut *blocks, &mut *self.tally);
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
                     copy(to, block.loss.as_slice());
@@ -157,11 +157,11 @@ impl<'a> TermRows<'a, '_> {
         count: usize,
     ) -> Result<(), Error> {
         let (rows, options, weights) = (self.batch.rows, &self.terms, self.weights.as_deref_mut());
-        let all_count = s.run(ReadClasses { rows, first, count, blocks: &mut *blocks, weights })?;
-        s.run(ReadTerms { options, rows, first, count, all_count, blocks: &mut *blocks, terms });
+        let all_count = read_classes(s, rows, first, count, &mut *blocks, weights)?;
+        read_terms(s, options, rows, first, count, all_count, &mut *blocks, terms);
         if self.batch.gradient.is_some() {
             let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
-            s.run(Factors { first, blocks, scale, temperature });
+            fill_factors(s, first, blocks, scale, temperature);
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ impl<'a> TermRows<'a, '_> {
         if self.terms.soft.is_some() {
             copy(same, self.batch.rows.class_weights().unwrap_or(&[]));
         } else if let Some(spread) = spread {
-            s.run(FillWeights { spread, start: 0, to: same });
+            fill_u(s, spread, 0, same);
         }
     }
 
@@ -315,14 +315,14 @@ impl<'a> TermRows<'a, '_> {
                     terms.others = Lanes::splat(0.0);
                 }
             }
-            s.run(SpreadSums { u, logits, classes, rows: count, blocks, terms: &mut *terms });
+            spread_sums(s, u, logits, classes, count, blocks, &mut *terms);
         }
         if let Some(matrix) = options.costs {
             let (terms, odds) = (&mut *terms, gradient.then_some(&mut *odds));
             add_up_costs(s, matrix, (exponentials, loaded, odds), (count, classes), blocks, terms);
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
-        s.run(FinishTerms { options, gradient, largest_weight, blocks: &mut *blocks, terms: &mut *terms });
+        finish_terms(s, options, gradient, largest_weight, &mut *blocks, &mut *terms);
         if let Some(last) = blocks.last_mut().filter(|_| !count.is_multiple_of(ROWS)) {
             // Lanes after the last row have scalars of whatever follows it.
             last.marked &= Lane::of(count).bit().wrapping_sub(1);
@@ -351,7 +351,7 @@ fn add_up_costs<S: Vector>(
     // A copy of the last rows, past which vectors would load.
     copy(loaded, end_of(matrix, classes));
     let (end, to) = (&*loaded, odds.as_deref_mut());
-    s.run(CostSums { matrix, end, exponentials, odds: to, classes, rows, blocks: &mut *blocks, terms: &mut *terms });
+    cost_sums(s, matrix, end, exponentials, to, (rows, classes), &mut *blocks, &mut *terms);
     if let Some(odds) = odds {
         add_up_odds(s, odds, (rows, classes), blocks, terms);
     }
@@ -374,7 +374,7 @@ fn write_gradient<S: Vector>(
     };
     let is_dense = dense.is_some();
     let to = dense.unwrap_or(rows_of_mut(loaded, 0, rows, classes));
-    s.run(TermGradient { exponentials, u, odds, to, classes, blocks, terms });
+    write_term_gradient(s, exponentials, u, odds, to, classes, blocks, terms);
     if !is_dense {
         batch.store_unmarked(s, place, loaded, blocks);
     }
@@ -382,57 +382,55 @@ fn write_gradient<S: Vector>(
 
 /// Fills labels, a = (1 − ε)·w\[y\] and u of the labels; `weight` becomes the sample weight. All weights are 0 for rows
 /// that do not count.
-struct ReadTerms<'a> {
-    options: &'a Terms<'a>,
-    rows: &'a Rows<'a>,
+fn read_terms<S: Vector>(
+    s: S,
+    options: &Terms<'_>,
+    rows: &Rows<'_>,
     first: usize,
     count: usize,
     all_count: bool,
-    blocks: &'a mut [RowBlock],
-    terms: &'a mut [TermBlock],
-}
-
-impl Operation for ReadTerms<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { options, rows, first, count, all_count, blocks, terms } = self;
-        let (kept, evenly) = (options.kept(), options.evenly(rows.classes()));
-        let has_labels = rows.labels().is_some();
-        for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
-            let row = first.wrapping_add(start);
-            (block.marked, terms.marked_for_gradient_only) = (0, 0);
-            (terms.label, terms.label_logit) = (Lanes::splat(NO_LABEL), Lanes::splat(0.0));
-            let mut of_label = Lanes::splat(0.0);
-            if has_labels {
-                terms.label = block.class;
-                // Without sample weights the class weights are what has been read.
-                of_label = block.weight;
-            }
-            block.weight = Lanes::splat(1.0);
-            if let Some(samples) = rows.sample_weights() {
-                for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
-                    *weight = f64::from(sample);
+    blocks: &mut [RowBlock],
+    terms: &mut [TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (kept, evenly) = (options.kept(), options.evenly(rows.classes()));
+            let has_labels = rows.labels().is_some();
+            for ((start, block), terms) in (0..count).step_by(ROWS).zip(blocks).zip(terms) {
+                let row = first.wrapping_add(start);
+                (block.marked, terms.marked_for_gradient_only) = (0, 0);
+                (terms.label, terms.label_logit) = (Lanes::splat(NO_LABEL), Lanes::splat(0.0));
+                let mut of_label = Lanes::splat(0.0);
+                if has_labels {
+                    terms.label = block.class;
+                    // Without sample weights the class weights are what has been read.
+                    of_label = block.weight;
                 }
-                for (of_label, &class) in of_label.iter_mut().zip(&block.class).filter(|_| has_labels) {
-                    *of_label = f64::from(rows.weight(class));
+                block.weight = Lanes::splat(1.0);
+                if let Some(samples) = rows.sample_weights() {
+                    for (weight, &sample) in block.weight.iter_mut().zip(samples.get(row..).unwrap_or(&[])) {
+                        *weight = f64::from(sample);
+                    }
+                    for (of_label, &class) in of_label.iter_mut().zip(&block.class).filter(|_| has_labels) {
+                        *of_label = f64::from(rows.weight(class));
+                    }
                 }
-            }
-            let left = count.wrapping_sub(start);
-            if !all_count || left < ROWS {
-                let out = left_out(rows, row, left);
-                for lane in Lane::all().filter(|lane| out & lane.bit() != 0) {
-                    (block.weight[lane], terms.label[lane], of_label[lane]) = (0.0, NO_LABEL, 0.0);
+                let left = count.wrapping_sub(start);
+                if !all_count || left < ROWS {
+                    let out = left_out(rows, row, left);
+                    for lane in Lane::all().filter(|lane| out & lane.bit() != 0) {
+                        (block.weight[lane], terms.label[lane], of_label[lane]) = (0.0, NO_LABEL, 0.0);
+                    }
                 }
+                let (mut label_weight, mut u_label) = (Lanes::splat(0.0), Lanes::splat(0.0));
+                for i in Lane::all() {
+                    (label_weight[i], u_label[i]) = (kept * of_label[i], evenly * of_label[i]);
+                }
+                (terms.label_weight, terms.u_label) = (label_weight, u_label);
             }
-            let (mut label_weight, mut u_label) = (Lanes::splat(0.0), Lanes::splat(0.0));
-            for i in Lane::all() {
-                (label_weight[i], u_label[i]) = (kept * of_label[i], evenly * of_label[i]);
-            }
-            (terms.label_weight, terms.u_label) = (label_weight, u_label);
-        }
-    }
+        },
+    )
 }
 
 /// Mask of the lanes from row `first` on that do not count, and those beyond `count` rows.

@@ -3,12 +3,12 @@
 
 use super::exp::Reference;
 use super::general::{
-    Group, MarkedExponentials, find_argmax, for_each_group, load_without_references, sum_without_references,
+    Group, exponentiate_marked, find_argmax, for_each_group, load_without_references, sum_without_references,
     underflow_matters,
 };
 use super::lanes::{Lane, Lanes};
 use super::spread::{Spread, padded_column};
-use super::term_scalars::{FinishTerms, NO_LABEL, TermBlock, Terms};
+use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, copy, f64_math, part, row_of, row_of_mut, whole};
 use crate::backend::Backend;
@@ -70,7 +70,7 @@ impl<S: Vector> MarkedRows<'_, S> {
         }
         let (options, gradient) = (self.of_rows.options, batch.gradient.is_some());
         let (blocks, terms_found) = (core::slice::from_mut(&mut found), core::slice::from_mut(&mut known));
-        s.run(FinishTerms { options, gradient, largest_weight: 0.0, blocks, terms: terms_found });
+        finish_terms(s, options, gradient, 0.0, blocks, terms_found);
         let mut undefined = 0;
         for (row, lane) in group.marked() {
             // Σexp is NaN if a logit other than the reference's is NaN or +∞.
@@ -113,7 +113,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             // Exponentials that underflow in f32 are computed in f64 where the sample weight makes them matter.
             let far = self.of_rows.far(self.group, known, &found.share, &found.weight, &Lanes::splat(0.0));
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
-            self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
+            exponentiate_marked(self.s, numbers, place.width, group, found);
             for (row, lane) in self.group.marked() {
                 let Some(start) = known.label[lane].checked_mul(self.group.classes) else { continue };
                 let costs = part(matrix, start.wrapping_add(place.start), place.width);
@@ -148,7 +148,7 @@ impl<S: Vector> MarkedRows<'_, S> {
             load_without_references(self.s, batch, self.numbers, found, self.group, place);
             let far = self.of_rows.far(self.group, known, &found.share, &found.factor, &known.scale);
             let (numbers, group) = (&mut *self.numbers, self.group.without(far));
-            self.s.run(MarkedExponentials { numbers, width: place.width, group, found });
+            exponentiate_marked(self.s, numbers, place.width, group, found);
             for (row, lane) in self.group.marked() {
                 let far = far.is_marked(lane).then(|| found.reference(lane));
                 let targets = self.of_rows.options.soft.map(|_| row_of(self.spare, row, place.width));

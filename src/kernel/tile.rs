@@ -5,7 +5,7 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
 use super::{copy, part_mut, row_of, rows_of_mut, steps, whole};
 use crate::backend::Backend;
-use crate::backend::vector::{Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::Rows;
@@ -187,7 +187,7 @@ impl Batch<'_> {
 
     /// Copies some classes of some rows into `to`, as `[rows, width]` of adjusted f32.
     pub(crate) fn load_rows<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
-        s.run(LoadRows { rows: self.rows, from: self.given(), place, to });
+        load_rows(s, self.rows, self.given(), place, to);
         let Place { start, width, rows, .. } = place;
         if !self.adjustment.is_none() {
             for row in rows_of_mut(to, 0, rows, width).chunks_exact_mut(width.max(1)) {
@@ -200,7 +200,7 @@ impl Batch<'_> {
 
     /// [`Batch::load_rows`] for target probabilities, which have the layout of the logits.
     pub(crate) fn load_targets<S: Vector>(&self, s: S, targets: &[f32], place: Place, to: &mut [f32]) {
-        s.run(LoadRows { rows: self.rows, from: Logits::F32(targets), place, to });
+        load_rows(s, self.rows, Logits::F32(targets), place, to);
     }
 
     /// Copies `from` to the gradient but for marked rows.
@@ -218,7 +218,50 @@ impl Batch<'_> {
     /// The inverse of [`Batch::load_rows`], for the gradient.
     pub(crate) fn store_rows<S: Vector>(&mut self, s: S, place: Place, from: &[f32]) {
         let Some(to) = self.gradient.as_deref_mut() else { return };
-        s.run(StoreRows { rows: self.rows, from, place, to });
+        let rows = self.rows;
+        s.run(
+            #[inline(always)]
+            move || {
+                let Place { first, rows: count, start, width } = place;
+                if rows.are_dense() && width == rows.classes() {
+                    return copy(part_mut(to, rows.start(first), count.wrapping_mul(width)), from);
+                }
+                if rows.positions() == 1 {
+                    for (row, from) in (first..).zip(from.chunks_exact(width.max(1))).take(count) {
+                        copy(part_mut(to, rows.element(row, start), width), from);
+                    }
+                    return;
+                }
+                for run in runs(rows, place) {
+                    for (class, row) in squares::<S>(width, run.rows) {
+                        let left = run.rows.wrapping_sub(row);
+                        transpose(
+                            s,
+                            left,
+                            width.wrapping_sub(class),
+                            #[inline(always)]
+                            |i| {
+                                s.load_partial(
+                                    from.get(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&[]),
+                                    0.0,
+                                )
+                            },
+                            #[inline(always)]
+                            |i, x| {
+                                let to = to
+                                    .get_mut(run.in_samples(class.wrapping_add(i), row, rows.positions())..)
+                                    .unwrap_or(&mut []);
+                                if left < S::LANES {
+                                    s.store_partial(x, part_mut(to, 0, left))
+                                } else {
+                                    s.store(x, to, 0)
+                                }
+                            },
+                        );
+                    }
+                }
+            },
+        )
     }
 }
 
@@ -259,103 +302,52 @@ impl Place {
 /// The most rows and classes that are transposed at once.
 const SQUARE: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANES };
 
-struct LoadRows<'a> {
-    rows: &'a Rows<'a>,
-    from: Logits<'a>,
-    place: Place,
-    to: &'a mut [f32],
-}
-
-impl Operation for LoadRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { rows, from, place, to } = self;
-        let Place { first, rows: count, start, width } = place;
-        if rows.positions() == 1 {
-            // Contiguous whole rows are copied as one.
-            let is_one = rows.are_dense() && width == rows.classes();
-            let (count, width) = if is_one { (1, count.wrapping_mul(width)) } else { (count, width) };
-            for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
-                from.widen(rows.element(row, start), 1, to);
-            }
-            return;
-        }
-        let mut widened = [[0.0; SQUARE]; SQUARE];
-        for run in runs(rows, place) {
-            // The cache lines of some classes are used up before the next classes are read.
-            for (class, row) in squares::<S>(width, run.rows) {
-                // Other types than f32 by way of a square of f32.
-                let at = |class: usize| run.in_samples(class, row, rows.positions());
-                if from.as_f32().is_none() {
-                    for (class, to) in (class..width).zip(&mut widened).take(S::LANES) {
-                        from.widen(at(class), 1, part_mut(to, 0, S::LANES));
-                    }
+fn load_rows<S: Vector>(s: S, rows: &Rows<'_>, from: Logits<'_>, place: Place, to: &mut [f32]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let Place { first, rows: count, start, width } = place;
+            if rows.positions() == 1 {
+                // Contiguous whole rows are copied as one.
+                let is_one = rows.are_dense() && width == rows.classes();
+                let (count, width) = if is_one { (1, count.wrapping_mul(width)) } else { (count, width) };
+                for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
+                    from.widen(rows.element(row, start), 1, to);
                 }
-                let (logits, start, stride) =
-                    from.as_f32().map_or((widened.as_flattened(), 0, SQUARE), |x| (x, at(class), rows.positions()));
-                transpose(
-                    s,
-                    width.wrapping_sub(class),
-                    run.rows.wrapping_sub(row),
-                    #[inline(always)]
-                    |i| s.load_partial(logits.get(start.wrapping_add(i.wrapping_mul(stride))..).unwrap_or(&[]), 0.0),
-                    // Lanes beyond the end of a row of few classes are overwritten by the next row.
-                    #[inline(always)]
-                    |i, x| {
-                        let at = run.in_tile(class, row.wrapping_add(i), width);
-                        s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
-                    },
-                );
+                return;
             }
-        }
-    }
-}
-
-struct StoreRows<'a> {
-    rows: &'a Rows<'a>,
-    from: &'a [f32],
-    place: Place,
-    to: &'a mut [f32],
-}
-
-impl Operation for StoreRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { rows, from, place, to } = self;
-        let Place { first, rows: count, start, width } = place;
-        if rows.are_dense() && width == rows.classes() {
-            return copy(part_mut(to, rows.start(first), count.wrapping_mul(width)), from);
-        }
-        if rows.positions() == 1 {
-            for (row, from) in (first..).zip(from.chunks_exact(width.max(1))).take(count) {
-                copy(part_mut(to, rows.element(row, start), width), from);
+            let mut widened = [[0.0; SQUARE]; SQUARE];
+            for run in runs(rows, place) {
+                // The cache lines of some classes are used up before the next classes are read.
+                for (class, row) in squares::<S>(width, run.rows) {
+                    // Other types than f32 by way of a square of f32.
+                    let at = |class: usize| run.in_samples(class, row, rows.positions());
+                    if from.as_f32().is_none() {
+                        for (class, to) in (class..width).zip(&mut widened).take(S::LANES) {
+                            from.widen(at(class), 1, part_mut(to, 0, S::LANES));
+                        }
+                    }
+                    let (logits, start, stride) =
+                        from.as_f32().map_or((widened.as_flattened(), 0, SQUARE), |x| (x, at(class), rows.positions()));
+                    transpose(
+                        s,
+                        width.wrapping_sub(class),
+                        run.rows.wrapping_sub(row),
+                        #[inline(always)]
+                        |i| {
+                            s.load_partial(logits.get(start.wrapping_add(i.wrapping_mul(stride))..).unwrap_or(&[]), 0.0)
+                        },
+                        // Lanes beyond the end of a row of few classes are overwritten by the next row.
+                        #[inline(always)]
+                        |i, x| {
+                            let at = run.in_tile(class, row.wrapping_add(i), width);
+                            s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
+                        },
+                    );
+                }
             }
-            return;
-        }
-        for run in runs(rows, place) {
-            for (class, row) in squares::<S>(width, run.rows) {
-                let left = run.rows.wrapping_sub(row);
-                transpose(
-                    s,
-                    left,
-                    width.wrapping_sub(class),
-                    #[inline(always)]
-                    |i| s.load_partial(from.get(run.in_tile(class, row.wrapping_add(i), width)..).unwrap_or(&[]), 0.0),
-                    #[inline(always)]
-                    |i, x| {
-                        let to = to
-                            .get_mut(run.in_samples(class.wrapping_add(i), row, rows.positions())..)
-                            .unwrap_or(&mut []);
-                        if left < S::LANES { s.store_partial(x, part_mut(to, 0, left)) } else { s.store(x, to, 0) }
-                    },
-                );
-            }
-        }
-    }
+        },
+    )
 }
 
 /// Consecutive positions of a sample: their logits of one class are contiguous.

@@ -4,7 +4,7 @@
 use super::limits::{PIECE, ROWS};
 use super::tile::{Batch, Place, RowBlock, runs, squares, transpose};
 use super::{chunks, chunks_mut, copy, part, part_mut};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 use crate::logits::{Adjustment, Logits};
 use crate::rows::Rows;
 
@@ -12,7 +12,7 @@ impl<'a> Batch<'a> {
     /// Copies some classes of some rows into `to` as columns, `[width, rows]` of adjusted f32, rows being those of whole
     /// blocks; lanes without a row are 0. For positions > 1, whose logits of a class are contiguous.
     pub(crate) fn load_columns<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
-        s.run(LoadColumns { rows: self.rows, from: self.given(), adjustment: self.adjustment, place, to });
+        load_columns(s, self.rows, self.given(), self.adjustment, place, to);
     }
 
     /// The logits of some classes of some rows as columns, if they can be read without a copy: the rows are of one sample, the
@@ -76,14 +76,25 @@ impl<'a> Batch<'a> {
             return columns;
         }
         let (rows, from) = (self.rows, Logits::F32(targets));
-        s.run(LoadColumns { rows, from, adjustment: Adjustment::NONE, place, to: &mut *loaded });
+        load_columns(s, rows, from, Adjustment::NONE, place, &mut *loaded);
         Columns::of_tile(loaded, place)
     }
 
     /// The inverse of [`Batch::load_columns`], for the gradient.
     pub(crate) fn store_columns<S: Vector>(&mut self, s: S, place: Place, from: &[f32]) {
         let Some(to) = self.gradient.as_deref_mut() else { return };
-        s.run(StoreColumns { rows: self.rows, from, place, to });
+        let rows = self.rows;
+        s.run(
+            #[inline(always)]
+            move || {
+                for run in runs(rows, place) {
+                    for (class, from) in chunks(from, place.rows.next_multiple_of(ROWS)).enumerate().take(place.width) {
+                        let to = part_mut(to, run.in_samples(class, 0, rows.positions()), run.rows);
+                        copy(to, part(from, run.at, run.rows));
+                    }
+                }
+            },
+        )
     }
 
     /// [`Batch::store_columns`] but for marked rows; [`PIECE`] columns at most.
@@ -102,7 +113,7 @@ impl<'a> Batch<'a> {
             if block.marked == 0 {
                 self.store_columns(s, place, columns);
             } else if block.marked != u32::MAX {
-                s.run(ToRows { columns, stride: ROWS, width, to: rows.as_flattened_mut() });
+                to_rows(s, columns, ROWS, width, rows.as_flattened_mut());
                 self.store_unmarked(s, place, rows.as_flattened(), core::slice::from_ref(block));
             }
         }
@@ -158,127 +169,86 @@ impl<'a> Columns<'a> {
 }
 
 /// [`Batch::load_columns`].
-struct LoadColumns<'a> {
-    rows: &'a Rows<'a>,
-    from: Logits<'a>,
-    adjustment: Adjustment<'a>,
+fn load_columns<S: Vector>(
+    s: S,
+    rows: &Rows<'_>,
+    from: Logits<'_>,
+    adjustment: Adjustment<'_>,
     place: Place,
-    to: &'a mut [f32],
-}
-
-impl Operation for LoadColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { rows, from, adjustment, place, to } = self;
-        let padded = place.rows.next_multiple_of(ROWS);
-        for run in runs(rows, place) {
-            for (class, to) in chunks_mut(to, padded).enumerate().take(place.width) {
-                let at = run.in_samples(class, 0, rows.positions());
-                match from.as_f32() {
-                    Some(logits) => copy(part_mut(to, run.at, run.rows), part(logits, at, run.rows)),
-                    None => from.widen(at, 1, part_mut(to, run.at, run.rows)),
+    to: &mut [f32],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let padded = place.rows.next_multiple_of(ROWS);
+            for run in runs(rows, place) {
+                for (class, to) in chunks_mut(to, padded).enumerate().take(place.width) {
+                    let at = run.in_samples(class, 0, rows.positions());
+                    match from.as_f32() {
+                        Some(logits) => copy(part_mut(to, run.at, run.rows), part(logits, at, run.rows)),
+                        None => from.widen(at, 1, part_mut(to, run.at, run.rows)),
+                    }
                 }
             }
-        }
-        if adjustment.is_none() && padded == place.rows {
-            return;
-        }
-        for (class, to) in (place.start..).zip(chunks_mut(to, padded)).take(place.width) {
-            for x in part_mut(to, 0, place.rows) {
-                *x = adjustment.apply(*x, class);
+            if adjustment.is_none() && padded == place.rows {
+                return;
             }
-            to.iter_mut().skip(place.rows).for_each(|x| *x = 0.0);
-        }
-    }
-}
-
-/// [`Batch::store_columns`].
-struct StoreColumns<'a> {
-    rows: &'a Rows<'a>,
-    place: Place,
-    from: &'a [f32],
-    to: &'a mut [f32],
-}
-
-impl Operation for StoreColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { rows, place, from, to } = self;
-        for run in runs(rows, place) {
-            for (class, from) in chunks(from, place.rows.next_multiple_of(ROWS)).enumerate().take(place.width) {
-                let to = part_mut(to, run.in_samples(class, 0, rows.positions()), run.rows);
-                copy(to, part(from, run.at, run.rows));
+            for (class, to) in (place.start..).zip(chunks_mut(to, padded)).take(place.width) {
+                for x in part_mut(to, 0, place.rows) {
+                    *x = adjustment.apply(*x, class);
+                }
+                to.iter_mut().skip(place.rows).for_each(|x| *x = 0.0);
             }
-        }
-    }
+        },
+    )
 }
 
-/// Transposes contiguous rows of whole blocks to columns, `[width, rows]`; lanes without a row are 0.
-pub(crate) struct ToColumns<'a> {
-    pub(crate) rows: &'a [f32],
-    pub(crate) width: usize,
-    pub(crate) to: &'a mut [f32],
-    /// Elements from one class to the next in `to`.
-    pub(crate) stride: usize,
-}
-
-impl Operation for ToColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { rows, width, to, stride } = self;
-        for (class, row) in squares::<S>(width, stride) {
-            transpose(
-                s,
-                S::LANES,
-                width.wrapping_sub(class),
-                #[inline(always)]
-                |i| {
-                    let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
-                    s.load_partial(rows.get(at..).unwrap_or(&[]), 0.0)
-                },
-                #[inline(always)]
-                |i, x| s.store(x, to, class.wrapping_add(i).wrapping_mul(stride).wrapping_add(row)),
-            );
-        }
-    }
-}
-
-/// The inverse of [`ToColumns`].
-pub(crate) struct ToRows<'a> {
-    pub(crate) columns: &'a [f32],
-    pub(crate) stride: usize,
-    pub(crate) width: usize,
-    pub(crate) to: &'a mut [f32],
-}
-
-impl Operation for ToRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { columns, stride, width, to } = self;
-        // Row after row: lanes beyond the end of a row are overwritten by the next.
-        for row in (0..stride).step_by(S::LANES) {
-            for (class, _) in squares::<S>(width, 1) {
+/// Transposes contiguous rows of whole blocks to columns, `stride` elements from one class to the next; lanes without a row
+/// are 0.
+pub(crate) fn to_columns<S: Vector>(s: S, rows: &[f32], width: usize, to: &mut [f32], stride: usize) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (class, row) in squares::<S>(width, stride) {
                 transpose(
                     s,
-                    width.wrapping_sub(class),
                     S::LANES,
+                    width.wrapping_sub(class),
                     #[inline(always)]
-                    |i| s.load(columns, class.wrapping_add(i).wrapping_mul(stride).wrapping_add(row)),
-                    #[inline(always)]
-                    |i, x| {
+                    |i| {
                         let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
-                        s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
+                        s.load_partial(rows.get(at..).unwrap_or(&[]), 0.0)
                     },
+                    #[inline(always)]
+                    |i, x| s.store(x, to, class.wrapping_add(i).wrapping_mul(stride).wrapping_add(row)),
                 );
             }
-        }
-    }
+        },
+    )
+}
+
+/// The inverse of [`to_columns`].
+pub(crate) fn to_rows<S: Vector>(s: S, columns: &[f32], stride: usize, width: usize, to: &mut [f32]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            // Row after row: lanes beyond the end of a row are overwritten by the next.
+            for row in (0..stride).step_by(S::LANES) {
+                for (class, _) in squares::<S>(width, 1) {
+                    transpose(
+                        s,
+                        width.wrapping_sub(class),
+                        S::LANES,
+                        #[inline(always)]
+                        |i| s.load(columns, class.wrapping_add(i).wrapping_mul(stride).wrapping_add(row)),
+                        #[inline(always)]
+                        |i, x| {
+                            let at = row.wrapping_add(i).wrapping_mul(width).wrapping_add(class);
+                            s.store_partial(x, to.get_mut(at..).unwrap_or(&mut []));
+                        },
+                    );
+                }
+            }
+        },
+    )
 }

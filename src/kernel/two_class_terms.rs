@@ -10,9 +10,9 @@ use super::limits::{LEAST_GAP, ROWS};
 use super::spread::Spread;
 use super::term_scalars::{TermBlock, Terms, mark};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::two_classes::{Misses, TwoClasses, write_two_classes};
+use super::two_classes::{Misses, logs_of_gaps, write_two_classes};
 use super::{f64_math, part_mut, rows_of};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// Whether α·softplus(g) + β·softplus(−g) is the whole loss: neither focal factor nor z-loss.
 pub(crate) fn are_of_gap(options: &Terms<'_>) -> bool {
@@ -48,9 +48,9 @@ pub(crate) fn compute<S: Vector>(
             rows_of(numbers, 0, count, 2)
         }
     };
-    s.run(TwoClasses { logits, misses: Misses::None, blocks: &mut *blocks });
+    logs_of_gaps(s, logits, Misses::None, &mut *blocks);
     let alpha_beta = AlphaBeta::new(options, spread);
-    s.run(GapTerms { alpha_beta, targets, logits, gradient, blocks, terms });
+    gap_terms(s, alpha_beta, targets, logits, gradient, blocks, terms);
     if gradient {
         write_two_classes(s, batch, tile, first, count);
     }
@@ -104,53 +104,51 @@ impl AlphaBeta {
 }
 
 /// Fills the losses (as `log`) and, with `gradient`, the element at o without the row's factor (as `one_minus_p`).
-struct GapTerms<'a> {
+/// `targets` are pairs of target probabilities, if there are any; the blocks have g, e^−|g| and log(1 + e^−|g|) of
+/// [`logs_of_gaps`] as `logit`, `scale` and `sum`.
+fn gap_terms<S: Vector>(
+    s: S,
     alpha_beta: AlphaBeta,
-    /// Pairs of target probabilities, if there are any.
-    targets: &'a [f32],
-    logits: &'a [f32],
+    targets: &[f32],
+    logits: &[f32],
     gradient: bool,
-    /// With g, e^−|g| and log(1 + e^−|g|) of [`TwoClasses`] as `logit`, `scale` and `sum`.
-    blocks: &'a mut [RowBlock],
-    terms: &'a [TermBlock],
-}
-
-impl Operation for GapTerms<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
-        let Self { alpha_beta, targets, logits, gradient, blocks, terms } = self;
-        for (number, (block, terms)) in blocks.iter_mut().zip(terms).enumerate() {
-            let start = number.wrapping_mul(2 * ROWS);
-            let (alpha, beta) = alpha_beta.of(targets.get(start..).unwrap_or(&[]), terms);
-            let mut gaps = Gaps::new(block);
-            if !gaps.g.iter().fold(true, |all, g| all & is_near(*g)) {
-                gaps.read_far(block, logits.get(start..).unwrap_or(&[]));
-            }
-            let Gaps { g, e, log } = gaps;
-            let mut losses = Lanes::splat(0.0);
-            for i in Lane::all() {
-                let (over, under) = if g[i] > 0.0 { (g[i], 0.0) } else { (0.0, -g[i]) };
-                losses[i] = alpha[i] * (over + log[i]) + beta[i] * (under + log[i]);
-            }
-            if gradient {
-                let mut elements = Lanes::splat(0.0);
-                for i in Lane::all() {
-                    let larger = 1.0 / (1.0 + e[i]);
-                    let smaller = e[i] * larger;
-                    let (of_gap, of_opposite) = if g[i] > 0.0 { (larger, smaller) } else { (smaller, larger) };
-                    elements[i] = alpha[i] * of_gap - beta[i] * of_opposite;
-                    // Without weight the gradient is 0, even if the factor is NaN.
-                    let is_weightless = (alpha[i] == 0.0) & (beta[i] == 0.0);
-                    block.factor[i] = if is_weightless { 0.0 } else { block.factor[i] };
+    blocks: &mut [RowBlock],
+    terms: &[TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (number, (block, terms)) in blocks.iter_mut().zip(terms).enumerate() {
+                let start = number.wrapping_mul(2 * ROWS);
+                let (alpha, beta) = alpha_beta.of(targets.get(start..).unwrap_or(&[]), terms);
+                let mut gaps = Gaps::new(block);
+                if !gaps.g.iter().fold(true, |all, g| all & is_near(*g)) {
+                    gaps.read_far(block, logits.get(start..).unwrap_or(&[]));
                 }
-                block.one_minus_p = elements;
+                let Gaps { g, e, log } = gaps;
+                let mut losses = Lanes::splat(0.0);
+                for i in Lane::all() {
+                    let (over, under) = if g[i] > 0.0 { (g[i], 0.0) } else { (0.0, -g[i]) };
+                    losses[i] = alpha[i] * (over + log[i]) + beta[i] * (under + log[i]);
+                }
+                if gradient {
+                    let mut elements = Lanes::splat(0.0);
+                    for i in Lane::all() {
+                        let larger = 1.0 / (1.0 + e[i]);
+                        let smaller = e[i] * larger;
+                        let (of_gap, of_opposite) = if g[i] > 0.0 { (larger, smaller) } else { (smaller, larger) };
+                        elements[i] = alpha[i] * of_gap - beta[i] * of_opposite;
+                        // Without weight the gradient is 0, even if the factor is NaN.
+                        let is_weightless = (alpha[i] == 0.0) & (beta[i] == 0.0);
+                        block.factor[i] = if is_weightless { 0.0 } else { block.factor[i] };
+                    }
+                    block.one_minus_p = elements;
+                }
+                block.log = losses;
+                mark(block, &losses);
             }
-            block.log = losses;
-            mark(block, &losses);
-        }
-    }
+        },
+    )
 }
 
 /// g, e^−|g| and log(1 + e^−|g|) of the rows of a block.

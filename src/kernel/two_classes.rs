@@ -6,14 +6,67 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_GAP, ROWS};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{copy, f64_math, log1p, part, rows_of_mut};
-use crate::backend::vector::{Operation, Vector};
+use crate::backend::vector::Vector;
 
 /// Fills log(1 + e^gap) and 1 − p_y. Rows whose gap is below [`LEAST_GAP`], infinite or NaN are marked; returns whether
 /// none is.
-pub(crate) struct TwoClasses<'a> {
-    pub(crate) logits: &'a [f32],
-    pub(crate) misses: Misses,
-    pub(crate) blocks: &'a mut [RowBlock],
+pub(crate) fn logs_of_gaps<S: Vector>(s: S, logits: &[f32], misses: Misses, blocks: &mut [RowBlock]) -> bool {
+    s.run(
+        #[inline(always)]
+        move || {
+            // Short loops over all rows, one after the other, so that the processor overlaps rows.
+            // `non_finite` is a sum of gap·0: NaN if any gap is infinite or NaN.
+            let (mut non_finite, mut least) = (s.splat(0.0), s.splat(0.0));
+            for (block, logits) in blocks.iter_mut().zip(logits.chunks(2 * ROWS)) {
+                let mut padded = [0.0; 2 * ROWS];
+                let logits = logits.first_chunk().unwrap_or_else(
+                    #[inline(always)]
+                    || {
+                        copy(&mut padded, logits);
+                        &padded
+                    },
+                );
+                (non_finite, least) = gaps(s, logits, block, (non_finite, least));
+            }
+            for block in &mut *blocks {
+                let mut exponentials = Lanes::splat(0.0);
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let e = exp::exp_of_pair(s, s.load(block.shift.as_slice(), at), s.load(block.power.as_slice(), at));
+                    s.store(e, exponentials.as_mut_slice(), at);
+                }
+                block.scale = exponentials;
+            }
+            for block in &mut *blocks {
+                logs(s, block);
+            }
+            match misses {
+                Misses::None => {}
+                Misses::Rounded => {
+                    for block in &mut *blocks {
+                        rounded_misses(s, block);
+                    }
+                }
+                Misses::Exact => {
+                    for block in &mut *blocks {
+                        exact_misses(block);
+                    }
+                }
+            }
+            let (non_finite, least) = (s.to_array(non_finite), s.to_array(least));
+            let mut all = true;
+            for (&non_finite, &least) in non_finite.iter().zip(&least).take(S::LANES) {
+                all &= (non_finite == 0.0) & (least >= LEAST_GAP);
+            }
+            if !all {
+                for block in blocks {
+                    for lane in Lane::all().filter(|&lane| !is_ordinary(block.logit[lane])) {
+                        block.marked |= lane.bit();
+                    }
+                }
+            }
+            all
+        },
+    )
 }
 
 /// How 1 − p_y is computed.
@@ -26,106 +79,42 @@ pub(crate) enum Misses {
     Exact,
 }
 
-impl Operation for TwoClasses<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> bool {
-        // Short loops over all rows, one after the other, so that the processor overlaps rows.
-        // `non_finite` is a sum of gap·0: NaN if any gap is infinite or NaN.
-        let (mut non_finite, mut least) = (s.splat(0.0), s.splat(0.0));
-        for (block, logits) in self.blocks.iter_mut().zip(self.logits.chunks(2 * ROWS)) {
-            let mut padded = [0.0; 2 * ROWS];
-            let logits = logits.first_chunk().unwrap_or_else(
-                #[inline(always)]
-                || {
-                    copy(&mut padded, logits);
-                    &padded
-                },
-            );
-            (non_finite, least) = gaps(s, logits, block, (non_finite, least));
-        }
-        for block in &mut *self.blocks {
-            let mut exponentials = Lanes::splat(0.0);
-            for at in (0..ROWS).step_by(S::LANES) {
-                let e = exp::exp_of_pair(s, s.load(block.shift.as_slice(), at), s.load(block.power.as_slice(), at));
-                s.store(e, exponentials.as_mut_slice(), at);
-            }
-            block.scale = exponentials;
-        }
-        for block in &mut *self.blocks {
-            logs(s, block);
-        }
-        match self.misses {
-            Misses::None => {}
-            Misses::Rounded => {
-                for block in &mut *self.blocks {
-                    misses(s, block);
-                }
-            }
-            Misses::Exact => {
-                for block in &mut *self.blocks {
-                    exact_misses(block);
-                }
-            }
-        }
-        let (non_finite, least) = (s.to_array(non_finite), s.to_array(least));
-        let mut all = true;
-        for (&non_finite, &least) in non_finite.iter().zip(&least).take(S::LANES) {
-            all &= (non_finite == 0.0) & (least >= LEAST_GAP);
-        }
-        if !all {
-            for block in self.blocks {
-                for lane in Lane::all().filter(|&lane| !is_ordinary(block.logit[lane])) {
-                    block.marked |= lane.bit();
-                }
-            }
-        }
-        all
-    }
-}
-
 /// Unmarks rows with a gap below [`LEAST_GAP`]: log(1 + e^gap) and 1 − p_y are e^gap, in f64. Returns whether no row is
 /// marked.
-pub(crate) struct FarLeads<'a> {
-    pub(crate) logits: &'a [f32],
-    pub(crate) blocks: &'a mut [RowBlock],
-}
-
-impl Operation for FarLeads<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> bool {
-        for (block, logits) in self.blocks.iter_mut().zip(self.logits.chunks(2 * ROWS)) {
-            if block.marked == 0 {
-                continue;
+pub(crate) fn logs_of_far_leads<S: Vector>(s: S, logits: &[f32], blocks: &mut [RowBlock]) -> bool {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (block, logits) in blocks.iter_mut().zip(logits.chunks(2 * ROWS)) {
+                if block.marked == 0 {
+                    continue;
+                }
+                let mut padded = [0.0; 2 * ROWS];
+                copy(&mut padded, logits);
+                let (mut firsts, mut seconds) = (Lanes::splat(0.0), Lanes::splat(0.0));
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let (first, second) = s.deinterleave(
+                        s.load(&padded, at.wrapping_mul(2)),
+                        s.load(&padded, at.wrapping_mul(2).wrapping_add(S::LANES)),
+                    );
+                    s.store(first, firsts.as_mut_slice(), at);
+                    s.store(second, seconds.as_mut_slice(), at);
+                }
+                let (mut log, mut miss, classes) = (block.log, block.one_minus_p, block.class);
+                let (mut is_far, marked) = (Lanes::splat(0), block.marked);
+                for i in Lane::all() {
+                    let difference = f64::from(seconds[i]) - f64::from(firsts[i]);
+                    let gap = if classes[i] == 0 { difference } else { -difference };
+                    let e = f64_math::exp(gap);
+                    is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & marked.wrapping_shr(i.number() as u32) & 1;
+                    log[i] = if is_far[i] == 1 { e } else { log[i] };
+                    miss[i] = if is_far[i] == 1 { e } else { miss[i] };
+                }
+                (block.log, block.one_minus_p, block.marked) = (log, miss, marked & !is_far.mask());
             }
-            let mut padded = [0.0; 2 * ROWS];
-            copy(&mut padded, logits);
-            let (mut firsts, mut seconds) = (Lanes::splat(0.0), Lanes::splat(0.0));
-            for at in (0..ROWS).step_by(S::LANES) {
-                let (first, second) = s.deinterleave(
-                    s.load(&padded, at.wrapping_mul(2)),
-                    s.load(&padded, at.wrapping_mul(2).wrapping_add(S::LANES)),
-                );
-                s.store(first, firsts.as_mut_slice(), at);
-                s.store(second, seconds.as_mut_slice(), at);
-            }
-            let (mut log, mut miss, classes) = (block.log, block.one_minus_p, block.class);
-            let (mut is_far, marked) = (Lanes::splat(0), block.marked);
-            for i in Lane::all() {
-                let difference = f64::from(seconds[i]) - f64::from(firsts[i]);
-                let gap = if classes[i] == 0 { difference } else { -difference };
-                let e = f64_math::exp(gap);
-                is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & marked.wrapping_shr(i.number() as u32) & 1;
-                log[i] = if is_far[i] == 1 { e } else { log[i] };
-                miss[i] = if is_far[i] == 1 { e } else { miss[i] };
-            }
-            (block.log, block.one_minus_p, block.marked) = (log, miss, marked & !is_far.mask());
-        }
-        self.blocks.iter().all(|block| block.marked == 0)
-    }
+            blocks.iter().all(|block| block.marked == 0)
+        },
+    )
 }
 
 /// `log` = log(1 + e^gap), and `sum` = log(1 + e^−|gap|).
@@ -147,7 +136,7 @@ fn logs<S: Vector>(s: S, block: &mut RowBlock) {
 
 /// 1 − p_y
 #[inline(always)]
-fn misses<S: Vector>(s: S, block: &mut RowBlock) {
+fn rounded_misses<S: Vector>(s: S, block: &mut RowBlock) {
     let (mut shares, mut miss) = (Lanes::splat(0.0), Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
         let (e, one) = (s.load(block.scale.as_slice(), at), s.splat(1.0));
@@ -228,48 +217,43 @@ pub(crate) fn write_two_classes<S: Vector>(
     let (rows, blocks) = (batch.rows, part(tile.blocks, 0, count.div_ceil(ROWS)));
     match batch.gradient.as_deref_mut() {
         Some(gradient) if rows.are_dense() => {
-            s.run(TwoClassGradient { blocks, to: rows_of_mut(gradient, first, count, 2) });
+            write_pairs(s, blocks, rows_of_mut(gradient, first, count, 2));
         }
         _ => {
-            s.run(TwoClassGradient { blocks, to: rows_of_mut(tile.numbers, 0, count, 2) });
+            write_pairs(s, blocks, rows_of_mut(tile.numbers, 0, count, 2));
             batch.store_unmarked(s, Place { first, rows: count, start: 0, width: 2 }, tile.numbers, blocks);
         }
     }
 }
 
 /// The gradient of rows of two classes, in pairs of opposite sign. Marked rows are left out.
-struct TwoClassGradient<'a> {
-    blocks: &'a [RowBlock],
-    to: &'a mut [f32],
-}
-
-impl Operation for TwoClassGradient<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        for (block, to) in self.blocks.iter().zip(self.to.chunks_mut(2 * ROWS)) {
-            let (factor, miss) = (block.factor, block.one_minus_p);
-            let signs = block.class.map(|class| if class == 0 { -1.0 } else { 1.0 });
-            let mut elements = Lanes::splat(0.0);
-            for i in Lane::all() {
-                elements[i] = (factor[i] * miss[i]) as f32;
-            }
-            if block.marked == 0
-                && let Some(to) = to.first_chunk_mut()
-            {
-                pairs(s, &elements, &signs, to);
-            } else {
-                let mut both = [0.0; 2 * ROWS];
-                pairs(s, &elements, &signs, &mut both);
-                for ((lane, to), pair) in Lane::all().zip(to.chunks_mut(2)).zip(both.as_chunks::<2>().0) {
-                    if !block.is_marked(lane) {
-                        copy(to, pair);
+fn write_pairs<S: Vector>(s: S, blocks: &[RowBlock], to: &mut [f32]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (block, to) in blocks.iter().zip(to.chunks_mut(2 * ROWS)) {
+                let (factor, miss) = (block.factor, block.one_minus_p);
+                let signs = block.class.map(|class| if class == 0 { -1.0 } else { 1.0 });
+                let mut elements = Lanes::splat(0.0);
+                for i in Lane::all() {
+                    elements[i] = (factor[i] * miss[i]) as f32;
+                }
+                if block.marked == 0
+                    && let Some(to) = to.first_chunk_mut()
+                {
+                    pairs(s, &elements, &signs, to);
+                } else {
+                    let mut both = [0.0; 2 * ROWS];
+                    pairs(s, &elements, &signs, &mut both);
+                    for ((lane, to), pair) in Lane::all().zip(to.chunks_mut(2)).zip(both.as_chunks::<2>().0) {
+                        if !block.is_marked(lane) {
+                            copy(to, pair);
+                        }
                     }
                 }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Interleaves the signed elements with their negatives.

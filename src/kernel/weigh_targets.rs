@@ -8,7 +8,7 @@ use super::limits::SHORT;
 use super::spread::padded_column;
 use super::sums::has_long_vectors;
 use super::{copy, part, rows_of, rows_of_mut, steps, whole};
-use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::ops::Range;
 
@@ -23,15 +23,16 @@ impl Driver for WeighTargets<'_> {
     type Output = ();
 
     fn drive<S: Vector>(self, s: S) {
-        s.run(self);
+        s.run(
+            #[inline(always)]
+            || self.add_up::<S>(),
+        );
     }
 }
 
-impl Operation for WeighTargets<'_> {
-    type Output = ();
-
+impl WeighTargets<'_> {
     #[inline(always)]
-    fn run<S: Vector>(self, _: S) {
+    fn add_up<S: Vector>(self) {
         let Self { rows, targets, weights } = self;
         weights.counted = rows.count();
         let (classes, of_classes) = (rows.classes(), rows.class_weights());

@@ -3,25 +3,25 @@
 //! The reference class is the label: with E = Σ_{k≠y} exp(x_k − x_y) the loss is w·log(1 + E), p_y = 1/(1 + E), and
 //! 1 − p_y = E/(1 + E) without a cancellation.
 
-use super::classes::{Factors, ReadClasses, Weights};
-use super::exp::Exponentials;
-use super::few_rows::FewRows;
+use super::classes::{Weights, fill_factors, read_classes};
+use super::exp::exponentiate;
+use super::few_rows::compute;
 use super::general;
 use super::general_columns::are_turned;
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{FEW, REACH, ROWS, SHORT};
-use super::references::ReferenceLogits;
-use super::row_scalars::{AddLosses, Losses};
-use super::scales::{ScaleRows, Scales};
+use super::references::read_reference_logits;
+use super::row_scalars::{add_known_losses, add_losses};
+use super::scales::{fill_scales, scale_rows};
 use super::sums::{excluded_sums, is_worth_code};
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::two_classes::{FarLeads, Misses, TwoClasses, write_two_classes};
+use super::two_classes::{Misses, logs_of_far_leads, logs_of_gaps, write_two_classes};
 use super::{
     chunks_mut, columns, copy, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part, part_mut,
     positions, rows_of, rows_of_mut,
 };
-use crate::backend::vector::{Driver, Operation, VIRTUAL_LANES, Vector};
+use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::error::Error;
 use crate::reduction::Tally;
 
@@ -43,13 +43,7 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
         if S::WIDE && L::NONE && !GRADIENT && rows.count() <= FEW && rows.classes() <= SHORT && rows.classes() != 2 {
             let row_losses = self.row_losses.as_deref_mut();
             if let Some(logits) = self.batch.as_tile()
-                && s.run(FewRows {
-                    rows,
-                    logits,
-                    row_losses,
-                    tally: &mut *self.tally,
-                    weights: self.weights.as_deref_mut(),
-                })?
+                && compute(s, rows, logits, row_losses, &mut *self.tally, self.weights.as_deref_mut())?
             {
                 return Ok(());
             }
@@ -81,15 +75,15 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 false => at_once.min(rows.left_in_chunk(first)),
             };
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            s.run(ReadClasses { rows, first, count, blocks, weights: self.weights.as_deref_mut() })?;
+            read_classes(s, rows, first, count, blocks, self.weights.as_deref_mut())?;
             if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
-                s.run(Factors { first, blocks, scale, temperature });
+                fill_factors(s, first, blocks, scale, temperature);
             }
             if !S::WIDE && L::NONE {
                 one_lane::compute(s, &mut self.batch, &mut tile, first, count);
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-                s.run(AddLosses { first, blocks, tally: &mut *self.tally });
+                add_known_losses(s, first, blocks, &mut *self.tally);
             } else {
                 if fitting == 0 {
                     long_rows::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, &mut tile, first);
@@ -97,7 +91,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                     was_general = self.compute(s, &mut tile, first, count, was_general);
                 }
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-                s.run(Losses { first, blocks, tally: &mut *self.tally });
+                add_losses(s, first, blocks, &mut *self.tally);
             }
             let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
             if let Some(out) = self.row_losses.as_deref_mut() {
@@ -176,24 +170,24 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 true => Misses::None,
                 false => Misses::Exact,
             };
-            in_range = s.run(TwoClasses { logits, misses, blocks: &mut *blocks });
+            in_range = logs_of_gaps(s, logits, misses, &mut *blocks);
             if !in_range {
-                in_range = s.run(FarLeads { logits, blocks: &mut *blocks });
+                in_range = logs_of_far_leads(s, logits, &mut *blocks);
             }
             self.terms.apply(s, blocks);
         } else {
             if dense.is_none() {
-                s.run(ReferenceLogits { logits: part(tile.numbers, 0, len), classes, blocks });
+                read_reference_logits(s, part(tile.numbers, 0, len), classes, blocks);
             }
-            in_range = s.run(Exponentials { logits: dense, to: tile.numbers, count: len });
+            in_range = exponentiate(s, dense, tile.numbers, len);
             if !in_range && marks::marks_all(s, dense, classes, blocks) {
                 return false;
             }
             excluded_sums(s, dense, tile.numbers, classes, count, blocks);
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
-            if gradient && !s.run(Scales { blocks: &mut *blocks }) {
+            if gradient && !fill_scales(s, &mut *blocks) {
                 if is_worth_code::<S>() {
-                    s.run(ScaleRows { exponentials: part_mut(tile.numbers, 0, len), classes, blocks });
+                    scale_rows(s, part_mut(tile.numbers, 0, len), classes, blocks);
                 }
                 in_range = blocks.iter().all(|block| block.marked == 0);
             }
@@ -219,17 +213,17 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let logits = logits.filter(|_| rows.are_dense() && adjustment.is_none())?.as_f32()?;
         let logits = part(logits, start, len);
         let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len.wrapping_add(REACH))?;
-        let in_range = s.run(Exponentials { logits: Some(logits), to: &mut *exponentials, count: len });
+        let in_range = exponentiate(s, Some(logits), &mut *exponentials, len);
         if !in_range && marks::marks_all(s, Some(logits), classes, blocks) {
             return Some(false);
         }
         excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         let exponentials = part_mut(exponentials, 0, len);
-        if !s.run(Scales { blocks: &mut *blocks }) && is_worth_code::<S>() {
-            s.run(ScaleRows { exponentials: &mut *exponentials, classes, blocks });
+        if !fill_scales(s, &mut *blocks) && is_worth_code::<S>() {
+            scale_rows(s, &mut *exponentials, classes, blocks);
         }
-        s.run(ScaledRows { exponentials, to: None, classes, blocks });
+        write_scaled_rows(s, exponentials, None, classes, blocks);
         Some(in_range && blocks.iter().all(|block| block.marked == 0))
     }
 
@@ -245,7 +239,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         if GRADIENT && self.batch.gradient.is_some() {
-            let are_held = s.run(Scales { blocks: &mut *blocks });
+            let are_held = fill_scales(s, &mut *blocks);
             in_range &= blocks.iter().all(|block| block.marked == 0);
             columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count, are_held);
         }
@@ -264,7 +258,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             _ => None,
         };
         let is_dense = dense.is_some();
-        s.run(ScaledRows { exponentials: tile.numbers, to: dense, classes, blocks });
+        write_scaled_rows(s, tile.numbers, dense, classes, blocks);
         if !is_dense {
             let place = Place { first, rows: count, start: 0, width: classes };
             self.batch.store_unmarked(s, place, tile.numbers, blocks);
@@ -272,43 +266,41 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     }
 }
 
-/// The gradient from the exponentials: rows times scales, and the elements of labels. Marked rows are left out.
-struct ScaledRows<'a> {
-    exponentials: &'a mut [f32],
-    /// `None`: in place, marked rows included.
-    to: Option<&'a mut [f32]>,
+/// The gradient from the exponentials: rows times scales, and the elements of labels. To `to`, without the
+/// marked rows; in place, with them, if that is `None`.
+fn write_scaled_rows<S: Vector>(
+    s: S,
+    exponentials: &mut [f32],
+    to: Option<&mut [f32]>,
     classes: usize,
-    blocks: &'a [RowBlock],
-}
-
-impl Operation for ScaledRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Vector>(self, s: S) {
-        let Self { exponentials, to, classes, blocks } = self;
-        let Some(to) = to else { return scale_in_place(s, exponentials, classes, blocks) };
-        // Vectors overlap into the next row, written later: not for the last rows, nor where rows are left out.
-        let mut written = 0;
-        if S::WIDE && blocks.iter().all(|block| block.marked == 0) {
-            written = if classes <= VIRTUAL_LANES {
-                scale_short_rows(s, exponentials, to, classes, blocks)
-            } else {
-                scale_rows(s, exponentials, to, classes, blocks)
-            };
-        }
-        let from = from_row(exponentials, written, classes).chunks_exact(classes.max(1));
-        let to = from_row_mut(to, written, classes).chunks_exact_mut(classes.max(1));
-        for (row, (from, to)) in (written..).zip(from.zip(to)) {
-            let (Some(block), lane) = (blocks.get(row / ROWS), Lane::of(row)) else { return };
-            if !block.is_marked(lane) {
-                scale_row(s, from, s.splat(block.scale[lane]), to);
-                if let Some(element) = to.get_mut(block.class[lane]) {
-                    *element = block.at_reference[lane];
+    blocks: &[RowBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let Some(to) = to else { return scale_in_place(s, exponentials, classes, blocks) };
+            // Vectors overlap into the next row, written later: not for the last rows, nor where rows are left out.
+            let mut written = 0;
+            if S::WIDE && blocks.iter().all(|block| block.marked == 0) {
+                written = if classes <= VIRTUAL_LANES {
+                    scale_short_rows(s, exponentials, to, classes, blocks)
+                } else {
+                    scale_whole_rows(s, exponentials, to, classes, blocks)
+                };
+            }
+            let from = from_row(exponentials, written, classes).chunks_exact(classes.max(1));
+            let to = from_row_mut(to, written, classes).chunks_exact_mut(classes.max(1));
+            for (row, (from, to)) in (written..).zip(from.zip(to)) {
+                let (Some(block), lane) = (blocks.get(row / ROWS), Lane::of(row)) else { return };
+                if !block.is_marked(lane) {
+                    scale_row(s, from, s.splat(block.scale[lane]), to);
+                    if let Some(element) = to.get_mut(block.class[lane]) {
+                        *element = block.at_reference[lane];
+                    }
                 }
             }
-        }
-    }
+        },
+    )
 }
 
 /// Writes rows of at most 16 classes while 16 elements fit; returns the number of rows written.
@@ -345,7 +337,7 @@ fn scale_short_rows<S: Vector>(
 
 /// Writes rows while whole vectors fit; returns the number of rows written.
 #[inline(always)]
-fn scale_rows<S: Vector>(
+fn scale_whole_rows<S: Vector>(
     s: S,
     exponentials: &[f32],
     gradient: &mut [f32],
