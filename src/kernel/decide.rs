@@ -55,11 +55,7 @@ impl DecisionRows<'_> {
     fn within<S: Vector, const L: usize, const WIDTH: usize>(&mut self, s: S, rows: Range<usize>) -> usize {
         let (mut e, mut sums, mut numbers) = ([[0.0; L]; WIDTH], [[0.0; L]; WIDTH], [[0.0; WIDTH]; L]);
         let numbers = numbers.as_flattened_mut();
-        let groups = Groups { of: self, rows, e: &mut e, sums: &mut sums, numbers };
-        s.run(
-            #[inline(always)]
-            || groups.decide(s),
-        )
+        Groups { of: self, rows, e: &mut e, sums: &mut sums, numbers }.decide(s)
     }
 
     /// Writes decisions and expected costs of L rows; returns how many have no decision.
@@ -99,14 +95,18 @@ struct Groups<'a, 'b, const L: usize> {
 }
 
 impl<const L: usize> Groups<'_, '_, L> {
-    #[inline(always)]
     fn decide<S: Vector>(mut self, s: S) -> usize {
-        let mut undecided = 0_usize;
-        for first in self.rows.clone().step_by(L) {
-            let found = self.find(s, Place { first, rows: L, start: 0, width: self.of.batch.rows.classes() });
-            undecided = undecided.saturating_add(self.of.write(first, &found));
-        }
-        undecided
+        s.run(
+            #[inline(always)]
+            || {
+                let mut undecided = 0_usize;
+                for first in self.rows.clone().step_by(L) {
+                    let found = self.find(s, Place { first, rows: L, start: 0, width: self.of.batch.rows.classes() });
+                    undecided = undecided.saturating_add(self.of.write(first, &found));
+                }
+                undecided
+            },
+        )
     }
 
     #[inline(always)]

@@ -31,10 +31,10 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The row of `place`, marked.
-    pub(crate) fn of_row(place: Place, lane: Lane, classes: usize) -> Self {
-        let Place { first, width, .. } = place;
-        Self { first, lane: lane.number(), rows: 1, marked: u32::MAX, classes, width }
+    /// The rows of `place`, from `lane` on, all marked.
+    pub(crate) fn of_rows(place: Place, lane: Lane, classes: usize) -> Self {
+        let Place { first, rows, width, .. } = place;
+        Self { first, lane: lane.number(), rows, marked: u32::MAX, classes, width }
     }
 
     pub(crate) fn pieces(self) -> impl Iterator<Item = Place> {

@@ -84,7 +84,7 @@ fn add_up<S: Vector>(
         if !exponentials(s, batch, numbers, block, place) {
             return false;
         }
-        add_sums(s, numbers, width, Group::of_row(place, Lane::FIRST, width), block);
+        add_sums(s, numbers, width, Group::of_rows(place, Lane::FIRST, width), block);
         if keep {
             batch.store_rows(s, place, part(numbers, 0, width));
         }
@@ -203,7 +203,7 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     if let Some(e) = at_label(to, block, place) {
         *e = 0.0;
     }
-    add_sums(s, to, width, Group::of_row(place, Lane::FIRST, width), block);
+    add_sums(s, to, width, Group::of_rows(place, Lane::FIRST, width), block);
     in_range
 }
 

@@ -161,7 +161,7 @@ impl LongRows<'_> {
             if let Some(e) = part_mut(piece.e, 0, width).get_mut(reference) {
                 *e = 0.0;
             }
-            let group = Group::of_row(place, lane, width);
+            let group = Group::of_rows(place, lane, width);
             add_sums(s, piece.e, width, group, &mut *block);
             of_row.class[Lane::FIRST] = reference;
             let (blocks, terms) = (core::slice::from_ref(&of_row), &mut sums);

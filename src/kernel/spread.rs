@@ -1,10 +1,11 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::lanes::{Lane, Lanes};
-use super::sums::{Tail, next_row, sums_of_terms};
+use super::limits::ROWS;
+use super::sums::{At, Tail, are_summed_by_blocks, next_row, sums_by_blocks, sums_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{chunks, copy, part, part_mut};
+use super::{chunks, copy, from_row, part, part_mut};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
 use crate::rows::Rows;
@@ -260,6 +261,9 @@ pub(crate) fn spread_sums<S: Vector>(
     blocks: &[RowBlock],
     terms: &mut [TermBlock],
 ) {
+    if const { S::LANES > 8 } && are_summed_by_blocks::<S>(rows, classes) {
+        return sums_of_some_blocks(s, u, logits, classes, blocks, terms);
+    }
     s.run(
         #[inline(always)]
         move || {
@@ -275,9 +279,7 @@ pub(crate) fn spread_sums<S: Vector>(
                         #[inline(always)]
                         |lane| (s.splat(block.logit[lane]), [next_row(&mut x, classes), u.rows]),
                         #[inline(always)]
-                        |largest, [x, u], at, [sum]| {
-                            [s.mul_add(s.load(u, at.offset), s.sub(*largest, s.load(x, at.offset)), sum)]
-                        },
+                        |largest, x_and_u, at, gaps| add_gap(s, *largest, x_and_u, at, gaps),
                     );
                 }
                 return;
@@ -299,15 +301,82 @@ pub(crate) fn spread_sums<S: Vector>(
                         ((s.splat(block.logit[lane]), block.class[lane]), row)
                     },
                     #[inline(always)]
-                    |(largest, reference), [x, q, w], at, [gaps, others]| {
-                        let (u, gap) = (u.of_two(s, q, w, at.offset), s.sub(*largest, s.load(x, at.offset)));
-                        let gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
-                        [s.mul_add(u, gap, gaps), s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
-                    },
+                    |of_row, row, at, sums| add_target(s, u, of_row, row, at, sums),
                 );
             }
         },
     )
+}
+
+/// [`spread_sums`] where [`sums_by_blocks`] is faster.
+fn sums_of_some_blocks<S: Vector>(
+    s: S,
+    u: U<'_>,
+    logits: &[f32],
+    classes: usize,
+    blocks: &[RowBlock],
+    terms: &mut [TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (tail, weights) = (Tail::new(s, classes), u.weights.unwrap_or(u.rows));
+            for ((start, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
+                let start_of = |lane: Lane| start.wrapping_add(lane.number()).wrapping_mul(classes);
+                if u.is_same {
+                    sums_by_blocks(
+                        s,
+                        &tail,
+                        classes,
+                        [&mut terms.gaps],
+                        #[inline(always)]
+                        |lane, first| {
+                            let x = from_row(logits, start_of(lane).wrapping_add(first), 1);
+                            (s.splat(block.logit[lane]), [x, from_row(u.rows, first, 1)])
+                        },
+                        #[inline(always)]
+                        |largest, x_and_u, at, gaps| add_gap(s, *largest, x_and_u, at, gaps),
+                    );
+                } else {
+                    sums_by_blocks(
+                        s,
+                        &tail,
+                        classes,
+                        [&mut terms.gaps, &mut terms.others],
+                        #[inline(always)]
+                        |lane, first| {
+                            let at = start_of(lane).wrapping_add(first);
+                            let row = [from_row(logits, at, 1), from_row(u.rows, at, 1), from_row(weights, first, 1)];
+                            ((s.splat(block.logit[lane]), block.class[lane]), row)
+                        },
+                        #[inline(always)]
+                        |of_row, row, at, sums| add_target(s, u, of_row, row, at, sums),
+                    );
+                }
+            }
+        },
+    )
+}
+
+/// Adds u_c·(x_m − x_c) of label smoothing.
+#[inline(always)]
+fn add_gap<S: Vector>(s: S, largest: S::F, [x, u]: [&[f32]; 2], at: At, [gaps]: [S::F; 1]) -> [S::F; 1] {
+    [s.mul_add(s.load(u, at.offset), s.sub(largest, s.load(x, at.offset)), gaps)]
+}
+
+/// Adds u_c·(x_m − x_c), and u_c of the classes other than the reference, of target probabilities.
+#[inline(always)]
+fn add_target<S: Vector>(
+    s: S,
+    u: U<'_>,
+    &(largest, reference): &(S::F, usize),
+    [x, q, w]: [&[f32]; 3],
+    at: At,
+    [gaps, others]: [S::F; 2],
+) -> [S::F; 2] {
+    let (u, gap) = (u.of_two(s, q, w, at.offset), s.sub(largest, s.load(x, at.offset)));
+    let gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
+    [s.mul_add(u, gap, gaps), s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
 }
 
 /// `u` with 0 in `lane`, if the vector has that lane.

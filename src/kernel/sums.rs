@@ -8,7 +8,7 @@
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{ROWS, SUMMED_IN_F32};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{part_mut, whole};
+use super::{from_row, part_mut, steps, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
@@ -110,6 +110,9 @@ pub(crate) fn excluded_sums<S: Vector>(
 
 /// Fills `sum` of each row of `classes` elements; [`REACH`](super::limits::REACH) more follow the last row.
 pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
+    if are_summed_by_blocks::<S>(rows, classes) {
+        return row_sums_by_blocks(s, numbers, classes, blocks);
+    }
     s.run(
         #[inline(always)]
         move || {
@@ -128,6 +131,30 @@ pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: u
                     #[inline(always)]
                     |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
                 );
+            }
+        },
+    )
+}
+
+/// [`row_sums`] by [`sums_by_blocks`].
+fn row_sums_by_blocks<S: Vector>(s: S, numbers: &[f32], classes: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (tail, mut rows) = (Tail::new(s, classes), numbers);
+            for block in blocks {
+                block.sum = Lanes::splat(0.0);
+                sums_by_blocks(
+                    s,
+                    &tail,
+                    classes,
+                    [&mut block.sum],
+                    #[inline(always)]
+                    |lane, first| ((), [from_row(from_row(rows, lane.number(), classes), first, 1)]),
+                    #[inline(always)]
+                    |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
+                );
+                rows = from_row(rows, ROWS, classes);
             }
         },
     )
@@ -233,6 +260,44 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     }
 }
 
+/// Whether [`sums_by_blocks`] takes fewer horizontal sums than one row after the other.
+#[inline(always)]
+pub(crate) fn are_summed_by_blocks<S: Vector>(rows: usize, classes: usize) -> bool {
+    let (rows, blocks) = (rows.min(ROWS), classes.div_ceil(SUMMED_IN_F32));
+    let (by_blocks, by_rows) =
+        (rows.div_ceil(S::LANES).wrapping_mul(blocks), rows.wrapping_mul(blocks.div_ceil(S::LANES)));
+    is_worth_code::<S>() && blocks > 1 && by_blocks < by_rows
+}
+
+/// Adds terms of the rows of a block to N sums as [`sums_of_terms`] does, but one block of classes of all rows after the other,
+/// whose horizontal sums are computed together for as many rows as there are lanes. `row(lane, first)` returns what that of
+/// `sums_of_terms` does, of the classes from `first` on.
+#[inline(always)]
+pub(crate) fn sums_by_blocks<'a, S: Vector, R, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    classes: usize,
+    mut sums: [&mut Lanes<f64>; N],
+    row: impl Fn(Lane, usize) -> (R, [&'a [f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) {
+    for first in steps(classes, SUMMED_IN_F32) {
+        let (count, mut of_block) = (SUMMED_IN_F32.min(classes.wrapping_sub(first)), [Lanes::splat(0.0); N]);
+        sums_of_rows(
+            s,
+            count,
+            &mut of_block.each_mut(),
+            #[inline(always)]
+            |lane| columns_of_terms(s, tail, (first, count), &row(lane, first), add),
+        );
+        for (sums, of_block) in sums.iter_mut().zip(&of_block) {
+            for (sum, of_block) in sums.iter_mut().zip(of_block) {
+                *sum += of_block;
+            }
+        }
+    }
+}
+
 /// [`sums_of_terms`] of rows of `VECTORS` vectors, two columns at most.
 #[inline(always)]
 fn sums_of_short_rows<'a, S: Vector, R, const VECTORS: usize, const K: usize, const N: usize>(
@@ -302,7 +367,8 @@ pub(crate) fn totals_of_terms<S: Vector, R, const K: usize, const N: usize>(
             if count == 0 {
                 break;
             }
-            let columns = if has_long_vectors::<S>() && count == SUMMED_IN_F32 {
+            // Of two sums an unrolled loop is not worth its code.
+            let columns = if N == 1 && has_long_vectors::<S>() && count == SUMMED_IN_F32 {
                 columns_of_whole(s, first, &row, add)
             } else {
                 columns_of_terms(s, tail, (first, count), &row, add)

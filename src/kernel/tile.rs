@@ -179,7 +179,7 @@ impl Batch<'_> {
     }
 
     /// The adjusted logit of a class.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn logit(&self, row: usize, class: usize) -> f32 {
         let given = self.given().number(self.rows.element(row, class)).unwrap_or(f32::NAN);
         self.adjustment.apply(given, class)

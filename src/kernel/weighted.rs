@@ -5,12 +5,11 @@
 
 use super::classes::{Weights, fill_factors, read_classes};
 use super::exp::exponentiate;
-use super::few_rows::compute;
-use super::general;
+use super::general::{self, Group, add_sums};
 use super::general_columns::are_turned;
 use super::label_terms::{LabelTerms, finish};
-use super::lanes::Lane;
-use super::limits::{FEW, REACH, ROWS, SHORT};
+use super::lanes::{Lane, Lanes};
+use super::limits::{FEW, REACH, ROWS, SHORT, SUMMED_IN_F32};
 use super::references::read_reference_logits;
 use super::row_scalars::{add_known_losses, add_losses};
 use super::scales::{fill_scales, scale_rows};
@@ -18,8 +17,8 @@ use super::sums::{excluded_sums, is_worth_code};
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{Misses, logs_of_far_leads, logs_of_gaps, write_two_classes};
 use super::{
-    chunks_mut, columns, copy, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part, part_mut,
-    positions, rows_of, rows_of_mut,
+    chunks_mut, columns, copy, few_rows, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part,
+    part_mut, positions, row_of, row_of_mut, rows_of, rows_of_mut, steps,
 };
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -40,10 +39,11 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
 
     fn drive<S: Vector>(mut self, s: S) -> Self::Output {
         let rows = self.batch.rows;
-        if S::WIDE && L::NONE && !GRADIENT && rows.count() <= FEW && rows.classes() <= SHORT && rows.classes() != 2 {
+        let may_be_few = is_worth_code::<S>() && L::NONE && !GRADIENT;
+        if may_be_few && rows.count() <= FEW && rows.classes() <= SHORT && rows.classes() != 2 {
             let row_losses = self.row_losses.as_deref_mut();
             if let Some(logits) = self.batch.as_tile()
-                && compute(s, rows, logits, row_losses, &mut *self.tally, self.weights.as_deref_mut())?
+                && few_rows::compute(s, rows, logits, row_losses, &mut *self.tally, self.weights.as_deref_mut())?
             {
                 return Ok(());
             }
@@ -67,7 +67,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         if self.are_positions::<S>() {
             fitting = positions::rows_at_once(rows.classes(), &tile);
         }
-        let at_once = fitting.max(1);
+        let at_once = if self.are_in_parts::<S>(fitting) { ROWS } else { fitting.max(1) };
         let (mut first, mut was_general) = (0, false);
         while first < rows.count() {
             let count = match self.are_positions::<S>() {
@@ -107,6 +107,12 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     /// Whether rows of two classes are computed from their gap.
     fn are_gaps<S: Vector>(&self) -> bool {
         S::WIDE && self.batch.rows.classes() == 2 && self.terms.are_of_gap()
+    }
+
+    /// Whether the rows of a block are brought into the tile, which has room for `fitting` of them, part by part.
+    fn are_in_parts<S: Vector>(&self, fitting: usize) -> bool {
+        let may_be = is_worth_code::<S>() && L::NONE && !GRADIENT;
+        may_be && self.batch.rows.classes() > SUMMED_IN_F32 && (1..ROWS / 2).contains(&fitting)
     }
 
     /// Whether logits of a class are contiguous and stay so in the tile: `positions`.
@@ -154,6 +160,11 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
 
     /// Losses and gradients of rows of any number of classes; returns whether none is marked.
     fn compute_in_tile<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) -> bool {
+        if self.are_in_parts::<S>(tile.rows(self.batch.rows.classes())) {
+            let in_range = sums_in_parts(s, &self.batch, tile, first, count);
+            finish::<S, L, GRADIENT>(s, self.terms, part_mut(tile.blocks, 0, 1));
+            return in_range;
+        }
         let (batch, classes) = (&self.batch, self.batch.rows.classes());
         let gradient = GRADIENT && batch.gradient.is_some();
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
@@ -264,6 +275,40 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             self.batch.store_unmarked(s, place, tile.numbers, blocks);
         }
     }
+}
+
+/// Fills logits of labels and sums of a block of rows that do not fit the tile at once; marks it if a logit is out of range,
+/// and returns whether none is.
+#[inline(never)]
+fn sums_in_parts<S: Vector>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, first: usize, count: usize) -> bool {
+    let (classes, at_once) = (batch.rows.classes(), tile.rows(batch.rows.classes()));
+    let (Some(block), numbers) = (tile.blocks.first_mut(), &mut *tile.numbers) else { return true };
+    let mut in_range = true;
+    block.sum = Lanes::splat(0.0);
+    for start in steps(count, at_once) {
+        let rows = at_once.min(count.wrapping_sub(start));
+        let place = Place { first: first.wrapping_add(start), rows, start: 0, width: classes };
+        let dense = batch.as_tile().map(|logits| rows_of(logits, place.first, rows, classes));
+        if dense.is_none() {
+            batch.load_rows(s, place, numbers);
+        }
+        let len = rows.wrapping_mul(classes);
+        let logits = dense.unwrap_or(part(numbers, 0, len));
+        for (row, lane) in (0..rows).zip(Lane::starting_at(start)) {
+            block.logit[lane] = row_of(logits, row, classes).get(block.class[lane]).copied().unwrap_or(0.0);
+        }
+        in_range &= exponentiate(s, dense, numbers, len);
+        for (row, lane) in (0..rows).zip(Lane::starting_at(start)) {
+            if let Some(e) = row_of_mut(numbers, row, classes).get_mut(block.class[lane]) {
+                *e = 0.0;
+            }
+        }
+        add_sums(s, numbers, classes, Group::of_rows(place, Lane::of(start), classes), block);
+    }
+    if !in_range {
+        block.marked = u32::MAX;
+    }
+    in_range
 }
 
 /// The gradient from the exponentials: rows times scales, and the elements of labels. To `to`, without the
