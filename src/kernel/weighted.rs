@@ -327,10 +327,10 @@ fn write_scaled_rows<S: Vector>(
             // Vectors overlap into the next row, written later: not for the last rows, nor where rows are left out.
             let mut written = 0;
             if S::WIDE && blocks.iter().all(|block| block.marked == 0) {
-                written = if classes <= VIRTUAL_LANES {
-                    scale_short_rows(s, exponentials, to, classes, blocks)
-                } else {
-                    scale_whole_rows(s, exponentials, to, classes, blocks)
+                written = match classes.div_ceil(S::LANES) {
+                    1 => scale_overlapping::<S, 1>(s, exponentials, to, classes, blocks),
+                    2 if S::LANES <= 8 => scale_overlapping::<S, 2>(s, exponentials, to, classes, blocks),
+                    _ => scale_overlapping::<S, 0>(s, exponentials, to, classes, blocks),
                 };
             }
             let from = from_row(exponentials, written, classes).chunks_exact(classes.max(1));
@@ -348,48 +348,18 @@ fn write_scaled_rows<S: Vector>(
     )
 }
 
-/// Writes rows of at most 16 classes while 16 elements fit; returns the number of rows written.
+/// Writes rows while whole vectors fit; returns the number of rows written. `VECTORS` is the number of vectors of a row, 0 for
+/// any number.
 #[inline(always)]
-fn scale_short_rows<S: Vector>(
+fn scale_overlapping<S: Vector, const VECTORS: usize>(
     s: S,
     exponentials: &[f32],
     gradient: &mut [f32],
     classes: usize,
     blocks: &[RowBlock],
 ) -> usize {
-    let (mut from, mut to, mut written) = (exponentials, gradient, 0);
-    for block in blocks {
-        for ((&scale, &class), &at_reference) in block.scale.iter().zip(&block.class).zip(&block.at_reference) {
-            let (Some(e), Some(row)) = (from.first_chunk::<VIRTUAL_LANES>(), to.first_chunk_mut::<VIRTUAL_LANES>())
-            else {
-                return written;
-            };
-            for at in (0..VIRTUAL_LANES).step_by(S::LANES) {
-                if at < classes {
-                    s.store(s.mul(s.load(e, at), s.splat(scale)), row, at);
-                }
-            }
-            if let Some(element) = row.get_mut(class) {
-                *element = at_reference;
-            }
-            from = from.get(classes..).unwrap_or(&[]);
-            to = to.get_mut(classes..).unwrap_or(&mut []);
-            written = written.wrapping_add(1);
-        }
-    }
-    written
-}
-
-/// Writes rows while whole vectors fit; returns the number of rows written.
-#[inline(always)]
-fn scale_whole_rows<S: Vector>(
-    s: S,
-    exponentials: &[f32],
-    gradient: &mut [f32],
-    classes: usize,
-    blocks: &[RowBlock],
-) -> usize {
-    let reach = classes.next_multiple_of(S::LANES);
+    let of_vectors = VECTORS.wrapping_mul(S::LANES);
+    let reach = if VECTORS > 0 { of_vectors } else { classes.next_multiple_of(S::LANES) };
     let (mut from, mut to, mut written) = (exponentials, gradient, 0);
     for block in blocks {
         for ((&scale, &class), &at_reference) in block.scale.iter().zip(&block.class).zip(&block.at_reference) {
