@@ -67,7 +67,7 @@ struct Row<'a> {
     /// p_m and 1 − p_m
     hit: f64,
     miss: f64,
-    /// Σ_{j≠m} s_j and Σ_{j≠m} t_j; for the bound Σ_{j≠m} c_j·p_j.
+    /// Σ_{j≠m} s_j, Σ_{j≠m} t_j and Σ_{j≠m} c_j·p_j.
     odds: f64,
     steep_odds: f64,
     mistakes: f64,
@@ -135,18 +135,12 @@ impl<'a> CurvatureRows<'a> {
         numbers: &mut [f32],
         pieces: impl Iterator<Item = Place>,
     ) {
-        let mut lanes = [[0.0; VIRTUAL_LANES]; 3];
-        let [mistakes, odds, steep] = &mut lanes;
+        let mut sums = [[0.0; VIRTUAL_LANES]; 3];
         for place in pieces {
             self.load_others(s, place, of_row.class, numbers);
-            let (logits, start, row) = (part(numbers, 0, place.width), place.start, *of_row);
-            if self.bound {
-                add_mistakes(s, logits, start, row, mistakes);
-            } else {
-                add_odds(s, logits, start, row, (odds, steep));
-            }
+            add_costs(s, part(numbers, 0, place.width), place.start, *of_row, &mut sums);
         }
-        [of_row.mistakes, of_row.odds, of_row.steep_odds] = lanes.map(sum_of_lanes);
+        [of_row.mistakes, of_row.odds, of_row.steep_odds] = sums.map(sum_of_lanes);
     }
 
     /// The row with weight, costs and factor; its other scalars are 0.
@@ -262,37 +256,19 @@ fn add_others<S: Vector>(s: S, logits: &[f32], second: f64, lanes: &mut [f64; VI
     )
 }
 
-/// Adds c_j·p_j of a piece from class `start` on, 0 at m, to partial sums.
-fn add_mistakes<S: Vector>(s: S, logits: &[f32], start: usize, row: Row<'_>, lanes: &mut [f64; VIRTUAL_LANES]) {
+/// Adds c_j·p_j, s_j and t_j of a piece from class `start` on, 0 at m, to partial sums.
+fn add_costs<S: Vector>(s: S, logits: &[f32], start: usize, row: Row<'_>, sums: &mut [[f64; VIRTUAL_LANES]; 3]) {
     s.run(
         #[inline(always)]
         move || {
+            let [mistakes, odds, steep] = sums;
             for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
                 let (r, costs) = (row.shares(logits), row.costs_from(class));
-                for (lane, (r, cost)) in lanes.iter_mut().zip(r.iter().zip(&costs)) {
-                    *lane += cost * (r * row.miss);
-                }
-            }
-        },
-    )
-}
-
-/// Adds s_j and t_j of a piece from class `start` on, 0 at m, to partial sums.
-fn add_odds<S: Vector>(
-    s: S,
-    logits: &[f32],
-    start: usize,
-    row: Row<'_>,
-    (odds, steep): (&mut [f64; VIRTUAL_LANES], &mut [f64; VIRTUAL_LANES]),
-) {
-    s.run(
-        #[inline(always)]
-        move || {
-            for (class, logits) in (start..).step_by(VIRTUAL_LANES).zip(logits.chunks(VIRTUAL_LANES)) {
-                let (r, costs) = (row.shares(logits), row.costs_from(class));
-                for ((odds, steep), (r, cost)) in odds.iter_mut().zip(&mut *steep).zip(r.iter().zip(&costs)) {
+                let sums = mistakes.iter_mut().zip(&mut *odds).zip(&mut *steep);
+                for (((mistakes, odds), steep), (r, cost)) in sums.zip(r.iter().zip(&costs)) {
                     let p = r * row.miss;
                     let of_class = cost * p / (1.0 - p);
+                    *mistakes += cost * p;
                     *odds += of_class;
                     *steep += of_class / (1.0 - p);
                 }
