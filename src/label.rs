@@ -77,7 +77,7 @@ impl<'a> Labels<'a> {
     }
 
     /// The label of a row, if there is such a row.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn get(&self, row: usize) -> Option<i64> {
         match self {
             Self::U8(labels) => labels.get(row).map(|label| label.value()),
