@@ -87,7 +87,7 @@ impl Driver for WeighRows<'_, '_> {
             while first < rows.count() && result.is_ok() {
                 let count = at_once.min(rows.left_in_chunk(first));
                 let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-                let read = read_classes(s, rows, first, count, blocks, Some(&mut *weights));
+                let read = read_classes(s, rows, first, count, blocks, Some(weights));
                 result = read.map(|_| ());
                 first = first.wrapping_add(count);
             }

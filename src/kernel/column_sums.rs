@@ -24,8 +24,8 @@ pub(crate) fn add_piece<S: Vector>(
     blocks: &mut [RowBlock],
 ) -> bool {
     let adds = !place.start.is_multiple_of(SUMMED_IN_F32);
-    if !add_exponentials(s, columns, place, adds, &mut *numbers, kept, referred, blocks) {
-        mark_columns(s, columns, place.width, &mut *blocks);
+    if !add_exponentials(s, columns, place, adds, numbers, kept, referred, blocks) {
+        mark_columns(s, columns, place.width, blocks);
         if blocks.iter().all(|block| block.marked != 0) {
             return false;
         }

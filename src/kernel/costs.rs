@@ -132,7 +132,7 @@ pub(crate) fn add_up_odds<S: Vector>(
         }
     };
     swap(&mut *blocks, &mut *terms);
-    row_sums(s, odds, classes, rows, &mut *blocks);
+    row_sums(s, odds, classes, rows, blocks);
     swap(&mut *blocks, &mut *terms);
     for (block, terms) in blocks.iter().zip(terms) {
         multiply(&mut terms.odds, &block.share);

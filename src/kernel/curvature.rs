@@ -118,7 +118,7 @@ impl<'a> CurvatureRows<'a> {
         for place in pieces() {
             self.load_others(s, place, of_row.class, numbers);
             let numbers = part_mut(numbers, 0, place.width);
-            write_others(s, &mut *numbers, place.start, of_row, self.bound);
+            write_others(s, numbers, place.start, of_row, self.bound);
             if let Some(element) = of_row.class.checked_sub(place.start).and_then(|class| numbers.get_mut(class)) {
                 let factor = if self.bound { of_row.factor.abs() } else { of_row.factor };
                 *element = (factor * of_row.of_largest(self.bound)) as f32;

@@ -199,7 +199,7 @@ pub(crate) fn sum_without_references<S: Vector>(
             let blocks = core::slice::from_mut(&mut *found);
             row_sums(s, numbers, place.width, group.rows, blocks);
         } else {
-            add_sums(s, numbers, place.width, group, &mut *found);
+            add_sums(s, numbers, place.width, group, found);
         }
     }
     for i in Lane::all() {
@@ -350,7 +350,7 @@ pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient
         // program rounds toward +∞.
         *sum = if *sum < 1.0 { 0.0 } else { *sum };
     }
-    finish_rows::<S, true>(s, true, &mut *blocks);
+    finish_rows::<S, true>(s, true, blocks);
     terms.apply(s, blocks);
     mark_special(s, gradient, blocks);
 }

@@ -47,12 +47,12 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         let all = Place { rows, ..place.row(at) };
         let mut is_loaded = batch.rows.positions() == 1;
         if is_loaded {
-            turn(s, batch, (&mut *numbers, &mut *spare), all);
+            turn(s, batch, (numbers, spare), all);
         }
-        add_up(s, batch, (&mut *numbers, &mut *spare), &mut is_loaded, blocks, all);
+        add_up(s, batch, (numbers, spare), &mut is_loaded, blocks, all);
         finish_referred(s, terms, batch.gradient.is_some(), blocks);
         if GRADIENT && batch.gradient.is_some() {
-            write_gradient(s, batch, (&mut *numbers, &mut *spare), is_loaded, blocks, all);
+            write_gradient(s, batch, (numbers, spare), is_loaded, blocks, all);
         }
         blocks.iter_mut().for_each(RowBlock::without_references);
     }
@@ -83,7 +83,7 @@ fn add_up<S: Vector>(
     }
     for place in all.pieces(PIECE) {
         let columns = batch.columns_once(s, (place, all), spare, is_loaded);
-        find_largest_others(s, columns, place, &mut *blocks);
+        find_largest_others(s, columns, place, blocks);
     }
     s.run(
         #[inline(always)]
@@ -116,7 +116,7 @@ fn write_gradient<S: Vector>(
             let (to, kept) = (&mut *numbers, None);
             add_exponentials(s, columns, place, false, to, kept, true, blocks);
         }
-        scale_columns(s, (&mut *numbers, stride), place, blocks, false);
+        scale_columns(s, (numbers, stride), place, blocks, false);
         if batch.rows.positions() > 1 {
             batch.store_unmarked_columns(s, place, numbers, blocks);
             continue;

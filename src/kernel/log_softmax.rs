@@ -61,12 +61,12 @@ impl LogProbabilityRows<'_> {
             batch.load_rows(s, place, tile.spare);
         }
         let logits = dense.unwrap_or(part(tile.spare, 0, len));
-        find_references(s, logits, classes, &mut *blocks);
+        find_references(s, logits, classes, blocks);
         if !exponentiate(s, Some(logits), tile.numbers, len) {
-            mark_rows(s, logits, classes, &mut *blocks);
+            mark_rows(s, logits, classes, blocks);
         }
         excluded_sums(s, None, tile.numbers, classes, count, blocks);
-        finish_rows::<S, false>(s, false, &mut *blocks);
+        finish_rows::<S, false>(s, false, blocks);
         if batch.gradient.is_some() {
             write_log_elements(s, logits, part_mut(tile.numbers, 0, len), classes, blocks);
             self.batch.store_unmarked(s, place, tile.numbers, tile.blocks);

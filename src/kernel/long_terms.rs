@@ -48,10 +48,10 @@ pub(crate) fn compute<S: Vector>(
     let gradient = batch.gradient.is_some();
     let (blocks, terms_of_blocks) = (core::slice::from_mut(&mut *block), core::slice::from_mut(&mut *terms));
     if blocks.iter().all(|block| block.power.iter().all(|&power| power == 0.0)) {
-        finish_rows::<S, false>(s, true, &mut *blocks);
+        finish_rows::<S, false>(s, true, blocks);
     } else {
-        mark_too_small(s, batch.rows.classes(), &mut *blocks);
-        finish_rows::<S, true>(s, true, &mut *blocks);
+        mark_too_small(s, batch.rows.classes(), blocks);
+        finish_rows::<S, true>(s, true, blocks);
     }
     let largest_weight = spread.largest_weight;
     finish_terms(s, options, gradient, largest_weight, blocks, terms_of_blocks);
@@ -162,7 +162,7 @@ impl LongRows<'_> {
                 *e = 0.0;
             }
             let group = Group::of_rows(place, lane, width);
-            add_sums(s, piece.e, width, group, &mut *block);
+            add_sums(s, piece.e, width, group, block);
             of_row.class[Lane::FIRST] = reference;
             let (blocks, terms) = (core::slice::from_ref(&of_row), &mut sums);
             // Sums of so few classes are filled, not added to.

@@ -57,7 +57,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     }
     let all = Place { first, rows: count, start: 0, width: classes };
     let mut gradient = if GRADIENT { batch.take_gradient(all) } else { None };
-    let any_in_range = add_up(s, batch, (&mut *numbers, &mut *spare), gradient.as_deref_mut(), blocks, all);
+    let any_in_range = add_up(s, batch, (numbers, spare), gradient.as_deref_mut(), blocks, all);
     if let Some(gradient) = gradient {
         batch.gradient = Some(gradient);
     }
@@ -66,7 +66,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     }
     finish::<S, L, GRADIENT>(s, terms, blocks);
     if GRADIENT && batch.gradient.is_some() {
-        let are_held = fill_scales(s, &mut *blocks);
+        let are_held = fill_scales(s, blocks);
         if let Some(gradient) = batch.take_gradient(all) {
             let (exponentials, stride) = batch.columns_of_gradient(all, gradient);
             scale_columns(s, (exponentials, stride), all, blocks, are_held);
@@ -90,12 +90,12 @@ fn add_up<S: Vector>(
 ) -> bool {
     let in_place = batch.columns_in_place(all);
     if let Some(columns) = in_place {
-        read_label_logits(s, columns, all, &mut *blocks);
+        read_label_logits(s, columns, all, blocks);
     }
     for place in all.pieces(PIECE) {
         let columns = batch.columns(s, place, spare);
         if in_place.is_none() {
-            read_label_logits(s, columns, place, &mut *blocks);
+            read_label_logits(s, columns, place, blocks);
         }
         let kept = gradient.as_deref_mut().map(|gradient| batch.columns_of_gradient(place, gradient));
         if !add_piece(s, columns, (place, all), numbers, kept, false, blocks) {
@@ -121,7 +121,7 @@ fn write_gradient<S: Vector>(
             let (to, kept) = (&mut *numbers, None);
             add_exponentials(s, columns, place, false, to, kept, false, blocks);
         }
-        scale_columns(s, (&mut *numbers, stride), place, blocks, are_held);
+        scale_columns(s, (numbers, stride), place, blocks, are_held);
         batch.store_unmarked_columns(s, place, numbers, blocks);
     }
 }

@@ -195,7 +195,7 @@ pub(crate) fn scale_columns<S: Vector>(
         );
     } else {
         let Place { rows, width: classes, .. } = place;
-        scale_columns_in_f64(s, &mut *exponentials, rows, stride, classes, blocks);
+        scale_columns_in_f64(s, exponentials, rows, stride, classes, blocks);
     }
     set_labels(exponentials, stride, place, blocks);
 }

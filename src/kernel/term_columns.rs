@@ -52,7 +52,7 @@ impl TermColumns<'_> {
         terms: &mut [TermBlock],
         place: Place,
     ) {
-        self.compute_once(s, batch, room, (&mut *blocks, &mut *terms), place);
+        self.compute_once(s, batch, room, (blocks, terms), place);
         // Blocks with a logit out of range once more, with exponentials relative to the maximum of their row.
         let again = TermColumns { spread: self.spread.by_label_if(false), referred: true, ..*self };
         let mut start = 0_usize;
@@ -70,7 +70,7 @@ impl TermColumns<'_> {
                     }
                 }
                 let rows = count.wrapping_mul(ROWS).min(place.rows.wrapping_sub(at));
-                again.compute_once(s, batch, room, (&mut *blocks, terms), Place { rows, ..place.row(at) });
+                again.compute_once(s, batch, room, (blocks, terms), Place { rows, ..place.row(at) });
                 blocks.iter_mut().for_each(RowBlock::without_references);
             }
         }
@@ -90,10 +90,10 @@ impl TermColumns<'_> {
         room.is_loaded = false;
         self.find_references(s, batch, room, blocks, place);
         if self.referred {
-            refer_out_of_range(s, self.by_label, &mut *blocks, &*terms);
+            refer_out_of_range(s, self.by_label, blocks, &*terms);
         }
         let mut kept = batch.take_gradient(place);
-        let any_in_range = self.add_up(s, batch, room, kept.as_deref_mut(), (&mut *blocks, &mut *terms), place);
+        let any_in_range = self.add_up(s, batch, room, kept.as_deref_mut(), (blocks, terms), place);
         if let Some(gradient) = kept {
             batch.gradient = Some(gradient);
         }
@@ -102,13 +102,13 @@ impl TermColumns<'_> {
         }
         self.read_references(batch, blocks, terms, place);
         if self.referred {
-            mark_too_small(s, place.width, &mut *blocks);
-            finish_rows::<S, true>(s, true, &mut *blocks);
+            mark_too_small(s, place.width, blocks);
+            finish_rows::<S, true>(s, true, blocks);
         } else {
-            finish_rows::<S, false>(s, self.probabilities, &mut *blocks);
+            finish_rows::<S, false>(s, self.probabilities, blocks);
         }
         let (options, largest_weight) = (self.options, self.spread.largest_weight);
-        finish_terms(s, options, gradient, largest_weight, &mut *blocks, &mut *terms);
+        finish_terms(s, options, gradient, largest_weight, blocks, terms);
         if let Some(last) = blocks.last_mut().filter(|last| last.marked != u32::MAX) {
             // Lanes after the last row have no result.
             last.marked &= u32::MAX.wrapping_shr(32_usize.wrapping_sub(rows_of_last(place)) as u32);
@@ -140,9 +140,9 @@ impl TermColumns<'_> {
         for piece in place.pieces(PIECE) {
             let columns = batch.columns_once(s, (piece, place), room.logits, &mut room.is_loaded);
             if self.spread.by_label {
-                read_label_logits(s, columns, piece, &mut *blocks);
+                read_label_logits(s, columns, piece, blocks);
             } else {
-                find_argmax(s, columns, piece, &mut *blocks);
+                find_argmax(s, columns, piece, blocks);
             }
         }
         if !self.referred {
@@ -175,7 +175,7 @@ impl TermColumns<'_> {
             add_spread(s, columns, u, piece, is_first, gaps, others, &*blocks);
             if let Some(width) = summed_with(piece, place) {
                 let others = self.options.soft.map_or(&[][..], |_| &*room.others);
-                add_spread_sums(s, room.gaps, others, width, &mut *terms);
+                add_spread_sums(s, room.gaps, others, width, terms);
             }
         }
         true

@@ -39,33 +39,33 @@ impl TermSums<'_> {
         let Self { logits, classes, count: rows, options, by_label, probabilities } = *self;
         let len = rows.wrapping_mul(classes);
         if !by_label {
-            find_references(s, logits, classes, &mut *blocks);
+            find_references(s, logits, classes, blocks);
             if options.soft.is_none() {
                 for (first, terms) in (0_usize..).step_by(ROWS).zip(&mut *terms) {
                     terms.label_logit = logits_of(from_row(logits, first, classes), classes, &terms.label);
                 }
             }
         }
-        let mut in_range = exponentiate(s, Some(part(logits, 0, len)), &mut *exponentials, len);
+        let mut in_range = exponentiate(s, Some(part(logits, 0, len)), exponentials, len);
         if !in_range {
-            mark_rows(s, part(logits, 0, len), classes, &mut *blocks);
+            mark_rows(s, part(logits, 0, len), classes, blocks);
             in_range = !S::WIDE;
         }
         if !in_range {
             if by_label {
-                read_reference_logits(s, part(logits, 0, len), classes, &mut *blocks);
+                read_reference_logits(s, part(logits, 0, len), classes, blocks);
                 for (block, terms) in blocks.iter().zip(&mut *terms) {
                     terms.label_logit = block.logit;
                 }
                 refer_to_argmax(s, logits, classes, blocks);
             }
-            exponentiate_from_largest(s, logits, &mut *exponentials, classes, &mut *blocks);
+            exponentiate_from_largest(s, logits, exponentials, classes, blocks);
         }
         excluded_sums(s, (by_label && in_range).then_some(logits), exponentials, classes, rows, blocks);
         if in_range {
             finish_rows::<S, false>(s, probabilities, blocks);
         } else {
-            mark_too_small(s, classes, &mut *blocks);
+            mark_too_small(s, classes, blocks);
             if let Some(matrix) = options.costs {
                 mark_large_costs(matrix, classes, blocks, terms);
             }

@@ -136,7 +136,7 @@ impl<'a> TermRows<'a, '_> {
                 terms_general::compute(s, batch, options, spread, &mut tile, terms, (first, count));
             }
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            add_losses(s, first, &mut *blocks, &mut *self.tally);
+            add_losses(s, first, blocks, &mut *self.tally);
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
                     copy(to, block.loss.as_slice());
@@ -157,8 +157,8 @@ impl<'a> TermRows<'a, '_> {
         count: usize,
     ) -> Result<(), Error> {
         let (rows, options, weights) = (self.batch.rows, &self.terms, self.weights.as_deref_mut());
-        let all_count = read_classes(s, rows, first, count, &mut *blocks, weights)?;
-        read_terms(s, options, rows, first, count, all_count, &mut *blocks, terms);
+        let all_count = read_classes(s, rows, first, count, blocks, weights)?;
+        read_terms(s, options, rows, first, count, all_count, blocks, terms);
         if self.batch.gradient.is_some() {
             let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
             fill_factors(s, first, blocks, scale, temperature);
@@ -315,14 +315,14 @@ impl<'a> TermRows<'a, '_> {
                     terms.others = Lanes::splat(0.0);
                 }
             }
-            spread_sums(s, u, logits, classes, count, blocks, &mut *terms);
+            spread_sums(s, u, logits, classes, count, blocks, terms);
         }
         if let Some(matrix) = options.costs {
             let (terms, odds) = (&mut *terms, gradient.then_some(&mut *odds));
             add_up_costs(s, matrix, (exponentials, loaded, odds), (count, classes), blocks, terms);
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
-        finish_terms(s, options, gradient, largest_weight, &mut *blocks, &mut *terms);
+        finish_terms(s, options, gradient, largest_weight, blocks, terms);
         if let Some(last) = blocks.last_mut().filter(|_| !count.is_multiple_of(ROWS)) {
             // Lanes after the last row have scalars of whatever follows it.
             last.marked &= Lane::of(count).bit().wrapping_sub(1);
@@ -351,7 +351,7 @@ fn add_up_costs<S: Vector>(
     // A copy of the last rows, past which vectors would load.
     copy(loaded, end_of(matrix, classes));
     let (end, to) = (&*loaded, odds.as_deref_mut());
-    cost_sums(s, matrix, end, exponentials, to, (rows, classes), &mut *blocks, &mut *terms);
+    cost_sums(s, matrix, end, exponentials, to, (rows, classes), blocks, terms);
     if let Some(odds) = odds {
         add_up_odds(s, odds, (rows, classes), blocks, terms);
     }

@@ -76,7 +76,7 @@ impl<'a> Batch<'a> {
             return columns;
         }
         let (rows, from) = (self.rows, Logits::F32(targets));
-        load_columns(s, rows, from, Adjustment::NONE, place, &mut *loaded);
+        load_columns(s, rows, from, Adjustment::NONE, place, loaded);
         Columns::of_tile(loaded, place)
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn compute<S: Vector>(
             rows_of(numbers, 0, count, 2)
         }
     };
-    logs_of_gaps(s, logits, Misses::None, &mut *blocks);
+    logs_of_gaps(s, logits, Misses::None, blocks);
     let alpha_beta = AlphaBeta::new(options, spread);
     gap_terms(s, alpha_beta, targets, logits, gradient, blocks, terms);
     if gradient {

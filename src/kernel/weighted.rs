@@ -181,9 +181,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 true => Misses::None,
                 false => Misses::Exact,
             };
-            in_range = logs_of_gaps(s, logits, misses, &mut *blocks);
+            in_range = logs_of_gaps(s, logits, misses, blocks);
             if !in_range {
-                in_range = logs_of_far_leads(s, logits, &mut *blocks);
+                in_range = logs_of_far_leads(s, logits, blocks);
             }
             self.terms.apply(s, blocks);
         } else {
@@ -196,7 +196,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             }
             excluded_sums(s, dense, tile.numbers, classes, count, blocks);
             finish::<S, L, GRADIENT>(s, self.terms, blocks);
-            if gradient && !fill_scales(s, &mut *blocks) {
+            if gradient && !fill_scales(s, blocks) {
                 if is_worth_code::<S>() {
                     scale_rows(s, part_mut(tile.numbers, 0, len), classes, blocks);
                 }
@@ -224,15 +224,15 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let logits = logits.filter(|_| rows.are_dense() && adjustment.is_none())?.as_f32()?;
         let logits = part(logits, start, len);
         let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len.wrapping_add(REACH))?;
-        let in_range = exponentiate(s, Some(logits), &mut *exponentials, len);
+        let in_range = exponentiate(s, Some(logits), exponentials, len);
         if !in_range && marks::marks_all(s, Some(logits), classes, blocks) {
             return Some(false);
         }
         excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         let exponentials = part_mut(exponentials, 0, len);
-        if !fill_scales(s, &mut *blocks) && is_worth_code::<S>() {
-            scale_rows(s, &mut *exponentials, classes, blocks);
+        if !fill_scales(s, blocks) && is_worth_code::<S>() {
+            scale_rows(s, exponentials, classes, blocks);
         }
         write_scaled_rows(s, exponentials, None, classes, blocks);
         Some(in_range && blocks.iter().all(|block| block.marked == 0))
@@ -250,7 +250,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
         finish::<S, L, GRADIENT>(s, self.terms, blocks);
         if GRADIENT && self.batch.gradient.is_some() {
-            let are_held = fill_scales(s, &mut *blocks);
+            let are_held = fill_scales(s, blocks);
             in_range &= blocks.iter().all(|block| block.marked == 0);
             columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count, are_held);
         }
