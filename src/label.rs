@@ -45,8 +45,8 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// Calls `take` for each block with the labels of its `ROWS` rows, from row `first` on; labels past the end are 0. A loop of
-    /// its own for each type: see [`Labels::of_block`] for less code.
+    /// Calls `take` for each block with the labels of its `ROWS` rows, from row `first` on; labels past the end are 0.
+    /// A loop of its own for each type: see [`Labels::of_block`] for less code.
     #[inline(always)]
     pub(crate) fn read<B>(&self, first: usize, blocks: impl Iterator<Item = B>, take: impl FnMut(B, &Lanes<i64>)) {
         match self {

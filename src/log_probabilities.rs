@@ -13,8 +13,8 @@ impl CrossEntropy<'_> {
     /// the second output of ONNX's SoftmaxCrossEntropyLoss. Of the options only shape, temperature, bias and backend
     /// are used.
     ///
-    /// The relative error is at most 3 ulp but for [rare rows](crate#accuracy), also where p is near 1. A row with a NaN or with all logits −∞ gets NaN.
-    /// Where several logits are +∞, their classes get NaN and the others −∞.
+    /// The relative error is at most 3 ulp but for [rare rows](crate#accuracy), also where p is near 1. A row with a
+    /// NaN or with all logits −∞ gets NaN. Where several logits are +∞, their classes get NaN and the others −∞.
     ///
     /// # Errors
     ///

@@ -273,9 +273,10 @@ impl<'a> GradientScale<'a> {
     }
 }
 
-/// Sum of f64 over rows, in a fixed order. Within a chunk, the value of row i is added to lane i % [`VIRTUAL_LANES`], or
-/// values of several rows to the lanes of their classes; at its end the lanes are added by [`sum_of_lanes`], and the sums of the chunks are added in order. So chunks may be
-/// summed apart, and their sums merged in the order of the rows.
+/// Sum of f64 over rows, in a fixed order. Within a chunk, the value of row i is added to lane i % [`VIRTUAL_LANES`],
+/// or values of several rows to the lanes of their classes; at its end the lanes are added by [`sum_of_lanes`], and the
+/// sums of the chunks are added in order. So chunks may be summed apart, and their sums merged in the order of the
+/// rows.
 pub(crate) struct RowSum {
     lanes: [f64; VIRTUAL_LANES],
     /// Sum of the earlier chunks; `start` is the first row of the present chunk.

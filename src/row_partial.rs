@@ -15,7 +15,8 @@ use crate::rows::{Rows, Shape, Targets, class_of};
 /// never in memory whole is reduced in chunks, of any type of [`Logits`]; the gradient reads the chunks a second time.
 ///
 /// A part holds its largest logit x_m and Σ_{k≠m} exp(x_k − x_m) in f64, so that the merged loss has the accuracy of
-/// the loss of a whole row: 3 ulp but for [rare rows](crate#accuracy). NaN and infinite logits follow the table of the crate's documentation.
+/// the loss of a whole row: 3 ulp but for [rare rows](crate#accuracy). NaN and infinite logits follow the table of the
+/// crate's documentation.
 ///
 /// ```
 /// use rwwce::RowPartial;

@@ -51,8 +51,8 @@ pub(crate) trait Vector: Copy {
     /// One lane.
     fn lane(self) -> Self::Lane;
 
-    /// Runs `phase` with the target features of this backend enabled. It and every function on vectors that it calls must be
-    /// `#[inline(always)]`: only what is inlined is compiled with those features.
+    /// Runs `phase` with the target features of this backend enabled. It and every function on vectors that it calls
+    /// must be `#[inline(always)]`: only what is inlined is compiled with those features.
     fn run<R>(self, phase: impl FnOnce() -> R) -> R;
 
     /// `value` in every lane.

@@ -73,9 +73,9 @@ pub(crate) fn labels_from(start: usize, blocks: &[RowBlock]) -> Aligned<[f32; VI
     labels
 }
 
-/// Exponentials of a piece, 0 for labels, to columns, where they replace or add to what is there; returns whether all logits
-/// are in range. With references, those of the rows, they are in any case. `kept` are columns that keep the exponentials as
-/// well, and the number of elements from one class to the next there.
+/// Exponentials of a piece, 0 for labels, to columns, where they replace or add to what is there; returns whether all
+/// logits are in range. With references, those of the rows, they are in any case. `kept` are columns that keep the
+/// exponentials as well, and the number of elements from one class to the next there.
 pub(crate) fn add_exponentials<S: Vector>(
     s: S,
     columns: Columns<'_>,

@@ -54,7 +54,8 @@ fn in_quarters<S: Vector, const C: usize>(at: usize, number: usize) -> usize {
     at.wrapping_add(number.wrapping_mul(S::LANES / FOUR)).wrapping_mul(C)
 }
 
-/// Transposes whole blocks of rows, of three classes followed by four elements, to columns, and fills the logits of the labels.
+/// Transposes whole blocks of rows, of three classes followed by four elements, to columns, and fills the logits of the
+/// labels.
 fn transpose_rows<S: Vector, const C: usize>(s: S, rows: &[f32], to: &mut [f32], blocks: &mut [RowBlock]) {
     s.run(
         #[inline(always)]

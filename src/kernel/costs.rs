@@ -56,8 +56,8 @@ pub(crate) fn end_of(matrix: &[f32], classes: usize) -> &[f32] {
 /// Fills Σ_{j≠m} fp\[y,j\]·(−log(1 − p_j)), fp\[y,m\] and log E of each row and, if given, `odds` with rows of
 /// fp\[y,j\]·e_j/(1 − p_j), where p_j = e_j·share.
 ///
-/// `exponentials` are contiguous rows, 0 at the references; `end` is a copy of the last rows of the matrix, from [`end_of`].
-/// Both are followed by as many elements as a sum loads past the end of a row.
+/// `exponentials` are contiguous rows, 0 at the references; `end` is a copy of the last rows of the matrix, from
+/// [`end_of`]. Both are followed by as many elements as a sum loads past the end of a row.
 pub(crate) fn cost_sums<S: Vector>(
     s: S,
     matrix: &[f32],
@@ -149,8 +149,8 @@ fn small_sums(block: &RowBlock, terms: &TermBlock) -> u32 {
     small.mask() & !block.marked
 }
 
-/// Marks rows in range, of those in the mask `small`, in whose sum products that underflow in f32 may matter, or with `gradient` in
-/// their gradient.
+/// Marks rows in range, of those in the mask `small`, in whose sum products that underflow in f32 may matter, or with
+/// `gradient` in their gradient.
 #[inline(never)]
 fn mark_small(
     matrix: &[f32],

@@ -340,9 +340,9 @@ fn recompute_underflowed(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlo
     }
 }
 
-/// Row scalars, and gradient elements of the labels, of rows whose exponentials have references and whose Σexp is known; `scale`
-/// is 1, as [`super::scales`] has it. Marks the rows that are left to [`compute`]: Σexp is NaN, all logits are −∞, or
-/// exponentials that underflowed matter in the gradient.
+/// Row scalars, and gradient elements of the labels, of rows whose exponentials have references and whose Σexp is
+/// known; `scale` is 1, as [`super::scales`] has it. Marks the rows that are left to [`compute`]: Σexp is NaN, all
+/// logits are −∞, or exponentials that underflowed matter in the gradient.
 #[inline(never)]
 pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient: bool, blocks: &mut [RowBlock]) {
     for sum in blocks.iter_mut().flat_map(|block| &mut block.sum) {
@@ -430,8 +430,8 @@ pub(crate) fn exponentiate_marked<S: Vector>(s: S, numbers: &mut [f32], width: u
         #[inline(always)]
         move || {
             if has_long_vectors::<S>() && width < S::LANES {
-                // All rows are loaded before any is stored: a load that overlaps the masked store of the row before cannot be
-                // forwarded and waits until that store has reached the cache.
+                // All rows are loaded before any is stored: a load that overlaps the masked store of the row before
+                // cannot be forwarded and waits until that store has reached the cache.
                 let mut exponentials = Aligned([s.splat(0.0); VIRTUAL_LANES]);
                 for ((row, lane), e) in group.marked().zip(&mut exponentials.0) {
                     *e = Exp::new(s, found.reference(lane)).of(s, s.load(from_row(numbers, row, width), 0));
@@ -449,8 +449,8 @@ pub(crate) fn exponentiate_marked<S: Vector>(s: S, numbers: &mut [f32], width: u
     )
 }
 
-/// Exponentials of `width` logits of a row, to `to`; in place if `logits` is `None`. Whether all logits are in range: with a
-/// reference (power ≠ 0) they are in any case. Slices shorter than a vector go on for at least
+/// Exponentials of `width` logits of a row, to `to`; in place if `logits` is `None`. Whether all logits are in range:
+/// with a reference (power ≠ 0) they are in any case. Slices shorter than a vector go on for at least
 /// [`REACH`](super::limits::REACH) elements.
 pub(crate) fn exponentials_of_piece<S: Vector>(
     s: S,

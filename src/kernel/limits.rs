@@ -53,9 +53,9 @@ pub(crate) const LARGEST_TERM_COST: f32 = f32::from_bits((127 + 36) << 23);
 /// With such costs and up to this sample weight over n, n exponentials that underflow at that scale do not matter: times a
 /// share of 2⁻⁸³ they are below half of the smallest subnormal.
 pub(crate) const LARGEST_TERM_SAMPLE: f64 = f64::from_bits((1023 + 23) << 52);
-/// Of rows in range, n products of costs and exponentials below 2⁻¹²⁶ are each rounded to a multiple of 2⁻¹⁴⁹. Times a factor
-/// of up to 1/n, the share included, that is below half of the smallest subnormal. Where Σ fp·p is at least this it is below
-/// 2⁻²⁴ of the sum, as the share is at most 2⁶³ and n at most 2¹².
+/// Of rows in range, n products of costs and exponentials below 2⁻¹²⁶ are each rounded to a multiple of 2⁻¹⁴⁹. Times a
+/// factor of up to 1/n, the share included, that is below half of the smallest subnormal. Where Σ fp·p is at least this
+/// it is below 2⁻²⁴ of the sum, as the share is at most 2⁶³ and n at most 2¹².
 pub(crate) const LEAST_COST: f64 = f64::from_bits((1023 - 51) << 52);
 /// Where a processor rounds toward zero, overflow gives the largest f32, not ∞. With a largest logit of at most this, a
 /// gap that overflows is almost exact even so; a loss of at most [`LARGEST_TERM_LOSS`] has no term that overflowed.

@@ -79,8 +79,8 @@ struct LongRows<'a> {
 }
 
 impl LongRows<'_> {
-    /// u of a piece: of label smoothing a row of it, else class weights and target probabilities, copied if loads would pass
-    /// their end.
+    /// u of a piece: of label smoothing a row of it, else class weights and target probabilities, copied if loads would
+    /// pass their end.
     fn u<'p, 'b: 'p, S: Vector>(
         &self,
         s: S,

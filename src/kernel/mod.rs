@@ -1,9 +1,10 @@
 //! The mathematics, written once over [`Vector`](crate::backend::vector::Vector).
 //!
-//! A call is computed tile by tile: a *tile* is some rows of logits in the first cache, a *phase* a function with a plain loop
-//! over all of it, which [`Vector::run`](crate::backend::vector::Vector::run) compiles for the processor. Row scalars (the sum, the logarithm, the factors of the gradient) are stored in *blocks* of 16
-//! rows, so that their phases compute as many rows at once as a vector has lanes. Where memory is small and there are
-//! no vectors, a block is one row.
+//! A call is computed tile by tile: a *tile* is some rows of logits in the first cache, a *phase* a function with a
+//! plain loop over all of it, which [`Vector::run`](crate::backend::vector::Vector::run) compiles for the processor.
+//! Row scalars (the sum, the logarithm, the factors of the gradient) are stored in *blocks* of 16 rows, so that their
+//! phases compute as many rows at once as a vector has lanes. Where memory is small and there are no vectors, a block
+//! is one row.
 //!
 //! | phase of the weighted loss | file |
 //! |---|---|

@@ -1,9 +1,9 @@
 //! Rows of `[N, C, D]`, D > 1: the logits of one class are contiguous along the positions. A vector holds one class of
 //! several rows, without a transpose.
 //!
-//! Many rows are computed at once, a piece of 32 classes after the other, so that as much as possible is read of each class:
-//! in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class of a piece,
-//! which is all that the order of addition of [`super::sums`] needs.
+//! Many rows are computed at once, a piece of 32 classes after the other, so that as much as possible is read of each
+//! class: in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class
+//! of a piece, which is all that the order of addition of [`super::sums`] needs.
 
 use super::column_sums::{add_exponentials, add_piece, read_label_logits};
 use super::label_terms::{LabelTerms, finish};
@@ -21,8 +21,8 @@ pub(crate) fn tile_of(rows: &Rows<'_>) -> (usize, usize) {
     (count.saturating_mul(classes.div_ceil(PIECE)), classes.min(PIECE))
 }
 
-/// Whether the logits of a class are contiguous for enough positions. A few are transposed to rows, unless those are a single
-/// piece, which is loaded once, or do not fit a tile.
+/// Whether the logits of a class are contiguous for enough positions. A few are transposed to rows, unless those are a
+/// single piece, which is loaded once, or do not fit a tile.
 pub(crate) fn are_enough(rows: &Rows<'_>) -> bool {
     let (positions, classes) = (rows.positions(), rows.classes());
     positions >= ROWS || positions > 1 && (classes <= PIECE || classes > long_terms::LONG_PIECE)

@@ -10,9 +10,10 @@ use super::tile::{Place, RowBlock};
 use super::{chunks, chunks_mut, part_mut};
 use crate::backend::vector::Vector;
 
-/// Fills `scale` = factor·share and `at_reference` = −factor·miss; returns whether all scales are held. If not, they are 1
-/// instead, and [`scale_rows`] or [`scale_columns_in_f64`] has to multiply the exponentials by the scales in f64; rows whose scale is
-/// infinite or NaN are marked. Unless that [`is_worth_code`], all rows are marked whose scale is not held.
+/// Fills `scale` = factor·share and `at_reference` = −factor·miss; returns whether all scales are held. If not, they
+/// are 1 instead, and [`scale_rows`] or [`scale_columns_in_f64`] has to multiply the exponentials by the scales in f64;
+/// rows whose scale is infinite or NaN are marked. Unless that [`is_worth_code`], all rows are marked whose scale is
+/// not held.
 pub(crate) fn fill_scales<S: Vector>(s: S, blocks: &mut [RowBlock]) -> bool {
     s.run(
         #[inline(always)]

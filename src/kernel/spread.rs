@@ -249,9 +249,10 @@ impl<'a> U<'a> {
     }
 }
 
-/// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c, or adds to them as [`sums_of_terms`]
-/// does. The rows are contiguous, and followed by as many elements as a sum loads past the end of a row. 0·∞ is 0 for target
-/// probabilities; for label smoothing, which rarely has a u of 0, it is NaN and leaves the row to the general way.
+/// Fills Σ u_c·(x_m − x_c) of each row and, with target probabilities, Σ_{c≠m} u_c, or adds to them as
+/// [`sums_of_terms`] does. The rows are contiguous, and followed by as many elements as a sum loads past the end of a
+/// row. 0·∞ is 0 for target probabilities; for label smoothing, which rarely has a u of 0, it is NaN and leaves the row
+/// to the general way.
 pub(crate) fn spread_sums<S: Vector>(
     s: S,
     u: U<'_>,

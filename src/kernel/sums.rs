@@ -269,9 +269,9 @@ pub(crate) fn are_summed_by_blocks<S: Vector>(rows: usize, classes: usize) -> bo
     is_worth_code::<S>() && blocks > 1 && by_blocks < by_rows
 }
 
-/// Adds terms of the rows of a block to N sums as [`sums_of_terms`] does, but one block of classes of all rows after the other,
-/// whose horizontal sums are computed together for as many rows as there are lanes. `row(lane, first)` returns what that of
-/// `sums_of_terms` does, of the classes from `first` on.
+/// Adds terms of the rows of a block to N sums as [`sums_of_terms`] does, but one block of classes of all rows after
+/// the other, whose horizontal sums are computed together for as many rows as there are lanes. `row(lane, first)`
+/// returns what that of `sums_of_terms` does, of the classes from `first` on.
 #[inline(always)]
 pub(crate) fn sums_by_blocks<'a, S: Vector, R, const K: usize, const N: usize>(
     s: S,
@@ -402,8 +402,9 @@ pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, tota
     total
 }
 
-/// Whether code that only makes some calls faster is worth its size: references of columns, scales in f64, a loop for each type
-/// of labels. Not in one lane, where memory may be small, nor in the baseline of x86, whose users have few vectors to gain.
+/// Whether code that only makes some calls faster is worth its size: references of columns, scales in f64, a loop for
+/// each type of labels. Not in one lane, where memory may be small, nor in the baseline of x86, whose users have few
+/// vectors to gain.
 pub(crate) const fn is_worth_code<S: Vector>() -> bool {
     has_long_vectors::<S>() || S::WIDE && !cfg!(any(target_arch = "x86", target_arch = "x86_64"))
 }

@@ -287,7 +287,8 @@ impl<'a> U<'a> {
     }
 }
 
-/// Updates class and logit of each row's argmax, the first on ties, and its smallest logit (as `shift`), by those of a piece.
+/// Updates class and logit of each row's argmax, the first on ties, and its smallest logit (as `shift`), by those of a
+/// piece.
 fn find_argmax<S: Vector>(s: S, columns: Columns<'_>, place: Place, blocks: &mut [RowBlock]) {
     s.run(
         #[inline(always)]
@@ -315,8 +316,8 @@ fn find_argmax<S: Vector>(s: S, columns: Columns<'_>, place: Place, blocks: &mut
     )
 }
 
-/// Fills the references of the exponentials from the largest and smallest logit of each row. Rows in range have none and, with
-/// `by_label`, the label as the reference.
+/// Fills the references of the exponentials from the largest and smallest logit of each row. Rows in range have none
+/// and, with `by_label`, the label as the reference.
 fn refer_out_of_range<S: Vector>(s: S, by_label: bool, blocks: &mut [RowBlock], terms: &[TermBlock]) {
     s.run(
         #[inline(always)]

@@ -9,8 +9,8 @@ use super::tile::RowBlock;
 use super::{part, part_mut};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
-/// Writes the gradient of the rows that are not marked; with u, if there is a spread, and `odds`, fp·e/(1 − p), if there are
-/// costs.
+/// Writes the gradient of the rows that are not marked; with u, if there is a spread, and `odds`, fp·e/(1 − p), if
+/// there are costs.
 pub(crate) fn write_term_gradient<S: Vector>(
     s: S,
     exponentials: &[f32],

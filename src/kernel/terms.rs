@@ -75,8 +75,8 @@ impl Driver for TermRows<'_, '_> {
 /// Sums load two columns at a time, and so up to this many elements past the end of a row.
 const TWO: usize = 2 * VIRTUAL_LANES;
 
-/// Calls `work` with as many blocks of terms as `rows` rows can use: fewer for a few rows, where filling more would take longer
-/// than computing, and for many classes, whose exponentials need the first cache.
+/// Calls `work` with as many blocks of terms as `rows` rows can use: fewer for a few rows, where filling more would
+/// take longer than computing, and for many classes, whose exponentials need the first cache.
 #[inline(never)]
 fn with_term_blocks(rows: usize, classes: usize, work: &mut dyn FnMut(&mut [TermBlock])) {
     if rows <= ROWS {

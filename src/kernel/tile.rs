@@ -112,8 +112,8 @@ const MEDIUM: (usize, usize) = (1024, 4);
 /// block if it has many arrays.
 const SMALL: (usize, usize) = if Backend::ONLY_SCALAR { (SMALLEST, 4) } else { (256, 1) };
 
-/// Calls `work` with a tile of `PARTS` arrays, as large as `rows` rows can use. Compiled once for all kinds of work, and not
-/// inlined, so that no stack frame holds several tiles.
+/// Calls `work` with a tile of `PARTS` arrays, as large as `rows` rows can use. Compiled once for all kinds of work,
+/// and not inlined, so that no stack frame holds several tiles.
 #[inline(never)]
 pub(crate) fn with_tile<const PARTS: usize>(rows: usize, classes: usize, work: &mut dyn FnMut(Tile<'_>)) {
     let logits = rows.saturating_mul(classes);

@@ -1,5 +1,5 @@
-//! Rows of a tile as columns, `[width, rows]`: a vector holds one class of several rows. Of `[N, C, D]` they are read where the
-//! caller has them, or copied; other rows are transposed.
+//! Rows of a tile as columns, `[width, rows]`: a vector holds one class of several rows. Of `[N, C, D]` they are read
+//! where the caller has them, or copied; other rows are transposed.
 
 use super::limits::{PIECE, ROWS};
 use super::tile::{Batch, Place, RowBlock, runs, squares, transpose};
@@ -15,14 +15,14 @@ impl<'a> Batch<'a> {
         load_columns(s, self.rows, self.given(), self.adjustment, place, to);
     }
 
-    /// The logits of some classes of some rows as columns, if they can be read without a copy: the rows are of one sample, the
-    /// logits unadjusted f32. Lanes without a row are any numbers of the buffer.
+    /// The logits of some classes of some rows as columns, if they can be read without a copy: the rows are of one
+    /// sample, the logits unadjusted f32. Lanes without a row are any numbers of the buffer.
     pub(crate) fn columns_in_place(&self, place: Place) -> Option<Columns<'_>> {
         columns_in_place(self.rows, place, self.given().as_f32().filter(|_| self.adjustment.is_none())?)
     }
 
-    /// The gradient, if exponentials can be kept there: its columns are in place, and so are those of the logits, in another
-    /// buffer. The caller gives it back.
+    /// The gradient, if exponentials can be kept there: its columns are in place, and so are those of the logits, in
+    /// another buffer. The caller gives it back.
     #[inline(never)]
     pub(crate) fn take_gradient(&mut self, place: Place) -> Option<&'a mut [f32]> {
         if self.logits.is_none() || self.columns_in_place(place).is_none() {
@@ -129,8 +129,8 @@ pub(crate) struct Columns<'a> {
     stride: usize,
 }
 
-/// The rows of a place as columns of a buffer of the caller, if they are of one sample of at least a block of rows, and their
-/// blocks within the buffer.
+/// The rows of a place as columns of a buffer of the caller, if they are of one sample of at least a block of rows, and
+/// their blocks within the buffer.
 #[inline(never)]
 fn columns_in_place<'a>(rows: &Rows<'_>, place: Place, numbers: &'a [f32]) -> Option<Columns<'a>> {
     let Place { first, rows: count, start, width } = place;

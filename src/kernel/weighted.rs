@@ -277,8 +277,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     }
 }
 
-/// Fills logits of labels and sums of a block of rows that do not fit the tile at once; marks it if a logit is out of range,
-/// and returns whether none is.
+/// Fills logits of labels and sums of a block of rows that do not fit the tile at once; marks it if a logit is out of
+/// range, and returns whether none is.
 #[inline(never)]
 fn sums_in_parts<S: Vector>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, first: usize, count: usize) -> bool {
     let (classes, at_once) = (batch.rows.classes(), tile.rows(batch.rows.classes()));
@@ -348,8 +348,8 @@ fn write_scaled_rows<S: Vector>(
     )
 }
 
-/// Writes rows while whole vectors fit; returns the number of rows written. `VECTORS` is the number of vectors of a row, 0 for
-/// any number.
+/// Writes rows while whole vectors fit; returns the number of rows written. `VECTORS` is the number of vectors of a
+/// row, 0 for any number.
 #[inline(always)]
 fn scale_overlapping<S: Vector, const VECTORS: usize>(
     s: S,
