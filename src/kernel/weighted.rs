@@ -277,13 +277,12 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     }
 }
 
-/// Fills logits of labels and sums of a block of rows that do not fit the tile at once; marks it if a logit is out of
-/// range, and returns whether none is.
+/// Fills logits of labels and sums of a block of rows that do not fit the tile at once; marks the rows of each part that
+/// has a logit out of range, and returns whether none has.
 #[inline(never)]
 fn sums_in_parts<S: Vector>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, first: usize, count: usize) -> bool {
     let (classes, at_once) = (batch.rows.classes(), tile.rows(batch.rows.classes()));
     let (Some(block), numbers) = (tile.blocks.first_mut(), &mut *tile.numbers) else { return true };
-    let mut in_range = true;
     block.sum = Lanes::splat(0.0);
     for start in steps(count, at_once) {
         let rows = at_once.min(count.wrapping_sub(start));
@@ -297,18 +296,19 @@ fn sums_in_parts<S: Vector>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, first:
         for (row, lane) in (0..rows).zip(Lane::starting_at(start)) {
             block.logit[lane] = row_of(logits, row, classes).get(block.class[lane]).copied().unwrap_or(0.0);
         }
-        in_range &= exponentiate(s, dense, numbers, len);
+        let is_out = !exponentiate(s, dense, numbers, len);
         for (row, lane) in (0..rows).zip(Lane::starting_at(start)) {
+            block.marked |= if is_out { lane.bit() } else { 0 };
             if let Some(e) = row_of_mut(numbers, row, classes).get_mut(block.class[lane]) {
                 *e = 0.0;
             }
         }
         add_sums(s, numbers, classes, Group::of_rows(place, Lane::of(start), classes), block);
     }
-    if !in_range {
+    if block.marked.count_ones() as usize == count {
         block.marked = u32::MAX;
     }
-    in_range
+    block.marked == 0
 }
 
 /// The gradient from the exponentials: rows times scales, and the elements of labels. To `to`, without the
