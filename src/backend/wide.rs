@@ -24,9 +24,7 @@ impl Vector for Baseline {
     // Outlined, as in the other backends.
     #[inline(never)]
     fn run<R>(self, phase: impl FnOnce() -> R) -> R {
-        // A local copy, whose fields stay in registers.
-        let local = phase;
-        local()
+        phase()
     }
     #[inline(always)]
     fn splat(self, value: f32) -> f32x4 {

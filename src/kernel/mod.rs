@@ -117,6 +117,12 @@ pub(crate) fn row_of_mut<T>(slice: &mut [T], row: usize, width: usize) -> &mut [
     rows_of_mut(slice, row, 1, width)
 }
 
+/// The elements from `at` on; empty where that is out of bounds.
+#[inline(always)]
+pub(crate) fn from<T>(slice: &[T], at: usize) -> &[T] {
+    slice.get(at..).unwrap_or(&[])
+}
+
 /// Row `row`, of `width` elements, and all that follows.
 #[inline(always)]
 pub(crate) fn from_row<T>(slice: &[T], row: usize, width: usize) -> &[T] {

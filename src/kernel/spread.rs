@@ -5,7 +5,7 @@ use super::limits::ROWS;
 use super::sums::{At, Tail, are_summed_by_blocks, next_row, sums_by_blocks, sums_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{chunks, copy, from_row, part, part_mut};
+use super::{chunks, copy, from, part, part_mut};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
 use crate::rows::Rows;
@@ -262,6 +262,7 @@ pub(crate) fn spread_sums<S: Vector>(
     blocks: &[RowBlock],
     terms: &mut [TermBlock],
 ) {
+    // With shorter vectors not worth its code.
     if const { S::LANES > 8 } && are_summed_by_blocks::<S>(rows, classes) {
         return sums_of_some_blocks(s, u, logits, classes, blocks, terms);
     }
@@ -332,8 +333,8 @@ fn sums_of_some_blocks<S: Vector>(
                         [&mut terms.gaps],
                         #[inline(always)]
                         |lane, first| {
-                            let x = from_row(logits, start_of(lane).wrapping_add(first), 1);
-                            (s.splat(block.logit[lane]), [x, from_row(u.rows, first, 1)])
+                            let x = from(logits, start_of(lane).wrapping_add(first));
+                            (s.splat(block.logit[lane]), [x, from(u.rows, first)])
                         },
                         #[inline(always)]
                         |largest, x_and_u, at, gaps| add_gap(s, *largest, x_and_u, at, gaps),
@@ -347,7 +348,7 @@ fn sums_of_some_blocks<S: Vector>(
                         #[inline(always)]
                         |lane, first| {
                             let at = start_of(lane).wrapping_add(first);
-                            let row = [from_row(logits, at, 1), from_row(u.rows, at, 1), from_row(weights, first, 1)];
+                            let row = [from(logits, at), from(u.rows, at), from(weights, first)];
                             ((s.splat(block.logit[lane]), block.class[lane]), row)
                         },
                         #[inline(always)]

@@ -8,7 +8,7 @@
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{ROWS, SUMMED_IN_F32};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{from_row, part_mut, steps, whole};
+use super::{from, from_row, part_mut, steps, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
@@ -150,7 +150,7 @@ fn row_sums_by_blocks<S: Vector>(s: S, numbers: &[f32], classes: usize, blocks: 
                     classes,
                     [&mut block.sum],
                     #[inline(always)]
-                    |lane, first| ((), [from_row(from_row(rows, lane.number(), classes), first, 1)]),
+                    |lane, first| ((), [from(from_row(rows, lane.number(), classes), first)]),
                     #[inline(always)]
                     |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
                 );
