@@ -1,7 +1,7 @@
 //! AVX-512, AVX2 and NEON: pulp's tokens, each a proof that the processor has the instructions.
 
 #[cfg(target_arch = "x86_64")]
-use core::arch::x86_64::{__m256, __m256d, __m256i, __m512, __m512d, _MM_HINT_T1, _mm_prefetch};
+use core::arch::x86_64::{__m256, __m256d, __m256i, __m512d, _MM_HINT_T1, _mm_prefetch};
 #[cfg(target_arch = "aarch64")]
 use core::slice::from_ref;
 
@@ -83,25 +83,28 @@ fn four_sums(avx: Avx, [a, b, c, d]: [__m256; 4]) -> [f64; 4] {
     cast(avx._mm256_add_pd(avx._mm256_unpacklo_pd(even, odd), avx._mm256_unpackhi_pd(even, odd)))
 }
 
-/// Lanes j and j + 8 of each, added in f32: eight sums of `a`, then eight of `b`.
+/// Lanes j and j + 8, added in f32.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn eighths(s: pulp::x86::V4, a: pulp::f32x16, b: pulp::f32x16) -> __m512 {
-    let low = s.avx512f._mm512_shuffle_f32x4::<0x44>(cast(a), cast(b));
-    s.avx512f._mm512_add_ps(low, s.avx512f._mm512_shuffle_f32x4::<0xee>(cast(a), cast(b)))
+fn eighths(s: pulp::x86::V4, x: pulp::f32x16) -> __m256 {
+    let (low, high) = (s.avx512f._mm512_castps512_ps256(cast(x)), s.avx512f._mm512_extractf64x4_pd::<1>(cast(x)));
+    s.avx._mm256_add_ps(low, cast(high))
 }
 
-/// Two partial sums of each vector: lanes j and j + 8 are added in f32, then j and j + 4, j and j + 2 in f64.
+/// Lanes j and j + 8 of each, added in f32, then j and j + 4 in f64: four sums of `a`, then four of `b`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn fourths(s: pulp::x86::V4, a: pulp::f32x16, b: pulp::f32x16) -> __m512d {
+    let (a, b) = (eighths(s, a), eighths(s, b));
+    let (low, high) = (s.avx._mm256_permute2f128_ps::<0x20>(a, b), s.avx._mm256_permute2f128_ps::<0x31>(a, b));
+    s.avx512f._mm512_add_pd(s.avx512f._mm512_cvtps_pd(low), s.avx512f._mm512_cvtps_pd(high))
+}
+
+/// Two partial sums of each vector: those of [`fourths`], j and j + 2 added.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn pairs(s: pulp::x86::V4, [a, b, c, d]: [pulp::f32x16; 4]) -> __m512d {
-    let (first, second) = (eighths(s, a, b), eighths(s, c, d));
-    let low = s.avx512f._mm512_shuffle_f32x4::<0x88>(first, second);
-    let high = s.avx512f._mm512_shuffle_f32x4::<0xdd>(first, second);
-    let start = |x| s.avx512f._mm512_cvtps_pd(s.avx512f._mm512_castps512_ps256(x));
-    let end = |x| s.avx512f._mm512_cvtps_pd(cast(s.avx512f._mm512_extractf64x4_pd::<1>(cast(x))));
-    let (first, second) =
-        (s.avx512f._mm512_add_pd(start(low), start(high)), s.avx512f._mm512_add_pd(end(low), end(high)));
+    let (first, second) = (fourths(s, a, b), fourths(s, c, d));
     let low = s.avx512f._mm512_shuffle_f64x2::<0x88>(first, second);
     s.avx512f._mm512_add_pd(low, s.avx512f._mm512_shuffle_f64x2::<0xdd>(first, second))
 }

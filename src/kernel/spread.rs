@@ -279,7 +279,7 @@ pub(crate) fn spread_sums<S: Vector>(
                         (rows, classes),
                         [&mut terms.gaps],
                         #[inline(always)]
-                        |lane| (s.splat(block.logit[lane]), [next_row(&mut x, classes), u.rows]),
+                        |lane| (s.splat(block.logit[lane]), [next_row::<S>(&mut x, classes), u.rows]),
                         #[inline(always)]
                         |largest, x_and_u, at, gaps| add_gap(s, *largest, x_and_u, at, gaps),
                     );

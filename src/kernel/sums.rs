@@ -127,7 +127,7 @@ pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: u
                     (rows, classes),
                     [&mut block.sum],
                     #[inline(always)]
-                    |_| ((), [next_row(&mut left, classes)]),
+                    |_| ((), [next_row::<S>(&mut left, classes)]),
                     #[inline(always)]
                     |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
                 );
@@ -202,10 +202,13 @@ impl At {
     }
 }
 
-/// A row of a tile, and all that follows: `left`, which goes on to the next row.
+/// A row of a tile, and all that follows: `left`, which goes on to the next row. Empty where a sum would load past the end.
 #[inline(always)]
-pub(crate) fn next_row<'a>(left: &mut &'a [f32], classes: usize) -> &'a [f32] {
+pub(crate) fn next_row<'a, S: Vector>(left: &mut &'a [f32], classes: usize) -> &'a [f32] {
     let row = *left;
+    if S::WIDE && row.len() < 2 * VIRTUAL_LANES {
+        return &[];
+    }
     *left = row.get(classes..).unwrap_or(&[]);
     row
 }
@@ -245,18 +248,27 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     // Loops of their own for each number of vectors of a short row, whose partial sums stay in registers, where they are
     // worth their code: for long vectors, and for the sums of one array alone.
     let (long, one) = (has_long_vectors::<S>(), K == 1 && S::LANES <= 8);
-    match classes.div_ceil(S::LANES) {
-        1 if long => sums_of_short_rows::<S, R, 1, K, N>(s, tail, classes, &mut sums, row, add),
-        2 if long || one => sums_of_short_rows::<S, R, 2, K, N>(s, tail, classes, &mut sums, row, add),
-        3 if one => sums_of_short_rows::<S, R, 3, K, N>(s, tail, classes, &mut sums, row, add),
-        4 if one => sums_of_short_rows::<S, R, 4, K, N>(s, tail, classes, &mut sums, row, add),
-        _ => sums_of_rows(
+    // In comparisons, from which the compiler knows that a row is not longer than what is loaded of it.
+    let fill = |vectors: usize| {
+        let most = vectors.wrapping_mul(S::LANES);
+        classes <= most && classes > most.wrapping_sub(S::LANES)
+    };
+    if long && fill(1) {
+        sums_of_short_rows::<S, R, 1, K, N>(s, tail, classes, &mut sums, row, add);
+    } else if (long || one) && fill(2) {
+        sums_of_short_rows::<S, R, 2, K, N>(s, tail, classes, &mut sums, row, add);
+    } else if one && fill(3) {
+        sums_of_short_rows::<S, R, 3, K, N>(s, tail, classes, &mut sums, row, add);
+    } else if one && fill(4) {
+        sums_of_short_rows::<S, R, 4, K, N>(s, tail, classes, &mut sums, row, add);
+    } else {
+        sums_of_rows(
             s,
             classes,
             &mut sums,
             #[inline(always)]
-            |lane| columns_of_terms(s, tail, (0, classes), &row(lane), add),
-        ),
+            |lane| Some(columns_of_terms(s, tail, (0, classes), &row(lane), add)),
+        );
     }
 }
 
@@ -288,7 +300,7 @@ pub(crate) fn sums_by_blocks<'a, S: Vector, R, const K: usize, const N: usize>(
             count,
             &mut of_block.each_mut(),
             #[inline(always)]
-            |lane| columns_of_terms(s, tail, (first, count), &row(lane, first), add),
+            |lane| Some(columns_of_terms(s, tail, (first, count), &row(lane, first), add)),
         );
         for (sums, of_block) in sums.iter_mut().zip(&of_block) {
             for (sum, of_block) in sums.iter_mut().zip(of_block) {
@@ -316,29 +328,30 @@ fn sums_of_short_rows<'a, S: Vector, R, const VECTORS: usize, const K: usize, co
         |lane| {
             let (of_row, row) = row(lane);
             let mut columns = [Columns::new(s); N];
-            if let Some(two) = of_each::<{ 2 * VIRTUAL_LANES }, K>(row, 0) {
-                for (vector, &mask) in tail.masks.iter().enumerate().take(VECTORS) {
-                    let mask = Some(mask).filter(|_| vector == const { VECTORS - 1 });
-                    add_vector(s, &mut columns, vector, mask, (&of_row, two, At::vector::<S>(0, vector)), add);
-                }
+            let two = of_each::<{ 2 * VIRTUAL_LANES }, K>(row, 0)?;
+            for (vector, &mask) in tail.masks.iter().enumerate().take(VECTORS) {
+                let mask = Some(mask).filter(|_| vector == const { VECTORS - 1 });
+                add_vector(s, &mut columns, vector, mask, (&of_row, two, At::vector::<S>(0, vector)), add);
             }
-            columns
+            Some(columns)
         },
     );
 }
 
-/// Fills N sums of the rows of a block from their partial sums, as many rows at once as there are lanes.
+/// Fills N sums of the rows of a block from their partial sums, as many rows at once as there are lanes. From a row without
+/// partial sums on they are 0 up to the next multiple of lanes.
 #[inline(always)]
 fn sums_of_rows<S: Vector, const N: usize>(
     s: S,
     classes: usize,
     sums: &mut [&mut Lanes<f64>; N],
-    mut columns: impl FnMut(Lane) -> [Columns<S>; N],
+    mut columns: impl FnMut(Lane) -> Option<[Columns<S>; N]>,
 ) {
     for first in (0..ROWS).step_by(S::LANES) {
         let mut of_rows = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
         for (at, lane) in (0..).step_by(S::VECTORS_OF_EIGHT_LANES).zip(Lane::starting_at(first)).take(S::LANES) {
-            fold(s, &mut of_rows.0, at, classes, columns(lane));
+            let Some(columns) = columns(lane) else { break };
+            fold(s, &mut of_rows.0, at, classes, columns);
         }
         for (sums, of_rows) in sums.iter_mut().zip(&of_rows.0) {
             for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.horizontal_sums(of_rows)) {
