@@ -1,6 +1,7 @@
 //! Integer types of labels, and reading labels as i64.
 
 use crate::backend::Backend;
+use crate::kernel::from;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::limits::ROWS;
 
@@ -88,11 +89,6 @@ impl<'a> Labels<'a> {
             Self::Usize(labels) => labels.get(row).map(|label| label.value()),
         }
     }
-}
-
-#[inline(always)]
-fn from<L>(labels: &[L], first: usize) -> &[L] {
-    labels.get(first..).unwrap_or(&[])
 }
 
 #[inline(always)]

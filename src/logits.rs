@@ -3,6 +3,7 @@
 use core::ops::{Index, RangeFull};
 
 use crate::error::{Argument, Error};
+use crate::kernel::from;
 
 /// Logits in the element type of the model's output: f32, quantised i8 or u8, f16 or bf16.
 ///
@@ -136,7 +137,7 @@ impl<'a> Logits<'a> {
         if index >= self.len() {
             return None;
         }
-        self.widen(index, 1, &mut number);
+        self.widen(index, &mut number);
         Some(number[0])
     }
 
@@ -202,23 +203,23 @@ impl<'a> Logits<'a> {
         if let Self::F32(values) = *self { Some(values) } else { None }
     }
 
-    /// Converts the elements `start`, `start + stride`, … to f32 into `to`, until either of them ends.
+    /// Converts the elements from `start` on to f32 into `to`, until either of them ends.
     ///
     /// Inlined, so that a kernel compiles it for the instruction set of its backend.
     #[inline(always)]
-    pub(crate) fn widen(&self, start: usize, stride: usize, to: &mut [f32]) {
+    pub(crate) fn widen(&self, start: usize, to: &mut [f32]) {
         match *self {
-            Self::F32(values) => each(values, start, stride, to, |x| x),
+            Self::F32(values) => each(values, start, to, |x| x),
             Self::I8 { values, scale, zero_point } => {
-                each(values, start, stride, to, |q| (i32::from(q).wrapping_sub(zero_point)) as f32 * scale);
+                each(values, start, to, |q| (i32::from(q).wrapping_sub(zero_point)) as f32 * scale);
             }
             Self::U8 { values, scale, zero_point } => {
-                each(values, start, stride, to, |q| (i32::from(q).wrapping_sub(zero_point)) as f32 * scale);
+                each(values, start, to, |q| (i32::from(q).wrapping_sub(zero_point)) as f32 * scale);
             }
             #[cfg(feature = "half")]
-            Self::F16(values) => each(values, start, stride, to, |x| of_f16(x.to_bits())),
+            Self::F16(values) => each(values, start, to, |x| of_f16(x.to_bits())),
             #[cfg(feature = "half")]
-            Self::Bf16(values) => each(values, start, stride, to, |x| f32::from_bits(u32::from(x.to_bits()) << 16)),
+            Self::Bf16(values) => each(values, start, to, |x| f32::from_bits(u32::from(x.to_bits()) << 16)),
         }
     }
 }
@@ -247,16 +248,9 @@ impl Adjustment<'_> {
 }
 
 #[inline(always)]
-fn each<T: Copy>(values: &[T], start: usize, stride: usize, to: &mut [f32], number: impl Fn(T) -> f32) {
-    let from = values.get(start..).unwrap_or(&[]);
-    if stride == 1 {
-        for (to, &from) in to.iter_mut().zip(from) {
-            *to = number(from);
-        }
-    } else {
-        for (to, &from) in to.iter_mut().zip(from.iter().step_by(stride.max(1))) {
-            *to = number(from);
-        }
+fn each<T: Copy>(values: &[T], start: usize, to: &mut [f32], number: impl Fn(T) -> f32) {
+    for (to, &value) in to.iter_mut().zip(from(values, start)) {
+        *to = number(value);
     }
 }
 

@@ -83,7 +83,7 @@ impl BinaryElements<'_> {
             let count = targets.len();
             let (mut logits, mut misses, mut false_alarms) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
             let given = self.logits.unwrap_or(Logits::F32(self.gradient.as_deref().unwrap_or(&[])));
-            given.widen(at, 1, part_mut(logits.as_mut_slice(), 0, count));
+            given.widen(at, part_mut(logits.as_mut_slice(), 0, count));
             let weights = misses.iter_mut().zip(&mut false_alarms);
             for ((index, &target), (miss, false_alarm)) in (at..).zip(targets).zip(weights) {
                 (*miss, *false_alarm) = self.costs.weights(index, label, target);

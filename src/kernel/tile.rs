@@ -312,7 +312,7 @@ fn load_rows<S: Vector>(s: S, rows: &Rows<'_>, from: Logits<'_>, place: Place, t
                 let is_one = rows.are_dense() && width == rows.classes();
                 let (count, width) = if is_one { (1, count.wrapping_mul(width)) } else { (count, width) };
                 for (row, to) in (first..).zip(to.chunks_exact_mut(width.max(1))).take(count) {
-                    from.widen(rows.element(row, start), 1, to);
+                    from.widen(rows.element(row, start), to);
                 }
                 return;
             }
@@ -324,7 +324,7 @@ fn load_rows<S: Vector>(s: S, rows: &Rows<'_>, from: Logits<'_>, place: Place, t
                     let at = |class: usize| run.in_samples(class, row, rows.positions());
                     if from.as_f32().is_none() {
                         for (class, to) in (class..width).zip(&mut widened).take(S::LANES) {
-                            from.widen(at(class), 1, part_mut(to, 0, S::LANES));
+                            from.widen(at(class), part_mut(to, 0, S::LANES));
                         }
                     }
                     let (logits, start, stride) =

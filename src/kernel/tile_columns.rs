@@ -186,7 +186,7 @@ fn load_columns<S: Vector>(
                     let at = run.in_samples(class, 0, rows.positions());
                     match from.as_f32() {
                         Some(logits) => copy(part_mut(to, run.at, run.rows), part(logits, at, run.rows)),
-                        None => from.widen(at, 1, part_mut(to, run.at, run.rows)),
+                        None => from.widen(at, part_mut(to, run.at, run.rows)),
                     }
                 }
             }
