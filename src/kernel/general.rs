@@ -223,12 +223,13 @@ fn losses<S: Vector, L: LabelTerms>(
     let (log, mut certain) = (block.log, Lanes::splat(None));
     sum_without_references(s, batch, numbers, block, group);
     terms.apply(s, core::slice::from_mut(block));
+    // Where logits are +∞: the loss of a label that is one of several, and the slope at one alone, without their factors.
+    let (tied, slope) = if terms.has_z_loss() { (f64::INFINITY, f64::INFINITY) } else { (f64::NAN, 1.0) };
     for (row, lane) in group.marked() {
         // Σexp is NaN if a logit other than the label's is NaN or +∞.
         if block.sum[lane].is_nan() || block.sum[lane] == 0.0 && block.logit[lane] == f32::NEG_INFINITY {
-            let (loss, class) =
-                loss_without_sum(batch, group.row(row), block.class[lane], terms.loss_of_tied_infinities());
-            (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, terms.slope_at_sole_infinity())));
+            let (loss, class) = loss_without_sum(batch, group.row(row), block.class[lane], tied);
+            (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, slope)));
             (block.share[lane], block.one_minus_p[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
     }
@@ -264,9 +265,8 @@ fn exclude(numbers: &mut [f32], class: &Lanes<usize>, group: Group, place: Place
 }
 
 /// Loss of a row with NaN or +∞ at a class other than the label, or with only −∞ logits: NaN if undefined,
-/// `loss_of_tied_infinities` if the label is +∞ too, else +∞. Also the class of probability 1: that of the only +∞, if no
-/// logit is NaN.
-fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, loss_of_tied_infinities: f64) -> (f64, Option<usize>) {
+/// `tied` if the label is +∞ too, else +∞. Also the class of probability 1: that of the only +∞, if no logit is NaN.
+fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, tied: f64) -> (f64, Option<usize>) {
     let (mut certain, mut infinite, mut any_nan) = (None, 0_usize, false);
     for class in 0..batch.rows.classes() {
         let x = batch.logit(row, class);
@@ -279,7 +279,7 @@ fn loss_without_sum(batch: &Batch<'_>, row: usize, label: usize, loss_of_tied_in
     let loss = match infinite {
         _ if any_nan => f64::NAN,
         0 => f64::NAN,
-        _ if is_tied => loss_of_tied_infinities,
+        _ if is_tied => tied,
         _ => f64::INFINITY,
     };
     (loss, certain.filter(|_| infinite == 1 && !any_nan))

@@ -16,14 +16,11 @@ use core::f64::consts::LN_2;
 pub(crate) trait LabelTerms: Copy {
     /// Whether `apply` changes nothing.
     const NONE: bool;
-    /// Whether two classes are computed from the gap of their logits alone, with opposite gradient elements.
-    fn are_of_gap(self) -> bool;
+    /// Whether there is a z-loss: without one, two classes are computed from the gap of their logits alone, with
+    /// opposite gradient elements; with one, an infinite logit makes the loss infinite.
+    fn has_z_loss(self) -> bool;
     /// Updates `log`, `share` and `one_minus_p`.
     fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]);
-    /// Gradient, without the row's factor, at a class other than the label that has the only +∞ logit.
-    fn slope_at_sole_infinity(self) -> f64;
-    /// Loss, without the row's weight, if the label and another logit are +∞, so that p_y is undefined.
-    fn loss_of_tied_infinities(self) -> f64;
 }
 
 /// The weighted loss alone.
@@ -34,20 +31,12 @@ impl LabelTerms for Plain {
     const NONE: bool = true;
 
     #[inline(always)]
-    fn are_of_gap(self) -> bool {
-        true
+    fn has_z_loss(self) -> bool {
+        false
     }
 
     #[inline(always)]
     fn apply<S: Vector>(self, _: S, _: &mut [RowBlock]) {}
-
-    fn slope_at_sole_infinity(self) -> f64 {
-        1.0
-    }
-
-    fn loss_of_tied_infinities(self) -> f64 {
-        f64::NAN
-    }
 }
 
 /// The options that change the loss of a row by its label and its log-sum-exp alone.
@@ -92,9 +81,32 @@ impl LabelOptions {
     /// derivative divided by that of −log p; from p and 1 − p.
     #[inline(always)]
     pub(crate) fn change(self, p: &Lanes<f64>, miss: &Lanes<f64>, terms: &mut Lanes<f64>) -> Lanes<f64> {
-        let mut slopes = Lanes::splat(1.0);
-        if self.focal != 0.0 {
-            focal(f64::from(self.focal), p, miss, terms, &mut slopes);
+        let (gamma, mut slopes) = (f64::from(self.focal), Lanes::splat(1.0));
+        if gamma == 0.0 {
+            return slopes;
+        }
+        // (1 − p)^γ and (1 − p)^(γ−1)
+        let (mut powers, mut lower) = (Lanes::splat(0.0), Lanes::splat(0.0));
+        if gamma == 2.0 {
+            // The γ of the focal loss's authors, without log, exp and division.
+            lower = *miss;
+            for i in Lane::all() {
+                powers[i] = miss[i] * miss[i];
+            }
+        } else {
+            for i in Lane::all() {
+                let power = f64_math::exp(gamma * f64_math::log(miss[i]));
+                let power = if miss[i] == 0.0 { 0.0 } else { power };
+                // `f64_math::log` of 0 and NaN is finite.
+                powers[i] = if miss[i].is_nan() { f64::NAN } else { power };
+                lower[i] = powers[i] / miss[i];
+            }
+        }
+        for i in Lane::all() {
+            // Where p is 0 log may be infinite: 0·∞ = 0.
+            let slope = if miss[i] == 0.0 || p[i] == 0.0 { 0.0 } else { gamma * lower[i] * p[i] * terms[i] };
+            slopes[i] = powers[i] + slope;
+            terms[i] = if powers[i] == 0.0 { 0.0 } else { powers[i] * terms[i] };
         }
         slopes
     }
@@ -104,8 +116,8 @@ impl LabelTerms for LabelOptions {
     const NONE: bool = false;
 
     #[inline(always)]
-    fn are_of_gap(self) -> bool {
-        self.z_loss == 0.0
+    fn has_z_loss(self) -> bool {
+        self.z_loss != 0.0
     }
 
     fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]) {
@@ -143,42 +155,6 @@ impl LabelTerms for LabelOptions {
                 }
             },
         )
-    }
-
-    fn slope_at_sole_infinity(self) -> f64 {
-        if self.z_loss == 0.0 { 1.0 } else { f64::INFINITY }
-    }
-
-    fn loss_of_tied_infinities(self) -> f64 {
-        if self.z_loss == 0.0 { f64::NAN } else { f64::INFINITY }
-    }
-}
-
-/// Multiplies −log p (`terms`) by (1 − p)^γ, and fills f.
-#[inline(always)]
-fn focal(gamma: f64, p: &Lanes<f64>, miss: &Lanes<f64>, terms: &mut Lanes<f64>, slopes: &mut Lanes<f64>) {
-    // (1 − p)^γ and (1 − p)^(γ−1)
-    let (mut powers, mut lower) = (Lanes::splat(0.0), Lanes::splat(0.0));
-    if gamma == 2.0 {
-        // The γ of the focal loss's authors, without log, exp and division.
-        lower = *miss;
-        for i in Lane::all() {
-            powers[i] = miss[i] * miss[i];
-        }
-    } else {
-        for i in Lane::all() {
-            let power = f64_math::exp(gamma * f64_math::log(miss[i]));
-            let power = if miss[i] == 0.0 { 0.0 } else { power };
-            // `f64_math::log` of 0 and NaN is finite.
-            powers[i] = if miss[i].is_nan() { f64::NAN } else { power };
-            lower[i] = powers[i] / miss[i];
-        }
-    }
-    for i in Lane::all() {
-        // Where p is 0 log may be infinite: 0·∞ = 0.
-        let slope = if miss[i] == 0.0 || p[i] == 0.0 { 0.0 } else { gamma * lower[i] * p[i] * terms[i] };
-        slopes[i] = powers[i] + slope;
-        terms[i] = if powers[i] == 0.0 { 0.0 } else { powers[i] * terms[i] };
     }
 }
 

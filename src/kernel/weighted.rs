@@ -106,7 +106,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
 
     /// Whether rows of two classes are computed from their gap.
     fn are_gaps<S: Vector>(&self) -> bool {
-        S::WIDE && self.batch.rows.classes() == 2 && self.terms.are_of_gap()
+        S::WIDE && self.batch.rows.classes() == 2 && !self.terms.has_z_loss()
     }
 
     /// Whether the rows of a block are brought into the tile, which has room for `fitting` of them, part by part.
