@@ -3,7 +3,7 @@
 use core::num::NonZero;
 
 use crate::backend::Backend;
-use crate::error::{Argument, Error, check_cost, check_finite, check_length};
+use crate::error::{Argument, Error, check_cost, check_finite, check_length, check_row_losses};
 use crate::kernel::binary::{BinaryCosts, BinaryElements};
 use crate::logits::Logits;
 use crate::reduction::{Divisor, GradientScale, Reduction, RowSum, Summary, Tally, Total, Upstream, ZeroDenominator};
@@ -159,15 +159,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        let logits = logits.into();
-        logits.check()?;
-        let (labels, counts, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
-        check_length(Argument::Gradient, logits.len(), gradient.len())?;
-        let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
-        let (costs, curvature) = (&self.costs, false);
-        let (logits, gradient, row_losses) = (Some(logits), Some(gradient), None);
-        let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, curvature, row_losses, scale });
-        Ok(divisor.summary(tally.total(&counts)))
+        self.derivatives(Some(logits.into()), targets, upstream.into(), Argument::Gradient, gradient)
     }
 
     /// Writes the gradient over the logits, and returns the reduced loss.
@@ -181,12 +173,7 @@ impl<'a> BinaryCrossEntropy<'a> {
         targets: &[f32],
         upstream: impl Into<Upstream<'u>>,
     ) -> Result<Summary, Error> {
-        let (labels, counts, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
-        let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
-        let (costs, curvature) = (&self.costs, false);
-        let (logits, gradient, row_losses) = (None, Some(logits), None);
-        let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, curvature, row_losses, scale });
-        Ok(divisor.summary(tally.total(&counts)))
+        self.derivatives(None, targets, upstream.into(), Argument::Gradient, logits)
     }
 
     /// Writes the second derivative with respect to each logit to `curvature`, `[N, L]`:
@@ -211,22 +198,33 @@ impl<'a> BinaryCrossEntropy<'a> {
         upstream: impl Into<Upstream<'u>>,
         curvature: &mut [f32],
     ) -> Result<(), Error> {
-        let logits = logits.into();
-        logits.check()?;
-        let (labels, _, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
-        check_length(Argument::Curvature, logits.len(), curvature.len())?;
-        let scale = GradientScale::check(upstream.into(), &divisor, logits.len())?;
-        let (costs, logits, gradient, row_losses) = (&self.costs, Some(logits), Some(curvature), None);
-        self.run(BinaryElements { labels, costs, logits, targets, gradient, curvature: true, row_losses, scale });
-        Ok(())
+        self.derivatives(Some(logits.into()), targets, upstream.into(), Argument::Curvature, curvature).map(drop)
+    }
+
+    /// Writes the gradient or, if that is the `argument`, the curvature `to` its slice; over the logits if they are `None`.
+    fn derivatives(
+        &self,
+        logits: Option<Logits<'_>>,
+        targets: &[f32],
+        upstream: Upstream<'_>,
+        argument: Argument,
+        to: &mut [f32],
+    ) -> Result<Summary, Error> {
+        let len = logits.map_or(to.len(), |logits| logits.len());
+        logits.map_or(Ok(()), |logits| logits.check())?;
+        let (labels, counts, divisor) = self.check(Argument::Logits, len, targets)?;
+        check_length(argument, len, to.len())?;
+        let scale = GradientScale::check(upstream, &divisor, len)?;
+        let (costs, gradient, row_losses) = (&self.costs, Some(to), None);
+        let curvature = argument == Argument::Curvature;
+        let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, curvature, row_losses, scale });
+        Ok(divisor.summary(tally.total(&counts)))
     }
 
     fn losses(&self, logits: Logits<'_>, targets: &[f32], row_losses: Option<&mut [f32]>) -> Result<Summary, Error> {
         logits.check()?;
         let (labels, counts, divisor) = self.check(Argument::Logits, logits.len(), targets)?;
-        if let Some(out) = &row_losses {
-            check_length(Argument::RowLosses, logits.len(), out.len())?;
-        }
+        check_row_losses(logits.len(), row_losses.as_deref())?;
         let (costs, curvature) = (&self.costs, false);
         let (logits, gradient, scale) = (Some(logits), None, GradientScale::Same(0.0));
         let tally = self.run(BinaryElements { labels, costs, logits, targets, gradient, curvature, row_losses, scale });
