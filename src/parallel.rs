@@ -163,19 +163,15 @@ impl Call<'_> {
     /// Splits every buffer behind the first `rows` rows, which have `elements` logits.
     fn split_at(self, rows: usize, elements: usize) -> (Self, Self) {
         let Self { logits, gradient, row_losses, scale } = self;
-        let (logits, other_logits) = both(logits.map(|logits| logits.split_at(elements)));
-        let (gradient, other_gradient) = both(gradient.map(|gradient| split_mut(gradient, elements)));
-        let (row_losses, other_row_losses) = both(row_losses.map(|row_losses| split_mut(row_losses, rows)));
+        let (logits, other_logits) = logits.map(|logits| logits.split_at(elements)).unzip();
+        let (gradient, other_gradient) = gradient.map(|gradient| split_mut(gradient, elements)).unzip();
+        let (row_losses, other_row_losses) = row_losses.map(|row_losses| split_mut(row_losses, rows)).unzip();
         let (scale, other_scale) = scale.split_at(rows);
         (
             Self { logits, gradient, row_losses, scale },
             Self { logits: other_logits, gradient: other_gradient, row_losses: other_row_losses, scale: other_scale },
         )
     }
-}
-
-fn both<T>(of: Option<(T, T)>) -> (Option<T>, Option<T>) {
-    of.map_or((None, None), |(first, second)| (Some(first), Some(second)))
 }
 
 #[cfg(test)]
