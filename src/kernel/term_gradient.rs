@@ -28,7 +28,7 @@ pub(crate) fn write_term_gradient<S: Vector>(
             let overlap = blocks.iter().all(|block| block.marked == 0);
             let (reach, end) = (classes.next_multiple_of(S::LANES), to.len());
             let written = if has_long_vectors::<S>() && overlap && classes <= VIRTUAL_LANES {
-                write_short_rows(s, [exponentials, odds.unwrap_or(&[])], u, to, classes, blocks, terms)
+                write_short_rows(s, exponentials, u, odds, to, classes, blocks, terms)
             } else {
                 0
             };
@@ -67,12 +67,13 @@ pub(crate) fn write_term_gradient<S: Vector>(
     )
 }
 
-/// Writes rows of at most 16 classes as long as 16 elements fit; returns how many rows. `odds` is empty without costs.
+/// Writes rows of at most 16 classes as long as 16 elements fit; returns how many rows.
 #[inline(always)]
 fn write_short_rows<S: Vector>(
     s: S,
-    [exponentials, odds]: [&[f32]; 2],
+    exponentials: &[f32],
     u: Option<U<'_>>,
+    odds: Option<&[f32]>,
     to: &mut [f32],
     classes: usize,
     blocks: &[RowBlock],
@@ -88,15 +89,7 @@ fn write_short_rows<S: Vector>(
             };
             let elements = GradientFactors::new(s, block, terms, lane);
             for at in (0..classes).step_by(S::LANES) {
-                let e = s.load(e, at);
-                let mut element = match u {
-                    Some(u) => elements.with_u(s, e, u.of_classes_from(s, start, at)),
-                    None => elements.of(s, e),
-                };
-                if !odds.is_empty() {
-                    element = elements.with_odds(s, element, s.load(odds, start.wrapping_add(at)));
-                }
-                s.store(element, to, at);
+                s.store(elements.of_classes_from(s, s.load(e, at), u, odds, start, at), to, at);
             }
             row = row.wrapping_add(1);
         }
@@ -139,6 +132,27 @@ impl<S: Vector> GradientFactors<S> {
         s.mul_add(odds, self.of_odds, element)
     }
 
+    /// Elements of the classes from `class` on, in the row that begins at `start`.
+    #[inline(always)]
+    fn of_classes_from(
+        &self,
+        s: S,
+        e: S::F,
+        u: Option<U<'_>>,
+        odds: Option<&[f32]>,
+        start: usize,
+        class: usize,
+    ) -> S::F {
+        let element = match u {
+            Some(u) => self.with_u(s, e, u.of_classes_from(s, start, class)),
+            None => self.of(s, e),
+        };
+        match odds {
+            Some(odds) => self.with_odds(s, element, s.load(odds, start.wrapping_add(class))),
+            None => element,
+        }
+    }
+
     /// Writes the row that begins at `start`: a loop for each combination of u and odds.
     #[inline(always)]
     pub(crate) fn write(
@@ -151,7 +165,12 @@ impl<S: Vector> GradientFactors<S> {
         start: usize,
     ) {
         if !S::WIDE {
-            return self.write_one_by_one(s, to, exponentials, u, odds, start);
+            // One loop for all combinations, where memory is small.
+            for (class, to) in to.chunks_exact_mut(S::LANES).enumerate() {
+                let e = s.load(exponentials, start.wrapping_add(class));
+                s.store(self.of_classes_from(s, e, u, odds, start, class), to, 0);
+            }
+            return;
         }
         let reach = to.len().next_multiple_of(S::LANES);
         let e = part(exponentials, start, reach);
@@ -179,31 +198,6 @@ impl<S: Vector> GradientFactors<S> {
                 |[e, u, odds]| self.with_odds(s, self.with_u(s, e, u), odds),
             ),
             (Some(u), None) => self.write_with_u(s, to, e, u, start),
-        }
-    }
-
-    /// One loop for all combinations, where memory is small.
-    #[inline(always)]
-    fn write_one_by_one(
-        &self,
-        s: S,
-        to: &mut [f32],
-        exponentials: &[f32],
-        u: Option<U<'_>>,
-        odds: Option<&[f32]>,
-        start: usize,
-    ) {
-        for (class, to) in to.chunks_exact_mut(S::LANES).enumerate() {
-            let at = start.wrapping_add(class);
-            let e = s.load(exponentials, at);
-            let mut element = self.of(s, e);
-            if let Some(u) = u {
-                element = self.with_u(s, e, u.of_classes_from(s, start, class));
-            }
-            if let Some(odds) = odds {
-                element = self.with_odds(s, element, s.load(odds, at));
-            }
-            s.store(element, to, 0);
         }
     }
 
