@@ -136,28 +136,29 @@ impl<'a> Spread<'a> {
         u
     }
 
-    /// Fills u of the references; those of labels are known.
+    /// Fills u of the references (those of labels are known) and, without target probabilities, Σ of the other u.
     pub(crate) fn read(&self, targets: Option<&[f32]>, classes: usize, blocks: &[RowBlock], terms: &mut [TermBlock]) {
-        if self.by_label || targets.is_none() && self.weights.is_none() {
-            for terms in terms {
-                terms.u_reference = if self.by_label { terms.u_label } else { Lanes::splat(self.evenly) };
-            }
-            return;
-        }
         let mut first = 0_usize;
         for (block, terms) in blocks.iter().zip(terms) {
-            let (mut q, mut w) = (Lanes::splat(0.0), Lanes::splat(1.0));
-            for ((q, w), &class) in q.iter_mut().zip(w.iter_mut()).zip(&block.class) {
-                if let Some(targets) = targets {
-                    *q = f64::from(targets.get(first.wrapping_add(class)).copied().unwrap_or(0.0));
+            if self.by_label || targets.is_none() && self.weights.is_none() {
+                terms.u_reference = if self.by_label { terms.u_label } else { Lanes::splat(self.evenly) };
+            } else {
+                let (mut q, mut w) = (Lanes::splat(0.0), Lanes::splat(1.0));
+                for ((q, w), &class) in q.iter_mut().zip(w.iter_mut()).zip(&block.class) {
+                    if let Some(targets) = targets {
+                        *q = f64::from(targets.get(first.wrapping_add(class)).copied().unwrap_or(0.0));
+                    }
+                    if let Some(weights) = self.weights {
+                        *w = f64::from(weights.get(class).copied().unwrap_or(0.0));
+                    }
+                    first = first.wrapping_add(classes);
                 }
-                if let Some(weights) = self.weights {
-                    *w = f64::from(weights.get(class).copied().unwrap_or(0.0));
+                for i in Lane::all() {
+                    terms.u_reference[i] = w[i] * (self.kept * q[i] + self.evenly);
                 }
-                first = first.wrapping_add(classes);
             }
-            for i in Lane::all() {
-                terms.u_reference[i] = w[i] * (self.kept * q[i] + self.evenly);
+            if targets.is_none() {
+                terms.others = terms.u_reference.map(|u| self.u_sum - u);
             }
         }
     }
@@ -211,15 +212,14 @@ pub(crate) struct U<'a> {
 }
 
 impl<'a> U<'a> {
-    pub(crate) fn of_targets(spread: Spread<'_>, weights: &'a [f32], targets: &'a [f32]) -> Self {
-        let (kept, evenly) = (spread.kept as f32, spread.evenly as f32);
-        let weights = spread.weights.map(|_| weights);
-        Self { kept, evenly, weights, rows: targets, is_same: false, even: None }
-    }
-
-    /// Label smoothing, from a row of u.
-    pub(crate) fn same(spread: Spread<'_>, u: &'a [f32]) -> Self {
-        Self { kept: 1.0, evenly: 0.0, weights: None, rows: u, is_same: true, even: spread.even() }
+    /// Of target probabilities and class weights or, without the former, of label smoothing from a row of u.
+    pub(crate) fn new(spread: Spread<'_>, targets: Option<&'a [f32]>, weights_or_u: &'a [f32]) -> Self {
+        let Some(rows) = targets else {
+            let even = spread.even();
+            return Self { kept: 1.0, evenly: 0.0, weights: None, rows: weights_or_u, is_same: true, even };
+        };
+        let ((kept, evenly), weights) = (spread.shares(), spread.weights.map(|_| weights_or_u));
+        Self { kept, evenly, weights, rows, is_same: false, even: None }
     }
 
     /// Start in `rows` of the row that begins at `start` in the tile.

@@ -8,138 +8,113 @@ use super::column_sums::{
 use super::exp::lanes_in_range;
 use super::lanes::{Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32, TERM_RAISE};
-use super::row_scalars::finish_rows;
 use super::spread::Spread;
 use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
-use super::term_sums::mark_too_small;
-use super::tile::{Batch, Place, RowBlock, one_by_one};
+use super::term_sums::finish_sums;
+use super::terms::TermTile;
+use super::tile::{Batch, Place, RowBlock, Tile, arrays, one_by_one};
 use super::tile_columns::Columns;
 use super::{chunks_mut, part, part_mut};
 use crate::backend::vector::Vector;
 
-/// Arrays of a tile, each for the columns of a piece: exponentials, copies of logits and targets, and the partial sums of
-/// [`add_spread`].
-pub(crate) struct Room<'t> {
-    pub(crate) e: &'t mut [f32],
-    pub(crate) logits: &'t mut [f32],
-    pub(crate) targets: &'t mut [f32],
-    pub(crate) gaps: &'t mut [f32],
-    pub(crate) others: &'t mut [f32],
-    /// Whether `logits` has all classes of the rows.
-    pub(crate) is_loaded: bool,
-}
-
-/// A loss with a spread, without costs.
-pub(crate) struct TermColumns<'a> {
-    pub(crate) options: &'a Terms<'a>,
-    pub(crate) spread: Spread<'a>,
-    /// Whether the label is the reference of rows in range.
-    pub(crate) by_label: bool,
-    /// Whether rows out of range have exponentials relative to their maximum, and it as the reference.
-    pub(crate) referred: bool,
-    /// Whether p is needed, not −log p alone.
-    pub(crate) probabilities: bool,
-}
-
-impl TermColumns<'_> {
-    /// Losses and gradients of rows with classes and weights filled in; marks those beyond the range of f32.
-    pub(crate) fn compute<S: Vector>(
-        &self,
-        s: S,
-        batch: &mut Batch<'_>,
-        room: &mut Room<'_>,
-        blocks: &mut [RowBlock],
-        terms: &mut [TermBlock],
-        place: Place,
-    ) {
-        self.compute_once(s, batch, room, (blocks, terms), place);
-        // Blocks with a logit out of range once more, with exponentials relative to the maximum of their row.
-        let again = TermColumns { spread: self.spread.by_label_if(false), referred: true, ..*self };
-        let mut start = 0_usize;
-        while start < blocks.len() {
-            let left = blocks.get_mut(start..).unwrap_or(&mut []);
-            let count = left.iter().take_while(|block| block.marked == u32::MAX).count();
-            let (blocks, terms, at) =
-                (part_mut(left, 0, count), part_mut(terms, start, count), start.wrapping_mul(ROWS));
-            start = start.wrapping_add(count.max(1));
-            if count > 0 {
-                for (block, terms) in blocks.iter_mut().zip(&mut *terms) {
-                    block.marked = 0;
-                    if self.by_label {
-                        terms.label_logit = block.logit;
-                    }
-                }
-                let rows = count.wrapping_mul(ROWS).min(place.rows.wrapping_sub(at));
-                again.compute_once(s, batch, room, (blocks, terms), Place { rows, ..place.row(at) });
-                blocks.iter_mut().for_each(RowBlock::without_references);
+/// Losses and gradients of rows with a spread, without costs; marks those beyond the range of f32.
+pub(crate) fn compute<S: Vector>(s: S, rows: &mut TermTile<'_, '_>) {
+    let TermTile { batch, options, spread: Some(spread), tile, terms, place } = rows else { return };
+    let Tile { numbers: e, spare, blocks } = tile;
+    let [logits, targets, gaps, others] = arrays(spare, e.len());
+    let (is_loaded, referred) = (false, false);
+    let mut columns =
+        TermColumns { s, batch, options, spread: *spread, e, logits, targets, gaps, others, is_loaded, referred };
+    columns.compute(blocks, terms, *place);
+    // Blocks with a logit out of range once more, with exponentials relative to the maximum of their row.
+    columns.referred = true;
+    let mut start = 0_usize;
+    for blocks in blocks.chunk_by_mut(|a, b| (a.marked == u32::MAX) == (b.marked == u32::MAX)) {
+        let (terms, at) = (part_mut(terms, start, blocks.len()), start.wrapping_mul(ROWS));
+        start = start.wrapping_add(blocks.len());
+        if blocks.iter().any(|block| block.marked != u32::MAX) {
+            continue;
+        }
+        for (block, terms) in blocks.iter_mut().zip(&mut *terms) {
+            block.marked = 0;
+            if spread.by_label {
+                terms.label_logit = block.logit;
             }
         }
+        let rows = blocks.len().wrapping_mul(ROWS).min(place.rows.wrapping_sub(at));
+        columns.compute(blocks, terms, Place { rows, ..place.row(at) });
+        blocks.iter_mut().for_each(RowBlock::without_references);
     }
+}
 
-    /// [`TermColumns::compute`]; without references all rows of blocks with a logit out of range are marked.
+/// A loss with a spread, without costs, and arrays of a tile, each for the columns of a piece.
+struct TermColumns<'t, 'a, S> {
+    s: S,
+    batch: &'t mut Batch<'a>,
+    options: &'t Terms<'a>,
+    spread: Spread<'a>,
+    /// Exponentials, copies of logits and targets, and the partial sums of [`add_spread`].
+    e: &'t mut [f32],
+    logits: &'t mut [f32],
+    targets: &'t mut [f32],
+    gaps: &'t mut [f32],
+    others: &'t mut [f32],
+    /// Whether `logits` has all classes of the rows.
+    is_loaded: bool,
+    /// Whether rows out of range have exponentials relative to their maximum, and it as the reference.
+    referred: bool,
+}
+
+impl<S: Vector> TermColumns<'_, '_, S> {
+    /// Losses and gradients of some rows; without references all rows of blocks with a logit out of range are marked.
     #[inline(never)]
-    fn compute_once<S: Vector>(
-        &self,
-        s: S,
-        batch: &mut Batch<'_>,
-        room: &mut Room<'_>,
-        (blocks, terms): (&mut [RowBlock], &mut [TermBlock]),
-        place: Place,
-    ) {
-        let gradient = batch.gradient.is_some();
-        room.is_loaded = false;
-        self.find_references(s, batch, room, blocks, place);
+    fn compute(&mut self, blocks: &mut [RowBlock], terms: &mut [TermBlock], place: Place) {
+        let (s, options, gradient) = (self.s, self.options, self.batch.gradient.is_some());
+        self.is_loaded = false;
+        self.find_references(blocks, place);
         if self.referred {
-            refer_out_of_range(s, self.by_label, blocks, &*terms);
+            refer_out_of_range(s, self.spread.by_label, blocks, &*terms);
         }
-        let mut kept = batch.take_gradient(place);
-        let any_in_range = self.add_up(s, batch, room, kept.as_deref_mut(), (blocks, terms), place);
+        let mut kept = self.batch.take_gradient(place);
+        let any_in_range = self.add_up(kept.as_deref_mut(), blocks, terms, place);
         if let Some(gradient) = kept {
-            batch.gradient = Some(gradient);
+            self.batch.gradient = Some(gradient);
         }
         if !any_in_range {
             return;
         }
-        self.read_references(batch, blocks, terms, place);
-        if self.referred {
-            mark_too_small(s, place.width, blocks);
-            finish_rows::<S, true>(s, true, blocks);
-        } else {
-            finish_rows::<S, false>(s, self.probabilities, blocks);
-        }
-        let (options, largest_weight) = (self.options, self.spread.largest_weight);
-        finish_terms(s, options, gradient, largest_weight, blocks, terms);
+        self.read_references(blocks, terms, place);
+        finish_sums(s, self.referred, place.width, gradient || options.label.change_term(), blocks);
+        finish_terms(s, options, gradient, self.spread.largest_weight, blocks, terms);
         if let Some(last) = blocks.last_mut().filter(|last| last.marked != u32::MAX) {
             // Lanes after the last row have no result.
             last.marked &= u32::MAX.wrapping_shr(32_usize.wrapping_sub(rows_of_last(place)) as u32);
         }
         if gradient {
-            self.write_gradient(s, batch, room, blocks, terms, place);
+            self.write_gradient(blocks, terms, place);
         }
     }
 
+    /// Whether the label is the reference of all rows.
+    fn is_by_label(&self) -> bool {
+        self.spread.by_label && !self.referred
+    }
+
     /// Fills the logit of each reference and, unless it is the label, its class, the argmax.
-    fn find_references<S: Vector>(
-        &self,
-        s: S,
-        batch: &Batch<'_>,
-        room: &mut Room<'_>,
-        blocks: &mut [RowBlock],
-        place: Place,
-    ) {
-        let in_place = batch.columns_in_place(place).filter(|_| self.spread.by_label);
-        if let Some(columns) = in_place {
+    fn find_references(&mut self, blocks: &mut [RowBlock], place: Place) {
+        let (s, by_label) = (self.s, self.is_by_label());
+        if let Some(columns) = self.batch.columns_in_place(place).filter(|_| by_label) {
             return read_label_logits(s, columns, place, blocks);
         }
-        if !self.spread.by_label {
+        if !by_label {
             for block in &mut *blocks {
                 (block.logit, block.class) = (Lanes::splat(f32::NEG_INFINITY), Lanes::splat(0));
                 block.shift = Lanes::splat(f32::INFINITY);
             }
         }
         for piece in place.pieces(PIECE) {
-            let columns = batch.columns_once(s, (piece, place), room.logits, &mut room.is_loaded);
-            if self.spread.by_label {
+            let columns = self.batch.columns_once(s, (piece, place), self.logits, &mut self.is_loaded);
+            if by_label {
                 read_label_logits(s, columns, piece, blocks);
             } else {
                 find_argmax(s, columns, piece, blocks);
@@ -151,94 +126,73 @@ impl TermColumns<'_> {
     }
 
     /// Fills all sums; `false` if every block has a logit out of range. The exponentials are in the gradient, if given.
-    fn add_up<S: Vector>(
-        &self,
-        s: S,
-        batch: &Batch<'_>,
-        room: &mut Room<'_>,
+    fn add_up(
+        &mut self,
         mut gradient: Option<&mut [f32]>,
-        (blocks, terms): (&mut [RowBlock], &mut [TermBlock]),
+        blocks: &mut [RowBlock],
+        terms: &mut [TermBlock],
         place: Place,
     ) -> bool {
+        let (s, batch) = (self.s, &*self.batch);
         for (block, terms) in blocks.iter_mut().zip(&mut *terms) {
             (block.sum, terms.gaps, terms.others) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
         }
         for piece in place.pieces(PIECE) {
-            let columns = batch.columns_once(s, (piece, place), room.logits, &mut room.is_loaded);
+            let columns = batch.columns_once(s, (piece, place), self.logits, &mut self.is_loaded);
             let kept = gradient.as_deref_mut().map(|gradient| batch.columns_of_gradient(piece, gradient));
-            if !add_piece(s, columns, (piece, place), room.e, kept, self.referred, blocks) {
+            if !add_piece(s, columns, (piece, place), self.e, kept, self.referred, blocks) {
                 return false;
             }
             let is_first = piece.start.is_multiple_of(SUMMED_IN_F32);
-            let u = U::new(s, batch, self, piece, room.targets);
-            let (gaps, others) = (&mut *room.gaps, &mut *room.others);
-            add_spread(s, columns, u, piece, is_first, gaps, others, &*blocks);
+            let u = U::new(s, batch, (self.options, self.spread), piece, self.targets);
+            add_spread(s, columns, u, piece, is_first, self.gaps, self.others, &*blocks);
             if let Some(width) = summed_with(piece, place) {
-                let others = self.options.soft.map_or(&[][..], |_| &*room.others);
-                add_spread_sums(s, room.gaps, others, width, terms);
+                let others = self.options.soft.map_or(&[][..], |_| &*self.others);
+                add_spread_sums(s, self.gaps, others, width, terms);
             }
         }
         true
     }
 
-    /// Fills u of the references and, for label smoothing, Σ of the other u.
-    fn read_references(&self, batch: &Batch<'_>, blocks: &[RowBlock], terms: &mut [TermBlock], place: Place) {
+    /// Fills u of the references and, for label smoothing, Σ of the other u; the logits of labels that are no reference.
+    fn read_references(&self, blocks: &[RowBlock], terms: &mut [TermBlock], place: Place) {
         if self.options.soft.is_none() {
-            self.spread.read(None, place.width, blocks, terms);
-            for terms in &mut *terms {
-                terms.others = terms.u_reference.map(|u| self.spread.u_sum - u);
+            self.spread.by_label_if(!self.referred).read(None, place.width, blocks, terms);
+            if self.spread.by_label {
+                return;
             }
-        }
-        if self.options.soft.is_none() && !self.by_label {
-            self.read_label_logits(batch, terms, place);
         }
         for ((place, block), terms) in place.blocks().zip(blocks).zip(terms) {
-            let Some(soft) = self.options.soft else { return };
             for (row, lane) in (place.first..).zip(Lane::all()).take(place.rows) {
-                terms.u_reference[lane] = self.spread.of_element(Some(soft), batch.rows, row, block.class[lane]);
-            }
-        }
-    }
-
-    /// Fills x_y of the rows that have a label.
-    fn read_label_logits(&self, batch: &Batch<'_>, terms: &mut [TermBlock], place: Place) {
-        for (part, terms) in place.blocks().zip(terms) {
-            for (row, lane) in (part.first..).zip(Lane::all()).take(part.rows) {
-                if terms.label[lane] < place.width {
-                    terms.label_logit[lane] = batch.logit(row, terms.label[lane]);
+                if let Some(soft) = self.options.soft {
+                    let of_element = self.spread.of_element(Some(soft), self.batch.rows, row, block.class[lane]);
+                    terms.u_reference[lane] = of_element;
+                } else if terms.label[lane] < place.width {
+                    terms.label_logit[lane] = self.batch.logit(row, terms.label[lane]);
                 }
             }
         }
     }
 
     /// Writes the gradient of the rows that are not marked.
-    fn write_gradient<S: Vector>(
-        &self,
-        s: S,
-        batch: &mut Batch<'_>,
-        room: &mut Room<'_>,
-        blocks: &[RowBlock],
-        terms: &[TermBlock],
-        place: Place,
-    ) {
-        let (is_label, stride) = (self.spread.by_label, blocks.len().wrapping_mul(ROWS));
-        if let Some(gradient) = batch.take_gradient(place) {
-            let u = U::new(s, batch, self, place, room.targets);
-            let (columns, stride) = batch.columns_of_gradient(place, gradient);
+    fn write_gradient(&mut self, blocks: &[RowBlock], terms: &[TermBlock], place: Place) {
+        let (s, is_label, stride) = (self.s, self.is_by_label(), blocks.len().wrapping_mul(ROWS));
+        let of_loss = (self.options, self.spread);
+        if let Some(gradient) = self.batch.take_gradient(place) {
+            let u = U::new(s, self.batch, of_loss, place, self.targets);
+            let (columns, stride) = self.batch.columns_of_gradient(place, gradient);
             scale_to_gradient(s, columns, stride, u, is_label, place, blocks, terms);
-            batch.gradient = Some(gradient);
+            self.batch.gradient = Some(gradient);
             return;
         }
         for piece in place.pieces(PIECE) {
-            let to = &mut *room.e;
             if place.width > PIECE {
-                let columns = batch.columns(s, piece, room.logits);
-                let (place, to, referred) = (piece, &mut *to, self.referred);
-                add_exponentials(s, columns, place, false, to, None, referred, blocks);
+                let columns = self.batch.columns(s, piece, self.logits);
+                add_exponentials(s, columns, piece, false, self.e, None, self.referred, blocks);
             }
-            let u = U::new(s, batch, self, piece, room.targets);
-            scale_to_gradient(s, to, stride, u, is_label, piece, blocks, terms);
-            batch.store_unmarked_columns(s, piece, room.e, blocks);
+            let u = U::new(s, self.batch, of_loss, piece, self.targets);
+            scale_to_gradient(s, self.e, stride, u, is_label, piece, blocks, terms);
+            self.batch.store_unmarked_columns(s, piece, self.e, blocks);
         }
     }
 }
@@ -261,13 +215,13 @@ impl<'a> U<'a> {
     fn new<'b: 'a, S: Vector>(
         s: S,
         batch: &Batch<'b>,
-        of: &TermColumns<'b>,
+        (options, spread): (&Terms<'b>, Spread<'_>),
         place: Place,
         loaded: &'a mut [f32],
     ) -> Self {
-        let (kept, evenly) = of.spread.shares();
+        let (kept, evenly) = spread.shares();
         let weights = batch.rows.class_weights().map(|weights| part(weights, place.start, place.width));
-        let targets = of.options.soft.map(|soft| batch.target_columns(s, soft, place, loaded));
+        let targets = options.soft.map(|soft| batch.target_columns(s, soft, place, loaded));
         Self { kept, evenly, weights, targets }
     }
 

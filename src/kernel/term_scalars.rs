@@ -1,12 +1,12 @@
 //! Row scalars of the losses with terms: the loss of a row and the factors of its gradient. The formulas are in
 //! [`super::terms`].
 
-use super::f64_math;
 use super::label_terms::LabelOptions;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, UNDERFLOW_SCALE};
 use super::scales::is_held;
 use super::tile::{RowBlock, one_by_one};
+use super::{f64_math, row_of};
 use crate::backend::vector::Vector;
 
 /// The options that make up the loss of a row, validated.
@@ -21,7 +21,7 @@ pub(crate) struct Terms<'a> {
     pub(crate) label: LabelOptions,
 }
 
-impl Terms<'_> {
+impl<'a> Terms<'a> {
     /// Whether the loss is the weighted one.
     pub(crate) fn are_plain(&self) -> bool {
         self.of_label_alone().is_some_and(LabelOptions::are_none)
@@ -35,6 +35,11 @@ impl Terms<'_> {
     /// Whether there is a Σ_c u_c·(−log p_c).
     pub(crate) fn has_spread(&self) -> bool {
         self.soft.is_some() || self.smoothing != 0.0
+    }
+
+    /// The mislabel costs of a label; none without costs or a label.
+    pub(crate) fn costs_of(&self, label: usize, classes: usize) -> &'a [f32] {
+        self.costs.map_or(&[], |matrix| row_of(matrix, label, classes))
     }
 
     /// 1 − ε

@@ -62,15 +62,10 @@ impl TermSums<'_> {
             exponentiate_from_largest(s, logits, exponentials, classes, blocks);
         }
         excluded_sums(s, (by_label && in_range).then_some(logits), exponentials, classes, rows, blocks);
-        if in_range {
-            finish_rows::<S, false>(s, probabilities, blocks);
-        } else {
-            mark_too_small(s, classes, blocks);
-            if let Some(matrix) = options.costs {
-                mark_large_costs(matrix, classes, blocks, terms);
-            }
-            finish_rows::<S, true>(s, true, blocks);
+        if let Some(matrix) = options.costs.filter(|_| !in_range) {
+            mark_large_costs(matrix, classes, blocks, terms);
         }
+        finish_sums(s, !in_range, classes, probabilities, blocks);
         in_range
     }
 }
@@ -120,9 +115,26 @@ fn exponentiate_from_largest<S: Vector>(
     )
 }
 
+/// Fills the row scalars that [`finish_rows`] derives from Σexp, with `probabilities` or not. Where exponentials of some
+/// row are `referred` to its maximum, marks the rows for which f32 is too small.
+pub(crate) fn finish_sums<S: Vector>(
+    s: S,
+    referred: bool,
+    classes: usize,
+    probabilities: bool,
+    blocks: &mut [RowBlock],
+) {
+    if referred {
+        mark_too_small(s, classes, blocks);
+        finish_rows::<S, true>(s, true, blocks);
+    } else {
+        finish_rows::<S, false>(s, probabilities, blocks);
+    }
+}
+
 /// Marks rows with exponentials relative to their maximum (power ≠ 0) for which f32 is too small: underflowed exponentials
 /// matter in Σexp, or differences of logits may overflow.
-pub(crate) fn mark_too_small<S: Vector>(s: S, classes: usize, blocks: &mut [RowBlock]) {
+fn mark_too_small<S: Vector>(s: S, classes: usize, blocks: &mut [RowBlock]) {
     s.run(
         #[inline(always)]
         move || {
@@ -139,7 +151,7 @@ pub(crate) fn mark_too_small<S: Vector>(s: S, classes: usize, blocks: &mut [RowB
     )
 }
 
-/// Marks those whose costs or sample weights are so large that underflowed exponentials matter.
+/// Marks rows with exponentials relative to their maximum whose costs or sample weights are so large that underflowed exponentials matter.
 #[cold]
 #[inline(never)]
 fn mark_large_costs(matrix: &[f32], classes: usize, blocks: &mut [RowBlock], terms: &[TermBlock]) {

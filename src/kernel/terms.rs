@@ -18,17 +18,16 @@
 use super::classes::{Weights, fill_factors, read_classes};
 use super::costs::{add_up_odds, cost_sums, end_of};
 use super::lanes::{Lane, Lanes};
-use super::limits::{ROWS, SMALLEST};
+use super::limits::{REACH, ROWS, SMALLEST};
 use super::row_scalars::add_losses;
 use super::spread::{Spread, U, fill_u, spread_sums};
 use super::sums::is_worth_code;
-use super::term_columns::TermColumns;
 use super::term_gradient::write_term_gradient;
 use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
 use super::term_sums::TermSums;
-use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
+use super::tile::{Batch, Place, RowBlock, Tile, arrays, with_tile};
 use super::{
-    chunks_mut, copy, long_terms, part, part_mut, positions, rows_of_mut, term_columns, terms_general, two_class_terms,
+    chunks_mut, copy, from, long_terms, part_mut, positions, rows_of_mut, term_columns, terms_general, two_class_terms,
 };
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
@@ -72,9 +71,6 @@ impl Driver for TermRows<'_, '_> {
     }
 }
 
-/// Sums load two columns at a time, and so up to this many elements past the end of a row.
-const TWO: usize = 2 * VIRTUAL_LANES;
-
 /// Calls `work` with as many blocks of terms as `rows` rows can use: fewer for a few rows, where filling more would
 /// take longer than computing, and for many classes, whose exponentials need the first cache.
 #[inline(never)]
@@ -88,54 +84,67 @@ fn with_term_blocks(rows: usize, classes: usize, work: &mut dyn FnMut(&mut [Term
     }
 }
 
-impl<'a> TermRows<'a, '_> {
+/// Rows that are computed at once, with labels and weights filled in.
+pub(crate) struct TermTile<'t, 'a> {
+    pub(crate) batch: &'t mut Batch<'a>,
+    pub(crate) options: &'t Terms<'a>,
+    pub(crate) spread: Option<Spread<'a>>,
+    /// With the blocks of these rows and no others, as `terms`.
+    pub(crate) tile: Tile<'t>,
+    pub(crate) terms: &'t mut [TermBlock],
+    pub(crate) place: Place,
+}
+
+impl TermRows<'_, '_> {
     #[inline(never)]
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>, terms: &mut [TermBlock]) -> Result<(), Error> {
-        let rows = self.batch.rows;
+        let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
         let spread = self.terms.has_spread().then(|| {
             let spread = Spread::new(&self.terms, rows);
             // One lane always refers to the argmax: small memories have no room for the code of both.
             let with_u_sum = if S::WIDE { Spread::with_u_sum_and_reference } else { Spread::with_u_sum };
-            with_u_sum(spread, &self.terms, rows.classes())
+            with_u_sum(spread, &self.terms, classes)
         });
+        let (are_columns, are_gaps) = (self.are_columns::<S>(), S::WIDE && self.are_gaps());
+        let are_in_pieces = S::WIDE && self.terms.costs.is_none();
         let at_most = terms.len().wrapping_mul(ROWS);
-        let mut fitting = tile.rows(rows.classes()).min(at_most);
-        let are_columns = self.are_columns::<S>();
+        let mut fitting = tile.rows(classes).min(at_most);
         if are_columns {
-            fitting = positions::rows_at_once(rows.classes(), &tile).min(at_most);
-        } else if !S::WIDE && rows.classes() > SMALLEST
-            || self.are_in_pieces::<S>() && rows.classes() > long_terms::LONG_PIECE
-        {
+            fitting = positions::rows_at_once(classes, &tile).min(at_most);
+        } else if !S::WIDE && classes > SMALLEST || are_in_pieces && classes > long_terms::LONG_PIECE {
             // One lane: as if the tile were the smallest, for the same bits on every machine.
             fitting = 0;
-        }
-        if fitting > 0 && !are_columns {
+        } else if fitting > 0 {
             self.fill(s, &mut tile, spread);
         }
+        let at_once = if fitting == 0 { ROWS } else { fitting };
         let mut first = 0;
         while first < rows.count() {
-            let mut count = fitting.min(rows.left_in_chunk(first));
-            if are_columns {
-                count = positions::rows_from(rows, first, fitting);
-            } else if fitting == 0 {
-                count = ROWS.min(rows.left_in_chunk(first));
-            }
-            self.read(s, part_mut(tile.blocks, 0, count.div_ceil(ROWS)), terms, first, count)?;
-            if S::WIDE && rows.classes() == 2 && two_class_terms::are_of_gap(&self.terms) {
-                let (batch, options) = (&mut self.batch, &self.terms);
-                two_class_terms::compute(s, batch, options, spread, &mut tile, terms, (first, count));
-            } else if let Some(spread) = spread.filter(|_| are_columns) {
-                self.compute_columns(s, &mut tile, terms, spread, first, count);
-            } else if fitting == 0 {
-                self.compute_long(s, &mut tile, terms, spread, first, count);
-            } else {
-                self.compute(s, &mut tile, terms, spread, first, count);
-            }
-            let (batch, options) = (&mut self.batch, &self.terms);
-            if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.marked != 0) {
-                terms_general::compute(s, batch, options, spread, &mut tile, terms, (first, count));
-            }
+            let count = match are_columns {
+                true => positions::rows_from(rows, first, at_once),
+                false => at_once.min(rows.left_in_chunk(first)),
+            };
+            let place = Place { first, rows: count, start: 0, width: classes };
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+            let terms = part_mut(terms, 0, count.div_ceil(ROWS));
+            self.read(s, blocks, terms, place)?;
+            let tile = Tile { numbers: &mut *tile.numbers, spare: &mut *tile.spare, blocks };
+            let mut of_rows = TermTile { batch: &mut self.batch, options: &self.terms, spread, tile, terms, place };
+            if are_gaps {
+                two_class_terms::compute(s, &mut of_rows);
+            } else if are_columns {
+                term_columns::compute(s, &mut of_rows);
+            } else if fitting > 0 {
+                of_rows.compute(s);
+            } else if are_in_pieces {
+                long_terms::compute(s, &mut of_rows);
+            } else {
+                of_rows.tile.blocks.iter_mut().for_each(|block| block.marked = u32::MAX);
+            }
+            if of_rows.tile.blocks.iter().any(|block| block.marked != 0) {
+                terms_general::compute(s, &mut of_rows);
+            }
+            let blocks = of_rows.tile.blocks;
             add_losses(s, first, blocks, &mut *self.tally);
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
@@ -153,8 +162,7 @@ impl<'a> TermRows<'a, '_> {
         s: S,
         blocks: &mut [RowBlock],
         terms: &mut [TermBlock],
-        first: usize,
-        count: usize,
+        Place { first, rows: count, .. }: Place,
     ) -> Result<(), Error> {
         let (rows, options, weights) = (self.batch.rows, &self.terms, self.weights.as_deref_mut());
         let all_count = read_classes(s, rows, first, count, blocks, weights)?;
@@ -169,8 +177,7 @@ impl<'a> TermRows<'a, '_> {
     /// Fills the part of the tile that all rows share: u of label smoothing, or the class weights for target
     /// probabilities. For rows that fit the tile.
     fn fill<S: Vector>(&self, s: S, tile: &mut Tile<'_>, spread: Option<Spread<'_>>) {
-        let (room, classes) = (tile.numbers.len(), self.batch.rows.classes());
-        let same = part_mut(tile.spare, room, classes);
+        let same = part_mut(tile.spare, tile.numbers.len(), self.batch.rows.classes());
         if self.terms.soft.is_some() {
             copy(same, self.batch.rows.class_weights().unwrap_or(&[]));
         } else if let Some(spread) = spread {
@@ -178,148 +185,97 @@ impl<'a> TermRows<'a, '_> {
         }
     }
 
-    /// The logits of these rows: borrowed if dense, unadjusted f32 with two columns to spare, else copied to `loaded`.
-    fn logits<'t, S: Vector>(&'t self, s: S, place: Place, loaded: &'t mut [f32]) -> &'t [f32] {
-        let (start, reach) = place.with_reach();
-        match self.batch.as_tile().map(|logits| part(logits, start, reach)) {
-            Some(logits) if !logits.is_empty() => logits,
-            _ => {
-                self.batch.load_rows(s, place, loaded);
-                loaded
-            }
-        }
-    }
-
-    /// u of these rows; fills u of the references and, without target probabilities, Σ_{c≠m} u_c.
-    #[allow(clippy::too_many_arguments, reason = "the places of a tile")]
-    fn u<'t, S: Vector>(
-        &self,
-        s: S,
-        spread: Spread<'_>,
-        place: Place,
-        blocks: &[RowBlock],
-        terms: &mut [TermBlock],
-        same: &'t [f32],
-        targets: &'t mut [f32],
-    ) -> U<'t>
-    where
-        'a: 't,
-    {
-        let (batch, classes) = (&self.batch, place.width);
-        let Some(soft) = self.terms.soft else {
-            spread.read(None, classes, blocks, terms);
-            for terms in terms {
-                terms.others = terms.u_reference.map(|u| spread.u_sum - u);
-            }
-            return U::same(spread, same);
-        };
-        let (start, reach) = place.with_reach();
-        let targets = if batch.rows.are_dense() && soft.len() >= start.saturating_add(reach) {
-            part(soft, start, reach)
-        } else {
-            batch.load_targets(s, soft, place, targets);
-            targets
-        };
-        spread.read(Some(targets), classes, blocks, terms);
-        U::of_targets(spread, same, targets)
-    }
-
-    /// Whether [`long_terms`] computes rows that do not fit the tile, rather than the general way.
-    fn are_in_pieces<S: Vector>(&self) -> bool {
-        S::WIDE && self.terms.costs.is_none()
+    /// Whether rows of two classes are computed from their gap: [`two_class_terms`].
+    fn are_gaps(&self) -> bool {
+        self.batch.rows.classes() == 2 && self.terms.label.are_none()
     }
 
     /// Whether logits of a class are contiguous and stay so in the tile: [`term_columns`].
     fn are_columns<S: Vector>(&self) -> bool {
-        let rows = self.batch.rows;
-        let are_gaps = rows.classes() == 2 && two_class_terms::are_of_gap(&self.terms);
         let may_be = is_worth_code::<S>() && self.terms.has_spread() && self.terms.costs.is_none();
-        may_be && positions::are_enough(rows) && !are_gaps
+        may_be && positions::are_enough(self.batch.rows) && !self.are_gaps()
     }
+}
 
-    /// Losses and gradients of rows in columns; marks those left to the general way.
-    fn compute_columns<S: Vector>(
-        &mut self,
-        s: S,
-        tile: &mut Tile<'_>,
-        terms: &mut [TermBlock],
-        spread: Spread<'_>,
-        first: usize,
-        count: usize,
-    ) {
-        let (blocks, classes, room) = (count.div_ceil(ROWS), self.batch.rows.classes(), tile.numbers.len());
-        let place = Place { first, rows: count, start: 0, width: classes };
-        let mut arrays = tile.spare.chunks_exact_mut(room.max(1));
-        let [logits, targets, gaps, others] = [(); 4].map(|()| arrays.next().unwrap_or_default());
-        let mut columns = term_columns::Room { e: &mut *tile.numbers, logits, targets, gaps, others, is_loaded: false };
-        let probabilities = self.batch.gradient.is_some() || self.terms.label.change_term();
-        let of_columns =
-            TermColumns { options: &self.terms, spread, by_label: spread.by_label, referred: false, probabilities };
-        let (batch, terms) = (&mut self.batch, part_mut(terms, 0, blocks));
-        of_columns.compute(s, batch, &mut columns, part_mut(tile.blocks, 0, blocks), terms, place);
-    }
-
-    /// Losses and gradients of rows that do not fit the tile; marks those left to the general way.
-    fn compute_long<S: Vector>(
-        &mut self,
-        s: S,
-        tile: &mut Tile<'_>,
-        terms: &mut [TermBlock],
-        spread: Option<Spread<'_>>,
-        first: usize,
-        count: usize,
-    ) {
-        let spread = spread.filter(|_| self.are_in_pieces::<S>());
-        if let (Some(spread), Some(terms)) = (spread, terms.first_mut()) {
-            let (batch, options) = (&mut self.batch, &self.terms);
-            return long_terms::compute(s, batch, options, spread, tile, terms, (first, count));
-        }
-        for block in part_mut(tile.blocks, 0, count.div_ceil(ROWS)) {
-            block.marked = u32::MAX;
+/// The logits of some rows, with at least `reach` more elements: borrowed if dense, unadjusted f32 and followed by so many,
+/// else copied to `loaded`.
+pub(crate) fn logits<'t, S: Vector>(
+    s: S,
+    batch: &'t Batch<'_>,
+    place: Place,
+    reach: usize,
+    loaded: &'t mut [f32],
+) -> &'t [f32] {
+    let (start, len) = place.in_dense(batch.rows, reach);
+    match batch.as_tile().and_then(|logits| from(logits, start).get(..len)) {
+        Some(logits) => logits,
+        None => {
+            batch.load_rows(s, place, loaded);
+            loaded
         }
     }
+}
 
+/// [`logits`] for target probabilities.
+pub(crate) fn targets<'t, S: Vector>(
+    s: S,
+    (batch, soft): (&Batch<'_>, &'t [f32]),
+    place: Place,
+    reach: usize,
+    loaded: &'t mut [f32],
+) -> &'t [f32] {
+    let (start, len) = place.in_dense(batch.rows, reach);
+    match from(soft, start).get(..len).filter(|_| batch.rows.are_dense()) {
+        Some(targets) => targets,
+        None => {
+            batch.load_targets(s, soft, place, loaded);
+            loaded
+        }
+    }
+}
+
+impl Place {
+    /// Start and length of whole dense rows, or a part of one, with `reach` more elements.
+    fn in_dense(self, rows: &Rows<'_>, reach: usize) -> (usize, usize) {
+        (rows.element(self.first, self.start), self.rows.wrapping_mul(self.width).wrapping_add(reach))
+    }
+}
+
+impl TermTile<'_, '_> {
     /// Losses and gradients of rows that fit the tile; marks those left to the general way.
-    fn compute<S: Vector>(
-        &mut self,
-        s: S,
-        tile: &mut Tile<'_>,
-        terms: &mut [TermBlock],
-        spread: Option<Spread<'_>>,
-        first: usize,
-        count: usize,
-    ) {
-        let (batch, options, classes) = (&self.batch, &self.terms, self.batch.rows.classes());
-        let place = Place { first, rows: count, start: 0, width: classes };
-        let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-        let (gradient, room) = (batch.gradient.is_some(), tile.numbers.len());
-        let mut parts = tile.spare.chunks_exact_mut(room.max(1));
-        let [loaded, same, odds] = [(); 3].map(|()| parts.next().unwrap_or_default());
+    fn compute<S: Vector>(&mut self, s: S) {
+        let Self { batch, options, tile: Tile { numbers, spare, blocks }, terms, place, .. } = self;
+        let (Place { first, rows: count, width: classes, .. }, gradient) = (*place, batch.gradient.is_some());
+        let [loaded, same, odds] = arrays(spare, numbers.len());
         // One array for both: target probabilities exclude costs.
-        let (targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
-        let exponentials = &mut *tile.numbers;
+        let (loaded_targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         // False at compile time for one lane.
-        let by_label = S::WIDE && spread.is_some_and(|spread| spread.by_label);
+        let by_label = S::WIDE && self.spread.is_some_and(|spread| spread.by_label);
         // One lane always computes them: one function less where memory is small.
         let probabilities = !S::WIDE || gradient || options.costs.is_some() || options.label.change_term();
-        let logits = self.logits(s, place, loaded);
-        let rows = TermSums { logits, classes, count, options, by_label, probabilities };
-        let in_range = rows.finish(s, exponentials, blocks, terms);
+        let logits = logits(s, batch, *place, REACH, loaded);
+        let sums = TermSums { logits, classes, count, options, by_label, probabilities };
+        let in_range = sums.finish(s, numbers, blocks, terms);
+        for terms in &mut **terms {
+            (terms.gaps, terms.others, terms.costs) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
+        }
         // Rows out of range have another reference.
-        let spread = spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
-        let u = spread.map(|spread| self.u(s, spread, place, blocks, terms, same, targets));
+        let spread = self.spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
+        let u = spread.map(|spread| {
+            let targets = options.soft.map(|soft| targets(s, (batch, soft), *place, REACH, loaded_targets));
+            spread.read(targets, classes, blocks, terms);
+            U::new(spread, targets, same)
+        });
         if let Some(u) = u {
-            for terms in &mut *terms {
-                terms.gaps = Lanes::splat(0.0);
-                if options.soft.is_some() {
-                    terms.others = Lanes::splat(0.0);
-                }
-            }
             spread_sums(s, u, logits, classes, count, blocks, terms);
         }
         if let Some(matrix) = options.costs {
-            let (terms, odds) = (&mut *terms, gradient.then_some(&mut *odds));
-            add_up_costs(s, matrix, (exponentials, loaded, odds), (count, classes), blocks, terms);
+            // A copy of the last rows, past which vectors would load.
+            copy(loaded, end_of(matrix, classes));
+            cost_sums(s, matrix, loaded, numbers, gradient.then_some(&mut *odds), (count, classes), blocks, terms);
+            if gradient {
+                add_up_odds(s, odds, (count, classes), blocks, terms);
+            }
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
         finish_terms(s, options, gradient, largest_weight, blocks, terms);
@@ -327,56 +283,19 @@ impl<'a> TermRows<'a, '_> {
             // Lanes after the last row have scalars of whatever follows it.
             last.marked &= Lane::of(count).bit().wrapping_sub(1);
         }
-        let batch = &mut self.batch;
         if gradient {
-            let odds = options.costs.is_some().then_some(&*odds);
-            write_gradient(s, batch, (exponentials, loaded), (u, odds), blocks, terms, place);
+            let dense = match batch.gradient.as_deref_mut() {
+                Some(gradient) if batch.rows.are_dense() => Some(rows_of_mut(gradient, first, count, classes)),
+                _ => None,
+            };
+            let (is_dense, odds) = (dense.is_some(), options.costs.is_some().then_some(&*odds));
+            let to = dense.unwrap_or(rows_of_mut(loaded, 0, count, classes));
+            write_term_gradient(s, numbers, u, odds, to, classes, blocks, terms);
+            if !is_dense {
+                batch.store_unmarked(s, *place, loaded, blocks);
+            }
         }
         blocks.iter_mut().filter(|_| !in_range).for_each(RowBlock::without_references);
-    }
-}
-
-/// Fills the sums of mislabel costs and, if given, the odds; `loaded` is free.
-fn add_up_costs<S: Vector>(
-    s: S,
-    matrix: &[f32],
-    (exponentials, loaded, mut odds): (&[f32], &mut [f32], Option<&mut [f32]>),
-    (rows, classes): (usize, usize),
-    blocks: &mut [RowBlock],
-    terms: &mut [TermBlock],
-) {
-    for terms in &mut *terms {
-        terms.costs = Lanes::splat(0.0);
-    }
-    // A copy of the last rows, past which vectors would load.
-    copy(loaded, end_of(matrix, classes));
-    let (end, to) = (&*loaded, odds.as_deref_mut());
-    cost_sums(s, matrix, end, exponentials, to, (rows, classes), blocks, terms);
-    if let Some(odds) = odds {
-        add_up_odds(s, odds, (rows, classes), blocks, terms);
-    }
-}
-
-/// Writes the gradient of the rows that are not marked; `loaded` is free.
-fn write_gradient<S: Vector>(
-    s: S,
-    batch: &mut Batch<'_>,
-    (exponentials, loaded): (&[f32], &mut [f32]),
-    (u, odds): (Option<U<'_>>, Option<&[f32]>),
-    blocks: &[RowBlock],
-    terms: &[TermBlock],
-    place: Place,
-) {
-    let Place { first, rows, width: classes, .. } = place;
-    let dense = match batch.gradient.as_deref_mut() {
-        Some(gradient) if batch.rows.are_dense() => Some(rows_of_mut(gradient, first, rows, classes)),
-        _ => None,
-    };
-    let is_dense = dense.is_some();
-    let to = dense.unwrap_or(rows_of_mut(loaded, 0, rows, classes));
-    write_term_gradient(s, exponentials, u, odds, to, classes, blocks, terms);
-    if !is_dense {
-        batch.store_unmarked(s, place, loaded, blocks);
     }
 }
 
@@ -438,11 +357,4 @@ fn read_terms<S: Vector>(
 fn left_out(rows: &Rows<'_>, first: usize, count: usize) -> u32 {
     let is_out = |lane: &Lane| lane.number() >= count || !rows.counts(first.wrapping_add(lane.number()));
     Lane::all().filter(is_out).fold(0, |out, lane| out | lane.bit())
-}
-
-impl Place {
-    /// Start and length of dense rows of `width` classes, with two columns more.
-    fn with_reach(self) -> (usize, usize) {
-        (self.first.wrapping_mul(self.width), self.rows.wrapping_mul(self.width).wrapping_add(TWO))
-    }
 }

@@ -155,6 +155,12 @@ impl<'t> Tile<'t> {
     }
 }
 
+/// The first arrays, of `len` elements each, of the spare ones of a [`Tile`].
+pub(crate) fn arrays<const N: usize>(spare: &mut [f32], len: usize) -> [&mut [f32]; N] {
+    let mut arrays = spare.chunks_exact_mut(len.max(1));
+    [(); N].map(|()| arrays.next().unwrap_or_default())
+}
+
 /// Logits of any type and layout, and the buffer of their gradient.
 pub(crate) struct Batch<'a> {
     pub(crate) rows: &'a Rows<'a>,

@@ -9,50 +9,24 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_GAP, ROWS};
 use super::spread::Spread;
 use super::term_scalars::{TermBlock, Terms, mark};
-use super::tile::{Batch, Place, RowBlock, Tile};
+use super::terms::{TermTile, logits, targets};
+use super::tile::{RowBlock, Tile};
 use super::two_classes::{Misses, logs_of_gaps, write_two_classes};
-use super::{f64_math, part_mut, rows_of};
+use super::{f64_math, rows_of};
 use crate::backend::vector::Vector;
 
-/// Whether α·softplus(g) + β·softplus(−g) is the whole loss: neither focal factor nor z-loss.
-pub(crate) fn are_of_gap(options: &Terms<'_>) -> bool {
-    options.label.are_none()
-}
-
-/// Losses and gradients of rows that fit the tile; marks those left to the general way.
-pub(crate) fn compute<S: Vector>(
-    s: S,
-    batch: &mut Batch<'_>,
-    options: &Terms<'_>,
-    spread: Option<Spread<'_>>,
-    tile: &mut Tile<'_>,
-    terms: &mut [TermBlock],
-    (first, count): (usize, usize),
-) {
-    let (blocks, place) =
-        (part_mut(tile.blocks, 0, count.div_ceil(ROWS)), Place { first, rows: count, start: 0, width: 2 });
+/// Losses and gradients of rows with neither focal factor nor z-loss; marks those left to the general way.
+pub(crate) fn compute<S: Vector>(s: S, rows: &mut TermTile<'_, '_>) {
+    let TermTile { batch, options, tile, terms, place, .. } = rows;
+    let Tile { numbers, spare, blocks } = tile;
     let gradient = batch.gradient.is_some();
-    let (loaded, numbers) = (&mut *tile.spare, &mut *tile.numbers);
-    let targets = match options.soft {
-        Some(soft) if batch.rows.are_dense() => rows_of(soft, first, count, 2),
-        Some(soft) => {
-            batch.load_targets(s, soft, place, loaded);
-            &*loaded
-        }
-        None => &[],
-    };
-    let logits = match batch.as_tile() {
-        Some(logits) => rows_of(logits, first, count, 2),
-        None => {
-            batch.load_rows(s, place, numbers);
-            rows_of(numbers, 0, count, 2)
-        }
-    };
+    let targets = options.soft.map_or(&[][..], |soft| targets(s, (batch, soft), *place, 0, spare));
+    let logits = rows_of(logits(s, batch, *place, 0, numbers), 0, place.rows, 2);
     logs_of_gaps(s, logits, Misses::None, blocks);
-    let alpha_beta = AlphaBeta::new(options, spread);
+    let alpha_beta = AlphaBeta::new(options, rows.spread);
     gap_terms(s, alpha_beta, targets, logits, gradient, blocks, terms);
     if gradient {
-        write_two_classes(s, batch, tile, first, count);
+        write_two_classes(s, batch, tile, place.first, place.rows);
     }
 }
 
