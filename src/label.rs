@@ -32,17 +32,14 @@ impl<'a> Labels<'a> {
     /// The labels before row `at`, and those from `at` on.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
-        fn both<'a, L>(labels: &'a [L], at: usize, of: fn(&'a [L]) -> Labels<'a>) -> (Labels<'a>, Labels<'a>) {
-            let (first, others) = crate::slices::split(labels, at);
-            (of(first), of(others))
-        }
+        use crate::slices::split_into;
         match self {
-            Self::U8(labels) => both(labels, at, Self::U8),
-            Self::U16(labels) => both(labels, at, Self::U16),
-            Self::U32(labels) => both(labels, at, Self::U32),
-            Self::I32(labels) => both(labels, at, Self::I32),
-            Self::I64(labels) => both(labels, at, Self::I64),
-            Self::Usize(labels) => both(labels, at, Self::Usize),
+            Self::U8(labels) => split_into(labels, at, Self::U8),
+            Self::U16(labels) => split_into(labels, at, Self::U16),
+            Self::U32(labels) => split_into(labels, at, Self::U32),
+            Self::I32(labels) => split_into(labels, at, Self::I32),
+            Self::I64(labels) => split_into(labels, at, Self::I64),
+            Self::Usize(labels) => split_into(labels, at, Self::Usize),
         }
     }
 

@@ -170,30 +170,19 @@ impl<'a> Logits<'a> {
     /// The logits before element `at`, and those from `at` on.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
-        use crate::slices::split;
+        use crate::slices::split_into;
         match self {
-            Self::F32(values) => {
-                let (values, others) = split(values, at);
-                (Self::F32(values), Self::F32(others))
-            }
+            Self::F32(values) => split_into(values, at, Self::F32),
             Self::I8 { values, scale, zero_point } => {
-                let (values, others) = split(values, at);
-                (Self::I8 { values, scale, zero_point }, Self::I8 { values: others, scale, zero_point })
+                split_into(values, at, |values| Self::I8 { values, scale, zero_point })
             }
             Self::U8 { values, scale, zero_point } => {
-                let (values, others) = split(values, at);
-                (Self::U8 { values, scale, zero_point }, Self::U8 { values: others, scale, zero_point })
+                split_into(values, at, |values| Self::U8 { values, scale, zero_point })
             }
             #[cfg(feature = "half")]
-            Self::F16(values) => {
-                let (values, others) = split(values, at);
-                (Self::F16(values), Self::F16(others))
-            }
+            Self::F16(values) => split_into(values, at, Self::F16),
             #[cfg(feature = "half")]
-            Self::Bf16(values) => {
-                let (values, others) = split(values, at);
-                (Self::Bf16(values), Self::Bf16(others))
-            }
+            Self::Bf16(values) => split_into(values, at, Self::Bf16),
         }
     }
 

@@ -88,16 +88,13 @@ impl<'a> Rows<'a> {
     /// The first `count` rows, whole samples, and the other rows.
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
-        use crate::slices::split;
+        use crate::slices::{split, split_into};
         let (targets, other_targets) = match self.targets {
             Targets::Labels(labels) => {
                 let (labels, others) = labels.split_at(count);
                 (Targets::Labels(labels), Targets::Labels(others))
             }
-            Targets::Soft(probabilities) => {
-                let (probabilities, others) = split(probabilities, self.start(count));
-                (Targets::Soft(probabilities), Targets::Soft(others))
-            }
+            Targets::Soft(probabilities) => split_into(probabilities, self.start(count), Targets::Soft),
             Targets::None => (Targets::None, Targets::None),
         };
         let (weights, other_weights) = self.shape.sample_weights.map(|weights| split(weights, count)).unzip();
