@@ -277,7 +277,7 @@ impl<'a> BinaryCrossEntropy<'a> {
             rows_times_classes: rows,
             ..Total::default()
         };
-        let divisor = Divisor::chosen(self.denominator, self.reduction, self.zero_denominator, &counts)?;
+        let divisor = Divisor::new(self.denominator, self.reduction, self.zero_denominator, &counts)?;
         Ok((labels, counts, divisor))
     }
 

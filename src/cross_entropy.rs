@@ -3,7 +3,7 @@
 use core::num::NonZero;
 
 use crate::backend::Backend;
-use crate::error::{Argument, Error, check_cost, check_finite, check_length, check_row_losses};
+use crate::error::{Argument, Error, check_cost, check_finite, check_length, check_row_losses, square};
 use crate::kernel::classes::{WeighRows, Weights};
 use crate::kernel::label_terms::{LabelOptions, LabelTerms, Plain};
 use crate::kernel::term_scalars::Terms;
@@ -93,15 +93,8 @@ impl<'a> CrossEntropy<'a> {
     /// no further terms, mean over the weight sum, NaN where the weight sum is zero, the best backend.
     pub const fn new(classes: usize) -> Self {
         Self {
-            shape: Shape {
-                classes,
-                positions: 1,
-                row_stride: None,
-                class_weights: None,
-                sample_weights: None,
-                ignore_index: None,
-            },
-            adjustment: Adjustment { temperature: 1.0, bias: None },
+            shape: Shape::new(classes),
+            adjustment: Adjustment::NONE,
             mislabel_costs: None,
             label_smoothing: 0.0,
             label_options: LabelOptions::NONE,
@@ -501,14 +494,11 @@ impl<'a> CrossEntropy<'a> {
 
     /// Validates shape, weights, targets and options; returns the totals of the rows without losses.
     pub(crate) fn check<'l>(
-        &self,
+        &'l self,
         argument: Argument,
         len: usize,
         targets: Targets<'l>,
-    ) -> Result<(Rows<'l>, Total), Error>
-    where
-        'a: 'l,
-    {
+    ) -> Result<(Rows<'l>, Total), Error> {
         let rows = Rows::new(self.shape, argument, len, targets)?;
         let total = self.check_targets(&rows)?;
         self.check_options(argument, targets)?;
@@ -530,10 +520,7 @@ impl<'a> CrossEntropy<'a> {
         shape: Shape<'l>,
         count: usize,
         targets: Targets<'l>,
-    ) -> Result<(Rows<'l>, Total), Error>
-    where
-        'a: 'l,
-    {
+    ) -> Result<(Rows<'l>, Total), Error> {
         let Shape { classes, positions, row_stride, .. } = shape;
         let samples = count.checked_div(positions).unwrap_or(0);
         let sample_stride = row_stride.unwrap_or(classes.saturating_mul(positions));
@@ -548,10 +535,7 @@ impl<'a> CrossEntropy<'a> {
         self.adjustment
     }
 
-    pub(crate) fn terms<'t>(&self, targets: Targets<'t>) -> Terms<'t>
-    where
-        'a: 't,
-    {
+    pub(crate) fn terms<'t>(&'t self, targets: Targets<'t>) -> Terms<'t> {
         Terms {
             soft: if let Targets::Soft(probabilities) = targets { Some(probabilities) } else { None },
             smoothing: self.label_smoothing,
@@ -574,7 +558,7 @@ impl<'a> CrossEntropy<'a> {
     pub(crate) fn divisor(&self, targets: Targets<'_>, total: &Total) -> Result<Divisor, Error> {
         let by_rows = self.mislabel_costs.is_some() || matches!(targets, Targets::Soft(_));
         let default = if by_rows { Reduction::Mean(Denominator::Rows) } else { Reduction::default() };
-        Divisor::chosen(self.denominator, self.reduction.unwrap_or(default), self.zero_denominator, total)
+        Divisor::new(self.denominator, self.reduction.unwrap_or(default), self.zero_denominator, total)
     }
 
     fn check_options(&self, argument: Argument, targets: Targets<'_>) -> Result<(), Error> {
@@ -595,9 +579,7 @@ impl<'a> CrossEntropy<'a> {
             check_finite(Argument::ClassBias, bias)?;
         }
         if let Some(costs) = self.mislabel_costs {
-            let expected =
-                classes.checked_mul(classes).ok_or(Error::SizeOverflow { rows: classes, row_stride: classes })?;
-            check_length(Argument::MislabelCosts, expected, costs.len())?;
+            check_length(Argument::MislabelCosts, square(classes)?, costs.len())?;
             check_cost(Argument::MislabelCosts, costs)?;
             check_cost(Argument::ClassWeights, self.shape.class_weights.unwrap_or(&[]))?;
             let mut of_truth = costs.iter().step_by(classes.saturating_add(1));

@@ -354,6 +354,11 @@ fn are_costs(numbers: &[f32]) -> bool {
     bits.fold(0, |all, bits| all | bits | bits.wrapping_add(1 << 23)) < 1 << 31
 }
 
+/// The number of elements of a matrix `[C, C]`.
+pub(crate) fn square(classes: usize) -> Result<usize, Error> {
+    classes.checked_mul(classes).ok_or(Error::SizeOverflow { rows: classes, row_stride: classes })
+}
+
 pub(crate) fn check_row_losses(rows: usize, row_losses: Option<&[f32]>) -> Result<(), Error> {
     row_losses.map_or(Ok(()), |row_losses| check_length(Argument::RowLosses, rows, row_losses.len()))
 }

@@ -1,7 +1,7 @@
 //! Monitoring of a model in use: loss of each class, confusion matrix, cost of decisions.
 
 use crate::cross_entropy::CrossEntropy;
-use crate::error::{Argument, Error, check_cost, check_length};
+use crate::error::{Argument, Error, check_cost, check_length, square};
 use crate::kernel::{chunks, row_of_mut};
 use crate::label::{Label, Labels};
 use crate::logits::Logits;
@@ -149,8 +149,4 @@ pub fn decision_cost(confusion: &[u64], miss_costs: &[f32], mislabel_costs: &[f3
         }
     }
     Ok(total)
-}
-
-fn square(classes: usize) -> Result<usize, Error> {
-    classes.checked_mul(classes).ok_or(Error::SizeOverflow { rows: classes, row_stride: classes })
 }

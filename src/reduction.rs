@@ -123,7 +123,7 @@ impl Total {
     ///
     /// [`Error::ZeroDenominator`], if chosen.
     pub fn reduce(&self, reduction: Reduction, zero_denominator: ZeroDenominator) -> Result<f32, Error> {
-        Ok(Divisor::new(reduction, zero_denominator, self)?.divide(self.sum))
+        Ok(Divisor::new(None, reduction, zero_denominator, self)?.divide(self.sum))
     }
 
     /// Denominator of a reduction; 1 for [`Reduction::Sum`].
@@ -148,26 +148,18 @@ pub(crate) struct Divisor {
 }
 
 impl Divisor {
-    pub(crate) fn new(reduction: Reduction, policy: ZeroDenominator, counts: &Total) -> Result<Self, Error> {
-        Self::of(counts.denominator(reduction), policy)
-    }
-
     /// The denominator `given` by the caller, or that of the reduction.
-    pub(crate) fn chosen(
+    pub(crate) fn new(
         given: Option<f64>,
         reduction: Reduction,
         policy: ZeroDenominator,
         counts: &Total,
     ) -> Result<Self, Error> {
-        match given {
-            None => Self::new(reduction, policy, counts),
-            Some(denominator) if denominator.is_finite() => Self::of(denominator, policy),
-            Some(_) => Err(Error::OutOfRange { argument: Argument::Denominator }),
-        }
-    }
-
-    fn of(denominator: f64, policy: ZeroDenominator) -> Result<Self, Error> {
+        let denominator = given.unwrap_or(counts.denominator(reduction));
         let inverse = match policy {
+            _ if given.is_some_and(|given| !given.is_finite()) => {
+                return Err(Error::OutOfRange { argument: Argument::Denominator });
+            }
             _ if denominator != 0.0 => 1.0 / denominator,
             ZeroDenominator::NaN => f64::NAN,
             ZeroDenominator::Zero => 0.0,

@@ -1,9 +1,10 @@
 //! Partial results of a row whose classes are split over workers, or over chunks that fit a small memory.
 
 use crate::backend::Backend;
-use crate::error::{Argument, Error, check_length};
+use crate::error::{Argument, Error, check_finite, check_length};
 use crate::kernel::log_softmax::RowPart;
 use crate::kernel::tile::Batch;
+use crate::label::Label;
 use crate::logits::{Adjustment, Logits};
 use crate::reduction::GradientScale;
 use crate::rows::{Rows, Shape, Targets, class_of};
@@ -132,9 +133,7 @@ impl RowPartial {
         if self.labels != 1 {
             return Err(Error::LabelOwners { found: self.labels as usize });
         }
-        if !weight.is_finite() {
-            return Err(Error::NotFinite { argument: Argument::ClassWeights, index: 0 });
-        }
+        check_finite(Argument::ClassWeights, &[weight])?;
         if weight == 0.0 {
             return Ok(0.0);
         }
@@ -169,9 +168,7 @@ impl RowPartial {
         logits.check()?;
         check_length(Argument::Gradient, logits.len(), gradient.len())?;
         check_label(logits, label)?;
-        if !factor.is_finite() {
-            return Err(Error::NotFinite { argument: Argument::Upstream, index: 0 });
-        }
+        check_finite(Argument::Upstream, &[factor])?;
         if self.labels != 1 {
             return Err(Error::LabelOwners { found: self.labels as usize });
         }
@@ -213,26 +210,16 @@ impl RowPartial {
 
 fn check_label(logits: Logits<'_>, label: Option<usize>) -> Result<(), Error> {
     let classes = logits.len();
-    match label.map(|label| (label, i64::try_from(label).unwrap_or(i64::MAX))) {
-        Some((_, label)) if class_of(label, classes).is_none() => {
-            Err(Error::LabelOutOfRange { row: 0, label, classes })
-        }
+    match label.map(Label::value) {
+        Some(label) if class_of(label, classes).is_none() => Err(Error::LabelOutOfRange { row: 0, label, classes }),
         _ => Ok(()),
     }
 }
 
 /// The largest logit and Σ exp(x_k − largest) over the others.
 pub(crate) fn max_and_excluded_sum(logits: Logits<'_>, backend: Backend) -> (f32, f64) {
-    let shape = Shape {
-        classes: logits.len(),
-        positions: 1,
-        row_stride: None,
-        class_weights: None,
-        sample_weights: None,
-        ignore_index: None,
-    };
     // `Rows::new` refuses a row without classes.
-    let Ok(rows) = Rows::new(shape, Argument::Logits, logits.len(), Targets::None) else {
+    let Ok(rows) = Rows::new(Shape::new(logits.len()), Argument::Logits, logits.len(), Targets::None) else {
         return (f32::NEG_INFINITY, 0.0);
     };
     let (adjustment, scale) = (Adjustment::NONE, GradientScale::Same(0.0));

@@ -19,6 +19,14 @@ pub(crate) struct Shape<'a> {
     pub(crate) ignore_index: Option<i64>,
 }
 
+impl Shape<'_> {
+    /// One position, and nothing else set.
+    pub(crate) const fn new(classes: usize) -> Self {
+        let (positions, row_stride, class_weights, sample_weights, ignore_index) = (1, None, None, None, None);
+        Self { classes, positions, row_stride, class_weights, sample_weights, ignore_index }
+    }
+}
+
 /// Targets: labels, probabilities or none.
 #[derive(Clone, Copy)]
 pub(crate) enum Targets<'a> {
