@@ -180,13 +180,7 @@ impl<S: Vector> LongRows<'_, '_, S> {
                 #[inline(always)]
                 || GradientFactors::new(s, block, terms, lane).write(s, to, e, Some(u), None, 0),
             );
-            for (class, element) in
-                [(terms.label[lane], terms.at_label[lane]), (block.class[lane], block.at_reference[lane])]
-            {
-                if let Some(to) = to.get_mut(class.wrapping_sub(start)) {
-                    *to = element;
-                }
-            }
+            terms.set_elements(block, lane, to, start);
             if !are_side_by_side {
                 self.batch.store_rows(s, place, self.logits);
             }

@@ -9,7 +9,7 @@ use super::exp::lanes_in_range;
 use super::lanes::{Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32, TERM_RAISE};
 use super::spread::Spread;
-use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
+use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms, unmark_others};
 use super::term_sums::finish_sums;
 use super::terms::TermTile;
 use super::tile::{Batch, Place, RowBlock, Tile, arrays, one_by_one};
@@ -86,10 +86,7 @@ impl<S: Vector> TermColumns<'_, '_, S> {
         self.read_references(blocks, terms, place);
         finish_sums(s, self.referred, place.width, gradient || options.label.change_term(), blocks);
         finish_terms(s, options, gradient, self.spread.largest_weight, blocks, terms);
-        if let Some(last) = blocks.last_mut().filter(|last| last.marked != u32::MAX) {
-            // Lanes after the last row have no result.
-            last.marked &= u32::MAX.wrapping_shr(32_usize.wrapping_sub(rows_of_last(place)) as u32);
-        }
+        unmark_others(place.rows, blocks);
         if gradient {
             self.write_gradient(blocks, terms, place);
         }
@@ -195,11 +192,6 @@ impl<S: Vector> TermColumns<'_, '_, S> {
             self.batch.store_unmarked_columns(s, piece, self.e, blocks);
         }
     }
-}
-
-/// How many rows the last block has.
-fn rows_of_last(place: Place) -> usize {
-    place.blocks().last().map_or(ROWS, |last| last.rows)
 }
 
 /// u = w·(kept·q + evenly) of a piece.

@@ -52,14 +52,8 @@ pub(crate) fn write_term_gradient<S: Vector>(
                 for lane in Lane::all() {
                     let row = part_mut(to, start, classes);
                     start = start.wrapping_add(classes);
-                    if block.is_marked(lane) {
-                        continue;
-                    }
-                    if let Some(element) = row.get_mut(terms.label[lane]) {
-                        *element = terms.at_label[lane];
-                    }
-                    if let Some(element) = row.get_mut(block.class[lane]) {
-                        *element = block.at_reference[lane];
+                    if !block.is_marked(lane) {
+                        terms.set_elements(block, lane, row, 0);
                     }
                 }
             }

@@ -3,7 +3,7 @@
 
 use super::label_terms::LabelOptions;
 use super::lanes::{Lane, Lanes};
-use super::limits::{LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, UNDERFLOW_SCALE};
+use super::limits::{LARGEST_PART, LARGEST_TERM_COST, LARGEST_TERM_LOSS, ROWS, UNDERFLOW_SCALE};
 use super::scales::is_held;
 use super::tile::{RowBlock, one_by_one};
 use super::{f64_math, row_of};
@@ -113,6 +113,26 @@ impl TermBlock {
     };
 }
 
+impl TermBlock {
+    /// Sets the gradient elements of label and reference in a piece of a row, which begins at class `start`.
+    #[inline(always)]
+    pub(crate) fn set_elements(&self, block: &RowBlock, lane: Lane, row: &mut [f32], start: usize) {
+        for (class, element) in [(self.label[lane], self.at_label[lane]), (block.class[lane], block.at_reference[lane])]
+        {
+            if let Some(to) = row.get_mut(class.wrapping_sub(start)) {
+                *to = element;
+            }
+        }
+    }
+}
+
+/// Unmarks the lanes after the last of `rows` rows, which have scalars of whatever follows it.
+pub(crate) fn unmark_others(rows: usize, blocks: &mut [RowBlock]) {
+    if let Some(last) = blocks.last_mut().filter(|last| last.marked != u32::MAX && !rows.is_multiple_of(ROWS)) {
+        last.marked &= Lane::of(rows).bit().wrapping_sub(1);
+    }
+}
+
 /// Fills the losses (as `log`) and, with `gradient`, the factors of the gradient. Marks rows beyond the range of f32.
 /// `largest_weight` is the largest |w| if there is a spread, else 0.
 pub(crate) fn finish_terms<S: Vector>(
@@ -164,7 +184,7 @@ pub(crate) fn finish_terms<S: Vector>(
                         of_z[i] = if factor == 0.0 { 0.0 } else { factor * lse[i] };
                         slope[i] *= label_weight[i];
                     }
-                    gradients(block, terms, &Label { p, q, slope }, &of_z, matrix.is_some(), largest_weight);
+                    gradients(block, terms, [&p, &q, &slope, &of_z], matrix.is_some(), largest_weight);
                 } else {
                     mark(block, &losses);
                 }
@@ -213,19 +233,13 @@ pub(crate) fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
     }
 }
 
-/// p_y, 1 − p_y and F of each row's label.
-struct Label {
-    p: Lanes<f64>,
-    q: Lanes<f64>,
-    slope: Lanes<f64>,
-}
-
+/// Fills the gradient's factors, from p_y, 1 − p_y, F and 2λ·W·lse, and marks rows where they are beyond the range of f32
+/// or underflowed exponentials matter.
 #[inline(always)]
 fn gradients(
     block: &mut RowBlock,
     terms: &mut TermBlock,
-    label: &Label,
-    of_z: &Lanes<f64>,
+    [p, q, slope, of_z]: [&Lanes<f64>; 4],
     has_costs: bool,
     largest_weight: f64,
 ) {
@@ -233,7 +247,6 @@ fn gradients(
     let (others, u, u_label) = (terms.others, terms.u_reference, terms.u_label);
     let (odds, cost, label_logit) = (terms.odds, terms.cost_reference, terms.label_logit);
     let (shift, power) = (block.shift, block.power);
-    let Label { p, q, slope } = label;
     let is_reference = is_reference(block, terms);
     let (mut scale, mut at_reference, mut at_label, mut sizes) =
         (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
@@ -266,21 +279,8 @@ fn gradients(
         at_label[i] = at_label[i] * factor[i] + 0.0;
         at_reference[i] += 0.0;
     }
-    round(block, terms, &scale, &at_label, &at_reference, &sizes);
-}
-
-/// Rounds the gradient's factors to f32, and marks rows beyond its range or where underflowed exponentials matter.
-#[inline(always)]
-fn round(
-    block: &mut RowBlock,
-    terms: &mut TermBlock,
-    scale: &Lanes<f64>,
-    at_label: &Lanes<f64>,
-    at_reference: &Lanes<f64>,
-    sizes: &Lanes<f64>,
-) {
-    let (share, factor, mut held) = (block.share, block.factor, Lanes::splat(true));
-    terms.scale = *scale;
+    let mut held = Lanes::splat(true);
+    terms.scale = scale;
     for i in Lane::all() {
         let with_factor = factor[i] * share[i];
         block.scale[i] = scale[i] as f32;

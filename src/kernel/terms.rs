@@ -23,7 +23,7 @@ use super::row_scalars::add_losses;
 use super::spread::{Spread, U, fill_u, spread_sums};
 use super::sums::is_worth_code;
 use super::term_gradient::write_term_gradient;
-use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
+use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms, unmark_others};
 use super::term_sums::TermSums;
 use super::tile::{Batch, Place, RowBlock, Tile, arrays, with_tile};
 use super::{
@@ -279,10 +279,7 @@ impl TermTile<'_, '_> {
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
         finish_terms(s, options, gradient, largest_weight, blocks, terms);
-        if let Some(last) = blocks.last_mut().filter(|_| !count.is_multiple_of(ROWS)) {
-            // Lanes after the last row have scalars of whatever follows it.
-            last.marked &= Lane::of(count).bit().wrapping_sub(1);
-        }
+        unmark_others(count, blocks);
         if gradient {
             let dense = match batch.gradient.as_deref_mut() {
                 Some(gradient) if batch.rows.are_dense() => Some(rows_of_mut(gradient, first, count, classes)),

@@ -153,13 +153,7 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
                     let far = far.is_marked(lane).then(|| found.reference(lane));
                     let (spread, factors) = (self.spread, [known.scale[lane], found.share[lane], factor]);
                     write_elements(elements, (spread, targets, place.start), costs, far, factors);
-                    for (class, value) in
-                        [(known.label[lane], known.at_label[lane]), (found.class[lane], found.at_reference[lane])]
-                    {
-                        if let Some(to) = class.checked_sub(place.start).and_then(|class| elements.get_mut(class)) {
-                            *to = value;
-                        }
-                    }
+                    known.set_elements(found, lane, elements, place.start);
                 }
                 self.batch.store_rows(self.s, place.row(row), elements);
             }
