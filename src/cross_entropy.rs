@@ -340,7 +340,7 @@ impl<'a> CrossEntropy<'a> {
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        self.separate_gradient(logits.into(), Targets::Labels(L::labels(labels)), upstream.into(), gradient)
+        self.gradients(Some(logits.into()), Targets::Labels(L::labels(labels)), upstream.into(), gradient)
     }
 
     /// Writes the gradient of [`CrossEntropy::gradient`] over the logits, and returns the reduced loss.
@@ -354,7 +354,7 @@ impl<'a> CrossEntropy<'a> {
         labels: &[L],
         upstream: impl Into<Upstream<'u>>,
     ) -> Result<Summary, Error> {
-        self.gradient_over_logits(logits, Targets::Labels(L::labels(labels)), upstream.into())
+        self.gradients(None, Targets::Labels(L::labels(labels)), upstream.into(), logits)
     }
 
     // Not generic over the type of the labels, so compiled once, with this crate.
@@ -378,34 +378,16 @@ impl<'a> CrossEntropy<'a> {
         Ok(self.divisor(targets, &total)?.summary(total))
     }
 
-    pub(crate) fn separate_gradient(
-        &self,
-        given: Logits<'_>,
-        targets: Targets<'_>,
-        upstream: Upstream<'_>,
-        gradient: &mut [f32],
-    ) -> Result<Summary, Error> {
-        given.check()?;
-        self.gradients(Some(given), given.len(), targets, upstream, gradient)
-    }
-
-    pub(crate) fn gradient_over_logits(
-        &self,
-        logits: &mut [f32],
-        targets: Targets<'_>,
-        upstream: Upstream<'_>,
-    ) -> Result<Summary, Error> {
-        self.gradients(None, logits.len(), targets, upstream, logits)
-    }
-
-    fn gradients(
+    /// Writes the gradient; over the logits if they are `None`.
+    pub(crate) fn gradients(
         &self,
         logits: Option<Logits<'_>>,
-        len: usize,
         targets: Targets<'_>,
         upstream: Upstream<'_>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
+        logits.map_or(Ok(()), |logits| logits.check())?;
+        let len = logits.map_or(gradient.len(), |logits| logits.len());
         let (rows, total) = self.check(Argument::Logits, len, targets)?;
         let divisor = self.divisor(targets, &total)?;
         check_length(Argument::Gradient, len, gradient.len())?;

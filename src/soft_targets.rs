@@ -66,7 +66,7 @@ impl CrossEntropy<'_> {
         upstream: impl Into<Upstream<'u>>,
         gradient: &mut [f32],
     ) -> Result<Summary, Error> {
-        self.with_terms().separate_gradient(logits.into(), Targets::Soft(targets), upstream.into(), gradient)
+        self.with_terms().gradients(Some(logits.into()), Targets::Soft(targets), upstream.into(), gradient)
     }
 
     /// Writes the gradient over the logits, and returns the loss.
@@ -80,6 +80,6 @@ impl CrossEntropy<'_> {
         targets: &[f32],
         upstream: impl Into<Upstream<'u>>,
     ) -> Result<Summary, Error> {
-        self.with_terms().gradient_over_logits(logits, Targets::Soft(targets), upstream.into())
+        self.with_terms().gradients(None, Targets::Soft(targets), upstream.into(), logits)
     }
 }
