@@ -106,7 +106,7 @@ pub(crate) fn cost_sums<S: Vector>(
                 {
                     *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
                 }
-                log_excluded(block, terms);
+                log_miss(block, terms);
                 let Some(odds) = odds.as_deref_mut() else { continue };
                 for lane in Lane::all().take(rows) {
                     // Stores past the end of a row are overwritten by the next row.
@@ -195,10 +195,10 @@ fn write_odds<S: Vector>(s: S, share: f64, [e, costs]: [&[f32]; 2], odds: &mut [
     }
 }
 
-/// Fills log E, where E = (1 − p_m)/p_m.
+/// Fills log(1 − p_m). From log(1 + E) − log E, the logarithms of p_m and 1 − p_m, little is left where E is large.
 #[inline(always)]
-fn log_excluded(block: &RowBlock, terms: &mut TermBlock) {
-    for (to, miss) in terms.log_excluded.iter_mut().zip(block.one_minus_p) {
-        *to = f64_math::log(miss / (1.0 - miss));
+fn log_miss(block: &RowBlock, terms: &mut TermBlock) {
+    for (to, &miss) in terms.log_miss.iter_mut().zip(&block.one_minus_p) {
+        *to = f64_math::log(miss);
     }
 }

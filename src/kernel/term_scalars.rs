@@ -70,8 +70,8 @@ pub(crate) struct TermBlock {
     pub(crate) gaps: Lanes<f64>,
     /// fp[y, m]
     pub(crate) cost_reference: Lanes<f64>,
-    /// log E, where there are costs.
-    pub(crate) log_excluded: Lanes<f64>,
+    /// log(1 − p_m), where there are costs.
+    pub(crate) log_miss: Lanes<f64>,
     /// Σ_{j≠m} fp[y,j]·(−log(1 − p_j)) and Σ_{j≠m} σ_j
     pub(crate) costs: Lanes<f64>,
     pub(crate) odds: Lanes<f64>,
@@ -101,7 +101,7 @@ impl TermBlock {
             others: zeros,
             gaps: zeros,
             cost_reference: zeros,
-            log_excluded: zeros,
+            log_miss: zeros,
             costs: zeros,
             odds: zeros,
             scale: zeros,
@@ -152,8 +152,7 @@ pub(crate) fn finish_terms<S: Vector>(
                 let (mut of_label, p, q) = labels(block, terms, gradient || options.change_term());
                 let mut slope = options.change(&p, &q, &mut of_label);
                 let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
-                let (cost, log_excluded, z_loss) =
-                    (terms.cost_reference, terms.log_excluded, f64::from(options.z_loss));
+                let (cost, log_miss, z_loss) = (terms.cost_reference, terms.log_miss, f64::from(options.z_loss));
                 let (mut losses, mut lse, mut whole) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
                 for i in Lane::all() {
                     whole[i] = label_weight[i] + (others[i] + u[i]);
@@ -164,9 +163,8 @@ pub(crate) fn finish_terms<S: Vector>(
                 }
                 if matrix.is_some() {
                     for i in Lane::all() {
-                        // −log(1 − p_m) = log(1 + E) − log E
-                        let miss_log = if cost[i] == 0.0 { 0.0 } else { cost[i] * (log[i] - log_excluded[i]) };
-                        losses[i] += costs[i] + miss_log;
+                        let of_miss = if cost[i] == 0.0 { 0.0 } else { cost[i] * -log_miss[i] };
+                        losses[i] += costs[i] + of_miss;
                     }
                 }
                 if z_loss != 0.0 {

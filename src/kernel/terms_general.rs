@@ -52,11 +52,15 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
                 known.label_logit[lane] = self.batch.logit(group.row(row), label);
             }
             (known.others[lane], known.gaps[lane], known.costs[lane], known.odds[lane]) = (0.0, 0.0, 0.0, 0.0);
-            let gap = f64::from(found.shift[lane]) - f64::from(found.logit[lane]);
-            known.log_excluded[lane] = f64::NEG_INFINITY;
-            if found.sum[lane] > 0.0 {
-                known.log_excluded[lane] = f64_math::log(found.sum[lane]) - f64::from(found.power[lane]) * LN_2 + gap;
-            }
+            let (miss, gap) = (found.one_minus_p[lane], f64::from(found.shift[lane]) - f64::from(found.logit[lane]));
+            known.log_miss[lane] = if miss > 1e-100 {
+                f64_math::log(miss)
+            } else if found.sum[lane] > 0.0 {
+                // log E, though E may be too small for f64.
+                f64_math::log(found.sum[lane]) - f64::from(found.power[lane]) * LN_2 + gap
+            } else {
+                f64::NEG_INFINITY
+            };
         }
         self.add_up(&found, &mut known);
         let (blocks, terms_found) = (core::slice::from_mut(&mut found), core::slice::from_mut(&mut known));
