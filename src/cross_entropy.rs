@@ -367,10 +367,10 @@ impl<'a> CrossEntropy<'a> {
     ) -> Result<Summary, Error> {
         logits.check()?;
         let rows = Rows::new(self.shape, Argument::Logits, logits.len(), targets)?;
+        self.check_options(Argument::Logits, targets)?;
         // Without outputs to leave unchanged, labels are checked by the kernel that reads them.
         let is_soft = matches!(targets, Targets::Soft(_));
         let checked = if is_soft || row_losses.is_some() { Some(self.check_targets(&rows)?) } else { None };
-        self.check_options(Argument::Logits, targets)?;
         checked.map_or(Ok(()), |total| self.divisor(targets, &total).map(drop))?;
         check_row_losses(rows.count(), row_losses.as_deref())?;
         let call = Call { logits: Some(logits), gradient: None, row_losses, scale: GradientScale::Same(0.0) };
@@ -482,8 +482,8 @@ impl<'a> CrossEntropy<'a> {
         targets: Targets<'l>,
     ) -> Result<(Rows<'l>, Total), Error> {
         let rows = Rows::new(self.shape, argument, len, targets)?;
-        let total = self.check_targets(&rows)?;
         self.check_options(argument, targets)?;
+        let total = self.check_targets(&rows)?;
         Ok((rows, total))
     }
 
@@ -491,9 +491,8 @@ impl<'a> CrossEntropy<'a> {
     pub(crate) fn weigh_targets(&self, probabilities: &[f32]) -> Result<Total, Error> {
         let targets = Targets::Soft(probabilities);
         let rows = Rows::new(self.shape, Argument::Targets, probabilities.len(), targets)?;
-        let total = self.check_targets(&rows)?;
         self.check_options(Argument::Logits, targets)?;
-        Ok(total)
+        self.check_targets(&rows)
     }
 
     /// Validates labels and weights of `count` rows without logits; returns their totals without losses.

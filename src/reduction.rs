@@ -1,6 +1,7 @@
 //! Reductions of row losses: sums in a fixed order, named denominators.
 
 use core::num::NonZero;
+use core::ops::{Index, RangeFull};
 
 use crate::backend::vector::VIRTUAL_LANES;
 use crate::error::{Argument, Error, check_finite, check_length};
@@ -109,7 +110,7 @@ pub struct Total {
 impl Total {
     /// Adds the sums and counts of another batch.
     pub fn merge(&mut self, other: &Self) {
-        self.sum += other.sum;
+        self.sum = canonical(self.sum + other.sum);
         self.weight_sum += other.weight_sum;
         self.sample_weight_sum += other.sample_weight_sum;
         self.rows = self.rows.wrapping_add(other.rows);
@@ -160,7 +161,7 @@ impl Divisor {
             _ if given.is_some_and(|given| !given.is_finite()) => {
                 return Err(Error::OutOfRange { argument: Argument::Denominator });
             }
-            _ if denominator != 0.0 => 1.0 / denominator,
+            _ if denominator != 0.0 => bounded(1.0 / denominator),
             ZeroDenominator::NaN => f64::NAN,
             ZeroDenominator::Zero => 0.0,
             ZeroDenominator::Error => return Err(Error::ZeroDenominator),
@@ -191,6 +192,17 @@ impl Divisor {
     }
 }
 
+/// The constant NaN for a NaN: sign and payload of a computed one depend on the processor.
+pub(crate) fn canonical(x: f64) -> f64 {
+    if x.is_nan() { f64::NAN } else { x }
+}
+
+/// `scale`, bounded so that its product with two weights and 1 / temperature, and so 0 times it, is finite.
+fn bounded(scale: f64) -> f64 {
+    const MOST: f64 = 1e186;
+    scale.clamp(-MOST, MOST)
+}
+
 /// Upstream gradient of the chain rule: one factor for the reduced loss, or one factor per row.
 ///
 /// A scalar is the derivative with respect to the *reduced* loss: the gradient is divided by the denominator of the
@@ -210,15 +222,13 @@ impl From<f32> for Upstream<'_> {
     }
 }
 
-impl<'a> From<&'a [f32]> for Upstream<'a> {
-    fn from(factors: &'a [f32]) -> Self {
-        Self::Rows(factors)
-    }
-}
-
-impl<'a, const N: usize> From<&'a [f32; N]> for Upstream<'a> {
-    fn from(factors: &'a [f32; N]) -> Self {
-        Self::Rows(factors)
+/// From references to slices, arrays, vectors, and all other types that `[..]` makes a slice of.
+impl<'a, T> From<&'a T> for Upstream<'a>
+where
+    T: Index<RangeFull, Output = [f32]> + ?Sized,
+{
+    fn from(factors: &'a T) -> Self {
+        Self::Rows(&factors[..])
     }
 }
 
@@ -234,7 +244,7 @@ impl<'a> GradientScale<'a> {
         match upstream {
             Upstream::Loss(factor) => {
                 check_finite(Argument::Upstream, &[factor])?;
-                Ok(Self::Same(f64::from(factor) * divisor.inverse))
+                Ok(Self::Same(bounded(f64::from(factor) * divisor.inverse)))
             }
             Upstream::Rows(factors) => {
                 check_length(Argument::Upstream, rows, factors.len())?;
@@ -397,7 +407,7 @@ impl Tally {
 
     /// The totals `of_weights` with the sum and the count of the losses.
     pub(crate) fn total(&self, of_weights: &Total) -> Total {
-        Total { sum: self.sum.total(), non_finite: self.non_finite as u64, ..*of_weights }
+        Total { sum: canonical(self.sum.total()), non_finite: self.non_finite as u64, ..*of_weights }
     }
 
     /// Adds the loss of a row.

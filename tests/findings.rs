@@ -744,3 +744,99 @@ fn roundings_of_one_direction_stay_within_the_worst_case() {
         }
     }
 }
+
+/// 1 over a subnormal denominator is beyond f64, and 0 times infinity NaN.
+#[test]
+fn a_denominator_near_zero_leaves_zeros() {
+    for backend in backends() {
+        for denominator in [1e-310, -1e-310, 5e-324] {
+            let loss = CrossEntropy::new(3).denominator(denominator).backend(backend);
+            for loss in [loss, loss.focal(2.0), loss.label_smoothing(0.5).class_weights(&[0.0, 1.0, 2.0])] {
+                let mut gradient = [7.0; 6];
+                loss.gradient(&[0.0, -INF, 1.0, 3.0, -1.0, 0.0], &[0u8, 1], 0.0, &mut gradient).unwrap();
+                assert_eq!(gradient, [0.0; 6], "{backend} {denominator:e} {loss:?}");
+            }
+            let mut gradient = [7.0; 3];
+            loss.gradient(&[0.0, -INF, 1.0], &[0u8], f32::MAX, &mut gradient).unwrap();
+            assert_eq!(gradient[1], 0.0, "{backend} {denominator:e} {gradient:?}");
+            assert_eq!(gradient[2].abs(), INF, "{backend} {denominator:e} {gradient:?}");
+            let binary = BinaryCrossEntropy::new(1).denominator(denominator).backend(backend);
+            let mut gradient = [7.0; 2];
+            binary.gradient(&[0.0, 2.0], &[0.0, 1.0], 0.0, &mut gradient).unwrap();
+            assert_eq!(gradient, [0.0; 2], "{backend} {denominator:e}");
+        }
+    }
+}
+
+/// A factor of NaN, the gradient of an undefined mean, also reaches a row with a sole infinity.
+#[test]
+fn an_undefined_mean_has_no_gradient_in_any_class() {
+    for backend in backends() {
+        let loss = CrossEntropy::new(3).denominator(0.0).backend(backend);
+        let costs = [0.0, 1.0, 2.0, 1.0, 0.0, 2.0, 1.0, 1.0, 0.0];
+        for loss in [loss, loss.focal(20.0), loss.z_loss(1.0), loss.label_smoothing(0.1), loss.mislabel_costs(&costs)] {
+            for row in [[0.0, INF, 1.0], [INF, 0.0, 1.0], [0.0, -INF, 1.0]] {
+                let mut gradient = [7.0; 3];
+                loss.gradient(&row, &[0u8], 1.0, &mut gradient).unwrap();
+                assert!(gradient.iter().all(|x| x.is_nan()), "{backend} {row:?} {gradient:?} {loss:?}");
+            }
+        }
+    }
+}
+
+/// By weights of both signs, terms may be +∞ and −∞: the loss is NaN, and so is the gradient.
+#[test]
+fn infinite_terms_of_both_signs_have_no_gradient() {
+    for backend in backends() {
+        let loss = CrossEntropy::new(3).class_weights(&[1.0, -1.0, 1.0]).reduction(Reduction::Sum).backend(backend);
+        let logits = [-INF, -INF, 0.0];
+        let (mut losses, mut gradient) = ([7.0], [7.0; 3]);
+        loss.label_smoothing(0.1).row_losses(&logits, &[2u8], &mut losses).unwrap();
+        loss.label_smoothing(0.1).gradient(&logits, &[2u8], 1.0, &mut gradient).unwrap();
+        assert!(losses[0].is_nan() && gradient.iter().all(|x| x.is_nan()), "{backend} {losses:?} {gradient:?}");
+        let targets = [0.3, 0.3, 0.4];
+        loss.soft_row_losses(&logits, &targets, &mut losses).unwrap();
+        loss.soft_gradient(&logits, &targets, 1.0, &mut gradient).unwrap();
+        assert!(losses[0].is_nan() && gradient.iter().all(|x| x.is_nan()), "{backend} {losses:?} {gradient:?}");
+    }
+}
+
+/// Sign and payload of a NaN do not reach the results: not those of a logit, nor those that a processor makes.
+#[test]
+fn every_nan_has_the_same_bits() {
+    let payloads = [0x7f80_0001, 0xffc0_0000, 0x7fc0_1234, 0xff81_2345].map(f32::from_bits);
+    for backend in backends() {
+        for classes in [2, 3, 5, 20] {
+            let loss = CrossEntropy::new(classes).reduction(Reduction::Sum).backend(backend);
+            let costs: Vec<f32> = (0..classes * classes).map(|i| f32::from(i % (classes + 1) != 0)).collect();
+            let all = [
+                loss,
+                loss.focal(0.5).z_loss(1.0),
+                loss.label_smoothing(0.1),
+                loss.mislabel_costs(&costs),
+                loss.mislabel_costs(&costs).focal(2.0).z_loss(0.1).label_smoothing(0.2),
+            ];
+            for (loss, nan) in all.into_iter().flat_map(|loss| payloads.map(|nan| (loss, nan))) {
+                for place in 0..classes {
+                    // The second row is ordinary, the third has both infinities.
+                    let mut logits = vec![0.5; 3 * classes];
+                    logits[place] = nan;
+                    logits[2 * classes..][..2].copy_from_slice(&[INF, INF]);
+                    let (mut losses, mut gradient) = ([7.0; 3], vec![7.0; 3 * classes]);
+                    let summary = loss.row_losses(&logits, &[0u8; 3], &mut losses).unwrap();
+                    loss.gradient(&logits, &[0u8; 3], 1.0, &mut gradient).unwrap();
+                    for (i, number) in
+                        losses.into_iter().chain(gradient).chain([summary.loss]).enumerate().filter(|(_, x)| x.is_nan())
+                    {
+                        assert_eq!(
+                            number.to_bits(),
+                            NAN.to_bits(),
+                            "{backend}, result {i}, class {place} {nan:?}, {loss:?}"
+                        );
+                    }
+                    assert_eq!(summary.sum.to_bits(), f64::NAN.to_bits(), "{backend}, class {place}, {loss:?}");
+                }
+            }
+        }
+    }
+}

@@ -14,6 +14,7 @@ use super::sums::{Tail, has_long_vectors, row_sums, sum};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{from_row, from_row_mut, part, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
+use crate::reduction::canonical;
 use crate::rows::Rows;
 use core::f64::consts::LN_2;
 
@@ -232,6 +233,7 @@ fn losses<S: Vector, L: LabelTerms>(
             (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, slope)));
             (block.share[lane], block.one_minus_p[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
+        block.log[lane] = canonical(block.log[lane]);
     }
     // `finish_rows` and the terms overwrite `log` in all lanes: restore it for the other rows.
     for lane in Lane::all().filter(|&lane| !group.has(lane)) {
@@ -304,8 +306,7 @@ fn write_gradient<S: Vector>(
             let factor = found.factor[lane];
             if factor == 0.0 {
                 elements.fill(0.0);
-            } else if certain[lane].is_none() && (factor * found.share[lane]).is_nan() {
-                // The constant NaN: sign and payload of a computed one depend on the processor.
+            } else if factor.is_nan() || certain[lane].is_none() && (factor * found.share[lane]).is_nan() {
                 elements.fill(f32::NAN);
             } else {
                 if underflow_matters(factor * found.share[lane]) {
@@ -341,7 +342,7 @@ fn recompute_underflowed(batch: &Batch<'_>, elements: &mut [f32], found: &RowBlo
 }
 
 /// Row scalars, and gradient elements of the labels, of rows whose exponentials have references and whose Σexp is
-/// known; `scale` is 1, as [`super::scales`] has it. Marks the rows that are left to [`compute`]: Σexp is NaN, all
+/// known; `scale` is 1, as [`super::scales`] has it. Marks the rows that are left to [`compute`]: the loss is NaN, all
 /// logits are −∞, or exponentials that underflowed matter in the gradient.
 #[inline(never)]
 pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient: bool, blocks: &mut [RowBlock]) {
@@ -361,12 +362,12 @@ fn mark_special<S: Vector>(s: S, gradient: bool, blocks: &mut [RowBlock]) {
         move || {
             for block in blocks {
                 let (sum, logit, factor) = (block.sum, block.logit, block.factor);
-                let (share, miss) = (block.share, block.one_minus_p);
+                let (share, miss, log) = (block.share, block.one_minus_p, block.log);
                 let (mut special, mut at_reference) = (Lanes::splat(0), Lanes::splat(0.0));
                 for i in Lane::all() {
                     let scale = if gradient & (factor[i] != 0.0) { factor[i] * share[i] } else { 0.0 };
                     let is_infinite = (sum[i] == 0.0) & (logit[i] == f32::NEG_INFINITY);
-                    special[i] = u32::from(sum[i].is_nan() | is_infinite | scale.is_nan() | underflow_matters(scale));
+                    special[i] = u32::from(log[i].is_nan() | is_infinite | scale.is_nan() | underflow_matters(scale));
                     // 0·∞ = 0
                     let of_label = 0.0 - factor[i] * miss[i];
                     at_reference[i] = if factor[i] == 0.0 { 0.0 } else { of_label as f32 };

@@ -372,6 +372,9 @@ impl RowGradient {
     #[inline(always)]
     fn write<S: OneLane>(&self, s: S, start: usize, elements: &mut [f32]) {
         let Some(reference) = self.reference else { return elements.fill(0.0) };
+        if self.mantissa.is_nan() {
+            return elements.fill(f32::NAN);
+        }
         if let Some(scale) = self.far {
             for x in &mut *elements {
                 *x = (reference.exp(*x) * scale) as f32;

@@ -76,6 +76,11 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
             if !self.has_weight(row, known.label[lane], known.label_weight[lane]) {
                 (found.factor[lane], found.log[lane]) = (0.0, 0.0);
             }
+            if found.log[lane].is_nan() {
+                // Terms of +∞ and −∞ as well, by weights of both signs.
+                undefined |= lane.bit();
+                found.log[lane] = f64::NAN;
+            }
             if terms.marked_for_gradient_only & lane.bit() == 0 {
                 block.log[lane] = found.log[lane];
             }
