@@ -62,6 +62,9 @@ pub enum Regime {
     NearOne,
     /// From ±2⁻¹⁶ to ±2¹⁶, row by row.
     AnyScale,
+    /// Normally distributed, deviation 4, the label from 8 to 40: a few exponentials are most of the sum, and all others
+    /// are rounded as they are added to them.
+    FewLarge,
 }
 
 pub const REGIMES: [Regime; 13] = [
@@ -81,7 +84,8 @@ pub const REGIMES: [Regime; 13] = [
 ];
 
 /// Regimes for the search of the largest errors over millions of rows.
-pub const MORE_REGIMES: [Regime; 4] = [Regime::Wide, Regime::Leading, Regime::NearOne, Regime::AnyScale];
+pub const MORE_REGIMES: [Regime; 5] =
+    [Regime::Wide, Regime::Leading, Regime::NearOne, Regime::AnyScale, Regime::FewLarge];
 
 impl Regime {
     /// A row of this kind and its label.
@@ -121,12 +125,15 @@ impl Regime {
                 Self::Tiny => centre - rng.between(87.0, 110.0),
                 Self::Wide | Self::AnyScale => rng.between(-scale, scale),
                 Self::NearOne => centre - share + rng.between(-0.5, 0.5),
+                // Twelve uniform numbers of variance 1/12.
+                Self::FewLarge => 4.0 * (0..12).map(|_| rng.between(-0.5, 0.5)).sum::<f32>(),
             }
         }
         match self {
             Self::Confident => row[label] = 10.0 + rng.between(5.0, 90.0),
             Self::Wrong => row[label] = -10.0 - rng.between(0.0, 90.0),
             Self::Leading => row[label] = rng.between(0.0, 20.0),
+            Self::FewLarge => row[label] = rng.between(8.0, 40.0),
             Self::Tiny | Self::NearOne => row[label] = centre,
             Self::Masked => {
                 for (class, x) in row.iter_mut().enumerate() {
@@ -284,8 +291,13 @@ pub fn pattern(len: usize) -> Vec<f32> {
     (0..len).map(|i| f32::from_bits(0x7fc5_a000 | (i as u32 & 0xfff))).collect()
 }
 
-/// The contract's bound for the loss of a row, which random rows keep.
+/// The contract's bound for the loss of a row, which random rows keep but for those of [`few_large_loss_ulps`].
 pub const LOSS_ULPS: f64 = 3.0;
+
+/// The bound that random rows of [`Regime::FewLarge`] keep: each of up to five additions rounds the same sum.
+pub fn few_large_loss_ulps(classes: usize) -> f64 {
+    if classes > 32 { 4.5 } else { LOSS_ULPS }
+}
 
 /// What the roundings of a loss can add up to, if an input is found that gives all of them one direction: 1 ulp of exp and
 /// ½ ulp for each f32 addition on the way to f64, of numbers whose ulp may be twice that of the result, and ½ ulp of the
