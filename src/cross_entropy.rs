@@ -450,14 +450,10 @@ impl<'a> CrossEntropy<'a> {
 
     /// [`CrossEntropy::check_targets`] on one thread.
     fn weigh_rows(&self, rows: &Rows<'_>) -> Result<Total, Error> {
+        let mut weights = Weights::new(rows);
         match rows.targets() {
-            Targets::Labels(_) => {
-                let mut weights = Weights::new(rows);
-                self.chosen_backend().drive(WeighRows { rows, weights: &mut weights })?;
-                Ok(weights.total(rows))
-            }
+            Targets::Labels(_) => self.chosen_backend().drive(WeighRows { rows, weights: &mut weights })?,
             Targets::Soft(probabilities) => {
-                let mut weights = Weights::new(rows);
                 if let Some(kernel) = self.kernel {
                     (kernel.weigh_soft)(self.chosen_backend(), rows, probabilities, &mut weights);
                 }
@@ -468,10 +464,10 @@ impl<'a> CrossEntropy<'a> {
                         return Err(Error::NotFinite { argument: Argument::Targets, index });
                     }
                 }
-                Ok(weights.total(rows))
             }
-            Targets::None => Ok(Total::default()),
+            Targets::None => return Ok(Total::default()),
         }
+        Ok(weights.total(rows))
     }
 
     /// Validates shape, weights, targets and options; returns the totals of the rows without losses.
