@@ -14,60 +14,51 @@ use super::tile::RowBlock;
 use super::{from_row, part};
 use crate::backend::vector::Vector;
 
-/// Contiguous rows, followed by as many elements as a sum loads past the end of a row.
-pub(crate) struct TermSums<'a> {
-    pub(crate) logits: &'a [f32],
-    pub(crate) classes: usize,
-    pub(crate) count: usize,
-    pub(crate) options: &'a Terms<'a>,
-    /// Whether the reference of a row in range is its label, already in `class`.
-    pub(crate) by_label: bool,
-    /// Whether p is needed, not −log p alone.
-    pub(crate) probabilities: bool,
-}
-
-impl TermSums<'_> {
-    /// Fills references, Σexp without them, the scalars that [`finish_rows`] derives, and the exponentials. Whether shift
-    /// and power of all rows are 0. One lane marks all rows out of range.
-    pub(crate) fn finish<S: Vector>(
-        &self,
-        s: S,
-        exponentials: &mut [f32],
-        blocks: &mut [RowBlock],
-        terms: &mut [TermBlock],
-    ) -> bool {
-        let Self { logits, classes, count: rows, options, by_label, probabilities } = *self;
-        let len = rows.wrapping_mul(classes);
-        if !by_label {
-            find_references(s, logits, classes, blocks);
-            if options.soft.is_none() {
-                for (first, terms) in (0_usize..).step_by(ROWS).zip(&mut *terms) {
-                    terms.label_logit = logits_of(from_row(logits, first, classes), classes, &terms.label);
-                }
+/// Fills references, Σexp without them, the scalars that [`finish_rows`] derives, and the exponentials. Whether shift
+/// and power of all rows are 0. One lane marks all rows out of range.
+///
+/// The rows are contiguous, and followed by as many elements as a sum loads past the end of a row. With `by_label` the
+/// reference of a row in range is its label, already in `class`; with `probabilities` p is needed, not −log p alone.
+pub(crate) fn sums<S: Vector>(
+    s: S,
+    options: &Terms<'_>,
+    [by_label, probabilities]: [bool; 2],
+    logits: &[f32],
+    exponentials: &mut [f32],
+    (rows, classes): (usize, usize),
+    blocks: &mut [RowBlock],
+    terms: &mut [TermBlock],
+) -> bool {
+    let len = rows.wrapping_mul(classes);
+    if !by_label {
+        find_references(s, logits, classes, blocks);
+        if options.soft.is_none() {
+            for (first, terms) in (0_usize..).step_by(ROWS).zip(&mut *terms) {
+                terms.label_logit = logits_of(from_row(logits, first, classes), classes, &terms.label);
             }
         }
-        let mut in_range = exponentiate(s, Some(part(logits, 0, len)), exponentials, len);
-        if !in_range {
-            mark_rows(s, part(logits, 0, len), classes, blocks);
-            in_range = !S::WIDE;
-        }
-        if !in_range {
-            if by_label {
-                read_reference_logits(s, part(logits, 0, len), classes, blocks);
-                for (block, terms) in blocks.iter().zip(&mut *terms) {
-                    terms.label_logit = block.logit;
-                }
-                refer_to_argmax(s, logits, classes, blocks);
-            }
-            exponentiate_from_largest(s, logits, exponentials, classes, blocks);
-        }
-        excluded_sums(s, (by_label && in_range).then_some(logits), exponentials, classes, rows, blocks);
-        if let Some(matrix) = options.costs.filter(|_| !in_range) {
-            mark_large_costs(matrix, classes, blocks, terms);
-        }
-        finish_sums(s, !in_range, classes, probabilities, blocks);
-        in_range
     }
+    let mut in_range = exponentiate(s, Some(part(logits, 0, len)), exponentials, len);
+    if !in_range {
+        mark_rows(s, part(logits, 0, len), classes, blocks);
+        in_range = !S::WIDE;
+    }
+    if !in_range {
+        if by_label {
+            read_reference_logits(s, part(logits, 0, len), classes, blocks);
+            for (block, terms) in blocks.iter().zip(&mut *terms) {
+                terms.label_logit = block.logit;
+            }
+            refer_to_argmax(s, logits, classes, blocks);
+        }
+        exponentiate_from_largest(s, logits, exponentials, classes, blocks);
+    }
+    excluded_sums(s, (by_label && in_range).then_some(logits), exponentials, classes, rows, blocks);
+    if let Some(matrix) = options.costs.filter(|_| !in_range) {
+        mark_large_costs(matrix, classes, blocks, terms);
+    }
+    finish_sums(s, !in_range, classes, probabilities, blocks);
+    in_range
 }
 
 /// Makes the argmax the reference of each marked row.

@@ -24,7 +24,7 @@ use super::spread::{Spread, U, fill_u, spread_sums};
 use super::sums::is_worth_code;
 use super::term_gradient::write_term_gradient;
 use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms, unmark_others};
-use super::term_sums::TermSums;
+use super::term_sums::sums;
 use super::tile::{Batch, Place, RowBlock, Tile, arrays, with_tile};
 use super::{
     chunks_mut, copy, from, long_terms, part_mut, positions, rows_of_mut, term_columns, terms_general, two_class_terms,
@@ -127,7 +127,12 @@ impl TermRows<'_, '_> {
             let place = Place { first, rows: count, start: 0, width: classes };
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             let terms = part_mut(terms, 0, count.div_ceil(ROWS));
-            self.read(s, blocks, terms, place)?;
+            let all_count = read_classes(s, rows, first, count, blocks, self.weights.as_deref_mut())?;
+            read_terms(s, &self.terms, rows, first, count, all_count, blocks, terms);
+            if self.batch.gradient.is_some() {
+                let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
+                fill_factors(s, first, blocks, scale, temperature);
+            }
             let tile = Tile { numbers: &mut *tile.numbers, spare: &mut *tile.spare, blocks };
             let mut of_rows = TermTile { batch: &mut self.batch, options: &self.terms, spread, tile, terms, place };
             if are_gaps {
@@ -152,24 +157,6 @@ impl TermRows<'_, '_> {
                 }
             }
             first = first.wrapping_add(count);
-        }
-        Ok(())
-    }
-
-    /// Fills classes, weights and factors of some rows.
-    fn read<S: Vector>(
-        &mut self,
-        s: S,
-        blocks: &mut [RowBlock],
-        terms: &mut [TermBlock],
-        Place { first, rows: count, .. }: Place,
-    ) -> Result<(), Error> {
-        let (rows, options, weights) = (self.batch.rows, &self.terms, self.weights.as_deref_mut());
-        let all_count = read_classes(s, rows, first, count, blocks, weights)?;
-        read_terms(s, options, rows, first, count, all_count, blocks, terms);
-        if self.batch.gradient.is_some() {
-            let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
-            fill_factors(s, first, blocks, scale, temperature);
         }
         Ok(())
     }
@@ -254,11 +241,7 @@ impl TermTile<'_, '_> {
         // One lane always computes them: one function less where memory is small.
         let probabilities = !S::WIDE || gradient || options.costs.is_some() || options.label.change_term();
         let logits = logits(s, batch, *place, REACH, loaded);
-        let sums = TermSums { logits, classes, count, options, by_label, probabilities };
-        let in_range = sums.finish(s, numbers, blocks, terms);
-        for terms in &mut **terms {
-            (terms.gaps, terms.others, terms.costs) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
-        }
+        let in_range = sums(s, options, [by_label, probabilities], logits, numbers, (count, classes), blocks, terms);
         // Rows out of range have another reference.
         let spread = self.spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
         let u = spread.map(|spread| {
@@ -267,9 +250,16 @@ impl TermTile<'_, '_> {
             U::new(spread, targets, same)
         });
         if let Some(u) = u {
+            for terms in &mut **terms {
+                terms.gaps = Lanes::splat(0.0);
+                if options.soft.is_some() {
+                    terms.others = Lanes::splat(0.0);
+                }
+            }
             spread_sums(s, u, logits, classes, count, blocks, terms);
         }
         if let Some(matrix) = options.costs {
+            terms.iter_mut().for_each(|terms| terms.costs = Lanes::splat(0.0));
             // A copy of the last rows, past which vectors would load.
             copy(loaded, end_of(matrix, classes));
             cost_sums(s, matrix, loaded, numbers, gradient.then_some(&mut *odds), (count, classes), blocks, terms);
