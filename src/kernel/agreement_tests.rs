@@ -4,7 +4,7 @@
 use super::exp::GENERAL_WAY_ONLY;
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SUMMED_IN_F32};
-use super::sums::{Tail, excluded_sums, sum, sum_of};
+use super::sums::{add_rows, excluded_sums, sum_of};
 use super::tile::RowBlock;
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::{Backend, CrossEntropy};
@@ -577,7 +577,7 @@ struct Sums<'a> {
 }
 
 impl Driver for Sums<'_> {
-    /// All elements by `sum`, `sum_of` and in pieces; all but one by `sum`, and as first and third of three rows.
+    /// All elements by `add_rows`, `sum_of` and in pieces; all but one by `add_rows`, and in two of three rows.
     type Output = [f64; 6];
 
     fn drive<S: Vector>(self, s: S) -> [f64; 6] {
@@ -585,18 +585,22 @@ impl Driver for Sums<'_> {
             #[inline(always)]
             || {
                 let Self { row, len, left_out } = self;
-                let tail = Tail::new(s, len);
-                let whole = sum(s, &tail, row, len, 0.0);
+                let sum = |row: &[f32], len: usize, before: f64| {
+                    let mut sums = Lanes::splat(before);
+                    add_rows(s, len, [(Lane::FIRST, row)].into_iter(), &mut sums);
+                    sums[Lane::FIRST]
+                };
+                let whole = sum(row, len, 0.0);
                 let by_terms = sum_of(s, len, |at| s.load_partial(&row[at.min(len)..len], 0.0));
                 let mut by_pieces = 0.0;
                 let piece = if left_out % 2 == 0 { SUMMED_IN_F32 } else { 2 * SUMMED_IN_F32 };
                 for start in (0..len).step_by(piece) {
                     let width = piece.min(len - start);
-                    by_pieces = sum(s, &Tail::new(s, width), &row[start..], width, by_pieces);
+                    by_pieces = sum(&row[start..], width, by_pieces);
                 }
                 let mut without = row.to_vec();
                 without[left_out] = 0.0;
-                let without = sum(s, &tail, &without, len, 0.0);
+                let without = sum(&without, len, 0.0);
                 let mut rows = [&row[..len], &row[..len], &row[..len], &row[len..]].concat();
                 let mut blocks = [RowBlock::EMPTY];
                 blocks[0].class = Lanes::splat(left_out);

@@ -4,7 +4,7 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, ROWS};
 use super::sums::is_worth_code;
 use super::tile::{RowBlock, one_by_one, with_tile};
-use super::{part, part_mut};
+use super::{from, part, part_mut};
 use crate::backend::vector::{Driver, Vector};
 use crate::error::Error;
 use crate::label::Labels;
@@ -307,7 +307,7 @@ pub(crate) fn fill_factors<S: Vector>(
             for (first, block) in (first..).step_by(ROWS).zip(one_by_one(blocks)) {
                 let (weight, mut factors, mut scales) = (block.weight, Lanes::splat(0.0), Lanes::splat(same));
                 if let GradientScale::Rows(factors) = scale {
-                    for (scale, &factor) in scales.iter_mut().zip(factors.get(first..).unwrap_or(&[])) {
+                    for (scale, &factor) in scales.iter_mut().zip(from(factors, first)) {
                         *scale = f64::from(factor) / temperature;
                     }
                 }

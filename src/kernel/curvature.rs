@@ -17,7 +17,7 @@ use super::references::argmax;
 use super::spread::Spread;
 use super::term_scalars::Terms;
 use super::tile::{Batch, Place, with_tile};
-use super::{f64_math, part, part_mut, row_of, whole};
+use super::{f64_math, from, part, part_mut, row_of, whole};
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::reduction::sum_of_lanes;
 
@@ -220,7 +220,7 @@ impl Row<'_> {
     #[inline(always)]
     fn costs_from(&self, class: usize) -> [f64; VIRTUAL_LANES] {
         let mut costs = [0.0; VIRTUAL_LANES];
-        for (to, &cost) in costs.iter_mut().zip(self.costs.get(class..).unwrap_or(&[])) {
+        for (to, &cost) in costs.iter_mut().zip(from(self.costs, class)) {
             *to = f64::from(cost);
         }
         costs

@@ -10,7 +10,7 @@ use super::limits::{RAISE, ROWS, SUMMED_IN_F32, UNDERFLOW_SCALE};
 use super::references::{argmax, find_references, largest_of_rows};
 use super::row_scalars::finish_rows;
 use super::scales::{scale_of, scale_row};
-use super::sums::{Tail, has_long_vectors, row_sums, sum};
+use super::sums::{add_rows, has_long_vectors, row_sums};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{from_row, from_row_mut, part, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
@@ -514,10 +514,11 @@ pub(crate) fn add_sums<S: Vector>(s: S, numbers: &[f32], width: usize, group: Gr
     s.run(
         #[inline(always)]
         move || {
-            let tail = Tail::new(s, width);
-            for (row, lane) in group.marked() {
-                found.sum[lane] = sum(s, &tail, from_row(numbers, row, width), width, found.sum[lane]);
-            }
+            let rows = group.marked().map(
+                #[inline(always)]
+                |(row, lane)| (lane, from_row(numbers, row, width)),
+            );
+            add_rows(s, width, rows, &mut found.sum);
         },
     )
 }

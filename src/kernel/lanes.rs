@@ -5,7 +5,7 @@ use core::ops::{Index, IndexMut};
 use core::slice::{Iter, IterMut};
 
 /// The index of a row in its block, less than [`ROWS`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Lane(usize);
 
 impl Lane {

@@ -4,7 +4,7 @@
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
 use super::tile::RowBlock;
-use super::{from_row, part, whole};
+use super::{from, from_row, part, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
 /// Fills the logit of each row's reference, whose class is known.
@@ -46,7 +46,7 @@ pub(crate) fn find_references<S: Vector>(s: S, logits: &[f32], classes: usize, b
             for row in found..blocks.len().wrapping_mul(ROWS) {
                 let (Some(block), lane) = (blocks.get_mut(row / ROWS), Lane::of(row)) else { return };
                 (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
-                rows = rows.get(classes..).unwrap_or(&[]);
+                rows = from(rows, classes);
             }
         },
     )
@@ -71,7 +71,7 @@ fn find<S: Vector, const VECTORS: usize>(s: S, logits: &[f32], classes: usize, b
             s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), block.logit.as_mut_slice(), first);
             for lane in Lane::starting_at(first).take(S::LANES) {
                 block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
-                rows = rows.get(classes..).unwrap_or(&[]);
+                rows = from(rows, classes);
             }
         }
     }
@@ -92,7 +92,7 @@ fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut 
             #[inline(always)]
             || s.select(last, s.load(row, whole), lowest),
         );
-        row = row.get(classes..).unwrap_or(&[]);
+        row = from(row, classes);
     }
     s.store(largest_lanes(s, largest), block.logit.as_mut_slice(), first);
     let mut firsts = [lowest; VIRTUAL_LANES];
@@ -148,7 +148,7 @@ pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32
             of_row = s.at_least(of_row, s.load(x, 0));
         }
         *most = of_row;
-        row = row.get(classes..).unwrap_or(&[]);
+        row = from(row, classes);
     }
     largest_lanes(s, most)
 }

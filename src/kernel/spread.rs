@@ -1,8 +1,7 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::lanes::{Lane, Lanes};
-use super::limits::ROWS;
-use super::sums::{At, Tail, are_summed_by_blocks, next_row, sums_by_blocks, sums_of_terms};
+use super::sums::{At, Tail, next_row, sums_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{chunks, copy, from, part, part_mut};
@@ -166,13 +165,13 @@ impl<'a> Spread<'a> {
 
 /// 16 elements from `at` on, padded with zeros.
 #[inline(always)]
-pub(crate) fn padded_column(from: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
-    let from = from.get(at..).unwrap_or(&[]);
-    from.first_chunk().copied().unwrap_or_else(
+pub(crate) fn padded_column(numbers: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
+    let numbers = from(numbers, at);
+    numbers.first_chunk().copied().unwrap_or_else(
         #[inline(always)]
         || {
             let mut padded = [0.0; VIRTUAL_LANES];
-            copy(&mut padded, from);
+            copy(&mut padded, numbers);
             padded
         },
     )
@@ -185,7 +184,7 @@ pub(crate) fn fill_u<S: Vector>(s: S, spread: Spread<'_>, start: usize, to: &mut
         move || {
             let evenly = spread.evenly as f32;
             let Some(weights) = spread.weights else { return to.fill(evenly) };
-            let weights = weights.get(start..).unwrap_or(&[]);
+            let weights = from(weights, start);
             let len = to.len().min(weights.len());
             let (mut to, mut from) =
                 (part_mut(to, 0, len).chunks_exact_mut(S::LANES), part(weights, 0, len).chunks_exact(S::LANES));
@@ -262,10 +261,6 @@ pub(crate) fn spread_sums<S: Vector>(
     blocks: &[RowBlock],
     terms: &mut [TermBlock],
 ) {
-    // With shorter vectors not worth its code.
-    if const { S::LANES > 8 } && are_summed_by_blocks::<S>(rows, classes) {
-        return sums_of_some_blocks(s, u, logits, classes, blocks, terms);
-    }
     s.run(
         #[inline(always)]
         move || {
@@ -298,63 +293,13 @@ pub(crate) fn spread_sums<S: Vector>(
                     [&mut terms.gaps, &mut terms.others],
                     #[inline(always)]
                     |lane| {
-                        let row = [x.get(start..).unwrap_or(&[]), q.get(start..).unwrap_or(&[]), weights];
+                        let row = [from(x, start), from(q, start), weights];
                         start = start.wrapping_add(classes);
                         ((s.splat(block.logit[lane]), block.class[lane]), row)
                     },
                     #[inline(always)]
                     |of_row, row, at, sums| add_target(s, u, of_row, row, at, sums),
                 );
-            }
-        },
-    )
-}
-
-/// [`spread_sums`] where [`sums_by_blocks`] is faster.
-fn sums_of_some_blocks<S: Vector>(
-    s: S,
-    u: U<'_>,
-    logits: &[f32],
-    classes: usize,
-    blocks: &[RowBlock],
-    terms: &mut [TermBlock],
-) {
-    s.run(
-        #[inline(always)]
-        move || {
-            let (tail, weights) = (Tail::new(s, classes), u.weights.unwrap_or(u.rows));
-            for ((start, block), terms) in (0_usize..).step_by(ROWS).zip(blocks).zip(terms) {
-                let start_of = |lane: Lane| start.wrapping_add(lane.number()).wrapping_mul(classes);
-                if u.is_same {
-                    sums_by_blocks(
-                        s,
-                        &tail,
-                        classes,
-                        [&mut terms.gaps],
-                        #[inline(always)]
-                        |lane, first| {
-                            let x = from(logits, start_of(lane).wrapping_add(first));
-                            (s.splat(block.logit[lane]), [x, from(u.rows, first)])
-                        },
-                        #[inline(always)]
-                        |largest, x_and_u, at, gaps| add_gap(s, *largest, x_and_u, at, gaps),
-                    );
-                } else {
-                    sums_by_blocks(
-                        s,
-                        &tail,
-                        classes,
-                        [&mut terms.gaps, &mut terms.others],
-                        #[inline(always)]
-                        |lane, first| {
-                            let at = start_of(lane).wrapping_add(first);
-                            let row = [from(logits, at), from(u.rows, at), from(weights, first)];
-                            ((s.splat(block.logit[lane]), block.class[lane]), row)
-                        },
-                        #[inline(always)]
-                        |of_row, row, at, sums| add_target(s, u, of_row, row, at, sums),
-                    );
-                }
             }
         },
     )

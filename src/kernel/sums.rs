@@ -8,7 +8,7 @@
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{ROWS, SUMMED_IN_F32};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{from, from_row, part_mut, steps, whole};
+use super::{from, part, part_mut, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
@@ -36,20 +36,19 @@ impl<S: Vector> Columns<S> {
     /// Adds the odd columns to the even ones, if `len` elements reach any, then lanes j and j + 8 where they are in
     /// different vectors. The result is in the first [`Vector::VECTORS_OF_EIGHT_LANES`] vectors.
     #[inline(always)]
-    fn folded(mut self, s: S, len: usize) -> [S::F; VIRTUAL_LANES] {
+    fn folded(mut self, s: S, len: usize) -> Self {
         if len > VIRTUAL_LANES {
             add_from(s, &mut self.0, S::VECTORS_OF_A_COLUMN, S::VECTORS_OF_A_COLUMN);
         }
         add_from(s, &mut self.0, S::VECTORS_OF_EIGHT_LANES, S::VECTORS_BEYOND_EIGHT_LANES);
-        let mut folded = [s.splat(0.0); VIRTUAL_LANES];
-        copy_vectors(&mut folded, &self.0);
-        folded
+        self
     }
 
     /// The horizontal sum, of `len` elements.
     #[inline(always)]
     fn total(self, s: S, len: usize) -> f64 {
-        let [total, ..] = s.horizontal_sums(&self.folded(s, len));
+        let columns = self.folded(s, len).0;
+        let [total, ..] = s.horizontal_sums(columns.first_chunk().unwrap_or(&[s.splat(0.0); VIRTUAL_LANES]));
         total
     }
 }
@@ -110,9 +109,6 @@ pub(crate) fn excluded_sums<S: Vector>(
 
 /// Fills `sum` of each row of `classes` elements; [`REACH`](super::limits::REACH) more follow the last row.
 pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
-    if are_summed_by_blocks::<S>(rows, classes) {
-        return row_sums_by_blocks(s, numbers, classes, blocks);
-    }
     s.run(
         #[inline(always)]
         move || {
@@ -136,28 +132,26 @@ pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: u
     )
 }
 
-/// [`row_sums`] by [`sums_by_blocks`].
-fn row_sums_by_blocks<S: Vector>(s: S, numbers: &[f32], classes: usize, blocks: &mut [RowBlock]) {
-    s.run(
+/// Adds the elements of rows to the sums of their lanes; [`REACH`](super::limits::REACH) elements or more follow each.
+#[inline(always)]
+pub(crate) fn add_rows<'a, S: Vector>(
+    s: S,
+    classes: usize,
+    rows: impl Iterator<Item = (Lane, &'a [f32])>,
+    sums: &mut Lanes<f64>,
+) {
+    add_terms(
+        s,
+        &Tail::new(s, classes),
+        classes,
+        rows.map(
+            #[inline(always)]
+            |(lane, row)| (lane, ((), [row])),
+        ),
+        [sums],
         #[inline(always)]
-        move || {
-            let (tail, mut rows) = (Tail::new(s, classes), numbers);
-            for block in blocks {
-                block.sum = Lanes::splat(0.0);
-                sums_by_blocks(
-                    s,
-                    &tail,
-                    classes,
-                    [&mut block.sum],
-                    #[inline(always)]
-                    |lane, first| ((), [from(from_row(rows, lane.number(), classes), first)]),
-                    #[inline(always)]
-                    |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
-                );
-                rows = from_row(rows, ROWS, classes);
-            }
-        },
-    )
+        |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
+    );
 }
 
 /// Sets the exponential of each reference to 0 and, with `logits`, fills `logit`.
@@ -233,17 +227,11 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
     if are_added::<S>(classes) {
-        for lane in Lane::all().take(rows) {
-            let before = sums.each_ref().map(
-                #[inline(always)]
-                |sums| sums[lane],
-            );
-            let totals = totals_of_terms(s, tail, classes, before, row(lane), add);
-            for (sums, total) in sums.iter_mut().zip(totals) {
-                sums[lane] = total;
-            }
-        }
-        return;
+        let rows = Lane::all().take(rows).map(
+            #[inline(always)]
+            |lane| (lane, row(lane)),
+        );
+        return add_terms(s, tail, classes, rows, sums, add);
     }
     // Loops of their own for each number of vectors of a short row, whose partial sums stay in registers, where they are
     // worth their code: for long vectors, and for the sums of one array alone.
@@ -267,46 +255,11 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
             classes,
             &mut sums,
             #[inline(always)]
-            |lane| Some(columns_of_terms(s, tail, (0, classes), &row(lane), add)),
+            |lane| {
+                let (of_row, row) = row(lane);
+                Some(columns_of_terms(s, tail, (0, classes), (&of_row, row), add))
+            },
         );
-    }
-}
-
-/// Whether [`sums_by_blocks`] takes fewer horizontal sums than one row after the other.
-#[inline(always)]
-pub(crate) fn are_summed_by_blocks<S: Vector>(rows: usize, classes: usize) -> bool {
-    let (rows, blocks) = (rows.min(ROWS), classes.div_ceil(SUMMED_IN_F32));
-    let (by_blocks, by_rows) =
-        (rows.div_ceil(S::LANES).wrapping_mul(blocks), rows.wrapping_mul(blocks.div_ceil(S::LANES)));
-    is_worth_code::<S>() && blocks > 1 && by_blocks < by_rows
-}
-
-/// Adds terms of the rows of a block to N sums as [`sums_of_terms`] does, but one block of classes of all rows after
-/// the other, whose horizontal sums are computed together for as many rows as there are lanes. `row(lane, first)`
-/// returns what that of `sums_of_terms` does, of the classes from `first` on.
-#[inline(always)]
-pub(crate) fn sums_by_blocks<'a, S: Vector, R, const K: usize, const N: usize>(
-    s: S,
-    tail: &Tail<S>,
-    classes: usize,
-    mut sums: [&mut Lanes<f64>; N],
-    row: impl Fn(Lane, usize) -> (R, [&'a [f32]; K]),
-    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
-) {
-    for first in steps(classes, SUMMED_IN_F32) {
-        let (count, mut of_block) = (SUMMED_IN_F32.min(classes.wrapping_sub(first)), [Lanes::splat(0.0); N]);
-        sums_of_rows(
-            s,
-            count,
-            &mut of_block.each_mut(),
-            #[inline(always)]
-            |lane| Some(columns_of_terms(s, tail, (first, count), &row(lane, first), add)),
-        );
-        for (sums, of_block) in sums.iter_mut().zip(&of_block) {
-            for (sum, of_block) in sums.iter_mut().zip(of_block) {
-                *sum += of_block;
-            }
-        }
     }
 }
 
@@ -361,58 +314,65 @@ fn sums_of_rows<S: Vector, const N: usize>(
     }
 }
 
-/// Adds the terms of a row, or of whole blocks of its classes, to `totals`.
+/// Adds N sums of terms to those of the lanes of `rows`: lane, what the terms of a row share, and its slices. The
+/// horizontal sums of as many blocks of classes as there are lanes are computed together, be they of one row or of several.
 #[inline(always)]
-pub(crate) fn totals_of_terms<S: Vector, R, const K: usize, const N: usize>(
+fn add_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     s: S,
     tail: &Tail<S>,
     classes: usize,
-    mut totals: [f64; N],
-    mut row: (R, [&[f32]; K]),
+    rows: impl Iterator<Item = (Lane, (R, [&'a [f32]; K]))>,
+    mut sums: [&mut Lanes<f64>; N],
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
-) -> [f64; N] {
-    let mut first = 0;
-    while first < classes {
-        // The horizontal sums of as many blocks of classes as there are lanes are computed together.
-        let (mut of_blocks, mut blocks) = (Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]), 0_usize);
-        for at in (0..).step_by(S::VECTORS_OF_EIGHT_LANES).take(S::LANES) {
-            let count = SUMMED_IN_F32.min(classes.wrapping_sub(first));
-            if count == 0 {
-                break;
-            }
-            // Of two sums an unrolled loop is not worth its code.
-            let columns = if N == 1 && has_long_vectors::<S>() && count == SUMMED_IN_F32 {
-                columns_of_whole(s, first, &row, add)
+) {
+    let (mut of_blocks, mut lanes) = (Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]), [Lane::FIRST; VIRTUAL_LANES]);
+    let mut blocks = 0_usize;
+    for (lane, (of_row, row)) in rows {
+        for first in (0..classes).step_by(SUMMED_IN_F32) {
+            let (row, count) = (from_each(row, first), SUMMED_IN_F32.min(classes.wrapping_sub(first)));
+            // A whole block in an unrolled loop, where that is worth its code.
+            let whole = of_each::<SUMMED_IN_F32, K>(row, 0).filter(|_| has_long_vectors::<S>());
+            let columns = if let Some(whole) = whole.filter(|_| count == SUMMED_IN_F32) {
+                columns_of_terms(s, tail, (first, SUMMED_IN_F32), (&of_row, whole), add)
             } else {
-                columns_of_terms(s, tail, (first, count), &row, add)
+                columns_of_terms(s, tail, (first, count), (&of_row, row), add)
             };
-            fold(s, &mut of_blocks.0, at, count, columns);
-            row.1 = from_each(row.1, count);
-            (first, blocks) = (first.wrapping_add(count), blocks.wrapping_add(1));
-        }
-        for (total, of_blocks) in totals.iter_mut().zip(&of_blocks.0) {
-            for of_block in s.horizontal_sums(of_blocks).iter().take(blocks) {
-                *total += of_block;
+            fold(s, &mut of_blocks.0, blocks.wrapping_mul(S::VECTORS_OF_EIGHT_LANES), count, columns);
+            if let Some(of_block) = lanes.get_mut(blocks) {
+                *of_block = lane;
+            }
+            blocks = blocks.wrapping_add(1);
+            if blocks == S::LANES {
+                add_blocks(s, &of_blocks.0, &lanes, &mut sums);
+                blocks = 0;
             }
         }
     }
-    totals
+    if blocks > 0 {
+        add_blocks(s, &of_blocks.0, part(&lanes, 0, blocks), &mut sums);
+    }
 }
 
-/// Adds the first `len` elements of `row` to the `total` of those before; [`REACH`](super::limits::REACH) elements or
-/// more follow them.
-#[inline(always)]
-pub(crate) fn sum<S: Vector>(s: S, tail: &Tail<S>, row: &[f32], len: usize, total: f64) -> f64 {
-    let [total] = totals_of_terms(
-        s,
-        tail,
-        len,
-        [total],
-        ((), [row]),
+/// Adds N sums of blocks of classes to those of the blocks' lanes. A phase of its own, compiled once for all terms.
+fn add_blocks<S: Vector>(s: S, of_blocks: &[[S::F; VIRTUAL_LANES]], lanes: &[Lane], sums: &mut [&mut Lanes<f64>]) {
+    s.run(
         #[inline(always)]
-        |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
-    );
-    total
+        move || {
+            let Some(&first) = lanes.first() else { return };
+            for (sums, of_blocks) in sums.iter_mut().zip(of_blocks) {
+                // The total of a lane stays in a register.
+                let (mut lane, mut total) = (first, sums[first]);
+                for (&of_block, sum) in lanes.iter().zip(s.horizontal_sums(of_blocks)) {
+                    if of_block != lane {
+                        sums[lane] = total;
+                        (lane, total) = (of_block, sums[of_block]);
+                    }
+                    total += sum;
+                }
+                sums[lane] = total;
+            }
+        },
+    )
 }
 
 /// Whether code that only makes some calls faster is worth its size: references of columns, scales in f64, a loop for
@@ -433,7 +393,7 @@ fn columns_of_terms<S: Vector, R, const K: usize, const N: usize>(
     s: S,
     tail: &Tail<S>,
     (first, len): (usize, usize),
-    (of_row, row): &(R, [&[f32]; K]),
+    (of_row, row): (&R, [&[f32]; K]),
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) -> [Columns<S>; N] {
     let mut columns = [Columns::new(s); N];
@@ -441,7 +401,7 @@ fn columns_of_terms<S: Vector, R, const K: usize, const N: usize>(
         // Only here loads do not reach beyond the row, where memory is small.
         for offset in 0..len {
             let at = At { offset, class: first.wrapping_add(offset) };
-            add_vector(s, &mut columns, offset % (2 * VIRTUAL_LANES), None, (of_row, *row, at), add);
+            add_vector(s, &mut columns, offset % (2 * VIRTUAL_LANES), None, (of_row, row, at), add);
         }
         return columns;
     }
@@ -455,32 +415,11 @@ fn columns_of_terms<S: Vector, R, const K: usize, const N: usize>(
         class = class.wrapping_add(2 * VIRTUAL_LANES);
     }
     if whole < len
-        && let Some(two) = of_each::<{ 2 * VIRTUAL_LANES }, K>(*row, whole)
+        && let Some(two) = of_each::<{ 2 * VIRTUAL_LANES }, K>(row, whole)
     {
         for vector in (0..S::VECTORS_OF_TWO_COLUMNS).take(len.wrapping_sub(whole).div_ceil(S::LANES)) {
             let mask = tail.masks.get(vector).copied();
             add_vector(s, &mut columns, vector, mask, (of_row, two, At::vector::<S>(class, vector)), add);
-        }
-    }
-    columns
-}
-
-/// [`columns_of_terms`] of a whole block of classes.
-#[inline(always)]
-fn columns_of_whole<S: Vector, R, const K: usize, const N: usize>(
-    s: S,
-    first: usize,
-    (of_row, row): &(R, [&[f32]; K]),
-    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
-) -> [Columns<S>; N] {
-    let mut columns = [Columns::new(s); N];
-    if let Some(block) = of_each::<SUMMED_IN_F32, K>(*row, 0) {
-        for start in (0..SUMMED_IN_F32).step_by(2 * VIRTUAL_LANES) {
-            for vector in 0..S::VECTORS_OF_TWO_COLUMNS {
-                let offset = start.wrapping_add(vector.wrapping_mul(S::LANES));
-                let at = At { offset, class: first.wrapping_add(offset) };
-                add_vector(s, &mut columns, vector, None, (of_row, block, at), add);
-            }
         }
     }
     columns
@@ -516,14 +455,6 @@ fn add_from<S: Vector>(s: S, vectors: &mut [S::F], width: usize, count: usize) {
     }
 }
 
-/// Copies as many vectors as both have.
-#[inline(always)]
-fn copy_vectors<F: Copy>(to: &mut [F], from: &[F]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
-    }
-}
-
 /// Folds the partial sums of a row of `len` elements into its vectors, from `at` on.
 #[inline(always)]
 fn fold<S: Vector, const N: usize>(
@@ -534,7 +465,13 @@ fn fold<S: Vector, const N: usize>(
     columns: [Columns<S>; N],
 ) {
     for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
-        copy_vectors(part_mut(of_rows, at, S::VECTORS_OF_EIGHT_LANES), &columns.folded(s, len));
+        let folded = columns.folded(s, len).0;
+        // In a loop of known length the vectors stay in registers.
+        for (vector, folded) in folded.iter().enumerate().take(S::VECTORS_OF_EIGHT_LANES) {
+            if let Some(to) = of_rows.get_mut(at.wrapping_add(vector)) {
+                *to = *folded;
+            }
+        }
     }
 }
 
@@ -564,7 +501,7 @@ fn next_of_each<'a, const LEN: usize, const K: usize>(
 #[inline(always)]
 fn from_each<const K: usize>(mut slices: [&[f32]; K], at: usize) -> [&[f32]; K] {
     for slice in &mut slices {
-        *slice = slice.get(at..).unwrap_or(&[]);
+        *slice = from(slice, at);
     }
     slices
 }

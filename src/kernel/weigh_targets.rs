@@ -7,7 +7,7 @@ use super::classes::Weights;
 use super::limits::SHORT;
 use super::spread::padded_column;
 use super::sums::has_long_vectors;
-use super::{copy, part, rows_of, rows_of_mut, steps, whole};
+use super::{copy, from, part, rows_of, rows_of_mut, steps, whole};
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::ops::Range;
@@ -59,7 +59,7 @@ impl WeighTargets<'_> {
                 let last = first.wrapping_add(whole(count, at_once));
                 let mut padded = [0.0; VIRTUAL_LANES * SHORT];
                 copy(&mut padded, rows_of(targets, last, next.wrapping_sub(last), classes));
-                let targets_of = |row| if row < last { targets.get(rows.start(row)..).unwrap_or(&[]) } else { &padded };
+                let targets_of = |row| if row < last { from(targets, rows.start(row)) } else { &padded };
                 add_rows(
                     steps(count, at_once).map(|at| first.wrapping_add(at)),
                     samples,
@@ -142,7 +142,7 @@ impl<'a> ByColumns<'a> {
             add_column(even, first, of_first);
             add_column(odd, second, of_second);
         }
-        let remainder = targets.get(self.start..).unwrap_or(&[]);
+        let remainder = from(targets, self.start);
         if let [column] = unpaired {
             add_column(even, column, self.unpaired);
             self.add_remainder(remainder, odd);
@@ -179,7 +179,7 @@ fn add_runs(rows: &Rows<'_>, targets: &[f32], range: Range<usize>, sums: &mut [f
         let left = rows.left_in_sample(first).min(range.end.wrapping_sub(first));
         let (mut of_rows, mut run) = ([0.0; VIRTUAL_LANES], 1);
         for class in 0..rows.classes() {
-            let (q, weight) = (targets.get(rows.element(first, class)..).unwrap_or(&[]), rows.weight(class));
+            let (q, weight) = (from(targets, rows.element(first, class)), rows.weight(class));
             if left < VIRTUAL_LANES {
                 of_rows[0] += f64::from(q.first().copied().unwrap_or(0.0)) * f64::from(weight);
             } else if let Some(q) = q.first_chunk() {
