@@ -529,7 +529,7 @@ fn scale_marked<S: Vector>(s: S, numbers: &mut [f32], width: usize, group: Group
         #[inline(always)]
         move || {
             for (row, lane) in group.marked() {
-                scale_row(s, row_of_mut(numbers, row, width), scale_of(found, lane));
+                scale_row(row_of_mut(numbers, row, width), scale_of(found, lane));
             }
         },
     )

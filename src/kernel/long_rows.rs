@@ -158,7 +158,7 @@ fn scale<S: Vector>(s: S, row: &mut [f32], block: &RowBlock, are_held: bool) {
         let (classes, blocks) = (row.len(), core::slice::from_ref(block));
         scale_rows(s, row, classes, blocks);
     } else {
-        scale_row(s, row, block.factor[Lane::FIRST] * block.share[Lane::FIRST]);
+        scale_row(row, block.factor[Lane::FIRST] * block.share[Lane::FIRST]);
     }
 }
 

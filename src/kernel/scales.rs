@@ -5,9 +5,9 @@ use super::column_sums::{map_vectors, of_rows, set_elements};
 use super::f64_math::power_of_two;
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
-use super::sums::{has_long_vectors, is_worth_code};
+use super::sums::is_worth_code;
 use super::tile::{Place, RowBlock};
-use super::{chunks, chunks_mut, part_mut};
+use super::{chunks_mut, part_mut};
 use crate::backend::vector::Vector;
 
 /// Fills `scale` = factor·share and `at_reference` = −factor·miss; returns whether all scales are held. If not, they
@@ -78,19 +78,8 @@ pub(crate) fn scale_rows<S: Vector>(s: S, exponentials: &mut [f32], classes: usi
         #[inline(always)]
         move || {
             for (block, rows) in blocks.iter().zip(chunks_mut(exponentials, classes.wrapping_mul(ROWS))) {
-                if !has_long_vectors::<S>() || classes > ROWS {
-                    for (lane, row) in Lane::all().zip(chunks_mut(rows, classes)) {
-                        scale_row(s, row, scale_of(block, lane));
-                    }
-                    continue;
-                }
-                // All rows are loaded before any is stored: as in `general::exponentiate_marked`.
-                let mut products = [Lanes::splat(0.0); ROWS];
-                for ((lane, row), product) in Lane::all().zip(chunks(rows, classes)).zip(&mut products) {
-                    *product = scaled(s, row, &Lanes::splat(scale_of(block, lane)));
-                }
-                for (row, product) in chunks_mut(rows, classes).zip(&products) {
-                    store(s, product, row);
+                for (lane, row) in Lane::all().zip(chunks_mut(rows, classes)) {
+                    scale_row(row, scale_of(block, lane));
                 }
             }
         },
@@ -116,7 +105,9 @@ pub(crate) fn scale_columns_in_f64<S: Vector>(
                 }
                 for class in 0..classes {
                     let at = class.wrapping_mul(stride).wrapping_add(first);
-                    multiply(s, part_mut(exponentials, at, in_block), &scales);
+                    for (e, scale) in part_mut(exponentials, at, in_block).iter_mut().zip(&scales) {
+                        *e = (f64::from(*e) * scale) as f32;
+                    }
                 }
             }
         },
@@ -125,49 +116,9 @@ pub(crate) fn scale_columns_in_f64<S: Vector>(
 
 /// Multiplies exponentials by a scale in f64.
 #[inline(always)]
-pub(crate) fn scale_row<S: Vector>(s: S, row: &mut [f32], scale: f64) {
-    if !has_long_vectors::<S>() {
-        for e in row {
-            *e = (f64::from(*e) * scale) as f32;
-        }
-        return;
-    }
-    let scales = Lanes::splat(scale);
-    for elements in chunks_mut(row, ROWS) {
-        multiply(s, elements, &scales);
-    }
-}
-
-/// Multiplies at most as many elements as there are lanes, in f64.
-#[inline(always)]
-fn multiply<S: Vector>(s: S, elements: &mut [f32], scales: &Lanes<f64>) {
-    if let Some(elements) = elements.first_chunk_mut::<ROWS>() {
-        for (e, scale) in elements.iter_mut().zip(scales) {
-            *e = (f64::from(*e) * scale) as f32;
-        }
-    } else {
-        store(s, &scaled(s, elements, scales), elements);
-    }
-}
-
-/// The product of [`multiply`], in a loop of known length, for little code.
-#[inline(always)]
-fn scaled<S: Vector>(s: S, elements: &[f32], scales: &Lanes<f64>) -> Lanes<f32> {
-    let mut lanes = Lanes::splat(0.0);
-    for (to, from) in lanes.as_mut_slice().chunks_exact_mut(S::LANES).zip(chunks(elements, S::LANES)) {
-        s.store(s.load_partial(from, 0.0), to, 0);
-    }
-    for i in Lane::all() {
-        lanes[i] = (f64::from(lanes[i]) * scales[i]) as f32;
-    }
-    lanes
-}
-
-/// Stores the first lanes, as many as there are elements.
-#[inline(always)]
-fn store<S: Vector>(s: S, lanes: &Lanes<f32>, elements: &mut [f32]) {
-    for (to, from) in chunks_mut(elements, S::LANES).zip(lanes.as_slice().chunks_exact(S::LANES)) {
-        s.store_partial(s.load(from, 0), to);
+pub(crate) fn scale_row(row: &mut [f32], scale: f64) {
+    for e in row {
+        *e = (f64::from(*e) * scale) as f32;
     }
 }
 
