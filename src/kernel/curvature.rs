@@ -51,7 +51,7 @@ impl Driver for CurvatureRows<'_> {
 }
 
 /// The scalars of a row.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Row<'a> {
     /// W and c.
     weight: f64,
@@ -113,7 +113,12 @@ impl<'a> CurvatureRows<'a> {
         let excluded = if sum == 0.0 { 0.0 } else { sum * f64_math::exp(of_row.second - f64::from(first)) };
         (of_row.hit, of_row.miss) = (1.0 / (1.0 + excluded), excluded / (1.0 + excluded));
         if !of_row.costs.is_empty() {
-            self.add_costs(s, &mut of_row, numbers, pieces());
+            let mut sums = [[0.0; VIRTUAL_LANES]; 3];
+            for place in pieces() {
+                self.load_others(s, place, of_row.class, numbers);
+                add_costs(s, part(numbers, 0, place.width), place.start, of_row, &mut sums);
+            }
+            [of_row.mistakes, of_row.odds, of_row.steep_odds] = sums.map(sum_of_lanes);
         }
         for place in pieces() {
             self.load_others(s, place, of_row.class, numbers);
@@ -125,22 +130,6 @@ impl<'a> CurvatureRows<'a> {
             }
             self.batch.store_rows(s, place, numbers);
         }
-    }
-
-    /// Fills the sums over the costs of the classes other than m.
-    fn add_costs<S: Vector>(
-        &self,
-        s: S,
-        of_row: &mut Row<'a>,
-        numbers: &mut [f32],
-        pieces: impl Iterator<Item = Place>,
-    ) {
-        let mut sums = [[0.0; VIRTUAL_LANES]; 3];
-        for place in pieces {
-            self.load_others(s, place, of_row.class, numbers);
-            add_costs(s, part(numbers, 0, place.width), place.start, *of_row, &mut sums);
-        }
-        [of_row.mistakes, of_row.odds, of_row.steep_odds] = sums.map(sum_of_lanes);
     }
 
     /// The row with weight, costs and factor; its other scalars are 0.
@@ -174,9 +163,7 @@ impl<'a> CurvatureRows<'a> {
         if rows.counts(row) && rows.sample_weight(row) != 0.0 {
             factor = f64::from(rows.sample_weight(row)) * self.batch.scale.of_row(row) / (temperature * temperature);
         }
-        let (second, inverse, hit, miss) = (0.0, 0.0, 0.0, 0.0);
-        let (odds, steep_odds, mistakes, class, cost) = (0.0, 0.0, 0.0, 0, 0.0);
-        Row { weight, costs, factor, class, cost, second, inverse, hit, miss, odds, steep_odds, mistakes }
+        Row { weight, costs, factor, ..Row::default() }
     }
 
     /// Loads logits, with −∞ at m. Those of a row in one piece are in `numbers` since m was found.
