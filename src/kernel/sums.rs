@@ -325,7 +325,7 @@ fn add_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     mut sums: [&mut Lanes<f64>; N],
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
-    let (mut of_blocks, mut lanes) = (Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]), [Lane::FIRST; VIRTUAL_LANES]);
+    let (mut of_blocks, mut lanes) = (Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]), [Lane::FIRST; ROWS]);
     let mut blocks = 0_usize;
     for (lane, (of_row, row)) in rows {
         for first in (0..classes).step_by(SUMMED_IN_F32) {
