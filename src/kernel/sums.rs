@@ -353,26 +353,22 @@ fn add_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     }
 }
 
-/// Adds N sums of blocks of classes to those of the blocks' lanes. A phase of its own, compiled once for all terms.
+/// Adds N sums of blocks of classes to those of the blocks' lanes.
+#[inline(always)]
 fn add_blocks<S: Vector>(s: S, of_blocks: &[[S::F; VIRTUAL_LANES]], lanes: &[Lane], sums: &mut [&mut Lanes<f64>]) {
-    s.run(
-        #[inline(always)]
-        move || {
-            let Some(&first) = lanes.first() else { return };
-            for (sums, of_blocks) in sums.iter_mut().zip(of_blocks) {
-                // The total of a lane stays in a register.
-                let (mut lane, mut total) = (first, sums[first]);
-                for (&of_block, sum) in lanes.iter().zip(s.horizontal_sums(of_blocks)) {
-                    if of_block != lane {
-                        sums[lane] = total;
-                        (lane, total) = (of_block, sums[of_block]);
-                    }
-                    total += sum;
-                }
+    let Some(&first) = lanes.first() else { return };
+    for (sums, of_blocks) in sums.iter_mut().zip(of_blocks) {
+        // The total of a lane stays in a register.
+        let (mut lane, mut total) = (first, sums[first]);
+        for (&of_block, sum) in lanes.iter().zip(s.horizontal_sums(of_blocks)) {
+            if of_block != lane {
                 sums[lane] = total;
+                (lane, total) = (of_block, sums[of_block]);
             }
-        },
-    )
+            total += sum;
+        }
+        sums[lane] = total;
+    }
 }
 
 /// Whether code that only makes some calls faster is worth its size: references of columns, scales in f64, a loop for
