@@ -11,7 +11,7 @@ use super::spread::{Spread, U, fill_u, spread_sums};
 use super::term_gradient::GradientFactors;
 use super::term_scalars::{TermBlock, Terms, finish_terms};
 use super::term_sums::finish_sums;
-use super::terms::{TermTile, logits, targets};
+use super::term_tile::{TermTile, logits, targets};
 use super::tile::{Batch, Place, RowBlock, Tile, arrays};
 use super::{copy, from, part, part_mut, whole};
 use crate::backend::vector::Vector;

@@ -11,7 +11,7 @@ use super::limits::{PIECE, ROWS, SUMMED_IN_F32, TERM_RAISE};
 use super::spread::Spread;
 use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms, unmark_others};
 use super::term_sums::finish_sums;
-use super::terms::TermTile;
+use super::term_tile::TermTile;
 use super::tile::{Batch, Place, RowBlock, Tile, arrays, one_by_one};
 use super::tile_columns::Columns;
 use super::{chunks_mut, part, part_mut};

@@ -231,8 +231,7 @@ pub(crate) fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
     }
 }
 
-/// Fills the gradient's factors, from p_y, 1 − p_y, F and 2λ·W·lse, and marks rows where they are beyond the range of f32
-/// or underflowed exponentials matter.
+/// The gradient's factors, from p_y, 1 − p_y, F and 2λ·W·lse.
 #[inline(always)]
 fn gradients(
     block: &mut RowBlock,
@@ -277,8 +276,14 @@ fn gradients(
         at_label[i] = at_label[i] * factor[i] + 0.0;
         at_reference[i] += 0.0;
     }
-    let mut held = Lanes::splat(true);
-    terms.scale = scale;
+    round(block, terms, [&scale, &at_label, &at_reference, &sizes]);
+}
+
+/// Rounds the gradient's factors to f32, and marks rows beyond its range or where underflowed exponentials matter.
+#[inline(always)]
+fn round(block: &mut RowBlock, terms: &mut TermBlock, [scale, at_label, at_reference, sizes]: [&Lanes<f64>; 4]) {
+    let (share, factor, mut held) = (block.share, block.factor, Lanes::splat(true));
+    terms.scale = *scale;
     for i in Lane::all() {
         let with_factor = factor[i] * share[i];
         block.scale[i] = scale[i] as f32;

@@ -25,9 +25,10 @@ use super::sums::is_worth_code;
 use super::term_gradient::write_term_gradient;
 use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms, unmark_others};
 use super::term_sums::sums;
+use super::term_tile::{TermTile, logits, targets};
 use super::tile::{Batch, Place, RowBlock, Tile, arrays, with_tile};
 use super::{
-    chunks_mut, copy, from, long_terms, part_mut, positions, rows_of_mut, term_columns, terms_general, two_class_terms,
+    chunks_mut, copy, long_terms, part_mut, positions, rows_of_mut, term_columns, terms_general, two_class_terms,
 };
 use crate::backend::Backend;
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
@@ -84,27 +85,11 @@ fn with_term_blocks(rows: usize, classes: usize, work: &mut dyn FnMut(&mut [Term
     }
 }
 
-/// Rows that are computed at once, with labels and weights filled in.
-pub(crate) struct TermTile<'t, 'a> {
-    pub(crate) batch: &'t mut Batch<'a>,
-    pub(crate) options: &'t Terms<'a>,
-    pub(crate) spread: Option<Spread<'a>>,
-    /// With the blocks of these rows and no others, as `terms`.
-    pub(crate) tile: Tile<'t>,
-    pub(crate) terms: &'t mut [TermBlock],
-    pub(crate) place: Place,
-}
-
-impl TermRows<'_, '_> {
+impl<'a> TermRows<'a, '_> {
     #[inline(never)]
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>, terms: &mut [TermBlock]) -> Result<(), Error> {
         let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
-        let spread = self.terms.has_spread().then(|| {
-            let spread = Spread::new(&self.terms, rows);
-            // One lane always refers to the argmax: small memories have no room for the code of both.
-            let with_u_sum = if S::WIDE { Spread::with_u_sum_and_reference } else { Spread::with_u_sum };
-            with_u_sum(spread, &self.terms, classes)
-        });
+        let spread = self.spread::<S>();
         let (are_columns, are_gaps) = (self.are_columns::<S>(), S::WIDE && self.are_gaps());
         let are_in_pieces = S::WIDE && self.terms.costs.is_none();
         let at_most = terms.len().wrapping_mul(ROWS);
@@ -161,6 +146,13 @@ impl TermRows<'_, '_> {
         Ok(())
     }
 
+    fn spread<S: Vector>(&self) -> Option<Spread<'a>> {
+        let rows = self.batch.rows;
+        // One lane always refers to the argmax: small memories have no room for the code of both.
+        let with_u_sum = if S::WIDE { Spread::with_u_sum_and_reference } else { Spread::with_u_sum };
+        self.terms.has_spread().then(|| with_u_sum(Spread::new(&self.terms, rows), &self.terms, rows.classes()))
+    }
+
     /// Fills the part of the tile that all rows share: u of label smoothing, or the class weights for target
     /// probabilities. For rows that fit the tile.
     fn fill<S: Vector>(&self, s: S, tile: &mut Tile<'_>, spread: Option<Spread<'_>>) {
@@ -181,50 +173,6 @@ impl TermRows<'_, '_> {
     fn are_columns<S: Vector>(&self) -> bool {
         let may_be = is_worth_code::<S>() && self.terms.has_spread() && self.terms.costs.is_none();
         may_be && positions::are_enough(self.batch.rows) && !self.are_gaps()
-    }
-}
-
-/// The logits of some rows, with at least `reach` more elements: borrowed if dense, unadjusted f32 and followed by so many,
-/// else copied to `loaded`.
-pub(crate) fn logits<'t, S: Vector>(
-    s: S,
-    batch: &'t Batch<'_>,
-    place: Place,
-    reach: usize,
-    loaded: &'t mut [f32],
-) -> &'t [f32] {
-    let (start, len) = place.in_dense(batch.rows, reach);
-    match batch.as_tile().and_then(|logits| from(logits, start).get(..len)) {
-        Some(logits) => logits,
-        None => {
-            batch.load_rows(s, place, loaded);
-            loaded
-        }
-    }
-}
-
-/// [`logits`] for target probabilities.
-pub(crate) fn targets<'t, S: Vector>(
-    s: S,
-    (batch, soft): (&Batch<'_>, &'t [f32]),
-    place: Place,
-    reach: usize,
-    loaded: &'t mut [f32],
-) -> &'t [f32] {
-    let (start, len) = place.in_dense(batch.rows, reach);
-    match from(soft, start).get(..len).filter(|_| batch.rows.are_dense()) {
-        Some(targets) => targets,
-        None => {
-            batch.load_targets(s, soft, place, loaded);
-            loaded
-        }
-    }
-}
-
-impl Place {
-    /// Start and length of whole dense rows, or a part of one, with `reach` more elements.
-    fn in_dense(self, rows: &Rows<'_>, reach: usize) -> (usize, usize) {
-        (rows.element(self.first, self.start), self.rows.wrapping_mul(self.width).wrapping_add(reach))
     }
 }
 

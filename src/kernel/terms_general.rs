@@ -9,7 +9,7 @@ use super::general::{
 use super::lanes::Lanes;
 use super::spread::{Spread, padded_column};
 use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
-use super::terms::TermTile;
+use super::term_tile::TermTile;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, f64_math, from, row_of, row_of_mut};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};

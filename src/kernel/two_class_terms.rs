@@ -9,7 +9,7 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_GAP, ROWS};
 use super::spread::Spread;
 use super::term_scalars::{TermBlock, Terms, mark};
-use super::terms::{TermTile, logits, targets};
+use super::term_tile::{TermTile, logits, targets};
 use super::tile::{RowBlock, Tile};
 use super::two_classes::{Misses, logs_of_gaps, write_two_classes};
 use super::{f64_math, rows_of};
