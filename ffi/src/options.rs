@@ -97,7 +97,8 @@ pub struct rwwce_options {
     /// N·D; 0 for NULL.
     pub sample_weights_count: usize,
     /// `[C, C]`, at least 0, the diagonal 0: the cost fp[y,j] of predicting class j where y is true. The loss is then
-    /// −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020).
+    /// −fn[y]·log p_y − Σ_{j≠y} fp[y,j]·log(1 − p_j) (Ho & Wookey, IEEE Access 2020): fp comes on top of fn, the class
+    /// weights, which are 1 when absent.
     pub mislabel_costs: *const f32,
     /// C·C; 0 for NULL.
     pub mislabel_costs_count: usize,

@@ -67,7 +67,7 @@ fn inputs() -> [Arg; 6] {
         option(
             "mislabel-costs",
             "FILE|0,1;19,0",
-            "Cost of saying j (column) where y (row) is true: an array [C, C], or rows",
+            "Cost of saying j (column) where y (row) is true, on top of y's weight: an array [C, C], or rows",
         ),
         option("sample-weights", "FILE|1,0.5", "Factor of each row: an array [N], or a list"),
         option("ignore-index", "I", "Leave out the rows that have this label").value_parser(value_parser!(i64)),

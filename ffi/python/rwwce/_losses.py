@@ -57,7 +57,7 @@ def cross_entropy(
         class_bias: (C), finite, added to input / `temperature`.
         temperature: above 0.
         focal: exponent γ ≥ 0 of the factor (1 − p_y)^γ of the label's term; not for target probabilities.
-        z_loss: λ ≥ 0 of an additional λ·W·(log Σ exp)², W = w[y] or Σ_c w[c]·q_c.
+        z_loss: λ ≥ 0 of an additional λ·W·(log Σ exp)², W = w[y] or Σ_c w[c]·q_c, with label smoothing applied.
         denominator: divisor of "sum" and "mean" for a part of a batch; see `weigh`.
         scale, zero_point: quantisation of int8 or uint8 input q, whose logits are scale·(q − zero_point).
 
@@ -133,8 +133,9 @@ def real_world_weight_cross_entropy(
 
     Args:
         input, target: logits and class indices, as in `cross_entropy`.
-        miss_costs: cost fn[y] of missing class y, (C), finite, ≥ 0.
-        mislabel_costs: cost fp[y,j] of predicting j (column) where y (row) is true, (C, C), finite, ≥ 0, diagonal 0.
+        miss_costs: cost fn[y] of missing class y, (C), finite, ≥ 0; 1 when absent.
+        mislabel_costs: cost fp[y,j] of predicting j (column) where y (row) is true, on top of fn[y], (C, C), finite, ≥ 0,
+            diagonal 0.
         reduction: "none", "sum" or "mean"; the mean divides by the number of rows that count.
 
     Other arguments, result and errors are those of `cross_entropy`.
