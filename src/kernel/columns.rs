@@ -8,7 +8,7 @@ use super::marks::mark;
 use super::scales::scale_columns_in_f64;
 use super::sums::is_worth_code;
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{from_row_mut, part, part_mut, rows_of, rows_of_mut};
+use super::{from_row_mut, part_mut, rows_of, rows_of_mut};
 use crate::backend::vector::Vector;
 
 /// The row stride in the transpose; with three classes the last element is padding.
@@ -17,23 +17,17 @@ const FOUR: usize = 4;
 /// Fills the logits of the labels and the sums without their exponentials, for rows that fit the tile, and leaves the
 /// exponentials there for [`write_gradient`]. Blocks with a logit out of range are marked; returns whether there is
 /// none.
-pub(crate) fn sums<S: Vector, const C: usize>(
-    s: S,
-    batch: &Batch<'_>,
-    tile: &mut Tile<'_>,
-    first: usize,
-    count: usize,
-) -> bool {
+pub(crate) fn sums<S: Vector, const C: usize>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, place: Place) -> bool {
     let half = tile.room() / 2;
     let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
-    let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
+    let (blocks, count) = (&mut *tile.blocks, place.rows);
     // Of three classes the last vector of rows reaches up to four elements beyond them.
     let reach = blocks.len().wrapping_mul(const { ROWS * C }).wrapping_add(if C == FOUR { 0 } else { FOUR });
-    let dense = batch.as_tile().and_then(|logits| logits.get(first.wrapping_mul(C)..)?.get(..reach));
+    let dense = batch.as_tile().and_then(|logits| logits.get(place.first.wrapping_mul(C)..)?.get(..reach));
     let rows = if let Some(logits) = dense.filter(|_| count.is_multiple_of(ROWS)) {
         logits
     } else {
-        batch.load_rows(s, Place { first, rows: count, start: 0, width: C }, spare);
+        batch.load_rows(s, place, spare);
         // Padding must be in range.
         let spare = part_mut(spare, 0, reach);
         from_row_mut(spare, count, C).fill(0.0);
@@ -112,29 +106,24 @@ pub(crate) fn write_gradient<S: Vector, const C: usize>(
     s: S,
     batch: &mut Batch<'_>,
     tile: &mut Tile<'_>,
-    first: usize,
-    count: usize,
+    place: Place,
     are_held: bool,
 ) {
     let half = tile.room() / 2;
     let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
-    let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
+    let blocks = &*tile.blocks;
     for (exponentials, block) in
         columns.chunks_exact_mut(const { C * ROWS }).zip(blocks).filter(|_| !are_held && is_worth_code::<S>())
     {
         let blocks = core::slice::from_ref(block);
         scale_columns_in_f64(s, exponentials, ROWS, ROWS, C, blocks);
     }
-    let all = blocks.iter().all(|block| block.marked == 0) && count.is_multiple_of(ROWS);
-    let dense = match batch.gradient.as_deref_mut() {
-        Some(gradient) if all && batch.rows.are_dense() => Some(rows_of_mut(gradient, first, count, C)),
-        _ => None,
-    };
-    match dense {
+    let all = blocks.iter().all(|block| block.marked == 0) && place.rows.is_multiple_of(ROWS);
+    match batch.gradient_in_place(place).filter(|_| all) {
         Some(to) => write_rows::<S, C>(s, columns, blocks, to),
         None => {
             write_rows::<S, C>(s, columns, blocks, rows_of_mut(spare, 0, blocks.len(), const { ROWS * C }));
-            batch.store_unmarked(s, Place { first, rows: count, start: 0, width: C }, spare, blocks);
+            batch.store_unmarked(s, place, spare, blocks);
         }
     }
 }

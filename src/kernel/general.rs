@@ -21,26 +21,23 @@ use core::f64::consts::LN_2;
 /// Consecutive rows of a block, computed together, and the block's marks.
 #[derive(Clone, Copy)]
 pub(crate) struct Group {
-    /// First row, counted in the call, and its lane.
-    pub(crate) first: usize,
+    /// The rows, with all their classes.
+    pub(crate) all: Place,
+    /// The lane of the first row.
     lane: usize,
-    rows: usize,
     marked: u32,
-    pub(crate) classes: usize,
     /// Classes per piece; all of them if whole rows fit the tile.
     width: usize,
 }
 
 impl Group {
     /// The rows of `place`, from `lane` on, all marked.
-    pub(crate) fn of_rows(place: Place, lane: Lane, classes: usize) -> Self {
-        let Place { first, rows, width, .. } = place;
-        Self { first, lane: lane.number(), rows, marked: u32::MAX, classes, width }
+    pub(crate) fn of_rows(all: Place, lane: Lane) -> Self {
+        Self { all, lane: lane.number(), marked: u32::MAX, width: all.width }
     }
 
     pub(crate) fn pieces(self) -> impl Iterator<Item = Place> {
-        let Self { first, rows, classes, width, .. } = self;
-        Place { first, rows, start: 0, width: classes }.pieces(width)
+        self.all.pieces(self.width)
     }
 
     /// The group with marks in only those lanes that satisfy `is_such`.
@@ -51,23 +48,18 @@ impl Group {
 
     /// Index in the call of row `row` of the group.
     pub(crate) fn row(self, row: usize) -> usize {
-        self.first.wrapping_add(row)
+        self.all.first.wrapping_add(row)
+    }
+
+    /// Whether a row does not fit the tile at once.
+    fn is_in_pieces(self) -> bool {
+        self.width < self.all.width
     }
 
     /// Whether several rows, from lane 0 on, are in the tile with all their classes.
     #[inline(always)]
     fn is_block(self) -> bool {
-        self.lane == 0 && self.rows > 1 && self.width == self.classes
-    }
-
-    /// Whether the row of a lane is in the group and marked.
-    #[inline(always)]
-    fn has(self, lane: Lane) -> bool {
-        lane.number().checked_sub(self.lane).is_some_and(|row| row < self.rows) && self.is_marked(lane)
-    }
-
-    fn are_all_marked(self) -> bool {
-        self.marked().count() == self.rows
+        self.lane == 0 && self.all.rows > 1 && !self.is_in_pieces()
     }
 
     pub(crate) fn is_marked(self, lane: Lane) -> bool {
@@ -82,7 +74,7 @@ impl Group {
     /// (index in the group, lane) of each marked row.
     #[inline(always)]
     pub(crate) fn marked(self) -> impl Iterator<Item = (usize, Lane)> {
-        let rows = u32::MAX.wrapping_shr(32_usize.wrapping_sub(self.rows.clamp(1, ROWS)) as u32);
+        let rows = u32::MAX.wrapping_shr(32_usize.wrapping_sub(self.all.rows.clamp(1, ROWS)) as u32);
         let mut left = self.marked.wrapping_shr(self.lane as u32) & rows;
         core::iter::from_fn(move || {
             let row = (left != 0).then(|| left.trailing_zeros() as usize)?;
@@ -97,12 +89,11 @@ impl Group {
 pub(crate) fn for_each_group(
     rows: &Rows<'_>,
     room: usize,
-    first: usize,
-    count: usize,
+    place: Place,
     blocks: &mut [RowBlock],
     mut work: impl FnMut(usize, &mut RowBlock, Group),
 ) {
-    let classes = rows.classes();
+    let classes = place.width;
     let at_once = if classes <= room / ROWS {
         ROWS
     } else if rows.positions() > 1 {
@@ -112,13 +103,11 @@ pub(crate) fn for_each_group(
     };
     let room = room.checked_div(at_once).unwrap_or(0);
     let width = if classes <= room { classes } else { whole(room, SUMMED_IN_F32) };
-    for (number, block) in blocks.iter_mut().enumerate() {
-        let (marked, start) = (core::mem::take(&mut block.marked), number.wrapping_mul(ROWS));
-        let in_block = ROWS.min(count.saturating_sub(start));
-        for lane in steps(in_block, at_once) {
-            let rows = at_once.min(in_block.wrapping_sub(lane));
-            let group =
-                Group { first: first.wrapping_add(start).wrapping_add(lane), lane, rows, marked, classes, width };
+    for (number, (place, block)) in place.blocks().zip(blocks).enumerate() {
+        let marked = core::mem::take(&mut block.marked);
+        for lane in steps(place.rows, at_once) {
+            let rows = at_once.min(place.rows.wrapping_sub(lane));
+            let group = Group { all: Place { rows, ..place.row(lane) }, lane, marked, width };
             if group.marked().next().is_some() {
                 work(number, block, group);
             }
@@ -134,12 +123,10 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     batch: &mut Batch<'_>,
     terms: L,
     tile: &mut Tile<'_>,
-    first: usize,
-    count: usize,
+    place: Place,
 ) {
-    let (room, numbers) = (tile.room(), &mut *tile.numbers);
-    let rows = batch.rows;
-    for_each_group(rows, room, first, count, tile.blocks, |_, block, group| {
+    let (room, rows, numbers) = (tile.room(), batch.rows, &mut *tile.numbers);
+    for_each_group(rows, room, place, tile.blocks, |_, block, group| {
         let certain = losses(s, batch, terms, numbers, block, group);
         if GRADIENT && batch.gradient.is_some() {
             write_gradient(s, batch, numbers, block, &certain, group);
@@ -155,7 +142,7 @@ pub(crate) fn find_argmax<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32
             batch.load_rows(s, place, numbers);
         }
         let blocks = core::slice::from_mut(found);
-        return find_references(s, numbers, group.classes, blocks);
+        return find_references(s, numbers, group.all.width, blocks);
     }
     let mut most = Lanes::splat(f32::NEG_INFINITY);
     for (_, lane) in group.marked() {
@@ -192,15 +179,15 @@ pub(crate) fn sum_without_references<S: Vector>(
     let largest = found.shift;
     found.refer_to(&largest, RAISE);
     for place in group.pieces() {
-        if group.width < group.classes {
+        if group.is_in_pieces() {
             load_without_references(s, batch, numbers, found, group, place);
         }
         exponentiate_marked(s, numbers, place.width, group, &*found);
         if S::WIDE && group.is_block() {
             let blocks = core::slice::from_mut(&mut *found);
-            row_sums(s, numbers, place.width, group.rows, blocks);
+            row_sums(s, numbers, place.width, place.rows, blocks);
         } else {
-            add_sums(s, numbers, place.width, group, found);
+            add_sums(s, numbers, Group { all: place, ..group }, found);
         }
     }
     for i in Lane::all() {
@@ -221,7 +208,8 @@ fn losses<S: Vector, L: LabelTerms>(
     block: &mut RowBlock,
     group: Group,
 ) -> Lanes<Option<(usize, f64)>> {
-    let (log, mut certain) = (block.log, Lanes::splat(None));
+    // The row scalars are computed for all lanes: `log` of the other rows is kept.
+    let (mut log, mut certain) = (block.log, Lanes::splat(None));
     sum_without_references(s, batch, numbers, block, group);
     terms.apply(s, core::slice::from_mut(block));
     // Where logits are +∞: the loss of a label that is one of several, and the slope at one alone, without their factors.
@@ -233,12 +221,9 @@ fn losses<S: Vector, L: LabelTerms>(
             (block.log[lane], certain[lane]) = (loss, class.map(|class| (class, slope)));
             (block.share[lane], block.one_minus_p[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
-        block.log[lane] = canonical(block.log[lane]);
+        log[lane] = canonical(block.log[lane]);
     }
-    // `finish_rows` and the terms overwrite `log` in all lanes: restore it for the other rows.
-    for lane in Lane::all().filter(|&lane| !group.has(lane)) {
-        block.log[lane] = log[lane];
-    }
+    block.log = log;
     certain
 }
 
@@ -296,7 +281,7 @@ fn write_gradient<S: Vector>(
     group: Group,
 ) {
     for place in group.pieces() {
-        if group.width < group.classes {
+        if group.is_in_pieces() {
             load_without_references(s, batch, numbers, found, group, place);
             exponentiate_marked(s, numbers, place.width, group, found);
         }
@@ -319,7 +304,7 @@ fn write_gradient<S: Vector>(
                 set(elements, place, found.class[lane], 0.0 - factor * found.one_minus_p[lane]);
             }
         }
-        if group.are_all_marked() {
+        if group.marked().count() == place.rows {
             batch.store_rows(s, place, numbers);
             continue;
         }
@@ -510,10 +495,11 @@ fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, 
 }
 
 /// Adds a piece's exponentials of the marked rows to Σexp.
-pub(crate) fn add_sums<S: Vector>(s: S, numbers: &[f32], width: usize, group: Group, found: &mut RowBlock) {
+pub(crate) fn add_sums<S: Vector>(s: S, numbers: &[f32], group: Group, found: &mut RowBlock) {
     s.run(
         #[inline(always)]
         move || {
+            let width = group.all.width;
             let rows = group.marked().map(
                 #[inline(always)]
                 |(row, lane)| (lane, from_row(numbers, row, width)),

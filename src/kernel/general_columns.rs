@@ -11,7 +11,7 @@ use super::scales::scale_columns;
 use super::sums::has_long_vectors;
 use super::tile::{Batch, Place, RowBlock, Tile, one_by_one};
 use super::tile_columns::{Columns, to_columns, to_rows};
-use super::{part_mut, rows_of, rows_of_mut};
+use super::{part_mut, rows_of_mut};
 use crate::backend::vector::Vector;
 
 /// Whether rows of so many classes are turned: of more, a phase has enough to do with one row.
@@ -32,7 +32,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         let half = numbers.len() / 2;
         (numbers, spare) = numbers.split_at_mut_checked(half).unwrap_or_default();
     }
-    let blocks = part_mut(tile.blocks, 0, place.rows.div_ceil(ROWS));
+    let blocks = &mut *tile.blocks;
     let at_once = numbers.len().checked_div(ROWS.wrapping_mul(place.width.min(PIECE))).unwrap_or(0);
     let mut start = 0;
     while start < blocks.len() {
@@ -60,13 +60,8 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 
 /// Transposes rows to columns in `to`; `free` may be overwritten.
 fn turn<S: Vector>(s: S, batch: &Batch<'_>, (free, to): (&mut [f32], &mut [f32]), place: Place) {
-    let Place { first, rows, width, .. } = place;
-    let dense = batch.as_tile().map(|logits| rows_of(logits, first, rows, width));
-    if dense.is_none() {
-        batch.load_rows(s, place, free);
-    }
-    let rows = dense.unwrap_or(rows_of(free, 0, rows, width));
-    to_columns(s, rows, width, to, place.rows.next_multiple_of(ROWS));
+    let rows = batch.rows_in_place_or_loaded(s, place, free);
+    to_columns(s, rows, place.width, to, place.rows.next_multiple_of(ROWS));
 }
 
 /// Fills the logits of the labels, the references and Σexp; leaves the exponentials of a single piece in `numbers`.
@@ -121,10 +116,9 @@ fn write_gradient<S: Vector>(
             batch.store_unmarked_columns(s, place, numbers, blocks);
             continue;
         }
-        let (columns, width) = (&*numbers, place.width);
-        let dense = batch.rows.are_dense() && blocks.iter().all(|block| block.marked == 0);
-        if let Some(gradient) = batch.gradient.as_deref_mut().filter(|_| dense) {
-            to_rows(s, columns, stride, width, rows_of_mut(gradient, place.first, place.rows, width));
+        let (columns, width, all) = (&*numbers, place.width, blocks.iter().all(|block| block.marked == 0));
+        if let Some(gradient) = batch.gradient_in_place(place).filter(|_| all) {
+            to_rows(s, columns, stride, width, gradient);
         } else {
             to_rows(s, columns, stride, width, rows_of_mut(spare, 0, stride, width));
             batch.store_unmarked(s, place, spare, blocks);

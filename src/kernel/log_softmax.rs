@@ -35,13 +35,14 @@ impl LogProbabilityRows<'_> {
         let at_once = if fitting == 0 { ROWS } else { fitting };
         for first in steps(rows.count(), at_once) {
             let count = at_once.min(rows.count().wrapping_sub(first));
+            let place = Place { first, rows: count, start: 0, width: classes };
             let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
             blocks.iter_mut().for_each(|block| block.marked = if fitting == 0 { u32::MAX } else { 0 });
             if fitting > 0 {
-                self.compute(s, &mut tile, Place { first, rows: count, start: 0, width: classes });
+                self.compute(s, &mut tile, place);
             }
             if part(tile.blocks, 0, count.div_ceil(ROWS)).iter().any(|block| block.marked != 0) {
-                self.compute_any(s, &mut tile, first, count);
+                self.compute_any(s, &mut tile, place);
             }
             let Some(out) = self.log_sum_exps.as_deref_mut() else { continue };
             for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(&*tile.blocks) {
@@ -76,10 +77,10 @@ impl LogProbabilityRows<'_> {
     /// Computes the marked rows, by the general way.
     #[cold]
     #[inline(never)]
-    fn compute_any<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
+    fn compute_any<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) {
         let (room, numbers, batch) = (tile.room(), &mut *tile.numbers, &mut self.batch);
         let rows = batch.rows;
-        general::for_each_group(rows, room, first, count, tile.blocks, |_, block, group| {
+        general::for_each_group(rows, room, place, tile.blocks, |_, block, group| {
             let mut found = block.clone();
             general::find_argmax(s, batch, numbers, &mut found, group);
             general::sum_without_references(s, batch, numbers, &mut found, group);
@@ -171,7 +172,8 @@ impl Driver for RowPart<'_> {
             let mut block = RowBlock::EMPTY;
             block.marked = 1;
             let blocks = core::slice::from_mut(&mut block);
-            general::for_each_group(batch.rows, room, 0, 1, blocks, |_, block, group| {
+            let place = Place { first: 0, rows: 1, start: 0, width: batch.rows.classes() };
+            general::for_each_group(batch.rows, room, place, blocks, |_, block, group| {
                 general::find_argmax(s, batch, numbers, block, group);
                 general::sum_without_references(s, batch, numbers, block, group);
                 part = part_of(batch, block);

@@ -2,13 +2,14 @@
 //! its exponentials are kept in the gradient buffer until their scale is known. A row with a logit out of range is computed
 //! once more, with exponentials relative to the largest of the other logits.
 
+use super::column_sums::map_vectors;
 use super::exp::Reference;
 use super::general::{self, Group, add_sums, exponentials_of_piece, finish_referred, maximum};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{RAISE, SUMMED_IN_F32};
 use super::marks::row_is_in_range;
-use super::scales::{fill_scales, scale_row, scale_rows};
+use super::scales::{fill_scales, scale_of, scale_row};
 use super::sums::is_worth_code;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{part, part_mut, whole};
@@ -26,18 +27,16 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     tile: &mut Tile<'_>,
     first: usize,
 ) {
-    let classes = batch.rows.classes();
+    let all = Place { first, rows: 1, start: 0, width: batch.rows.classes() };
     let width = whole(tile.room().min(PIECE), SUMMED_IN_F32);
-    let all = Place { first, rows: 1, start: 0, width: classes };
-    let (numbers, blocks) = (&mut *tile.numbers, part_mut(tile.blocks, 0, 1));
-    let [block] = blocks else { return };
+    let ([block], numbers) = (&mut *tile.blocks, &mut *tile.numbers) else { return };
     block.logit[Lane::FIRST] = batch.logit(first, block.class[Lane::FIRST]);
     let gradient = GRADIENT && batch.gradient.is_some();
     // In place, exponentials overwrite logits only where the whole row is known to be in range.
     let mut keep = gradient && batch.rows.positions() == 1 && (batch.logits.is_some() || batch.adjustment.is_none());
     let mut in_range = !keep || batch.logits.is_some() || row_is_in_range(s, row(batch, first));
     let mut are_held = true;
-    in_range = in_range && add_up(s, batch, numbers, block, keep, (all, width));
+    in_range = in_range && add_up::<S, GRADIENT>(s, batch, numbers, block, keep, (all, width));
     if in_range {
         finish::<S, L, GRADIENT>(s, terms, core::slice::from_mut(block));
         are_held = !gradient || fill_scales(s, core::slice::from_mut(block));
@@ -45,14 +44,14 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         // Once more, relative to the largest of the other logits.
         keep &= batch.logits.is_some();
         find_reference(s, batch, numbers, block, (all, width));
-        add_up(s, batch, numbers, block, keep, (all, width));
+        add_up::<S, GRADIENT>(s, batch, numbers, block, keep, (all, width));
         finish_referred(s, terms, gradient, core::slice::from_mut(block));
     } else {
         block.marked = u32::MAX;
     }
     if block.marked != 0 && !(in_range && keep) {
         block.marked = u32::MAX;
-        return general::compute::<S, L, GRADIENT>(s, batch, terms, tile, first, 1);
+        return general::compute::<S, L, GRADIENT>(s, batch, terms, tile, all);
     }
     if keep {
         scale_kept(s, batch, block, first, are_held);
@@ -64,7 +63,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
 
 /// Fills Σexp, and keeps the exponentials in the gradient if so told; `false` if a logit is out of range of a row without
 /// a reference.
-fn add_up<S: Vector>(
+fn add_up<S: Vector, const GRADIENT: bool>(
     s: S,
     batch: &mut Batch<'_>,
     numbers: &mut [f32],
@@ -75,7 +74,7 @@ fn add_up<S: Vector>(
     block.sum[Lane::FIRST] = 0.0;
     for place in all.pieces(width) {
         let width = place.width;
-        if keep && batch.as_tile().is_some() && width.is_multiple_of(SUMMED_IN_F32) {
+        if GRADIENT && keep && batch.as_tile().is_some() && width.is_multiple_of(SUMMED_IN_F32) {
             if !write_exponentials(s, batch, block, place) {
                 return false;
             }
@@ -84,8 +83,8 @@ fn add_up<S: Vector>(
         if !exponentials(s, batch, numbers, block, place) {
             return false;
         }
-        add_sums(s, numbers, width, Group::of_rows(place, Lane::FIRST, width), block);
-        if keep {
+        add_sums(s, numbers, Group::of_rows(place, Lane::FIRST), block);
+        if GRADIENT && keep {
             batch.store_rows(s, place, part(numbers, 0, width));
         }
     }
@@ -102,11 +101,7 @@ fn find_reference<S: Vector>(
 ) {
     let mut largest = f32::NEG_INFINITY;
     for place in all.pieces(width) {
-        let dense = dense(batch, place);
-        if dense.is_none() {
-            batch.load_rows(s, place, numbers);
-        }
-        let row = dense.unwrap_or(part(numbers, 0, place.width));
+        let row = batch.rows_in_place_or_loaded(s, place, numbers);
         let label = block.class[Lane::FIRST].wrapping_sub(place.start).min(row.len());
         let (before, from_label) = row.split_at_checked(label).unwrap_or_default();
         for row in [before, from_label.get(1..).unwrap_or(&[])] {
@@ -152,25 +147,27 @@ fn scale_kept<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlock, firs
 
 /// Scales exponentials of the row to its gradient, in place.
 fn scale<S: Vector>(s: S, row: &mut [f32], block: &RowBlock, are_held: bool) {
-    if are_held && block.power[Lane::FIRST] == 0.0 {
-        scale_by(s, row, block.scale[Lane::FIRST]);
-    } else if is_worth_code::<S>() {
-        let (classes, blocks) = (row.len(), core::slice::from_ref(block));
-        scale_rows(s, row, classes, blocks);
-    } else {
-        scale_row(row, block.factor[Lane::FIRST] * block.share[Lane::FIRST]);
-    }
+    s.run(
+        #[inline(always)]
+        move || {
+            if are_held && block.power[Lane::FIRST] == 0.0 {
+                let scale = s.splat(block.scale[Lane::FIRST]);
+                map_vectors(
+                    s,
+                    row,
+                    #[inline(always)]
+                    |_, e| s.mul(e, scale),
+                );
+            } else {
+                scale_row(row, scale_of(block, Lane::FIRST));
+            }
+        },
+    )
 }
 
 /// The logits of a row in the gradient buffer.
 fn row<'b>(batch: &'b Batch<'_>, row: usize) -> &'b [f32] {
     part(batch.gradient.as_deref().unwrap_or(&[]), batch.rows.start(row), batch.rows.classes())
-}
-
-/// The logits of a piece, if they can be read without a copy.
-fn dense<'b>(batch: &'b Batch<'_>, place: Place) -> Option<&'b [f32]> {
-    let at = batch.rows.element(place.first, place.start);
-    batch.as_tile().map(|logits| part(logits, at, place.width))
 }
 
 /// The element of the label, if it is in this piece.
@@ -180,9 +177,10 @@ fn at_label<'p>(piece: &'p mut [f32], block: &RowBlock, place: Place) -> Option<
 }
 
 /// The exponentials of one piece, 0 for the label; returns whether all logits were in range.
+#[inline(never)]
 fn exponentials<S: Vector>(s: S, batch: &Batch<'_>, numbers: &mut [f32], block: &RowBlock, place: Place) -> bool {
     let reference = block.reference(Lane::FIRST);
-    let dense = dense(batch, place).filter(|logits| reference.power == 0.0 || logits.len() >= VIRTUAL_LANES);
+    let dense = batch.rows_in_place(place).filter(|logits| reference.power == 0.0 || logits.len() >= VIRTUAL_LANES);
     if dense.is_none() {
         batch.load_rows(s, place, numbers);
     }
@@ -203,24 +201,6 @@ fn write_exponentials<S: Vector>(s: S, batch: &mut Batch<'_>, block: &mut RowBlo
     if let Some(e) = at_label(to, block, place) {
         *e = 0.0;
     }
-    add_sums(s, to, width, Group::of_rows(place, Lane::FIRST, width), block);
+    add_sums(s, to, Group::of_rows(place, Lane::FIRST), block);
     in_range
-}
-
-/// Multiplies a row by a scalar, in place.
-fn scale_by<S: Vector>(s: S, row: &mut [f32], scale: f32) {
-    s.run(
-        #[inline(always)]
-        move || {
-            let scale = s.splat(scale);
-            let mut vectors = row.chunks_exact_mut(S::LANES);
-            for x in vectors.by_ref() {
-                let element = s.mul(s.load(x, 0), scale);
-                s.store(element, x, 0);
-            }
-            let tail = vectors.into_remainder();
-            let element = s.mul(s.load_partial(tail, 0.0), scale);
-            s.store_partial(element, tail);
-        },
-    )
 }

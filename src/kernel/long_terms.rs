@@ -125,8 +125,7 @@ impl<S: Vector> LongRows<'_, '_, S> {
             if let Some(e) = part_mut(self.e, 0, width).get_mut(reference) {
                 *e = 0.0;
             }
-            let group = Group::of_rows(place, lane, width);
-            add_sums(s, self.e, width, group, block);
+            add_sums(s, self.e, Group::of_rows(place, lane), block);
             of_row.class[Lane::FIRST] = reference;
             // Sums of so few classes are filled, not added to.
             let is_short = width <= SUMMED_IN_F32;

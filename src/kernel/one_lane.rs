@@ -273,9 +273,8 @@ fn loss_of_sum<S: OneLane>(s: S, sum: &Result<Sum, NonFiniteRow>, weight: f64) -
 
 /// Losses, and gradients if the batch has room for them, of rows whose labels and weights are in the tile's blocks.
 #[inline(never)]
-pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_>, first: usize, count: usize) {
-    let (s, classes, room) = (s.lane(), batch.rows.classes(), tile.room());
-    let place = Place { first, rows: count, start: 0, width: classes };
+pub(crate) fn compute<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_>, place: Place) {
+    let (s, room, Place { first, rows: count, width: classes, .. }) = (s.lane(), tile.room(), place);
     let in_place = batch.as_tile().is_some();
     let in_tile = !in_place && count.saturating_mul(classes) <= room;
     let width = whole(room, SUMMED_IN_F32);

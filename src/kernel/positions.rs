@@ -9,9 +9,9 @@ use super::column_sums::{add_exponentials, add_piece, read_label_logits};
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lanes;
 use super::limits::{PIECE, ROWS};
+use super::long_terms;
 use super::scales::{fill_scales, scale_columns};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{long_terms, part_mut};
 use crate::backend::vector::Vector;
 use crate::rows::Rows;
 
@@ -47,15 +47,12 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     batch: &mut Batch<'_>,
     terms: L,
     tile: &mut Tile<'_>,
-    first: usize,
-    count: usize,
+    all: Place,
 ) -> bool {
-    let (numbers, spare) = (&mut *tile.numbers, &mut *tile.spare);
-    let (classes, blocks) = (batch.rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
+    let (numbers, spare, blocks) = (&mut *tile.numbers, &mut *tile.spare, &mut *tile.blocks);
     for block in &mut *blocks {
         block.sum = Lanes::splat(0.0);
     }
-    let all = Place { first, rows: count, start: 0, width: classes };
     let mut gradient = if GRADIENT { batch.take_gradient(all) } else { None };
     let any_in_range = add_up(s, batch, (numbers, spare), gradient.as_deref_mut(), blocks, all);
     if let Some(gradient) = gradient {

@@ -22,7 +22,7 @@ pub(crate) fn compute<S: Vector>(s: S, rows: &mut TermTile<'_, '_>) {
     let TermTile { batch, options, spread, tile, terms, place } = rows;
     let room = tile.room();
     let Tile { numbers, spare, blocks } = tile;
-    for_each_group(batch.rows, room, place.first, place.rows, blocks, |number, block, group| {
+    for_each_group(batch.rows, room, *place, blocks, |number, block, group| {
         if let Some(terms) = terms.get_mut(number) {
             MarkedRows { s, batch, options, spread: *spread, numbers, spare, group }.compute(block, terms);
         }
@@ -112,7 +112,7 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
             // Exponentials that underflow in f32 are computed in f64 where the sample weight makes them matter.
             let far = self.exponentiate(place, found, self.far(known, &found.share, &found.weight, &Lanes::splat(0.0)));
             for (row, lane) in self.group.marked() {
-                let costs = from(self.options.costs_of(known.label[lane], self.group.classes), place.start);
+                let costs = from(self.options.costs_of(known.label[lane], self.group.all.width), place.start);
                 let (e, share) = (row_of(self.numbers, row, place.width), found.share[lane]);
                 let (logs, odds) = match far.is_marked(lane) {
                     true => far_costs_of_row(e, costs, found.reference(lane), share),
@@ -157,7 +157,7 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
                 } else if undefined & lane.bit() != 0 || factor.is_nan() {
                     elements.fill(f32::NAN);
                 } else {
-                    let costs = self.options.costs_of(known.label[lane], self.group.classes);
+                    let costs = self.options.costs_of(known.label[lane], self.group.all.width);
                     let costs = self.options.costs.map(|_| from(costs, place.start));
                     let far = far.is_marked(lane).then(|| found.reference(lane));
                     let (spread, factors) = (self.spread, [known.scale[lane], found.share[lane], factor]);
@@ -174,7 +174,7 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
     #[inline(never)]
     fn far(&self, known: &TermBlock, share: &Lanes<f64>, factor: &Lanes<f64>, scale: &Lanes<f64>) -> Group {
         self.group.marked_where(|lane| {
-            let costs = self.options.costs_of(known.label[lane], self.group.classes);
+            let costs = self.options.costs_of(known.label[lane], self.group.all.width);
             let largest = costs.iter().fold(0.0, |most, &cost| if cost > most { cost } else { most });
             underflow_matters(scale[lane].abs() + (factor[lane] * share[lane]).abs() * f64::from(largest))
         })
@@ -188,14 +188,14 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
     /// Whether any term has a nonzero weight; otherwise loss and gradient are 0 whatever the logits.
     fn has_weight(&self, row: usize, label: usize, label_weight: f64) -> bool {
         label_weight != 0.0
-            || (0..self.group.classes).any(|class| self.u(row, class) != 0.0)
-            || self.options.costs_of(label, self.group.classes).iter().any(|&cost| cost != 0.0)
+            || (0..self.group.all.width).any(|class| self.u(row, class) != 0.0)
+            || self.options.costs_of(label, self.group.all.width).iter().any(|&cost| cost != 0.0)
     }
 
     /// Loss of a row with a NaN, several +∞ or only −∞ logits: each term is 0, ∞ or undefined; the loss is NaN if a
     /// term is undefined, unless another is infinite.
     fn loss_without_probabilities(&self, row: usize, label: usize, label_weight: f64) -> f64 {
-        let (batch, classes) = (&*self.batch, self.group.classes);
+        let (batch, classes) = (&*self.batch, self.group.all.width);
         let costs = self.options.costs_of(label, classes);
         let (mut loss, mut unknown, mut whole) = (0.0, false, label_weight);
         let (mut any_nan, mut infinite) = (false, 0_usize);

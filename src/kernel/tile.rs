@@ -3,7 +3,7 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
-use super::{copy, part_mut, row_of, rows_of_mut, steps, whole};
+use super::{copy, part, part_mut, row_of, rows_of, rows_of_mut, steps, whole};
 use crate::backend::Backend;
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use crate::logits::{Adjustment, Logits};
@@ -148,6 +148,11 @@ impl<'t> Tile<'t> {
         self.numbers.len().saturating_sub(REACH)
     }
 
+    /// The tile with the blocks of `rows` rows alone.
+    pub(crate) fn of_rows(&mut self, rows: usize) -> Tile<'_> {
+        Tile { numbers: self.numbers, spare: self.spare, blocks: part_mut(self.blocks, 0, rows.div_ceil(ROWS)) }
+    }
+
     /// How many rows of `classes` classes fit: whole blocks if more than one does, 0 if no row does.
     pub(crate) fn rows(&self, classes: usize) -> usize {
         let rows = self.room().checked_div(classes).unwrap_or(0).min(self.blocks.len().wrapping_mul(ROWS));
@@ -182,6 +187,32 @@ impl Batch<'_> {
     #[inline(always)]
     pub(crate) fn as_tile(&self) -> Option<&[f32]> {
         if self.rows.are_dense() && self.adjustment.is_none() { self.given().as_f32() } else { None }
+    }
+
+    /// The logits of whole rows, or of a piece of one, if they can be read without a copy.
+    pub(crate) fn rows_in_place(&self, place: Place) -> Option<&[f32]> {
+        let (start, len) = (self.rows.element(place.first, place.start), place.rows.wrapping_mul(place.width));
+        self.as_tile().map(|logits| part(logits, start, len))
+    }
+
+    /// [`Batch::rows_in_place`], else copied to `loaded`.
+    pub(crate) fn rows_in_place_or_loaded<'t, S: Vector>(
+        &'t self,
+        s: S,
+        place: Place,
+        loaded: &'t mut [f32],
+    ) -> &'t [f32] {
+        if let Some(logits) = self.rows_in_place(place) {
+            return logits;
+        }
+        self.load_rows(s, place, loaded);
+        rows_of(loaded, 0, place.rows, place.width)
+    }
+
+    /// The gradient of whole rows, if it can be written without a copy.
+    pub(crate) fn gradient_in_place(&mut self, place: Place) -> Option<&mut [f32]> {
+        let gradient = self.gradient.as_deref_mut().filter(|_| self.rows.are_dense())?;
+        Some(rows_of_mut(gradient, place.first, place.rows, place.width))
     }
 
     /// The adjusted logit of a class.

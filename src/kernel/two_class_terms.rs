@@ -26,7 +26,7 @@ pub(crate) fn compute<S: Vector>(s: S, rows: &mut TermTile<'_, '_>) {
     let alpha_beta = AlphaBeta::new(options, rows.spread);
     gap_terms(s, alpha_beta, targets, logits, gradient, blocks, terms);
     if gradient {
-        write_two_classes(s, batch, tile, place.first, place.rows);
+        write_two_classes(s, batch, tile, *place);
     }
 }
 

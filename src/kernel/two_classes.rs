@@ -5,7 +5,7 @@ use super::exp;
 use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_GAP, ROWS};
 use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{copy, f64_math, log1p, part, rows_of_mut};
+use super::{copy, f64_math, log1p, rows_of_mut};
 use crate::backend::vector::Vector;
 
 /// Fills log(1 + e^gap) and 1 − p_y. Rows whose gap is below [`LEAST_GAP`], infinite or NaN are marked; returns whether
@@ -207,21 +207,12 @@ fn gap<S: Vector>(s: S, first: S::F, second: S::F, sign: S::F) -> (S::F, S::F, S
 }
 
 /// Writes the gradient of the rows that are not marked.
-pub(crate) fn write_two_classes<S: Vector>(
-    s: S,
-    batch: &mut Batch<'_>,
-    tile: &mut Tile<'_>,
-    first: usize,
-    count: usize,
-) {
-    let (rows, blocks) = (batch.rows, part(tile.blocks, 0, count.div_ceil(ROWS)));
-    match batch.gradient.as_deref_mut() {
-        Some(gradient) if rows.are_dense() => {
-            write_pairs(s, blocks, rows_of_mut(gradient, first, count, 2));
-        }
-        _ => {
-            write_pairs(s, blocks, rows_of_mut(tile.numbers, 0, count, 2));
-            batch.store_unmarked(s, Place { first, rows: count, start: 0, width: 2 }, tile.numbers, blocks);
+pub(crate) fn write_two_classes<S: Vector>(s: S, batch: &mut Batch<'_>, tile: &mut Tile<'_>, place: Place) {
+    match batch.gradient_in_place(place) {
+        Some(gradient) => write_pairs(s, tile.blocks, gradient),
+        None => {
+            write_pairs(s, tile.blocks, rows_of_mut(tile.numbers, 0, place.rows, 2));
+            batch.store_unmarked(s, place, tile.numbers, tile.blocks);
         }
     }
 }

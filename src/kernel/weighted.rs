@@ -18,7 +18,7 @@ use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::two_classes::{Misses, logs_of_far_leads, logs_of_gaps, write_two_classes};
 use super::{
     chunks_mut, columns, copy, few_rows, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part,
-    part_mut, positions, row_of, row_of_mut, rows_of, rows_of_mut, steps,
+    part_mut, positions, row_of, row_of_mut, steps,
 };
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -62,10 +62,10 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
 impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     #[inline(never)]
     fn tiles<S: Vector>(&mut self, s: S, mut tile: Tile<'_>) -> Result<(), Error> {
-        let rows = self.batch.rows;
-        let mut fitting = tile.rows(rows.classes());
+        let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
+        let mut fitting = tile.rows(classes);
         if self.are_positions::<S>() {
-            fitting = positions::rows_at_once(rows.classes(), &tile);
+            fitting = positions::rows_at_once(classes, &tile);
         }
         let at_once = if self.are_in_parts::<S>(fitting) { ROWS } else { fitting.max(1) };
         let (mut first, mut was_general) = (0, false);
@@ -74,28 +74,25 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 true => positions::rows_from(rows, first, at_once),
                 false => at_once.min(rows.left_in_chunk(first)),
             };
-            let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-            read_classes(s, rows, first, count, blocks, self.weights.as_deref_mut())?;
+            let (mut tile, place) = (tile.of_rows(count), Place { first, rows: count, start: 0, width: classes });
+            read_classes(s, rows, first, count, tile.blocks, self.weights.as_deref_mut())?;
             if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
-                fill_factors(s, first, blocks, scale, temperature);
+                fill_factors(s, first, tile.blocks, scale, temperature);
             }
             if !S::WIDE && L::NONE {
-                one_lane::compute(s, &mut self.batch, &mut tile, first, count);
-                let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-                add_known_losses(s, first, blocks, &mut *self.tally);
+                one_lane::compute(s, &mut self.batch, &mut tile, place);
+                add_known_losses(s, first, tile.blocks, self.tally);
             } else {
                 if fitting == 0 {
                     long_rows::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, &mut tile, first);
                 } else {
-                    was_general = self.compute(s, &mut tile, first, count, was_general);
+                    was_general = self.compute(s, &mut tile, place, was_general);
                 }
-                let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-                add_losses(s, first, blocks, &mut *self.tally);
+                add_losses(s, first, tile.blocks, self.tally);
             }
-            let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
             if let Some(out) = self.row_losses.as_deref_mut() {
-                for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
+                for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(&*tile.blocks) {
                     copy(to, block.loss.as_slice());
                 }
             }
@@ -122,172 +119,131 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
 
     /// Losses and gradients of rows that fit the tile, with classes and weights filled in. Returns whether the general
     /// way took all of them; if so, the fast way takes the next tile only if some block has all logits in range.
-    fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize, was_general: bool) -> bool {
-        let (classes, blocks) = (self.batch.rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
+    fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place, was_general: bool) -> bool {
         if was_general
             && !self.are_gaps::<S>()
-            && let Some(logits) = self.batch.as_tile()
+            && let Some(logits) = self.batch.rows_in_place(place)
         {
-            marks::mark(s, Some(rows_of(logits, first, count, classes)), classes, blocks);
+            marks::mark(s, Some(logits), place.width, tile.blocks);
         }
         let mut in_range = true;
-        if blocks.iter().any(|block| block.marked == 0) {
-            blocks.iter_mut().for_each(|block| block.marked = 0);
-            in_range = match classes {
+        if tile.blocks.iter().any(|block| block.marked == 0) {
+            in_range = match place.width {
+                _ if self.are_gaps::<S>() => self.compute_gaps(s, tile, place),
                 _ if self.are_positions::<S>() => {
-                    positions::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count)
+                    positions::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, place)
                 }
-                3 if S::WIDE => self.compute_columns::<S, 3>(s, tile, first, count),
-                4 if S::WIDE => self.compute_columns::<S, 4>(s, tile, first, count),
-                // One lane has no need of a second way to the same bits.
-                _ if S::WIDE && GRADIENT && classes > VIRTUAL_LANES => self
-                    .compute_in_gradient(s, tile, first, count)
-                    .unwrap_or_else(|| self.compute_in_tile(s, tile, first, count)),
-                _ => self.compute_in_tile(s, tile, first, count),
+                3 if S::WIDE => self.compute_columns::<S, 3>(s, tile, place),
+                4 if S::WIDE => self.compute_columns::<S, 4>(s, tile, place),
+                _ => self.compute_rows(s, tile, place),
             };
         }
-        let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
-        let all_general = blocks.iter().all(|block| block.marked == u32::MAX);
+        let all_general = tile.blocks.iter().all(|block| block.marked == u32::MAX);
         if all_general || !in_range {
-            if are_turned::<S>(classes) || is_worth_code::<S>() && self.are_positions::<S>() {
-                let (batch, place) = (&mut self.batch, Place { first, rows: count, start: 0, width: classes });
-                general_columns::compute::<S, L, GRADIENT>(s, batch, self.terms, tile, place);
+            if are_turned::<S>(place.width) || is_worth_code::<S>() && self.are_positions::<S>() {
+                general_columns::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, place);
             }
-            general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, first, count);
+            general::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, place);
         }
         all_general
     }
 
-    /// Losses and gradients of rows of any number of classes; returns whether none is marked.
-    fn compute_in_tile<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) -> bool {
-        if self.are_in_parts::<S>(tile.rows(self.batch.rows.classes())) {
-            let in_range = sums_in_parts(s, &self.batch, tile, first, count);
-            finish::<S, L, GRADIENT>(s, self.terms, part_mut(tile.blocks, 0, 1));
-            return in_range;
-        }
-        let (batch, classes) = (&self.batch, self.batch.rows.classes());
-        let gradient = GRADIENT && batch.gradient.is_some();
-        let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-        let len = count.wrapping_mul(classes);
-        let dense = batch.as_tile().map(|logits| rows_of(logits, first, count, classes));
-        if dense.is_none() {
-            batch.load_rows(s, Place { first, rows: count, start: 0, width: classes }, tile.numbers);
-        }
-        let mut in_range;
-        if self.are_gaps::<S>() {
-            let logits = dense.unwrap_or(part(tile.numbers, 0, len));
-            let misses = match L::NONE {
-                true if GRADIENT => Misses::Rounded,
-                true => Misses::None,
-                false => Misses::Exact,
-            };
-            in_range = logs_of_gaps(s, logits, misses, blocks);
-            if !in_range {
-                in_range = logs_of_far_leads(s, logits, blocks);
-            }
-            self.terms.apply(s, blocks);
-        } else {
-            if dense.is_none() {
-                read_reference_logits(s, part(tile.numbers, 0, len), classes, blocks);
-            }
-            in_range = exponentiate(s, dense, tile.numbers, len);
-            if !in_range && marks::marks_all(s, dense, classes, blocks) {
-                return false;
-            }
-            excluded_sums(s, dense, tile.numbers, classes, count, blocks);
-            finish::<S, L, GRADIENT>(s, self.terms, blocks);
-            if gradient && !fill_scales(s, blocks) {
-                if is_worth_code::<S>() {
-                    scale_rows(s, part_mut(tile.numbers, 0, len), classes, blocks);
-                }
-                in_range = blocks.iter().all(|block| block.marked == 0);
-            }
-        }
-        if gradient {
-            self.write_gradient(s, tile, first, count);
+    /// Losses and gradients of rows of two classes; returns whether none is marked.
+    fn compute_gaps<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) -> bool {
+        let logits = self.batch.rows_in_place_or_loaded(s, place, tile.numbers);
+        let misses = match L::NONE {
+            true if GRADIENT => Misses::Rounded,
+            true => Misses::None,
+            false => Misses::Exact,
+        };
+        let in_range = logs_of_gaps(s, logits, misses, tile.blocks) || logs_of_far_leads(s, logits, tile.blocks);
+        self.terms.apply(s, tile.blocks);
+        if GRADIENT && self.batch.gradient.is_some() {
+            write_two_classes(s, &mut self.batch, tile, place);
         }
         in_range
-    }
-
-    /// As `compute_in_tile`, with the exponentials in the gradient buffer. `None` unless logits are contiguous f32, not
-    /// adjusted, in another buffer, and [`REACH`] elements follow the gradient.
-    fn compute_in_gradient<S: Vector>(
-        &mut self,
-        s: S,
-        tile: &mut Tile<'_>,
-        first: usize,
-        count: usize,
-    ) -> Option<bool> {
-        let Batch { rows, logits, adjustment, gradient, .. } = &mut self.batch;
-        let (classes, blocks) = (rows.classes(), part_mut(tile.blocks, 0, count.div_ceil(ROWS)));
-        let (start, len) = (first.wrapping_mul(classes), count.wrapping_mul(classes));
-        let logits = logits.filter(|_| rows.are_dense() && adjustment.is_none())?.as_f32()?;
-        let logits = part(logits, start, len);
-        let exponentials = gradient.as_deref_mut()?.get_mut(start..)?.get_mut(..len.wrapping_add(REACH))?;
-        let in_range = exponentiate(s, Some(logits), exponentials, len);
-        if !in_range && marks::marks_all(s, Some(logits), classes, blocks) {
-            return Some(false);
-        }
-        excluded_sums(s, Some(logits), exponentials, classes, count, blocks);
-        finish::<S, L, GRADIENT>(s, self.terms, blocks);
-        let exponentials = part_mut(exponentials, 0, len);
-        if !fill_scales(s, blocks) && is_worth_code::<S>() {
-            scale_rows(s, exponentials, classes, blocks);
-        }
-        write_scaled_rows(s, exponentials, None, classes, blocks);
-        Some(in_range && blocks.iter().all(|block| block.marked == 0))
     }
 
     /// Losses and gradients of rows of three or four classes; returns whether none is marked.
-    fn compute_columns<S: Vector, const C: usize>(
-        &mut self,
-        s: S,
-        tile: &mut Tile<'_>,
-        first: usize,
-        count: usize,
-    ) -> bool {
-        let mut in_range = columns::sums::<S, C>(s, &self.batch, tile, first, count);
-        let blocks = part_mut(tile.blocks, 0, count.div_ceil(ROWS));
-        finish::<S, L, GRADIENT>(s, self.terms, blocks);
+    fn compute_columns<S: Vector, const C: usize>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) -> bool {
+        let mut in_range = columns::sums::<S, C>(s, &self.batch, tile, place);
+        finish::<S, L, GRADIENT>(s, self.terms, tile.blocks);
         if GRADIENT && self.batch.gradient.is_some() {
-            let are_held = fill_scales(s, blocks);
-            in_range &= blocks.iter().all(|block| block.marked == 0);
-            columns::write_gradient::<S, C>(s, &mut self.batch, tile, first, count, are_held);
+            let are_held = fill_scales(s, tile.blocks);
+            in_range &= tile.blocks.iter().all(|block| block.marked == 0);
+            columns::write_gradient::<S, C>(s, &mut self.batch, tile, place, are_held);
         }
         in_range
     }
 
-    /// Writes the gradient of the rows that are not marked.
-    fn write_gradient<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, first: usize, count: usize) {
-        if self.are_gaps::<S>() {
-            return write_two_classes(s, &mut self.batch, tile, first, count);
+    /// Losses and gradients of rows of any number of classes; returns whether none is marked.
+    fn compute_rows<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) -> bool {
+        let Place { rows, width: classes, .. } = place;
+        if self.are_in_parts::<S>(tile.rows(classes)) {
+            let in_range = sums_in_parts(s, &self.batch, tile, place);
+            finish::<S, L, GRADIENT>(s, self.terms, tile.blocks);
+            return in_range;
         }
-        let (rows, classes) = (self.batch.rows, self.batch.rows.classes());
-        let blocks = part(tile.blocks, 0, count.div_ceil(ROWS));
-        let dense = match self.batch.gradient.as_deref_mut() {
-            Some(gradient) if rows.are_dense() => Some(rows_of_mut(gradient, first, count, classes)),
-            _ => None,
+        let (batch, blocks, len) = (&mut self.batch, &mut *tile.blocks, rows.wrapping_mul(classes));
+        let has_gradient = batch.gradient.is_some();
+        // The exponentials are in the gradient buffer, if it has room for them, else in the tile. One lane has no need of
+        // a second way to the same bits.
+        let is_long = S::WIDE && GRADIENT && classes > VIRTUAL_LANES;
+        let mut kept = if is_long { take_gradient(batch, place) } else { None };
+        let is_kept = kept.is_some();
+        let exponentials = match &mut kept {
+            Some(gradient) => part_mut(gradient, batch.rows.start(place.first), len.wrapping_add(REACH)),
+            None => &mut *tile.numbers,
         };
-        let is_dense = dense.is_some();
-        write_scaled_rows(s, tile.numbers, dense, classes, blocks);
-        if !is_dense {
-            let place = Place { first, rows: count, start: 0, width: classes };
-            self.batch.store_unmarked(s, place, tile.numbers, blocks);
+        let dense = batch.rows_in_place(place);
+        if dense.is_none() {
+            batch.load_rows(s, place, exponentials);
+            read_reference_logits(s, part(exponentials, 0, len), classes, blocks);
         }
+        let mut in_range = exponentiate(s, dense, exponentials, len);
+        if in_range || !marks::marks_all(s, dense, classes, blocks) {
+            excluded_sums(s, dense, exponentials, classes, rows, blocks);
+            finish::<S, L, GRADIENT>(s, self.terms, blocks);
+            if GRADIENT && has_gradient {
+                let exponentials = part_mut(exponentials, 0, len);
+                if !fill_scales(s, blocks) {
+                    if is_worth_code::<S>() {
+                        scale_rows(s, exponentials, classes, blocks);
+                    }
+                    in_range = blocks.iter().all(|block| block.marked == 0);
+                }
+                let to = batch.gradient_in_place(place);
+                let is_copied = to.is_none() && !is_kept;
+                write_scaled_rows(s, exponentials, to, classes, blocks);
+                if is_copied {
+                    batch.store_unmarked(s, place, exponentials, blocks);
+                }
+            }
+        }
+        batch.gradient = kept.or(batch.gradient.take());
+        in_range
     }
+}
+
+/// The gradient, if exponentials can be kept there: logits are contiguous f32, not adjusted, in another buffer, and
+/// [`REACH`] elements follow the gradient. The caller gives it back.
+fn take_gradient<'a>(batch: &mut Batch<'a>, place: Place) -> Option<&'a mut [f32]> {
+    batch.logits.and(batch.rows_in_place(place))?;
+    let end = batch.rows.start(place.first.wrapping_add(place.rows)).saturating_add(REACH);
+    batch.gradient.take_if(|gradient| end <= gradient.len())
 }
 
 /// Fills logits of labels and sums of a block of rows that do not fit the tile at once; marks the rows of each part that
 /// has a logit out of range, and returns whether none has.
 #[inline(never)]
-fn sums_in_parts<S: Vector>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, first: usize, count: usize) -> bool {
-    let (classes, at_once) = (batch.rows.classes(), tile.rows(batch.rows.classes()));
+fn sums_in_parts<S: Vector>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, all: Place) -> bool {
+    let (classes, at_once) = (all.width, tile.rows(all.width));
     let (Some(block), numbers) = (tile.blocks.first_mut(), &mut *tile.numbers) else { return true };
     block.sum = Lanes::splat(0.0);
-    for start in steps(count, at_once) {
-        let rows = at_once.min(count.wrapping_sub(start));
-        let place = Place { first: first.wrapping_add(start), rows, start: 0, width: classes };
-        let dense = batch.as_tile().map(|logits| rows_of(logits, place.first, rows, classes));
+    for start in steps(all.rows, at_once) {
+        let rows = at_once.min(all.rows.wrapping_sub(start));
+        let place = Place { rows, ..all.row(start) };
+        let dense = batch.rows_in_place(place);
         if dense.is_none() {
             batch.load_rows(s, place, numbers);
         }
@@ -303,9 +259,9 @@ fn sums_in_parts<S: Vector>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, first:
                 *e = 0.0;
             }
         }
-        add_sums(s, numbers, classes, Group::of_rows(place, Lane::of(start), classes), block);
+        add_sums(s, numbers, Group::of_rows(place, Lane::of(start)), block);
     }
-    if block.marked.count_ones() as usize == count {
+    if block.marked.count_ones() as usize == all.rows {
         block.marked = u32::MAX;
     }
     block.marked == 0
