@@ -5,7 +5,8 @@
     loss = rwwce.cross_entropy(logits, labels, weight=weights)
     loss.backward()
 
-The functions have the arguments of their namesakes in `torch.nn.functional`; `rwwce.nn` has the modules. Logits are
+Arguments have the names of those in `torch.nn.functional`, but not all of the positions: the functions have no
+`size_average` and `reduce`. Pass what comes after `weight` by keyword. `rwwce.nn` has the modules. Logits are
 float32, float16 or bfloat16, or int8 or uint8 with a `scale`, which are dequantised to scale·(q − zero_point).
 Contiguous logits are read without a copy; the kernel computes in float32. A float64 tensor is an error, since its
 precision would be lost. NumPy arrays of other types and lists are rounded to float32, as are weights and costs of any

@@ -1,4 +1,8 @@
-"""The losses as modules, with the arguments of their namesakes in `torch.nn`."""
+"""The losses as modules, with the arguments of their namesakes in `torch.nn`, in the same positions.
+
+`RealWorldWeightCrossEntropyLoss` has none: its `ignore_index` comes before `reduction`, as in the other modules, while
+the function has `reduction` first. Pass both by keyword.
+"""
 
 from __future__ import annotations
 
