@@ -292,7 +292,8 @@ impl<'a> CrossEntropy<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoClasses`], [`Error::Length`], [`Error::LabelOutOfRange`], [`Error::NotFinite`] for weights.
+    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::LabelOutOfRange`],
+    /// [`Error::NotFinite`] for weights, [`Error::OutOfRange`] for positions and row stride.
     pub fn weigh<L: Label>(&self, labels: &[L]) -> Result<Total, Error> {
         let targets = Targets::Labels(L::labels(labels));
         Ok(self.check_labels_and_weights(self.shape, labels.len(), targets)?.1)

@@ -25,8 +25,9 @@ impl CrossEntropy<'_> {
     /// cost\[y,j\] = fn\[y\] + fp\[y,j\]. Without costs the decision is the argmax of the logits, the lowest index in a
     /// tie, as in [`CrossEntropy::add_confusion`], and its expected cost 1 − p.
     ///
-    /// Of the options only the shape, the costs, the temperature, the class bias and the backend matter. Mislabel costs
-    /// take C² multiplications per row, miss costs alone take C.
+    /// Of the options only the shape, the costs, the temperature, the class bias and the backend matter; sample weights
+    /// and terms of the loss are checked all the same. Mislabel costs take C² multiplications per row, miss costs alone
+    /// take C.
     ///
     /// # Rows without a decision
     ///
@@ -36,15 +37,17 @@ impl CrossEntropy<'_> {
     ///
     /// # Accuracy
     ///
-    /// Where two expected costs differ by more than 4 ulp, the class of the lower one is chosen; where they are equal,
-    /// the lower index. Sums are in f64, and every backend returns the same bits. An expected cost is off by at most 1
-    /// ulp; above the largest f32 it is +∞, which changes no decision. Probabilities below e⁻⁷⁰⁰ times the largest
-    /// count as 0, and products of a probability and a cost below 1e-300 may.
+    /// Where two expected costs differ by more than 4 ulp, the class of the lower one is chosen; where they are equal
+    /// as computed, the lower index. Sums are in f64, in class order, so costs that are equal only in exact arithmetic
+    /// may differ by rounding, and either class be chosen; every backend returns the same bits. An expected cost is off
+    /// by at most 1 ulp; above the largest f32 it is +∞, which changes no decision. Probabilities below e⁻⁷⁰⁰ times the
+    /// largest count as 0, and products of a probability and a cost below 1e-300 may.
     ///
     /// # Errors
     ///
-    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::NotFinite`] and [`Error::Negative`]
-    /// for costs, [`Error::CostOfTruth`], [`Error::OutOfRange`].
+    /// [`Error::NoClasses`], [`Error::SizeOverflow`], also for more than `u32::MAX` classes, [`Error::Length`],
+    /// [`Error::NotFinite`] for costs, sample weights and bias, [`Error::Negative`] for costs, [`Error::CostOfTruth`],
+    /// [`Error::OutOfRange`] for a scalar option.
     ///
     /// ```
     /// # use rwwce::CrossEntropy;

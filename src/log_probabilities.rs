@@ -11,15 +11,15 @@ use crate::rows::Targets;
 impl CrossEntropy<'_> {
     /// Writes log-softmax, log p of every class, to `log_probabilities`, shaped and padded as the logits `[N, C, D]`:
     /// the second output of ONNX's SoftmaxCrossEntropyLoss. Of the options only shape, temperature, bias and backend
-    /// are used.
+    /// matter; weights, costs and terms of the loss are checked all the same.
     ///
     /// The relative error is at most 3 ulp but for [rare rows](crate#accuracy), also where p is near 1. A row with a
     /// NaN or with all logits −∞ gets NaN. Where several logits are +∞, their classes get NaN and the others −∞.
     ///
     /// # Errors
     ///
-    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::OutOfRange`], and
-    /// [`Error::NotFinite`] for a class bias.
+    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::OutOfRange`] for a scalar option,
+    /// [`Error::NotFinite`] for a class bias, weights and costs, [`Error::Negative`] for costs, [`Error::CostOfTruth`].
     ///
     /// ```
     /// # use rwwce::CrossEntropy;

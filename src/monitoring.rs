@@ -24,8 +24,8 @@ impl CrossEntropy<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoClasses`], [`Error::Length`], [`Error::LabelOutOfRange`], [`Error::NotFinite`] for weights; the sums
-    /// are then unchanged.
+    /// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`], [`Error::LabelOutOfRange`],
+    /// [`Error::NotFinite`] for weights; the sums are then unchanged.
     ///
     /// ```
     /// use rwwce::{ClassSums, CrossEntropy};
@@ -127,8 +127,8 @@ impl CrossEntropy<'_> {
 ///
 /// # Errors
 ///
-/// [`Error::NoClasses`], [`Error::Length`] for matrices that do not fit the miss costs, [`Error::NotFinite`] and
-/// [`Error::Negative`] for costs.
+/// [`Error::NoClasses`], [`Error::SizeOverflow`], [`Error::Length`] for matrices that do not fit the miss costs,
+/// [`Error::NotFinite`] and [`Error::Negative`] for costs.
 pub fn decision_cost(confusion: &[u64], miss_costs: &[f32], mislabel_costs: &[f32]) -> Result<f64, Error> {
     let classes = miss_costs.len();
     if classes == 0 {
