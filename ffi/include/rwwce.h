@@ -1,8 +1,9 @@
 /* rwwce: softmax cross-entropy with real-world costs of mistakes.
  *
  * A call takes a structure of options, and arrays as pointer and count, and returns a status: RWWCE_OK, or why the call
- * was refused. Every argument that a call uses is checked before anything is written. The last parameter, `error`, may
- * be NULL; it receives the argument and the index of an error, which rwwce_error_message turns into a sentence.
+ * was refused. Every argument that a call uses is checked before anything is written: every error leaves every output
+ * unchanged. The last parameter, `error`, may be NULL, and is written by every call; it receives the argument and the
+ * index of an error, which rwwce_error_message turns into a sentence.
  *
  * Arrays are flat. N is the number of samples, C of classes, D of positions of a sample (pixels, tokens; 1 for a plain
  * classifier). Logits are [N, C, D]: the logit of class c at position d of sample n has index (n*C + c)*D + d. Logits
@@ -776,8 +777,9 @@ rwwce_status rwwce_gradient_from_log_probabilities(const struct rwwce_options *o
                                                    struct rwwce_error *error);
 
 /* Writes log-softmax, log p of every class, to `log_probabilities`, shaped and padded as the logits `[N, C, D]`. Of
- * the options only the shape, the type of the logits, the temperature, the class bias and the backend are used. The
- * error is at most 3 ulp but for rare rows, as that of a loss, also where p is near 1.
+ * the options only the shape, the type of the logits, the temperature, the class bias and the backend matter;
+ * weights, costs and terms of the loss are checked all the same. The error of a number is at most 3 ulp but for rare
+ * rows, as that of a loss, also where p is near 1.
  *
  * Every error leaves `log_probabilities` unchanged; `log_probabilities` must not overlap any other array. */
 RWWCE_API
@@ -1037,14 +1039,16 @@ rwwce_status rwwce_row_partial_gradient(const struct rwwce_row_partial *whole,
 /* Writes the class of least expected cost of each row to `decisions`, `[N, D]`, and the expected cost of the
  * decision to `expected_costs`, `[N, D]`, which may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss
  * costs fn are the class weights, each 1 when absent, at least 0 here, and fp the mislabel costs, each 0 when
- * absent. Without costs the decision is the argmax of the logits; ties go to the lowest index. Where two expected
- * costs differ by more than 4 ulp, the lower one decides.
+ * absent. Without costs the decision is the argmax of the logits, the lowest index in a tie. Where two expected costs
+ * differ by more than 4 ulp, the lower one decides; where they are equal as computed, the lowest index. Costs that are
+ * equal only in exact arithmetic may differ by rounding.
  *
  * A row with a NaN, with several +∞ or with all logits −∞ has no decision: `decisions` gets `RWWCE_NO_DECISION` and
  * `expected_costs` NaN. `undecided`, which may be NULL, receives the number of such rows.
  *
  * Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend
- * are used. Every error leaves all outputs unchanged; outputs must not overlap any other array. */
+ * matter; sample weights and terms of the loss are checked all the same. Every error leaves all outputs unchanged;
+ * outputs must not overlap any other array. */
 RWWCE_API
 rwwce_status rwwce_decide(const struct rwwce_options *options,
                           const void *logits,

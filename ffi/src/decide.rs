@@ -9,14 +9,16 @@ use crate::status::*;
 /// Writes the class of least expected cost of each row to `decisions`, `[N, D]`, and the expected cost of the
 /// decision to `expected_costs`, `[N, D]`, which may be NULL: argmin_j Σ_{y≠j} p_y·(fn[y] + fp[y,j]), where the miss
 /// costs fn are the class weights, each 1 when absent, at least 0 here, and fp the mislabel costs, each 0 when
-/// absent. Without costs the decision is the argmax of the logits; ties go to the lowest index. Where two expected
-/// costs differ by more than 4 ulp, the lower one decides.
+/// absent. Without costs the decision is the argmax of the logits, the lowest index in a tie. Where two expected costs
+/// differ by more than 4 ulp, the lower one decides; where they are equal as computed, the lowest index. Costs that are
+/// equal only in exact arithmetic may differ by rounding.
 ///
 /// A row with a NaN, with several +∞ or with all logits −∞ has no decision: `decisions` gets `RWWCE_NO_DECISION` and
 /// `expected_costs` NaN. `undecided`, which may be NULL, receives the number of such rows.
 ///
 /// Of the options only the shape, the costs, the type of the logits, the temperature, the class bias and the backend
-/// are used. Every error leaves all outputs unchanged; outputs must not overlap any other array.
+/// matter; sample weights and terms of the loss are checked all the same. Every error leaves all outputs unchanged;
+/// outputs must not overlap any other array.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rwwce_decide(
     options: *const rwwce_options,

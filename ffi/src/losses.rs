@@ -375,8 +375,9 @@ pub unsafe extern "C" fn rwwce_gradient_from_log_probabilities(
 }
 
 /// Writes log-softmax, log p of every class, to `log_probabilities`, shaped and padded as the logits `[N, C, D]`. Of
-/// the options only the shape, the type of the logits, the temperature, the class bias and the backend are used. The
-/// error is at most 3 ulp but for rare rows, as that of a loss, also where p is near 1.
+/// the options only the shape, the type of the logits, the temperature, the class bias and the backend matter;
+/// weights, costs and terms of the loss are checked all the same. The error of a number is at most 3 ulp but for rare
+/// rows, as that of a loss, also where p is near 1.
 ///
 /// Every error leaves `log_probabilities` unchanged; `log_probabilities` must not overlap any other array.
 #[unsafe(no_mangle)]
