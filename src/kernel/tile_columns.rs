@@ -9,12 +9,6 @@ use crate::logits::{Adjustment, Logits};
 use crate::rows::Rows;
 
 impl<'a> Batch<'a> {
-    /// Copies some classes of some rows into `to` as columns, `[width, rows]` of adjusted f32, rows being those of whole
-    /// blocks; lanes without a row are 0. For positions > 1, whose logits of a class are contiguous.
-    pub(crate) fn load_columns<S: Vector>(&self, s: S, place: Place, to: &mut [f32]) {
-        load_columns(s, self.rows, self.given(), self.adjustment, place, to);
-    }
-
     /// The logits of some classes of some rows as columns, if they can be read without a copy: the rows are of one
     /// sample, the logits unadjusted f32. Lanes without a row are any numbers of the buffer.
     pub(crate) fn columns_in_place(&self, place: Place) -> Option<Columns<'_>> {
@@ -38,13 +32,8 @@ impl<'a> Batch<'a> {
     }
 
     /// [`Batch::columns_in_place`], else copied to `loaded`.
-    #[inline(never)]
     pub(crate) fn columns<'t, S: Vector>(&'t self, s: S, place: Place, loaded: &'t mut [f32]) -> Columns<'t> {
-        if let Some(columns) = self.columns_in_place(place) {
-            return columns;
-        }
-        self.load_columns(s, place, loaded);
-        Columns::of_tile(loaded, place)
+        columns(s, self.rows, self.given(), self.adjustment, place, loaded)
     }
 
     /// [`Batch::columns`] of a piece of the rows of `all`, copied once if it is the only one.
@@ -63,8 +52,7 @@ impl<'a> Batch<'a> {
         self.columns(s, piece, loaded)
     }
 
-    /// [`Batch::columns`] for target probabilities.
-    #[inline(never)]
+    /// [`Batch::columns`] for target probabilities, which have the layout of the logits.
     pub(crate) fn target_columns<'t, S: Vector>(
         &self,
         s: S,
@@ -72,15 +60,10 @@ impl<'a> Batch<'a> {
         place: Place,
         loaded: &'t mut [f32],
     ) -> Columns<'t> {
-        if let Some(columns) = columns_in_place(self.rows, place, targets) {
-            return columns;
-        }
-        let (rows, from) = (self.rows, Logits::F32(targets));
-        load_columns(s, rows, from, Adjustment::NONE, place, loaded);
-        Columns::of_tile(loaded, place)
+        columns(s, self.rows, Logits::F32(targets), Adjustment::NONE, place, loaded)
     }
 
-    /// The inverse of [`Batch::load_columns`], for the gradient.
+    /// Copies columns to the gradient.
     pub(crate) fn store_columns<S: Vector>(&mut self, s: S, place: Place, from: &[f32]) {
         let Some(to) = self.gradient.as_deref_mut() else { return };
         let rows = self.rows;
@@ -143,7 +126,7 @@ fn columns_in_place<'a>(rows: &Rows<'_>, place: Place, numbers: &'a [f32]) -> Op
 }
 
 impl<'a> Columns<'a> {
-    /// Of a tile that [`Batch::load_columns`] has filled.
+    /// Of a buffer of the columns of a place.
     fn of_tile(numbers: &'a [f32], place: Place) -> Self {
         let rows = place.rows.next_multiple_of(ROWS);
         Self { numbers, rows, stride: rows }
@@ -168,21 +151,27 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// [`Batch::load_columns`].
-fn load_columns<S: Vector>(
+/// Some classes of some rows as columns: in place, if possible, else copied to `loaded` as `[width, rows]` of adjusted f32,
+/// rows being those of whole blocks; lanes without a row are 0. For positions > 1, whose logits of a class are contiguous.
+#[inline(never)]
+fn columns<'t, S: Vector>(
     s: S,
     rows: &Rows<'_>,
-    from: Logits<'_>,
+    from: Logits<'t>,
     adjustment: Adjustment<'_>,
     place: Place,
-    to: &mut [f32],
-) {
+    loaded: &'t mut [f32],
+) -> Columns<'t> {
+    let in_place = from.as_f32().filter(|_| adjustment.is_none());
+    if let Some(columns) = in_place.and_then(|numbers| columns_in_place(rows, place, numbers)) {
+        return columns;
+    }
+    let padded = place.rows.next_multiple_of(ROWS);
     s.run(
         #[inline(always)]
-        move || {
-            let padded = place.rows.next_multiple_of(ROWS);
+        || {
             for run in runs(rows, place) {
-                for (class, to) in chunks_mut(to, padded).enumerate().take(place.width) {
+                for (class, to) in chunks_mut(loaded, padded).enumerate().take(place.width) {
                     let at = run.in_samples(class, 0, rows.positions());
                     match from.as_f32() {
                         Some(logits) => copy(part_mut(to, run.at, run.rows), part(logits, at, run.rows)),
@@ -193,14 +182,15 @@ fn load_columns<S: Vector>(
             if adjustment.is_none() && padded == place.rows {
                 return;
             }
-            for (class, to) in (place.start..).zip(chunks_mut(to, padded)).take(place.width) {
+            for (class, to) in (place.start..).zip(chunks_mut(loaded, padded)).take(place.width) {
                 for x in part_mut(to, 0, place.rows) {
                     *x = adjustment.apply(*x, class);
                 }
                 to.iter_mut().skip(place.rows).for_each(|x| *x = 0.0);
             }
         },
-    )
+    );
+    Columns::of_tile(loaded, place)
 }
 
 /// Transposes contiguous rows of whole blocks to columns, `stride` elements from one class to the next; lanes without a row
