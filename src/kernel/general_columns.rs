@@ -52,7 +52,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
         add_up(s, batch, (numbers, spare), &mut is_loaded, blocks, all);
         finish_referred(s, terms, batch.gradient.is_some(), blocks);
         if GRADIENT && batch.gradient.is_some() {
-            write_gradient(s, batch, (numbers, spare), is_loaded, blocks, all);
+            write_gradient(s, batch, (numbers, spare), blocks, all, true, false);
         }
         blocks.iter_mut().for_each(RowBlock::without_references);
     }
@@ -95,24 +95,25 @@ fn add_up<S: Vector>(
     }
 }
 
-/// Writes the gradient of the rows that are not marked.
-fn write_gradient<S: Vector>(
+/// Writes the gradient of the rows that are not marked, from the exponentials in `numbers`; those of several pieces are
+/// recomputed, with references if `referred`.
+pub(crate) fn write_gradient<S: Vector>(
     s: S,
     batch: &mut Batch<'_>,
     (numbers, spare): (&mut [f32], &mut [f32]),
-    mut is_loaded: bool,
     blocks: &[RowBlock],
     all: Place,
+    referred: bool,
+    are_held: bool,
 ) {
     let stride = blocks.len().wrapping_mul(ROWS);
     for place in all.pieces(PIECE) {
         if all.width > PIECE {
-            let columns = batch.columns_once(s, (place, all), spare, &mut is_loaded);
-            let (to, kept) = (&mut *numbers, None);
-            add_exponentials(s, columns, place, false, to, kept, true, blocks);
+            let columns = batch.columns(s, place, spare);
+            add_exponentials(s, columns, place, false, numbers, None, referred, blocks);
         }
-        scale_columns(s, (numbers, stride), place, blocks, false);
-        if batch.rows.positions() > 1 {
+        scale_columns(s, (numbers, stride), place, blocks, are_held);
+        if !has_long_vectors::<S>() || batch.rows.positions() > 1 {
             batch.store_unmarked_columns(s, place, numbers, blocks);
             continue;
         }

@@ -5,7 +5,8 @@
 //! class: in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class
 //! of a piece, which is all that the order of addition of [`super::sums`] needs.
 
-use super::column_sums::{add_exponentials, add_piece, read_label_logits};
+use super::column_sums::{add_piece, read_label_logits};
+use super::general_columns::write_gradient;
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lanes;
 use super::limits::{PIECE, ROWS};
@@ -53,25 +54,20 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     for block in &mut *blocks {
         block.sum = Lanes::splat(0.0);
     }
-    let mut gradient = if GRADIENT { batch.take_gradient(all) } else { None };
-    let any_in_range = add_up(s, batch, (numbers, spare), gradient.as_deref_mut(), blocks, all);
-    if let Some(gradient) = gradient {
-        batch.gradient = Some(gradient);
-    }
-    if !any_in_range {
-        return false;
-    }
-    finish::<S, L, GRADIENT>(s, terms, blocks);
-    if GRADIENT && batch.gradient.is_some() {
-        let are_held = fill_scales(s, blocks);
-        if let Some(gradient) = batch.take_gradient(all) {
-            let (exponentials, stride) = batch.columns_of_gradient(all, gradient);
-            scale_columns(s, (exponentials, stride), all, blocks, are_held);
-            batch.gradient = Some(gradient);
-        } else {
-            write_gradient(s, batch, (numbers, spare), blocks, are_held, all);
+    let has_gradient = batch.gradient.is_some();
+    let mut kept = if GRADIENT { batch.take_gradient(all) } else { None };
+    if add_up(s, batch, (numbers, spare), kept.as_deref_mut(), blocks, all) {
+        finish::<S, L, GRADIENT>(s, terms, blocks);
+        if GRADIENT && has_gradient {
+            let are_held = fill_scales(s, blocks);
+            if let Some(gradient) = kept.as_deref_mut() {
+                scale_columns(s, batch.columns_of_gradient(all, gradient), all, blocks, are_held);
+            } else {
+                write_gradient(s, batch, (numbers, spare), blocks, all, false, are_held);
+            }
         }
     }
+    batch.gradient = kept.or(batch.gradient.take());
     blocks.iter().all(|block| block.marked == 0)
 }
 
@@ -100,25 +96,4 @@ fn add_up<S: Vector>(
         }
     }
     true
-}
-
-/// Writes the gradient of the unmarked rows; exponentials of several pieces are recomputed.
-fn write_gradient<S: Vector>(
-    s: S,
-    batch: &mut Batch<'_>,
-    (numbers, spare): (&mut [f32], &mut [f32]),
-    blocks: &[RowBlock],
-    are_held: bool,
-    all: Place,
-) {
-    let stride = blocks.len().wrapping_mul(ROWS);
-    for place in all.pieces(PIECE) {
-        if all.width > PIECE {
-            let columns = batch.columns(s, place, spare);
-            let (to, kept) = (&mut *numbers, None);
-            add_exponentials(s, columns, place, false, to, kept, false, blocks);
-        }
-        scale_columns(s, (numbers, stride), place, blocks, are_held);
-        batch.store_unmarked_columns(s, place, numbers, blocks);
-    }
 }
