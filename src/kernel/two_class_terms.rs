@@ -9,9 +9,10 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_GAP, ROWS};
 use super::spread::Spread;
 use super::term_scalars::{TermBlock, Terms, mark};
+
 use super::term_tile::{TermTile, logits, targets};
 use super::tile::{RowBlock, Tile};
-use super::two_classes::{Misses, logs_of_gaps, write_two_classes};
+use super::two_classes::{Misses, exact_gaps, logs_of_gaps, write_two_classes};
 use super::{f64_math, rows_of};
 use crate::backend::vector::Vector;
 
@@ -147,16 +148,11 @@ impl Gaps {
     /// log(1 + e^−|g|) is e^−|g|.
     #[inline(always)]
     fn read_far(&mut self, block: &mut RowBlock, logits: &[f32]) {
-        let (mut differences, mut is_far, classes) = (Lanes::splat(0.0), Lanes::splat(0), block.class);
-        for (difference, [first, second]) in differences.iter_mut().zip(logits.as_chunks::<2>().0) {
-            *difference = f64::from(*second) - f64::from(*first);
-        }
+        let (gaps, mut is_far) = (exact_gaps(logits, &block.class), Lanes::splat(0));
         for i in Lane::all() {
-            let difference: f64 = differences[i];
-            let e = f64_math::exp(-difference.abs());
-            let far = !is_near(self.g[i]) & difference.is_finite();
-            let gap = if classes[i] == 0 { difference } else { -difference };
-            self.g[i] = if far { gap } else { self.g[i] };
+            let e = f64_math::exp(-gaps[i].abs());
+            let far = !is_near(self.g[i]) & gaps[i].is_finite();
+            self.g[i] = if far { gaps[i] } else { self.g[i] };
             self.e[i] = if far { e } else { self.e[i] };
             self.log[i] = if far { e } else { self.log[i] };
             is_far[i] = u32::from(far);

@@ -89,24 +89,11 @@ pub(crate) fn logs_of_far_leads<S: Vector>(s: S, logits: &[f32], blocks: &mut [R
                 if block.marked == 0 {
                     continue;
                 }
-                let mut padded = [0.0; 2 * ROWS];
-                copy(&mut padded, logits);
-                let (mut firsts, mut seconds) = (Lanes::splat(0.0), Lanes::splat(0.0));
-                for at in (0..ROWS).step_by(S::LANES) {
-                    let (first, second) = s.deinterleave(
-                        s.load(&padded, at.wrapping_mul(2)),
-                        s.load(&padded, at.wrapping_mul(2).wrapping_add(S::LANES)),
-                    );
-                    s.store(first, firsts.as_mut_slice(), at);
-                    s.store(second, seconds.as_mut_slice(), at);
-                }
-                let (mut log, mut miss, classes) = (block.log, block.one_minus_p, block.class);
+                let (mut log, mut miss, gaps) = (block.log, block.one_minus_p, exact_gaps(logits, &block.class));
                 let (mut is_far, marked) = (Lanes::splat(0), block.marked);
                 for i in Lane::all() {
-                    let difference = f64::from(seconds[i]) - f64::from(firsts[i]);
-                    let gap = if classes[i] == 0 { difference } else { -difference };
-                    let e = f64_math::exp(gap);
-                    is_far[i] = u32::from(gap < f64::from(LEAST_GAP)) & marked.wrapping_shr(i.number() as u32) & 1;
+                    let e = f64_math::exp(gaps[i]);
+                    is_far[i] = u32::from(gaps[i] < f64::from(LEAST_GAP)) & marked.wrapping_shr(i.number() as u32) & 1;
                     log[i] = if is_far[i] == 1 { e } else { log[i] };
                     miss[i] = if is_far[i] == 1 { e } else { miss[i] };
                 }
@@ -115,6 +102,17 @@ pub(crate) fn logs_of_far_leads<S: Vector>(s: S, logits: &[f32], blocks: &mut [R
             blocks.iter().all(|block| block.marked == 0)
         },
     )
+}
+
+/// The gaps of a block, in f64.
+#[inline(always)]
+pub(crate) fn exact_gaps(logits: &[f32], classes: &Lanes<usize>) -> Lanes<f64> {
+    let mut gaps = Lanes::splat(0.0);
+    for ((gap, [first, second]), class) in gaps.iter_mut().zip(logits.as_chunks::<2>().0).zip(classes) {
+        let difference = f64::from(*second) - f64::from(*first);
+        *gap = if *class == 0 { difference } else { -difference };
+    }
+    gaps
 }
 
 /// `log` = log(1 + e^gap), and `sum` = log(1 + e^−|gap|).
