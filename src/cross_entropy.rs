@@ -41,7 +41,7 @@ use crate::threads::Threads;
 /// # Accuracy
 ///
 /// The weighted loss of a row has a relative error of at most 3 ulp, an element of its gradient of at most 5 ulp (2.6
-/// and 4.4 in ten million random rows for each number of classes; the [crate](crate#accuracy) has rows of more than 32
+/// and 4.4 in ten million random rows for each number of classes; the [crate](crate#accuracy) has rows of more than 16
 /// classes with more, and the worst case), down to the smallest normal f32: a confident prediction has a small loss, which never rounds to 0.
 /// Loss and gradient with other options have at most 6 ulp of the sum of the magnitudes of their terms, with a focal
 /// exponent γ above 2 at most 2·(γ + 1). NaN and infinite logits follow the table in the crate's documentation.

@@ -122,7 +122,7 @@
 //!
 //! | quantity | bound | largest error seen |
 //! |---|---|---|
-//! | loss of a row | 3 ulp; of more than 32 classes, where a few exponentials are most of the sum, 4.5 ulp | 2.6 ulp; 4.4 ulp |
+//! | loss of a row | 3 ulp; of more than 16 classes, where a few exponentials are most of the sum, 4.5 ulp | 2.6 ulp; 4.4 ulp |
 //! | element of the gradient that is a normal number | 5 ulp | 4.4 ulp |
 //! | the other losses, relative to the sum of the magnitudes of their terms | 6 ulp; with γ above 2, 2·(γ + 1) ulp | 2.7 ulp; with γ = 5, 6.7 ulp |
 //! | elements of their gradients, likewise | the same | 3.7 ulp |
@@ -170,7 +170,8 @@
 //! # Errors
 //!
 //! Every argument is checked before anything is written: an [`Error`] names the argument, the index and the expected
-//! value, and leaves every output unchanged. Nothing panics, allocates, or loops without bound, whatever the input.
+//! value, and leaves every output unchanged. Nothing panics or loops without bound, whatever the input;
+//! only calls split over threads allocate.
 #![no_std]
 // Nothing that may panic, even where the compiler would remove the check.
 #![cfg_attr(

@@ -296,7 +296,7 @@ pub const LOSS_ULPS: f64 = 3.0;
 
 /// The bound that random rows of [`Regime::FewLarge`] keep: each of up to five additions rounds the same sum.
 pub fn few_large_loss_ulps(classes: usize) -> f64 {
-    if classes > 32 { 4.5 } else { LOSS_ULPS }
+    if classes > 16 { 4.5 } else { LOSS_ULPS }
 }
 
 /// What the roundings of a loss can add up to, if an input is found that gives all of them one direction: 1 ulp of exp and
