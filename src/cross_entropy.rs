@@ -330,8 +330,8 @@ impl<'a> CrossEntropy<'a> {
     /// divided by the denominator of the reduction; or a slice `[N, D]` with respect to the row losses, undivided. Rows
     /// that do not count, or whose weight or upstream factor is zero, get exact zeros.
     ///
-    /// A row whose loss is NaN has gradient NaN; a row whose loss is infinite has the limit of the gradient, and NaN if
-    /// several logits are +∞.
+    /// A row whose loss is NaN has gradient NaN, but for terms of +∞ and −∞ by weights of both signs; a row whose loss is
+    /// infinite has the limit of the gradient, and NaN if several logits are +∞.
     ///
     /// # Errors
     ///

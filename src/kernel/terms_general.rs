@@ -13,6 +13,7 @@ use super::term_tile::TermTile;
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{chunks, f64_math, from, row_of, row_of_mut};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
+use crate::reduction::canonical;
 use core::f64::consts::LN_2;
 
 /// Recomputes the marked rows of a tile: losses (as `log`) and, if asked for, gradients.
@@ -76,11 +77,7 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
             if !self.has_weight(row, known.label[lane], known.label_weight[lane]) {
                 (found.factor[lane], found.log[lane]) = (0.0, 0.0);
             }
-            if found.log[lane].is_nan() {
-                // Terms of +∞ and −∞ as well, by weights of both signs.
-                undefined |= lane.bit();
-                found.log[lane] = f64::NAN;
-            }
+            found.log[lane] = canonical(found.log[lane]);
             if terms.marked_for_gradient_only & lane.bit() == 0 {
                 block.log[lane] = found.log[lane];
             }
