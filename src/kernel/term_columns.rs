@@ -29,10 +29,12 @@ pub(crate) fn compute<S: Vector>(s: S, rows: &mut TermTile<'_, '_>) {
     // Blocks with a logit out of range once more, with exponentials relative to the maximum of their row.
     columns.referred = true;
     let mut start = 0_usize;
-    for blocks in blocks.chunk_by_mut(|a, b| (a.marked == u32::MAX) == (b.marked == u32::MAX)) {
-        let (terms, at) = (part_mut(terms, start, blocks.len()), start.wrapping_mul(ROWS));
-        start = start.wrapping_add(blocks.len());
-        if blocks.iter().any(|block| block.marked != u32::MAX) {
+    while start < blocks.len() {
+        let left = blocks.get_mut(start..).unwrap_or(&mut []);
+        let count = left.iter().take_while(|block| block.marked == u32::MAX).count();
+        let (blocks, terms, at) = (part_mut(left, 0, count), part_mut(terms, start, count), start.wrapping_mul(ROWS));
+        start = start.wrapping_add(count.max(1));
+        if count == 0 {
             continue;
         }
         for (block, terms) in blocks.iter_mut().zip(&mut *terms) {
