@@ -100,8 +100,8 @@ fn nan_and_infinity_follow_the_formula() {
     }
 }
 
-/// 1 − p of the most probable class is near 1 in rows of many classes that are about equally probable: no digits of
-/// −log(1 − p) may get lost in a difference of logarithms. No promise but twice as exact as that of all losses.
+/// In rows of many classes that are about equally probable, −log(1 − p) of the most probable class is small: as a
+/// difference of two logarithms it would lose most of its digits. Half of the promised 6 ulp leaves none to be lost.
 #[test]
 fn the_cost_of_an_improbable_largest_class_keeps_its_digits() {
     let mut rng = Rng(5);

@@ -73,6 +73,10 @@ pub(crate) const LARGEST_PART: f64 = f64::from_bits((1023 + 100) << 52);
 /// within f64, and smaller powers are 0 in f32 after any product of three f32 weights and a denominator (10^±159).
 pub(crate) const LARGEST_POWER: f64 = 800.0;
 
+/// Up to this 1 − p is E = (1 − p)/p to all digits of f64, and above it not affected by the clamp of [`LARGEST_POWER`]
+/// (2⁻⁸⁰⁰ is 10⁻²⁴¹).
+pub(crate) const SMALL_MISS: f64 = 1e-100;
+
 /// From this gap of two classes on e^gap is a normal f32, at least 2⁻¹²⁴·√½; below, it may be subnormal.
 pub(crate) const LEAST_GAP: f32 = -86.0;
 

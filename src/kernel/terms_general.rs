@@ -7,6 +7,7 @@ use super::general::{
     underflow_matters,
 };
 use super::lanes::Lanes;
+use super::limits::SMALL_MISS;
 use super::spread::{Spread, padded_column};
 use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms};
 use super::term_tile::TermTile;
@@ -54,7 +55,7 @@ impl<S: Vector> MarkedRows<'_, '_, S> {
             }
             (known.others[lane], known.gaps[lane], known.costs[lane], known.odds[lane]) = (0.0, 0.0, 0.0, 0.0);
             let (miss, gap) = (found.one_minus_p[lane], f64::from(found.shift[lane]) - f64::from(found.logit[lane]));
-            known.log_miss[lane] = if miss > 1e-100 {
+            known.log_miss[lane] = if miss > SMALL_MISS {
                 f64_math::log(miss)
             } else if found.sum[lane] > 0.0 {
                 // log E, though E may be too small for f64.
