@@ -8,7 +8,7 @@
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{ROWS, SUMMED_IN_F32};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{from, part, part_mut, whole};
+use super::{from, part, part_mut, steps, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 use core::slice::Iter;
 
@@ -34,22 +34,28 @@ impl<S: Vector> Columns<S> {
     }
 
     /// Adds the odd columns to the even ones, if `len` elements reach any, then lanes j and j + 8 where they are in
-    /// different vectors. The result is in the first [`Vector::VECTORS_OF_EIGHT_LANES`] vectors.
+    /// different vectors. The result is in the first [`Vector::VECTORS_OF_EIGHT_LANES`] vectors. In place: a copy would be
+    /// as much stack again on a microcontroller.
     #[inline(always)]
-    fn folded(mut self, s: S, len: usize) -> Self {
+    fn fold(&mut self, s: S, len: usize) {
         if len > VIRTUAL_LANES {
             add_from(s, &mut self.0, S::VECTORS_OF_A_COLUMN, S::VECTORS_OF_A_COLUMN);
         }
         add_from(s, &mut self.0, S::VECTORS_OF_EIGHT_LANES, S::VECTORS_BEYOND_EIGHT_LANES);
-        self
     }
 
     /// The horizontal sum, of `len` elements.
     #[inline(always)]
-    fn total(self, s: S, len: usize) -> f64 {
-        let columns = self.folded(s, len).0;
-        let [total, ..] = s.horizontal_sums(columns.first_chunk().unwrap_or(&[s.splat(0.0); VIRTUAL_LANES]));
-        total
+    fn total(&mut self, s: S, len: usize) -> f64 {
+        self.fold(s, len);
+        self.0.first_chunk().map_or(
+            0.0,
+            #[inline(always)]
+            |folded| {
+                let [total, ..] = s.horizontal_sums(folded);
+                total
+            },
+        )
     }
 }
 
@@ -314,6 +320,29 @@ fn sums_of_rows<S: Vector, const N: usize>(
     }
 }
 
+/// Adds N sums of terms to those of the lane of a row, one block after the other: where memory is small, none is taken for
+/// more.
+#[inline(always)]
+fn add_row<S: Vector, R, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    classes: usize,
+    (lane, (of_row, row)): (Lane, (R, [&[f32]; K])),
+    sums: &mut [&mut Lanes<f64>; N],
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) {
+    for first in steps(classes, SUMMED_IN_F32) {
+        let (count, mut of_block) =
+            (SUMMED_IN_F32.min(classes.wrapping_sub(first)), [[s.splat(0.0); VIRTUAL_LANES]; N]);
+        let of = (&of_row, from_each(row, first));
+        fold(s, &mut of_block, 0, count, columns_of_terms(s, tail, (first, count), of, add));
+        for (sums, of_block) in sums.iter_mut().zip(&of_block) {
+            let [sum, ..] = s.horizontal_sums(of_block);
+            sums[lane] += sum;
+        }
+    }
+}
+
 /// Adds N sums of terms to those of the lanes of `rows`: lane, what the terms of a row share, and its slices. The
 /// horizontal sums of as many blocks of classes as there are lanes are computed together, be they of one row or of several.
 #[inline(always)]
@@ -325,6 +354,12 @@ fn add_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     mut sums: [&mut Lanes<f64>; N],
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
+    if !S::WIDE {
+        for (lane, row) in rows {
+            add_row(s, tail, classes, (lane, row), &mut sums, add);
+        }
+        return;
+    }
     let (mut of_blocks, mut lanes) = (Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]), [Lane::FIRST; ROWS]);
     let mut blocks = 0_usize;
     for (lane, (of_row, row)) in rows {
@@ -460,10 +495,10 @@ fn fold<S: Vector, const N: usize>(
     len: usize,
     columns: [Columns<S>; N],
 ) {
-    for (of_rows, columns) in of_rows.iter_mut().zip(columns) {
-        let folded = columns.folded(s, len).0;
+    for (of_rows, mut columns) in of_rows.iter_mut().zip(columns) {
+        columns.fold(s, len);
         // In a loop of known length the vectors stay in registers.
-        for (vector, folded) in folded.iter().enumerate().take(S::VECTORS_OF_EIGHT_LANES) {
+        for (vector, folded) in columns.0.iter().enumerate().take(S::VECTORS_OF_EIGHT_LANES) {
             if let Some(to) = of_rows.get_mut(at.wrapping_add(vector)) {
                 *to = *folded;
             }
