@@ -4,8 +4,7 @@
 mod common;
 
 use common::{
-    CLASS_NAMES, GRADIENT_ULPS, LOSS_ULPS, MORE_REGIMES, REGIMES, Regime, Rng, available, backends, class_of,
-    few_large_loss_ulps, is_slow,
+    CLASS_NAMES, GRADIENT_ULPS, LOSS_ULPS, MORE_REGIMES, REGIMES, Regime, Rng, available, backends, class_of, is_slow,
 };
 use rwwce::{Backend, CrossEntropy, Reduction};
 use std::fmt::Write;
@@ -154,14 +153,6 @@ impl Batch {
         loss.gradient(&self.logits, &self.labels, 1.0, gradient).unwrap();
     }
 
-    /// The bound of losses.
-    fn loss_ulps(&self) -> f64 {
-        match self.regime {
-            Some(Regime::FewLarge) | None => few_large_loss_ulps(self.classes),
-            Some(_) => LOSS_ULPS,
-        }
-    }
-
     /// Regime, label, weight and logits of a row.
     fn describe(&self, row: usize) -> String {
         let label = self.labels[row];
@@ -219,7 +210,7 @@ impl Errors {
         let [of_loss, of_gradient] = &mut self.0;
         for (row, (&found, &expected)) in losses.iter().zip(&batch.losses).enumerate() {
             let error = error_of_loss(found, expected);
-            of_loss.add(error, batch.loss_ulps(), batch, || {
+            of_loss.add(error, LOSS_ULPS, batch, || {
                 format!("{backend}: loss {found:e} for {expected:e}, {}", batch.describe(row))
             });
         }

@@ -33,6 +33,10 @@ impl<R, P: FnOnce() -> R> pulp::WithSimd for Phase<P> {
 
 /// The operations that pulp does not have for every token.
 pub(super) trait Token: pulp::Simd {
+    /// [`Vector::Short`]
+    type Short: Token;
+    /// [`Vector::short`]
+    fn short(self) -> Self::Short;
     /// [`Vector::interleave`]
     fn interleave(self, a: Self::f32s, b: Self::f32s) -> (Self::f32s, Self::f32s);
     /// [`Vector::deinterleave`]
@@ -55,16 +59,44 @@ pub(super) trait Token: pulp::Simd {
     fn store_part(self, values: Self::f32s, to: &mut [f32]);
     /// [`Vector::bits_of_mask`]
     fn bits_of_mask(self, mask: Self::m32s) -> u32;
+    /// [`Vector::add_halves`]
+    #[inline(always)]
+    fn add_halves(self, a: Self::f32s) -> Self::f32s {
+        a
+    }
+    /// [`Vector::halves_apart`]
+    #[inline(always)]
+    fn halves_apart(self, [a, _b]: [Self::f32s; 2]) -> Self::f32s {
+        a
+    }
     /// [`Vector::horizontal_sums`]
     fn horizontal_sums(self, of: &[Self::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
+    /// [`Vector::sums_of_eights`]
+    fn sums_of_eights(self, of: &[Self::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
+}
+
+/// Lanes 0 to 3 and 4 to 7.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn in_f64(avx: Avx, eight: __m256) -> (__m256d, __m256d) {
+    let high = avx._mm256_extractf128_ps::<1>(eight);
+    (avx._mm256_cvtps_pd(avx._mm256_castps256_ps128(eight)), avx._mm256_cvtps_pd(high))
 }
 
 /// Lanes j and j + 4 of eight, added in f64.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn halves(avx: Avx, eight: __m256) -> __m256d {
-    let low = avx._mm256_cvtps_pd(avx._mm256_castps256_ps128(eight));
-    avx._mm256_add_pd(low, avx._mm256_cvtps_pd(avx._mm256_extractf128_ps::<1>(eight)))
+    let (low, high) = in_f64(avx, eight);
+    avx._mm256_add_pd(low, high)
+}
+
+/// Lanes j and j + 8, then j and j + 4, of sixteen, added in f64.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn halves_of_sixteen(avx: Avx, (low, high): (__m256, __m256)) -> __m256d {
+    let ((a, b), (c, d)) = (in_f64(avx, low), in_f64(avx, high));
+    avx._mm256_add_pd(avx._mm256_add_pd(a, c), avx._mm256_add_pd(b, d))
 }
 
 /// Lanes j and j + 2 of each, added: two sums of `a`, then two of `b`.
@@ -78,17 +110,24 @@ fn quarters(avx: Avx, a: __m256d, b: __m256d) -> __m256d {
 /// Horizontal sums of four vectors.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn four_sums(avx: Avx, [a, b, c, d]: [__m256; 4]) -> [f64; 4] {
-    let (even, odd) = (quarters(avx, halves(avx, a), halves(avx, c)), quarters(avx, halves(avx, b), halves(avx, d)));
+fn four_sums(avx: Avx, [a, b, c, d]: [__m256d; 4]) -> [f64; 4] {
+    let (even, odd) = (quarters(avx, a, c), quarters(avx, b, d));
     cast(avx._mm256_add_pd(avx._mm256_unpacklo_pd(even, odd), avx._mm256_unpackhi_pd(even, odd)))
+}
+
+/// Lanes 0 to 7 and 8 to 15.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn in_halves(s: pulp::x86::V4, x: pulp::f32x16) -> (__m256, __m256) {
+    (s.avx512f._mm512_castps512_ps256(cast(x)), cast(s.avx512f._mm512_extractf64x4_pd::<1>(cast(x))))
 }
 
 /// Lanes j and j + 8, added in f32.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn eighths(s: pulp::x86::V4, x: pulp::f32x16) -> __m256 {
-    let (low, high) = (s.avx512f._mm512_castps512_ps256(cast(x)), s.avx512f._mm512_extractf64x4_pd::<1>(cast(x)));
-    s.avx._mm256_add_ps(low, cast(high))
+    let (low, high) = in_halves(s, x);
+    s.avx._mm256_add_ps(low, high)
 }
 
 /// Lanes j and j + 8 of each, added in f32, then j and j + 4 in f64: four sums of `a`, then four of `b`.
@@ -126,6 +165,11 @@ fn first_eight(s: pulp::x86::V3, len: usize) -> __m256i {
 
 #[cfg(target_arch = "x86_64")]
 impl Token for pulp::x86::V4 {
+    type Short = pulp::x86::V3;
+    #[inline(always)]
+    fn short(self) -> pulp::x86::V3 {
+        *self
+    }
     #[inline(always)]
     fn interleave(self, a: pulp::f32x16, b: pulp::f32x16) -> (pulp::f32x16, pulp::f32x16) {
         let low = pulp::u32x16(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -171,6 +215,18 @@ impl Token for pulp::x86::V4 {
     #[inline(always)]
     fn horizontal_sums(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
+        for (sums, &[a, b, c, d]) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks::<4>().0) {
+            let (a, b) =
+                (halves_of_sixteen(self.avx, in_halves(self, a)), halves_of_sixteen(self.avx, in_halves(self, b)));
+            let (c, d) =
+                (halves_of_sixteen(self.avx, in_halves(self, c)), halves_of_sixteen(self.avx, in_halves(self, d)));
+            *sums = four_sums(self.avx, [a, b, c, d]);
+        }
+        sums
+    }
+    #[inline(always)]
+    fn sums_of_eights(self, of: &[pulp::f32x16; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [0.0; VIRTUAL_LANES];
         for (sums, of) in sums.as_chunks_mut::<8>().0.iter_mut().zip(of.as_chunks::<8>().0) {
             let &[a, b, c, d, e, f, g, h] = of;
             let (even, odd) = (pairs(self, [a, c, e, g]), pairs(self, [b, d, f, h]));
@@ -180,10 +236,27 @@ impl Token for pulp::x86::V4 {
         }
         sums
     }
+    #[inline(always)]
+    fn add_halves(self, a: pulp::f32x16) -> pulp::f32x16 {
+        cast([eighths(self, a), self.avx._mm256_setzero_ps()])
+    }
+    #[inline(always)]
+    fn halves_apart(self, [a, b]: [pulp::f32x16; 2]) -> pulp::f32x16 {
+        let ((low, high), (others, more)) = (in_halves(self, a), in_halves(self, b));
+        // Of two operands one of which is NaN, the second is returned.
+        let smaller = self.avx._mm256_min_ps(low, high);
+        let others = self.avx._mm256_add_ps(self.avx._mm256_add_ps(others, more), smaller);
+        cast([self.avx._mm256_max_ps(high, low), others])
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Token for pulp::x86::V3 {
+    type Short = Self;
+    #[inline(always)]
+    fn short(self) -> Self {
+        self
+    }
     #[inline(always)]
     fn interleave(self, a: pulp::f32x8, b: pulp::f32x8) -> (pulp::f32x8, pulp::f32x8) {
         // Interleaves within 128-bit halves, then reorders the halves.
@@ -232,9 +305,19 @@ impl Token for pulp::x86::V3 {
     #[inline(always)]
     fn horizontal_sums(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
-        for (sums, of) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks::<4>().0).take(2) {
-            let &[a, b, c, d] = of;
-            *sums = four_sums(self.avx, [cast(a), cast(b), cast(c), cast(d)]);
+        for (sums, &[a, b, c, d, e, f, g, h]) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks().0) {
+            let halves = |low, high| halves_of_sixteen(self.avx, (cast(low), cast(high)));
+            let (a, b, c, d) = (halves(a, b), halves(c, d), halves(e, f), halves(g, h));
+            *sums = four_sums(self.avx, [a, b, c, d]);
+        }
+        sums
+    }
+    #[inline(always)]
+    fn sums_of_eights(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [0.0; VIRTUAL_LANES];
+        for (sums, &[a, b, c, d]) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks::<4>().0).take(2) {
+            let (a, b) = (halves(self.avx, cast(a)), halves(self.avx, cast(b)));
+            *sums = four_sums(self.avx, [a, b, halves(self.avx, cast(c)), halves(self.avx, cast(d))]);
         }
         sums
     }
@@ -242,12 +325,32 @@ impl Token for pulp::x86::V3 {
 
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
-fn in_f64(a: f32, b: f32) -> pulp::f64x2 {
-    pulp::f64x2(f64::from(a), f64::from(b))
+fn in_f64(x: pulp::f32x4) -> [pulp::f64x2; 2] {
+    [pulp::f64x2(f64::from(x.0), f64::from(x.1)), pulp::f64x2(f64::from(x.2), f64::from(x.3))]
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn add(s: pulp::aarch64::Neon, [a, b]: [pulp::f64x2; 2], [c, d]: [pulp::f64x2; 2]) -> [pulp::f64x2; 2] {
+    [s.add_f64s(a, c), s.add_f64s(b, d)]
+}
+
+/// The sum of lanes j and j + 4, j and j + 2, 0 and 1.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn sum_of_four(s: pulp::aarch64::Neon, [low, high]: [[pulp::f64x2; 2]; 2]) -> f64 {
+    let [start, end] = add(s, low, high);
+    let halves = s.add_f64s(start, end);
+    halves.0 + halves.1
 }
 
 #[cfg(target_arch = "aarch64")]
 impl Token for pulp::aarch64::Neon {
+    type Short = Self;
+    #[inline(always)]
+    fn short(self) -> Self {
+        self
+    }
     #[inline(always)]
     fn interleave(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
         let (a, b) = (cast(a), cast(b));
@@ -285,13 +388,17 @@ impl Token for pulp::aarch64::Neon {
     #[inline(always)]
     fn horizontal_sums(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
+        for (sum, &[a, b, c, d]) in sums.iter_mut().zip(of.as_chunks().0) {
+            let [a, b, c, d] = [a, b, c, d].map(in_f64);
+            *sum = sum_of_four(self, [add(self, a, c), add(self, b, d)]);
+        }
+        sums
+    }
+    #[inline(always)]
+    fn sums_of_eights(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [0.0; VIRTUAL_LANES];
         for (sum, &[low, high]) in sums.iter_mut().zip(of.as_chunks().0).take(4) {
-            let (start, end) = (
-                self.add_f64s(in_f64(low.0, low.1), in_f64(high.0, high.1)),
-                self.add_f64s(in_f64(low.2, low.3), in_f64(high.2, high.3)),
-            );
-            let halves = self.add_f64s(start, end);
-            *sum = halves.0 + halves.1;
+            *sum = sum_of_four(self, [in_f64(low), in_f64(high)]);
         }
         sums
     }
@@ -308,6 +415,12 @@ impl<S: Token> Vector for Pulp<S> {
     #[inline(always)]
     fn lane(self) -> Self::Lane {
         Scalar(Fused)
+    }
+
+    type Short = Pulp<S::Short>;
+    #[inline(always)]
+    fn short(self) -> Self::Short {
+        Pulp(Token::short(self.0))
     }
     // Outlined: compiled once, not in each codegen unit that calls it.
     #[inline(never)]
@@ -425,8 +538,20 @@ impl<S: Token> Vector for Pulp<S> {
         Token::fours_to_threes(self.0, a)
     }
     #[inline(always)]
+    fn add_halves(self, a: S::f32s) -> S::f32s {
+        Token::add_halves(self.0, a)
+    }
+    #[inline(always)]
+    fn halves_apart(self, parts: [S::f32s; 2]) -> S::f32s {
+        Token::halves_apart(self.0, parts)
+    }
+    #[inline(always)]
     fn horizontal_sums(self, of: &[S::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         Token::horizontal_sums(self.0, of)
+    }
+    #[inline(always)]
+    fn sums_of_eights(self, of: &[S::f32s; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        Token::sums_of_eights(self.0, of)
     }
     #[inline(always)]
     fn to_bits(self, a: S::f32s) -> S::u32s {

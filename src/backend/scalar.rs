@@ -96,6 +96,12 @@ impl<A: MulAdd> Vector for Scalar<A> {
         self
     }
 
+    type Short = Self;
+    #[inline(always)]
+    fn short(self) -> Self {
+        self
+    }
+
     // Outlined, as in the other backends.
     #[inline(never)]
     fn run<R>(self, phase: impl FnOnce() -> R) -> R {
@@ -177,6 +183,14 @@ impl<A: MulAdd> Vector for Scalar<A> {
     }
     #[inline(always)]
     fn horizontal_sums(self, of: &[f32; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let [a, b, c, d, e, f, g, h, others @ ..] = of.map(f64::from);
+        let [i, j, k, l, m, n, o, p] = others;
+        let mut sums = [0.0; VIRTUAL_LANES];
+        sums[0] = (((a + i) + (e + m)) + ((c + k) + (g + o))) + (((b + j) + (f + n)) + ((d + l) + (h + p)));
+        sums
+    }
+    #[inline(always)]
+    fn sums_of_eights(self, of: &[f32; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let [a, b, c, d, e, f, g, h, ..] = of.map(f64::from);
         let mut sums = [0.0; VIRTUAL_LANES];
         sums[0] = ((a + e) + (c + g)) + ((b + f) + (d + h));

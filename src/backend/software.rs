@@ -40,6 +40,11 @@ impl<const N: usize> Vector for Software<N> {
     fn lane(self) -> Self::Lane {
         Scalar(Fused)
     }
+
+    type Short = Self;
+    fn short(self) -> Self {
+        self
+    }
     fn run<R>(self, phase: impl FnOnce() -> R) -> R {
         count();
         phase()
@@ -107,7 +112,26 @@ impl<const N: usize> Vector for Software<N> {
     fn fours_to_threes(self, a: [f32; N]) -> [f32; N] {
         instruction(from_fn(|i| a.get(i / 3 * 4 + i % 3).copied().unwrap_or(0.0)))
     }
+    fn add_halves(self, a: [f32; N]) -> [f32; N] {
+        instruction(from_fn(|i| a.get(i + 8).map_or(0.0, |high| a[i] + high)))
+    }
+    fn halves_apart(self, [a, b]: [[f32; N]; 2]) -> [f32; N] {
+        let high = |x: [f32; N]| from_fn(|i| x.get(i + 8).copied().unwrap_or(f32::NAN));
+        let (largest, smaller) = (self.at_least(a, high(a)), self.at_most(high(a), a));
+        let others = self.add(self.add(b, high(b)), smaller);
+        instruction(from_fn(|i| if i < 8 { largest[i] } else { others[i - 8] }))
+    }
     fn horizontal_sums(self, of: &[[f32; N]; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [0.0; VIRTUAL_LANES];
+        for (sum, row) in sums.iter_mut().zip(of.chunks(Self::VECTORS_OF_A_COLUMN)) {
+            let lanes = row.as_flattened();
+            let lane = |j: usize| f64::from(lanes[j]) + f64::from(lanes[j + 8]);
+            let half = |j: usize| lane(j) + lane(j + 4);
+            *sum = (half(0) + half(2)) + (half(1) + half(3));
+        }
+        instruction(sums)
+    }
+    fn sums_of_eights(self, of: &[[f32; N]; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sum, row) in sums.iter_mut().zip(of.chunks(Self::VECTORS_OF_EIGHT_LANES)).take(N) {
             let lanes = row.as_flattened();

@@ -31,12 +31,8 @@ pub(crate) trait Vector: Copy {
     const LANES_OF_TWO: usize = 2 * Self::LANES;
     /// Number of vectors in a column, one element for each virtual lane.
     const VECTORS_OF_A_COLUMN: usize = VIRTUAL_LANES / Self::LANES;
-    /// Number of vectors in two columns.
-    const VECTORS_OF_TWO_COLUMNS: usize = 2 * Self::VECTORS_OF_A_COLUMN;
     /// Number of vectors in a column that hold virtual lanes 0 to 7.
     const VECTORS_OF_EIGHT_LANES: usize = 8_usize.div_ceil(Self::LANES);
-    /// Number of vectors in a column that hold only virtual lanes 8 to 15; 0 where one vector holds all.
-    const VECTORS_BEYOND_EIGHT_LANES: usize = Self::VECTORS_OF_A_COLUMN - Self::VECTORS_OF_EIGHT_LANES;
     /// Whether [`Vector::mul_add`] rounds once.
     const FUSED: bool;
     /// A vector of f32.
@@ -50,6 +46,11 @@ pub(crate) trait Vector: Copy {
 
     /// One lane.
     fn lane(self) -> Self::Lane;
+
+    /// Vectors for the sums of short rows: of eight lanes, where sixteen would have to be taken apart at once.
+    type Short: Vector;
+    /// These vectors.
+    fn short(self) -> Self::Short;
 
     /// Runs `phase` with the target features of this backend enabled. It and every function on vectors that it calls
     /// must be `#[inline(always)]`: only what is inlined is compiled with those features.
@@ -106,9 +107,24 @@ pub(crate) trait Vector: Copy {
         a
     }
 
-    /// Horizontal sums of `LANES` rows, each of 8 or 16 virtual lanes in [`Vector::VECTORS_OF_EIGHT_LANES`] vectors:
-    /// lanes j and j + 8 are added in f32, then lanes j and j + 4, j and j + 2, 0 and 1 in f64.
+    /// Lanes j and j + 8 of sixteen, added, then eight zeros. Only for sixteen lanes.
+    #[inline(always)]
+    fn add_halves(self, a: Self::F) -> Self::F {
+        a
+    }
+    /// The larger of lanes j and j + 8 of sixteen, then the sum of the smaller one and of those lanes of b. Only for sixteen
+    /// lanes.
+    #[inline(always)]
+    fn halves_apart(self, [a, _b]: [Self::F; 2]) -> Self::F {
+        a
+    }
+
+    /// Horizontal sums of `LANES` rows, each of the 16 virtual lanes of a column: lanes j and j + 8, j and j + 4, j and
+    /// j + 2, 0 and 1 are added in f64.
     fn horizontal_sums(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
+    /// [`Vector::horizontal_sums`] of rows of 8 virtual lanes, or of 16 in one vector, whose lanes j and j + 8 are added in
+    /// f32; in [`Vector::VECTORS_OF_EIGHT_LANES`] vectors.
+    fn sums_of_eights(self, of: &[Self::F; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES];
 
     /// The bits of each lane.
     fn to_bits(self, a: Self::F) -> Self::U;

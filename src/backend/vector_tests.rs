@@ -193,17 +193,29 @@ fn masks_and_sums<S: Vector>(s: S) {
     for (number, vector) in rows.iter_mut().enumerate() {
         *vector = s.mul(x, s.splat(1.0 + number as f32));
     }
+    let element = |vector: usize, lane: usize| a[lane % S::LANES] * (1.0 + (vector + lane / S::LANES) as f32);
     for (row, sum) in s.horizontal_sums(&rows).into_iter().enumerate().take(S::LANES) {
-        let lane = |lane: usize| {
-            let (vector, lane) = (lane / S::LANES, lane % S::LANES);
-            if vector < S::VECTORS_OF_EIGHT_LANES {
-                a[lane] * (1.0 + (S::VECTORS_OF_EIGHT_LANES * row + vector) as f32)
-            } else {
-                0.0
-            }
+        let lane = |j: usize| element(S::VECTORS_OF_A_COLUMN * row, j);
+        let half = |j: usize| {
+            (f64::from(lane(j)) + f64::from(lane(j + 8))) + (f64::from(lane(j + 4)) + f64::from(lane(j + 12)))
         };
-        let half = |j: usize| f64::from(lane(j) + lane(j + 8)) + f64::from(lane(j + 4) + lane(j + 12));
         assert_eq!(sum, (half(0) + half(2)) + (half(1) + half(3)));
+    }
+    for (row, sum) in s.sums_of_eights(&rows).into_iter().enumerate().take(S::LANES) {
+        let lane = |j: usize| element(S::VECTORS_OF_EIGHT_LANES * row, j);
+        let eight = |j: usize| if S::LANES == 16 { lane(j) + lane(j + 8) } else { lane(j) };
+        let half = |j: usize| f64::from(eight(j)) + f64::from(eight(j + 4));
+        assert_eq!(sum, (half(0) + half(2)) + (half(1) + half(3)));
+    }
+    if S::LANES == 16 {
+        let (low, high) = (|lane: usize| a[lane % 8], |lane: usize| a[lane % 8 + 8]);
+        let other = vector(s, &[3.0, -1e7, 0.5, 1e-3, 2e7], 4);
+        let (b, c) = (|lane: usize| other.1[lane % 8], |lane: usize| other.1[lane % 8 + 8]);
+        each(&lanes(s, s.add_halves(x)), |lane| if lane < 8 { low(lane) + high(lane) } else { 0.0 });
+        each(&lanes(s, s.halves_apart([x, other.0])), |lane| {
+            let others = (b(lane) + c(lane)) + low(lane).min(high(lane));
+            if lane < 8 { low(lane).max(high(lane)) } else { others }
+        });
     }
 }
 

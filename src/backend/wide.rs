@@ -8,6 +8,25 @@ use wide::{f32x4, f64x2, u32x4};
 #[derive(Clone, Copy)]
 pub(super) struct Baseline;
 
+#[inline(always)]
+fn in_f64(x: f32x4) -> [f64x2; 2] {
+    let [a, b, c, d] = x.to_array().map(f64::from);
+    [f64x2::new([a, b]), f64x2::new([c, d])]
+}
+
+#[inline(always)]
+fn add([a, b]: [f64x2; 2], [c, d]: [f64x2; 2]) -> [f64x2; 2] {
+    [a + c, b + d]
+}
+
+/// The sum of lanes j and j + 4, j and j + 2, 0 and 1.
+#[inline(always)]
+fn sum_of_four([low, high]: [[f64x2; 2]; 2]) -> f64 {
+    let [start, end] = add(low, high);
+    let [even, odd] = (start + end).to_array();
+    even + odd
+}
+
 impl Vector for Baseline {
     const LANES: usize = 4;
     const FUSED: bool = false;
@@ -19,6 +38,12 @@ impl Vector for Baseline {
     #[inline(always)]
     fn lane(self) -> Self::Lane {
         Scalar(Unfused)
+    }
+
+    type Short = Self;
+    #[inline(always)]
+    fn short(self) -> Self {
+        self
     }
 
     // Outlined, as in the other backends.
@@ -109,11 +134,17 @@ impl Vector for Baseline {
     #[inline(always)]
     fn horizontal_sums(self, of: &[f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
-        for (sum, [low, high]) in sums.iter_mut().zip(of.as_chunks().0).take(Self::LANES) {
-            let ([a, b, c, d], [e, f, g, h]) = (low.to_array().map(f64::from), high.to_array().map(f64::from));
-            let halves = (f64x2::new([a, b]) + f64x2::new([e, f])) + (f64x2::new([c, d]) + f64x2::new([g, h]));
-            let [even, odd] = halves.to_array();
-            *sum = even + odd;
+        for (sum, &[a, b, c, d]) in sums.iter_mut().zip(of.as_chunks().0) {
+            let [a, b, c, d] = [a, b, c, d].map(in_f64);
+            *sum = sum_of_four([add(a, c), add(b, d)]);
+        }
+        sums
+    }
+    #[inline(always)]
+    fn sums_of_eights(self, of: &[f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
+        let mut sums = [0.0; VIRTUAL_LANES];
+        for (sum, &[low, high]) in sums.iter_mut().zip(of.as_chunks().0).take(Self::LANES) {
+            *sum = sum_of_four([in_f64(low), in_f64(high)]);
         }
         sums
     }

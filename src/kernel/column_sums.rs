@@ -5,10 +5,10 @@ use super::exp::{Exp, all_in_range, exp_in_range};
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
 use super::marks::is_in_range;
-use super::sums::is_worth_code;
+use super::sums::{add_halves, add_partial_sums, in_f64, is_worth_code};
 use super::tile::{Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
-use super::{chunks, chunks_mut, copy, part, part_mut};
+use super::{chunks_mut, copy, part, part_mut};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
 /// Adds the exponentials of a piece to Σexp; `false` if every block has had a logit out of range. The exponentials are kept
@@ -36,11 +36,11 @@ pub(crate) fn add_piece<S: Vector>(
     true
 }
 
-/// The number of partial sums if 128 classes, or those of a row, end with this piece.
+/// The number of classes whose partial sums are complete if 128 classes, or those of a row, end with this piece.
 pub(crate) fn summed_with(place: Place, all: Place) -> Option<usize> {
     let end = place.start.wrapping_add(place.width);
-    let is_alone = place.start.is_multiple_of(SUMMED_IN_F32);
-    (end == all.width || end.is_multiple_of(SUMMED_IN_F32)).then_some(if is_alone { place.width } else { PIECE })
+    let len = place.start % SUMMED_IN_F32;
+    (end == all.width || end.is_multiple_of(SUMMED_IN_F32)).then_some(len.wrapping_add(place.width))
 }
 
 /// Fills the logits of the labels that lie in a piece.
@@ -183,35 +183,83 @@ pub(crate) fn add_column_sums<S: Vector>(s: S, exponentials: &[f32], width: usiz
         move || {
             let stride = blocks.len().wrapping_mul(ROWS);
             for (at, block) in (0..).step_by(ROWS).zip(blocks) {
-                add_columns(s, exponentials.get(at..).unwrap_or(&[]), (width, stride), &mut block.sum);
+                add_columns::<S, true>(s, exponentials.get(at..).unwrap_or(&[]), (width, stride), &mut block.sum);
             }
         },
     )
 }
 
-/// Adds the partial sums of the rows of a block, [`PIECE`] columns at most, in the order of [`super::sums`].
+/// Adds the partial sums of the rows of a block, [`PIECE`] columns at most of `width` classes, in the order of
+/// [`super::sums`].
 #[inline(always)]
-pub(crate) fn add_columns<S: Vector>(s: S, columns: &[f32], (width, stride): (usize, usize), totals: &mut Lanes<f64>) {
-    // Columns 0 … 15, and those 16 further.
-    let mut sums = [[Lanes::splat(0.0); VIRTUAL_LANES / 2]; 2];
-    for (number, column) in chunks(columns, stride).take(width).enumerate() {
-        if let Some(sum) = sums.as_flattened_mut().get_mut(number % VIRTUAL_LANES) {
-            for at in (0..ROWS).step_by(S::LANES) {
-                s.store(s.add(s.load(sum.as_slice(), at), s.load(column, at)), sum.as_mut_slice(), at);
+pub(crate) fn add_columns<S: Vector, const APART: bool>(
+    s: S,
+    columns: &[f32],
+    (width, stride): (usize, usize),
+    totals: &mut Lanes<f64>,
+) {
+    // What lanes j and j + 8 of a row have to be added in f64, for each j.
+    let mut folded = [[Lanes::splat(0.0); VIRTUAL_LANES / 2]; 2];
+    if width <= VIRTUAL_LANES {
+        fold_columns::<S, APART, 1>(s, columns, (width, stride), VIRTUAL_LANES, &mut folded);
+    } else if width <= 2 * VIRTUAL_LANES {
+        fold_columns::<S, APART, 2>(s, columns, (width, stride), 2 * VIRTUAL_LANES, &mut folded);
+    } else {
+        fold_columns::<S, APART, 4>(s, columns, (width, stride), width, &mut folded);
+    }
+    if in_f64::<APART>(width) {
+        add_lanes::<true>(&folded, totals);
+    } else {
+        add_lanes::<false>(&folded, totals);
+    }
+}
+
+/// Folds so many times sixteen columns of partial sums of `width` classes, whose order of addition is that of `len`.
+#[inline(always)]
+fn fold_columns<S: Vector, const APART: bool, const COLUMNS: usize>(
+    s: S,
+    columns: &[f32],
+    (width, stride): (usize, usize),
+    len: usize,
+    [eight, others]: &mut [[Lanes<f32>; VIRTUAL_LANES / 2]; 2],
+) {
+    const NONE: [f32; ROWS] = [-0.0; ROWS];
+    for (class, (eight, others)) in eight.iter_mut().zip(others).enumerate().take(width) {
+        let mut halves = [[&NONE[..]; COLUMNS]; 2];
+        for (half, first) in halves.iter_mut().zip([class, class.wrapping_add(VIRTUAL_LANES / 2)]) {
+            for (column, class) in half.iter_mut().zip((first..width).step_by(VIRTUAL_LANES)) {
+                *column = columns.get(class.wrapping_mul(stride)..).unwrap_or(&NONE);
             }
         }
-    }
-    let [mut eight, others] = sums;
-    for (sum, other) in eight.iter_mut().zip(&others).take(width.saturating_sub(VIRTUAL_LANES / 2)) {
         for at in (0..ROWS).step_by(S::LANES) {
-            s.store(s.add(s.load(sum.as_slice(), at), s.load(other.as_slice(), at)), sum.as_mut_slice(), at);
+            let mut parts = [[s.splat(-0.0); 2]; 2];
+            for (parts, half) in parts.iter_mut().zip(&halves) {
+                let mut partial_sums = [s.splat(-0.0); PIECE / VIRTUAL_LANES];
+                for (sum, column) in partial_sums.iter_mut().zip(half) {
+                    *sum = s.load(column, at);
+                }
+                *parts = add_partial_sums::<S, APART>(s, partial_sums, len);
+            }
+            let [low, high] = add_halves::<S, APART>(s, parts, len);
+            s.store(low, eight.as_mut_slice(), at);
+            s.store(high, others.as_mut_slice(), at);
         }
     }
-    let [a, b, c, d, e, f, g, h] = eight;
+}
+
+/// Adds lanes 0 to 7 of each row in f64 and, if told, 8 to 15.
+#[inline(always)]
+fn add_lanes<const SIXTEEN: bool>([eight, others]: &[[Lanes<f32>; VIRTUAL_LANES / 2]; 2], totals: &mut Lanes<f64>) {
     for i in Lane::all() {
-        let even = (f64::from(a[i]) + f64::from(e[i])) + (f64::from(c[i]) + f64::from(g[i]));
-        let odd = (f64::from(b[i]) + f64::from(f[i])) + (f64::from(d[i]) + f64::from(h[i]));
-        totals[i] += even + odd;
+        let mut lanes = [0.0; VIRTUAL_LANES / 2];
+        for (lane, (eight, others)) in lanes.iter_mut().zip(eight.iter().zip(others)) {
+            *lane = f64::from(eight[i]);
+            if SIXTEEN {
+                *lane += f64::from(others[i]);
+            }
+        }
+        let [a, b, c, d, e, f, g, h] = lanes;
+        totals[i] += ((a + e) + (c + g)) + ((b + f) + (d + h));
     }
 }
 

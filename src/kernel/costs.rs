@@ -4,7 +4,7 @@
 //! sum is that of fp·e·g, times the share in f64 at the end: no product in f32 overflows or underflows before.
 
 use super::lanes::{Lane, Lanes};
-use super::limits::{LEAST_COST, ROWS};
+use super::limits::{LEAST_COST, ROWS, SUMMED_IN_F32};
 use super::sums::{Tail, row_sums, sums_of_terms};
 use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
@@ -41,10 +41,11 @@ fn reach_of_row(classes: usize) -> usize {
     classes.next_multiple_of(2 * VIRTUAL_LANES)
 }
 
-/// Start of the matrix's last rows, whose sums would load past its end. From there they load at most 128 elements or,
-/// of more than 128 classes, the classes and two columns.
+/// Start of the matrix's last rows, whose sums would load past its end: whole blocks. From there they load less than 256
+/// elements or, of more than 128 classes, the classes and less than a block.
 fn start_of_end(matrix: &[f32], classes: usize) -> usize {
-    let rows = reach_of_row(classes).saturating_sub(1).checked_div(classes).unwrap_or(0);
+    let loaded = classes.next_multiple_of(SUMMED_IN_F32);
+    let rows = loaded.saturating_sub(1).checked_div(classes).unwrap_or(0);
     matrix.len().saturating_sub(rows.saturating_mul(classes))
 }
 
@@ -84,7 +85,7 @@ pub(crate) fn cost_sums<S: Vector>(
                 let start_of = |lane: Lane| first.wrapping_add(lane.number()).wrapping_mul(classes);
                 let exponentials_and_costs =
                     |lane: Lane| [exponentials.get(start_of(lane)..).unwrap_or(&[]), costs(labels[lane])];
-                sums_of_terms(
+                sums_of_terms::<S, _, false, 2, 1>(
                     s,
                     &tail,
                     (rows, classes),

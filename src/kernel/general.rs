@@ -10,7 +10,7 @@ use super::limits::{RAISE, ROWS, SUMMED_IN_F32, UNDERFLOW_SCALE};
 use super::references::{argmax, find_references, largest_of_rows};
 use super::row_scalars::finish_rows;
 use super::scales::{scale_of, scale_row};
-use super::sums::{add_rows, has_long_vectors, row_sums};
+use super::sums::{add_row_sums, first_rows, has_long_vectors, row_sums};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use super::{from_row, from_row_mut, part, part_mut, row_of, row_of_mut, steps, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
@@ -71,11 +71,16 @@ impl Group {
         Self { marked: self.marked & !other.marked, ..self }
     }
 
+    /// A bit for each marked row, by its index in the group.
+    #[inline(always)]
+    fn marked_rows(self) -> u32 {
+        self.marked.wrapping_shr(self.lane as u32) & first_rows(self.all.rows)
+    }
+
     /// (index in the group, lane) of each marked row.
     #[inline(always)]
     pub(crate) fn marked(self) -> impl Iterator<Item = (usize, Lane)> {
-        let rows = u32::MAX.wrapping_shr(32_usize.wrapping_sub(self.all.rows.clamp(1, ROWS)) as u32);
-        let mut left = self.marked.wrapping_shr(self.lane as u32) & rows;
+        let mut left = self.marked_rows();
         core::iter::from_fn(move || {
             let row = (left != 0).then(|| left.trailing_zeros() as usize)?;
             left &= left.wrapping_sub(1);
@@ -496,17 +501,7 @@ fn write_row<S: Vector>(s: S, from: Option<&[f32]>, to: &mut [f32], len: usize, 
 
 /// Adds a piece's exponentials of the marked rows to Σexp.
 pub(crate) fn add_sums<S: Vector>(s: S, numbers: &[f32], group: Group, found: &mut RowBlock) {
-    s.run(
-        #[inline(always)]
-        move || {
-            let width = group.all.width;
-            let rows = group.marked().map(
-                #[inline(always)]
-                |(row, lane)| (lane, from_row(numbers, row, width)),
-            );
-            add_rows(s, width, rows, &mut found.sum);
-        },
-    )
+    add_row_sums(s, numbers, group.all.width, (group.marked_rows(), group.lane), &mut found.sum);
 }
 
 /// Gradients of the marked rows, over their exponentials; the caller sets those of the references.

@@ -6,7 +6,7 @@ use super::column_sums::{add_exponentials, add_piece, labels_from};
 use super::general::finish_referred;
 use super::label_terms::LabelTerms;
 use super::lanes::Lanes;
-use super::limits::{PIECE, RAISE, ROWS};
+use super::limits::{NARROW, PIECE, RAISE, ROWS};
 use super::scales::scale_columns;
 use super::sums::has_long_vectors;
 use super::tile::{Batch, Place, RowBlock, Tile, one_by_one};
@@ -16,7 +16,7 @@ use crate::backend::vector::Vector;
 
 /// Whether rows of so many classes are turned: of more, a phase has enough to do with one row.
 pub(crate) fn are_turned<S: Vector>(classes: usize) -> bool {
-    has_long_vectors::<S>() && classes <= PIECE
+    has_long_vectors::<S>() && classes <= NARROW
 }
 
 /// Losses (as `log`) and gradients of the blocks all of whose rows are marked; unmarks them.
@@ -27,13 +27,14 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     tile: &mut Tile<'_>,
     place: Place,
 ) {
+    let mut room = tile.room();
     let (mut numbers, mut spare) = (&mut *tile.numbers, &mut *tile.spare);
     if spare.is_empty() {
-        let half = numbers.len() / 2;
-        (numbers, spare) = numbers.split_at_mut_checked(half).unwrap_or_default();
+        room /= 2;
+        (numbers, spare) = numbers.split_at_mut_checked(room).unwrap_or_default();
     }
     let blocks = &mut *tile.blocks;
-    let at_once = numbers.len().checked_div(ROWS.wrapping_mul(place.width.min(PIECE))).unwrap_or(0);
+    let at_once = room.checked_div(ROWS.wrapping_mul(place.width.min(PIECE))).unwrap_or(0);
     let mut start = 0;
     while start < blocks.len() {
         let left = blocks.get_mut(start..).unwrap_or(&mut []);

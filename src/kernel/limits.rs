@@ -9,15 +9,20 @@ pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANE
 /// The classes of a row whose exponentials are added in f32, before f64 takes over.
 pub(crate) const SUMMED_IN_F32: usize = 128;
 
-/// The classes of a piece of columns ([`super::column_sums`]): as many as a row has partial sums in f32.
-pub(crate) const PIECE: usize = 2 * VIRTUAL_LANES;
+/// The partial sums of so many classes in f32 ([`super::sums`]), and the classes of a piece of columns
+/// ([`super::column_sums`]).
+pub(crate) const PIECE: usize = 4 * VIRTUAL_LANES;
+
+/// Rows of up to so many classes are faster in columns than one by one, even a few of them.
+pub(crate) const NARROW: usize = 2 * VIRTUAL_LANES;
 
 /// The logits of a chunk of rows: some ten microseconds of work, enough to hand to another thread, and for adding the
 /// sums of chunks to cost nothing.
 pub(crate) const CHUNK: usize = 1 << 15;
 
-/// Elements that vector loads may reach beyond the end of a row: two columns. None with one lane.
-pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { 2 * VIRTUAL_LANES };
+/// Elements that vector loads may reach beyond the end of a row: a block, so that the terms of one are in bounds. None with
+/// one lane.
+pub(crate) const REACH: usize = if Backend::ONLY_SCALAR { 0 } else { SUMMED_IN_F32 };
 
 /// Prefetch distance in logits, one piece of a long row: the next piece arrives while sums are added up in the tile,
 /// where hardware prefetchers see no logits being read.
@@ -41,15 +46,16 @@ pub(crate) const FAST_BIAS: u32 = 64;
 pub(crate) const FAR: f32 = 384.0;
 
 /// Exponentials with a reference are at most 4·√2, and underflow below 2⁻¹²⁶. Scaled by 2^`RAISE` they underflow below
-/// 2⁻²⁴⁶, and the 16 of them that a virtual lane adds in f32 cannot overflow.
-pub(crate) const RAISE: f32 = 120.0;
+/// 2⁻²⁴², and the 128 of them that one lane adds in f32 cannot overflow, nor the 16 of a virtual lane.
+pub(crate) const RAISE: f32 = 116.0;
 
 /// [`RAISE`] where weights and costs multiply exponentials in f32: smaller, with headroom for costs above and for
 /// shares of 2⁻⁴⁰ below.
 pub(crate) const TERM_RAISE: f32 = 84.0;
 /// Of n exponentials at that scale those that underflow, below 2⁻¹²⁶ each, are at most 2⁻²⁴ of a sum of n times this.
 pub(crate) const LEAST_TERM_SUM: f64 = f64::from_bits((1023 - 102) << 52);
-pub(crate) const LARGEST_TERM_COST: f32 = f32::from_bits((127 + 36) << 23);
+/// 128 products of such costs and exponentials, 4·√2 each at that scale, cannot overflow in f32.
+pub(crate) const LARGEST_TERM_COST: f32 = f32::from_bits((127 + 33) << 23);
 /// With such costs and up to this sample weight over n, n exponentials that underflow at that scale do not matter: times a
 /// share of 2⁻⁸³ they are below half of the smallest subnormal.
 pub(crate) const LARGEST_TERM_SAMPLE: f64 = f64::from_bits((1023 + 23) << 52);

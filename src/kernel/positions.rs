@@ -1,7 +1,7 @@
 //! Rows of `[N, C, D]`, D > 1: the logits of one class are contiguous along the positions. A vector holds one class of
 //! several rows, without a transpose.
 //!
-//! Many rows are computed at once, a piece of 32 classes after the other, so that as much as possible is read of each
+//! Many rows are computed at once, a piece of 64 classes after the other, so that as much as possible is read of each
 //! class: in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class
 //! of a piece, which is all that the order of addition of [`super::sums`] needs.
 
@@ -9,7 +9,7 @@ use super::column_sums::{add_piece, read_label_logits};
 use super::general_columns::write_gradient;
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lanes;
-use super::limits::{PIECE, ROWS};
+use super::limits::{NARROW, PIECE, ROWS};
 use super::long_terms;
 use super::scales::{fill_scales, scale_columns};
 use super::tile::{Batch, Place, RowBlock, Tile};
@@ -26,7 +26,7 @@ pub(crate) fn tile_of(rows: &Rows<'_>) -> (usize, usize) {
 /// single piece, which is loaded once, or do not fit a tile.
 pub(crate) fn are_enough(rows: &Rows<'_>) -> bool {
     let (positions, classes) = (rows.positions(), rows.classes());
-    positions >= ROWS || positions > 1 && (classes <= PIECE || classes > long_terms::LONG_PIECE)
+    positions >= ROWS || positions > 1 && (classes <= NARROW || classes > long_terms::LONG_PIECE)
 }
 
 /// How many of at most `at_once` rows to compute from `first` on. Of several pieces those of one sample, whose logits are

@@ -268,7 +268,7 @@ pub(crate) fn spread_sums<S: Vector>(
             let blocks = blocks.iter().zip(terms).zip(rows_of_blocks(rows));
             if u.is_same {
                 for ((block, terms), rows) in blocks {
-                    sums_of_terms(
+                    sums_of_terms::<S, _, false, 2, 1>(
                         s,
                         &tail,
                         (rows, classes),
@@ -286,7 +286,7 @@ pub(crate) fn spread_sums<S: Vector>(
             let (x, q, mut start) = (part(logits, 0, len), part(u.rows, 0, len), 0_usize);
             let weights = u.weights.unwrap_or(u.rows);
             for ((block, terms), rows) in blocks {
-                sums_of_terms(
+                sums_of_terms::<S, _, false, 3, 2>(
                     s,
                     &tail,
                     (rows, classes),

@@ -1,97 +1,282 @@
 //! Row sums, in one order of addition for rows of every length.
 //!
-//! Class j belongs to virtual lane j mod 16, whatever the width of the hardware vectors. In each block of 128 classes
-//! the even and the odd columns of 16 are two chains of f32 additions, whose partial sums are then added; the
-//! horizontal sum adds lanes j and j + 8 in f32, then j and j + 4, j and j + 2, and 0 and 1 in f64. Blocks are added in
-//! f64 as well. Padding counts as 0.
+//! Class j belongs to virtual lane j mod 16, whatever the width of the hardware vectors. Each block of 128 classes has 64
+//! partial sums in f32, those of classes j and j + 64, four for a virtual lane. A few exponentials may be most of a sum,
+//! and would be rounded again with every number added to them in f32. So the largest partial sum of a lane is kept apart
+//! from the sum of the others, and so is that of lanes j and j + 8. It is added to the others in f32 if the block has up
+//! to 64 classes, none of them rounded so far, else in f64. Up to 16 classes have nothing to be kept apart. In f64 lanes j
+//! and j + 4, j and j + 2, and 0 and 1 are added, and the blocks. Padding counts as 0.
+//!
+//! Sums of other terms, whose bounds are wider, keep nothing apart (`APART` is false): columns 0 and 1, 2 and 3, both
+//! pairs, and lanes j and j + 8 are added in f32. One lane needs less memory: it adds up all sums in class order, with
+//! Kahan's compensation.
 
 use super::lanes::{Aligned, Lane, Lanes};
-use super::limits::{ROWS, SUMMED_IN_F32};
+use super::limits::{PIECE, REACH, ROWS, SUMMED_IN_F32};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{from, part, part_mut, steps, whole};
+use super::{from, from_row, part, part_mut, steps};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
-use core::slice::Iter;
 
-/// The f32 partial sums of one block of 128 classes: vectors of the even columns, then of the odd ones.
+/// The number of partial sums of a block: classes j and j + this have one.
+const PARTIAL_SUMS: usize = PIECE;
+/// The partial sums of a lane.
+const OF_A_LANE: usize = PARTIAL_SUMS / VIRTUAL_LANES;
+
+/// The vectors of the terms of one block of 128 classes.
 #[derive(Clone, Copy)]
-struct Columns<S: Vector>([S::F; 2 * VIRTUAL_LANES]);
+struct Vectors {
+    /// Those with a term in each lane.
+    full: usize,
+    /// All.
+    all: usize,
+    /// The number of classes, or another with the same order of addition.
+    len: usize,
+}
 
-impl<S: Vector> Columns<S> {
+impl Vectors {
     #[inline(always)]
-    fn new(s: S) -> Self {
-        // x + −0 = x for every x, so that the first addition is none.
-        Self([s.splat(-0.0); 2 * VIRTUAL_LANES])
+    fn new<S: Vector>(len: usize) -> Self {
+        Self { full: len.checked_div(S::LANES).unwrap_or(0), all: len.div_ceil(S::LANES), len }
     }
 
-    /// Adds two columns; `vector(at)` is not called from `end` on.
+    /// N partial sums of one vector each: `add(i)` adds the terms of vector i of the block.
     #[inline(always)]
-    fn add(&mut self, s: S, end: usize, mut vector: impl FnMut(usize) -> S::F) {
-        for (lane, at) in self.0.iter_mut().zip((0..).step_by(S::LANES)).take(S::VECTORS_OF_TWO_COLUMNS) {
-            if at < end {
-                *lane = s.add(*lane, vector(at));
+    fn partial_sums<S: Vector, const N: usize>(
+        self,
+        s: S,
+        vector: usize,
+        add: &mut impl FnMut(usize, [S::F; N]) -> [S::F; N],
+    ) -> [S::F; N] {
+        // x + −0 = x for every x, so that the first addition is none.
+        let mut sums = [s.splat(-0.0); N];
+        for vector in [vector, vector.wrapping_add(const { PARTIAL_SUMS / S::LANES })] {
+            if vector < self.all {
+                sums = add(vector, sums);
             }
         }
+        sums
     }
+}
 
-    /// Adds the odd columns to the even ones, if `len` elements reach any, then lanes j and j + 8 where they are in
-    /// different vectors. The result is in the first [`Vector::VECTORS_OF_EIGHT_LANES`] vectors. In place: a copy would be
-    /// as much stack again on a microcontroller.
-    #[inline(always)]
-    fn fold(&mut self, s: S, len: usize) {
-        if len > VIRTUAL_LANES {
-            add_from(s, &mut self.0, S::VECTORS_OF_A_COLUMN, S::VECTORS_OF_A_COLUMN);
+/// Where N sums of a block are folded to: the lanes for [`Vector::sums_of_eights`] or for [`Vector::horizontal_sums`], from
+/// vector `at` on.
+struct To<'a, S: Vector, const N: usize> {
+    columns: &'a mut [[S::F; VIRTUAL_LANES]; N],
+    at: usize,
+    eights: bool,
+}
+
+/// Folds N sums of a block of `len` classes into one column each. `partial_sums` returns vectors of their partial sums.
+#[inline(always)]
+fn fold<S: Vector, const APART: bool, const N: usize>(
+    s: S,
+    len: usize,
+    To { columns, at, eights }: To<'_, S, N>,
+    mut partial_sums: impl FnMut(usize) -> [S::F; N],
+) {
+    let half = S::VECTORS_OF_EIGHT_LANES;
+    for vector in 0..half {
+        let low = parts_of_lanes::<S, APART, N>(s, vector, len, &mut partial_sums);
+        if S::VECTORS_OF_A_COLUMN > half {
+            let high = parts_of_lanes::<S, APART, N>(s, vector.wrapping_add(half), len, &mut partial_sums);
+            for ((column, &low), &high) in columns.iter_mut().zip(&low).zip(&high) {
+                let [low, high] = add_halves::<S, APART>(s, [low, high], len);
+                set(column, at.wrapping_add(vector), low);
+                if !eights {
+                    set(column, at.wrapping_add(vector).wrapping_add(half), high);
+                }
+            }
+            continue;
         }
-        add_from(s, &mut self.0, S::VECTORS_OF_EIGHT_LANES, S::VECTORS_BEYOND_EIGHT_LANES);
+        // Both halves are in one vector.
+        for (column, &low) in columns.iter_mut().zip(&low) {
+            let mut folded = low[0];
+            if APART && len > VIRTUAL_LANES {
+                folded = s.halves_apart(low);
+            }
+            if !eights && !in_f64::<APART>(len) {
+                folded = s.add_halves(folded);
+            }
+            set(column, at, folded);
+        }
     }
+}
 
-    /// The horizontal sum, of `len` elements.
-    #[inline(always)]
-    fn total(&mut self, s: S, len: usize) -> f64 {
-        self.fold(s, len);
-        self.0.first_chunk().map_or(
-            0.0,
-            #[inline(always)]
-            |folded| {
-                let [total, ..] = s.horizontal_sums(folded);
-                total
-            },
-        )
+/// [`add_partial_sums`] of N sums, in the lanes of vector `vector` of a column.
+#[inline(always)]
+fn parts_of_lanes<S: Vector, const APART: bool, const N: usize>(
+    s: S,
+    vector: usize,
+    len: usize,
+    partial_sums: &mut impl FnMut(usize) -> [S::F; N],
+) -> [[S::F; 2]; N] {
+    let mut sums = [[s.splat(-0.0); N]; OF_A_LANE];
+    for (sums, first) in sums.iter_mut().zip((0..).step_by(S::VECTORS_OF_A_COLUMN)) {
+        *sums = partial_sums(vector.wrapping_add(first));
     }
+    let [a, b, c, d] = sums;
+    let mut parts = [[s.splat(0.0); 2]; N];
+    for ((((parts, &a), &b), &c), &d) in parts.iter_mut().zip(&a).zip(&b).zip(&c).zip(&d) {
+        *parts = add_partial_sums::<S, APART>(s, [a, b, c, d], len);
+    }
+    parts
+}
+
+/// [`fold`] by a loop, over partial sums in memory.
+#[inline(always)]
+fn fold_by_loop<S: Vector, const APART: bool, const N: usize>(
+    s: S,
+    vectors: Vectors,
+    memory: &mut [[f32; PARTIAL_SUMS]; N],
+    to: To<'_, S, N>,
+    mut add: impl FnMut(usize, [S::F; N]) -> [S::F; N],
+) {
+    for (vector, at) in (0..PARTIAL_SUMS).step_by(S::LANES).enumerate().take(vectors.all) {
+        let sums = vectors.partial_sums(s, vector, &mut add);
+        for (memory, &sum) in memory.iter_mut().zip(&sums) {
+            s.store(sum, memory, at);
+        }
+    }
+    fold::<S, APART, N>(
+        s,
+        vectors.len,
+        to,
+        #[inline(always)]
+        |vector| {
+            let mut sums = [s.splat(-0.0); N];
+            if vector < vectors.all {
+                for (sum, memory) in sums.iter_mut().zip(&*memory) {
+                    *sum = s.load(memory, vector.wrapping_mul(S::LANES));
+                }
+            }
+            sums
+        },
+    );
+}
+
+#[inline(always)]
+fn set<F>(column: &mut [F; VIRTUAL_LANES], at: usize, vector: F) {
+    if let Some(to) = column.get_mut(at) {
+        *to = vector;
+    }
+}
+
+/// The parts of the sum of a lane of `len` classes, from its partial sums: with `APART` the largest, and the sum of the
+/// others.
+#[inline(always)]
+pub(super) fn add_partial_sums<S: Vector, const APART: bool>(s: S, [a, b, c, d]: [S::F; 4], len: usize) -> [S::F; 2] {
+    if len <= VIRTUAL_LANES {
+        return [a, s.splat(-0.0)];
+    }
+    if !APART {
+        let first = s.add(a, b);
+        return [if len <= 2 * VIRTUAL_LANES { first } else { s.add(first, s.add(c, d)) }, s.splat(-0.0)];
+    }
+    // Whichever is NaN, one of both results is.
+    let first = [s.at_least(a, b), s.at_most(b, a)];
+    if len <= 2 * VIRTUAL_LANES {
+        return first;
+    }
+    let second = [s.at_least(c, d), s.at_most(d, c)];
+    let others = s.add(s.add(first[1], second[1]), s.at_most(second[0], first[0]));
+    [s.at_least(first[0], second[0]), others]
+}
+
+/// The same of lanes 0 to 7, from the parts of lanes 0 to 7 and 8 to 15: to be added in f64. A single one unless
+/// [`in_f64`].
+#[inline(always)]
+pub(super) fn add_halves<S: Vector, const APART: bool>(s: S, [low, high]: [[S::F; 2]; 2], len: usize) -> [S::F; 2] {
+    if !APART || len <= VIRTUAL_LANES {
+        return [s.add(low[0], high[0]), s.splat(0.0)];
+    }
+    let others = s.add(s.add(low[1], high[1]), s.at_most(high[0], low[0]));
+    let largest = s.at_least(low[0], high[0]);
+    if in_f64::<APART>(len) { [largest, others] } else { [s.add(largest, others), s.splat(0.0)] }
+}
+
+/// Whether the parts of a sum of `len` classes are added in f64: those of partial sums that have been rounded.
+#[inline(always)]
+pub(super) fn in_f64<const APART: bool>(len: usize) -> bool {
+    APART && len > PARTIAL_SUMS
 }
 
 /// The sum of `len` terms: `term(at)` is the vector of those from `at` on, with zeros after the last.
 #[inline(always)]
 pub(crate) fn sum_of<S: Vector>(s: S, len: usize, mut term: impl FnMut(usize) -> S::F) -> f64 {
     let mut total = 0.0;
-    for first in (0..len).step_by(SUMMED_IN_F32) {
-        let (mut columns, end) = (Columns::new(s), len.min(first.saturating_add(SUMMED_IN_F32)));
-        for at in (first..end).step_by(2 * VIRTUAL_LANES) {
-            columns.add(
-                s,
-                end.wrapping_sub(at),
-                #[inline(always)]
-                |vector| term(at.wrapping_add(vector)),
-            );
-        }
-        total += columns.total(s, end.wrapping_sub(first));
+    for first in steps(len, SUMMED_IN_F32) {
+        let vectors = Vectors::new::<S>(SUMMED_IN_F32.min(len.wrapping_sub(first)));
+        let [sum] = sums_of_block::<S, true, 1>(
+            s,
+            vectors,
+            #[inline(always)]
+            |vector, [sum]| [s.add(sum, term(first.wrapping_add(vector.wrapping_mul(S::LANES))))],
+        );
+        total += sum;
     }
     total
 }
 
-/// Masks for the last two columns of a row.
+/// N sums of one block: `add(i)` adds the terms of vector i.
+#[inline(always)]
+fn sums_of_block<S: Vector, const APART: bool, const N: usize>(
+    s: S,
+    vectors: Vectors,
+    add: impl FnMut(usize, [S::F; N]) -> [S::F; N],
+) -> [f64; N] {
+    if !S::WIDE {
+        return compensated_sums(s, vectors.len, add);
+    }
+    let (mut columns, mut memory) = ([[s.splat(0.0); VIRTUAL_LANES]; N], [[0.0; PARTIAL_SUMS]; N]);
+    let mut sums = [0.0; N];
+    let eights = !in_f64::<APART>(vectors.len);
+    fold_by_loop::<S, APART, N>(s, vectors, &mut memory, To { columns: &mut columns, at: 0, eights }, add);
+    for (to, column) in sums.iter_mut().zip(&columns) {
+        let [sum, ..] = if eights { s.sums_of_eights(column) } else { s.horizontal_sums(column) };
+        *to = sum;
+    }
+    sums
+}
+
+/// N sums of `len` terms in one lane, in class order with Kahan's compensation.
+#[inline(always)]
+fn compensated_sums<S: Vector, const N: usize>(
+    s: S,
+    len: usize,
+    mut add: impl FnMut(usize, [S::F; N]) -> [S::F; N],
+) -> [f64; N] {
+    let (zero, infinity) = (s.splat(0.0), s.splat(f32::INFINITY));
+    let (mut sums, mut lost, mut totals) = ([zero; N], [zero; N], [0.0; N]);
+    for term in 0..len {
+        let addends = add(term, lost);
+        for ((sum, lost), addend) in sums.iter_mut().zip(&mut lost).zip(addends) {
+            let before = *sum;
+            *sum = s.add(before, addend);
+            let is_finite = s.less(s.at_least(*sum, s.sub(zero, *sum)), infinity);
+            *lost = s.select(is_finite, s.sub(addend, s.sub(*sum, before)), zero);
+        }
+    }
+    for (total, (sum, lost)) in totals.iter_mut().zip(sums.into_iter().zip(lost)) {
+        let [[sum, ..], [lost, ..]] = [s.to_array(sum), s.to_array(lost)];
+        *total = f64::from(sum) + f64::from(lost);
+    }
+    totals
+}
+
+/// Masks for the last terms of a row, as many as there are partial sums.
 #[derive(Clone, Copy)]
 pub(crate) struct Tail<S: Vector> {
-    /// One for each vector of two columns.
-    masks: [S::M; 2 * VIRTUAL_LANES],
+    /// One for each vector of them.
+    masks: [S::M; VIRTUAL_LANES],
 }
 
 impl<S: Vector> Tail<S> {
     #[inline(always)]
     pub(crate) fn new(s: S, classes: usize) -> Self {
-        let len = (classes.wrapping_sub(1) % (2 * VIRTUAL_LANES)).wrapping_add(1);
-        let mut masks = [s.first_lanes(0); 2 * VIRTUAL_LANES];
+        let len = (classes.wrapping_sub(1) % PARTIAL_SUMS).wrapping_add(1);
+        let mut masks = [s.first_lanes(0); VIRTUAL_LANES];
         if S::WIDE {
-            for (mask, at) in masks.iter_mut().zip((0..).step_by(S::LANES)).take(S::VECTORS_OF_TWO_COLUMNS) {
+            for (mask, at) in masks.iter_mut().zip((0..PARTIAL_SUMS).step_by(S::LANES)) {
                 *mask = s.first_lanes(len.saturating_sub(at));
             }
         }
@@ -113,17 +298,26 @@ pub(crate) fn excluded_sums<S: Vector>(
     row_sums(s, exponentials, classes, rows, blocks);
 }
 
-/// Fills `sum` of each row of `classes` elements; [`REACH`](super::limits::REACH) more follow the last row.
+/// Fills `sum` of each row of `classes` elements; [`REACH`] more follow the last row.
 pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
+    if S::LANES > S::Short::LANES && classes <= PARTIAL_SUMS {
+        return row_sums(s.short(), numbers, classes, rows, blocks);
+    }
+    let mut left = part(numbers, 0, rows.wrapping_mul(classes).wrapping_add(REACH));
+    if are_added::<S>(classes) {
+        for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
+            block.sum = Lanes::splat(0.0);
+            add_row_sums(s, left, classes, (first_rows(rows), 0), &mut block.sum);
+            left = from(left, rows.wrapping_mul(classes));
+        }
+        return;
+    }
     s.run(
         #[inline(always)]
         move || {
-            let (tail, mut left) = (Tail::new(s, classes), numbers);
+            let tail = Tail::new(s, classes);
             for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
-                if are_added::<S>(classes) {
-                    block.sum = Lanes::splat(0.0);
-                }
-                sums_of_terms(
+                sums_of_short_rows::<S, _, true, 1, 1>(
                     s,
                     &tail,
                     (rows, classes),
@@ -138,26 +332,39 @@ pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: u
     )
 }
 
-/// Adds the elements of rows to the sums of their lanes; [`REACH`](super::limits::REACH) elements or more follow each.
+/// The bits of the first `rows` rows.
 #[inline(always)]
-pub(crate) fn add_rows<'a, S: Vector>(
+pub(crate) fn first_rows(rows: usize) -> u32 {
+    u32::MAX.wrapping_shr(32_usize.wrapping_sub(rows.clamp(1, ROWS)) as u32)
+}
+
+/// Adds the elements of those rows whose bit is set in `marked` to the sums of their lanes, of which `lane` is that of row 0;
+/// [`REACH`] elements or more follow each.
+pub(crate) fn add_row_sums<S: Vector>(
     s: S,
+    numbers: &[f32],
     classes: usize,
-    rows: impl Iterator<Item = (Lane, &'a [f32])>,
+    (marked, lane): (u32, usize),
     sums: &mut Lanes<f64>,
 ) {
-    add_terms(
-        s,
-        &Tail::new(s, classes),
-        classes,
-        rows.map(
-            #[inline(always)]
-            |(lane, row)| (lane, ((), [row])),
-        ),
-        [sums],
+    s.run(
         #[inline(always)]
-        |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
-    );
+        move || {
+            let rows = (0..ROWS).filter(|row| marked.wrapping_shr(*row as u32) & 1 != 0).map(
+                #[inline(always)]
+                |row| (Lane::of(lane.wrapping_add(row)), ((), [from_row(numbers, row, classes)])),
+            );
+            add_terms::<S, _, true, 1, 1>(
+                s,
+                &Tail::new(s, classes),
+                classes,
+                rows,
+                [sums],
+                #[inline(always)]
+                |_, [row], at, [sum]| [s.add(sum, s.load(row, at.offset))],
+            );
+        },
+    )
 }
 
 /// Sets the exponential of each reference to 0 and, with `logits`, fills `logit`.
@@ -202,11 +409,12 @@ impl At {
     }
 }
 
-/// A row of a tile, and all that follows: `left`, which goes on to the next row. Empty where a sum would load past the end.
+/// A row of a tile, and all that follows: `left`, which goes on to the next row. Empty after the last row, which
+/// [`REACH`] elements follow.
 #[inline(always)]
 pub(crate) fn next_row<'a, S: Vector>(left: &mut &'a [f32], classes: usize) -> &'a [f32] {
     let row = *left;
-    if S::WIDE && row.len() < 2 * VIRTUAL_LANES {
+    if S::WIDE && row.len() < REACH.wrapping_add(classes) {
         return &[];
     }
     *left = row.get(classes..).unwrap_or(&[]);
@@ -224,11 +432,11 @@ fn are_added<S: Vector>(classes: usize) -> bool {
 /// sum. [`REACH`](super::limits::REACH) elements follow the last row; their terms are masked out. If
 /// [`are_added`], they are added to the sums: those of the pieces of a row before.
 #[inline(always)]
-pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
+pub(crate) fn sums_of_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize>(
     s: S,
     tail: &Tail<S>,
     (rows, classes): (usize, usize),
-    mut sums: [&mut Lanes<f64>; N],
+    sums: [&mut Lanes<f64>; N],
     mut row: impl FnMut(Lane) -> (R, [&'a [f32]; K]),
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
@@ -237,116 +445,129 @@ pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
             #[inline(always)]
             |lane| (lane, row(lane)),
         );
-        return add_terms(s, tail, classes, rows, sums, add);
+        return add_terms::<S, R, APART, K, N>(s, tail, classes, rows, sums, add);
     }
-    // Loops of their own for each number of vectors of a short row, whose partial sums stay in registers, where they are
-    // worth their code: for long vectors, and for the sums of one array alone.
-    let (long, one) = (has_long_vectors::<S>(), K == 1 && S::LANES <= 8);
+    sums_of_short_rows::<S, R, APART, K, N>(s, tail, (rows, classes), sums, row, add);
+}
+
+/// [`sums_of_terms`] of up to 128 classes; of one array, and with vectors that have [`Vector::Short`] ones, of more than 64.
+#[inline(always)]
+fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    (rows, classes): (usize, usize),
+    mut sums: [&mut Lanes<f64>; N],
+    mut row: impl FnMut(Lane) -> (R, [&'a [f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) {
+    // Loops of their own for short rows, whose partial sums stay in registers, where they are worth their code: for long
+    // vectors, and for the sums of one array alone.
+    let (one, long) = (K == 1, has_long_vectors::<S>());
     // In comparisons, from which the compiler knows that a row is not longer than what is loaded of it.
     let fill = |vectors: usize| {
         let most = vectors.wrapping_mul(S::LANES);
         classes <= most && classes > most.wrapping_sub(S::LANES)
     };
-    if long && fill(1) {
-        sums_of_short_rows::<S, R, 1, K, N>(s, tail, classes, &mut sums, row, add);
-    } else if (long || one) && fill(2) {
-        sums_of_short_rows::<S, R, 2, K, N>(s, tail, classes, &mut sums, row, add);
-    } else if one && fill(3) {
-        sums_of_short_rows::<S, R, 3, K, N>(s, tail, classes, &mut sums, row, add);
-    } else if one && fill(4) {
-        sums_of_short_rows::<S, R, 4, K, N>(s, tail, classes, &mut sums, row, add);
-    } else {
-        sums_of_rows(
-            s,
-            classes,
-            &mut sums,
-            #[inline(always)]
-            |lane| {
+    let eights = !in_f64::<APART>(classes);
+    let (row, mut memory) = (&mut row, [[0.0; PARTIAL_SUMS]; N]);
+    for first in (0..rows.min(ROWS)).step_by(S::LANES) {
+        let mut columns = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
+        let to = (&mut columns.0, Lane::starting_at(first).take(S::LANES));
+        if (one || long) && fill(1) {
+            fold_rows::<S, R, APART, 1, K, N>(s, tail, to, row, add);
+        } else if (one || long) && fill(2) {
+            fold_rows::<S, R, APART, 2, K, N>(s, tail, to, row, add);
+        } else if one && fill(3) {
+            fold_rows::<S, R, APART, 3, K, N>(s, tail, to, row, add);
+        } else if one && fill(4) || S::LANES == 8 && classes <= 2 * VIRTUAL_LANES {
+            fold_rows::<S, R, APART, 4, K, N>(s, tail, to, row, add);
+        } else if S::LANES == 8 && classes <= PARTIAL_SUMS {
+            fold_rows::<S, R, APART, 8, K, N>(s, tail, to, row, add);
+        } else if one && S::LANES == 8 {
+            fold_rows::<S, R, APART, 16, K, N>(s, tail, to, row, add);
+        } else if one && S::LANES > S::Short::LANES {
+            fold_rows::<S, R, APART, 8, K, N>(s, tail, to, row, add);
+        } else {
+            let vectors = Vectors::new::<S>(classes);
+            for (at, lane) in (0..).step_by(vectors_of_row::<S>(eights)).zip(to.1) {
                 let (of_row, row) = row(lane);
-                Some(columns_of_terms(s, tail, (0, classes), (&of_row, row), add))
-            },
+                let Some(row) = of_each::<REACH, K>(row, 0) else { break };
+                let add = add_terms_of(s, tail, vectors, (&of_row, row, 0), add);
+                fold_by_loop::<S, APART, N>(s, vectors, &mut memory, To { columns: to.0, at, eights }, add);
+            }
+        }
+        for (sums, columns) in sums.iter_mut().zip(&columns.0) {
+            let of_rows = if eights { s.sums_of_eights(columns) } else { s.horizontal_sums(columns) };
+            for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(of_rows) {
+                // The sign of a zero depends on the backend: a maximum of 0 and −0 may be either.
+                *to = 0.0 + sum;
+            }
+        }
+    }
+}
+
+/// The vectors into which a row is folded.
+#[inline(always)]
+fn vectors_of_row<S: Vector>(eights: bool) -> usize {
+    if eights { S::VECTORS_OF_EIGHT_LANES } else { S::VECTORS_OF_A_COLUMN }
+}
+
+/// [`fold`] of rows of at most `VECTORS` vectors, in registers. At least so many are full as are not masked; ends with a row
+/// without slices.
+#[inline(always)]
+fn fold_rows<'a, S: Vector, R, const APART: bool, const VECTORS: usize, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    (columns, lanes): (&mut [[S::F; VIRTUAL_LANES]; N], impl Iterator<Item = Lane>),
+    row: &mut impl FnMut(Lane) -> (R, [&'a [f32]; K]),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) {
+    let (len, eights) = const { (VECTORS * S::LANES, !APART || VECTORS * S::LANES <= PARTIAL_SUMS) };
+    // Up to four vectors of one array have a loop for each number of them.
+    let full = const { if VECTORS <= 3 || VECTORS == 4 && K == 1 { VECTORS - 1 } else { VECTORS / 2 } };
+    let vectors = Vectors { full, all: VECTORS, len };
+    for (at, lane) in (0..).step_by(vectors_of_row::<S>(eights)).zip(lanes) {
+        let (of_row, row) = row(lane);
+        let Some(row) = of_each::<REACH, K>(row, 0) else { break };
+        let mut add = add_terms_of(s, tail, vectors, (&of_row, row, 0), add);
+        fold::<S, APART, N>(
+            s,
+            len,
+            To { columns: &mut *columns, at, eights },
+            #[inline(always)]
+            |vector| vectors.partial_sums(s, vector, &mut add),
         );
     }
 }
 
-/// [`sums_of_terms`] of rows of `VECTORS` vectors, two columns at most.
+/// What adds the terms of a vector of a block to N sums, by `add`; only in the lanes of `tail` if the vector is not full. Of
+/// the row: what its terms share, the slices, which begin with the block, and the block's first class.
 #[inline(always)]
-fn sums_of_short_rows<'a, S: Vector, R, const VECTORS: usize, const K: usize, const N: usize>(
+fn add_terms_of<S: Vector, R, const K: usize, const N: usize>(
     s: S,
     tail: &Tail<S>,
-    classes: usize,
-    sums: &mut [&mut Lanes<f64>; N],
-    mut row: impl FnMut(Lane) -> (R, [&'a [f32]; K]),
+    vectors: Vectors,
+    (of_row, row, first): (&R, [&[f32]; K], usize),
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
-) {
-    sums_of_rows(
-        s,
-        classes,
-        sums,
-        #[inline(always)]
-        |lane| {
-            let (of_row, row) = row(lane);
-            let mut columns = [Columns::new(s); N];
-            let two = of_each::<{ 2 * VIRTUAL_LANES }, K>(row, 0)?;
-            for (vector, &mask) in tail.masks.iter().enumerate().take(VECTORS) {
-                let mask = Some(mask).filter(|_| vector == const { VECTORS - 1 });
-                add_vector(s, &mut columns, vector, mask, (&of_row, two, At::vector::<S>(0, vector)), add);
-            }
-            Some(columns)
-        },
-    );
-}
-
-/// Fills N sums of the rows of a block from their partial sums, as many rows at once as there are lanes. From a row without
-/// partial sums on they are 0 up to the next multiple of lanes.
-#[inline(always)]
-fn sums_of_rows<S: Vector, const N: usize>(
-    s: S,
-    classes: usize,
-    sums: &mut [&mut Lanes<f64>; N],
-    mut columns: impl FnMut(Lane) -> Option<[Columns<S>; N]>,
-) {
-    for first in (0..ROWS).step_by(S::LANES) {
-        let mut of_rows = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
-        for (at, lane) in (0..).step_by(S::VECTORS_OF_EIGHT_LANES).zip(Lane::starting_at(first)).take(S::LANES) {
-            let Some(columns) = columns(lane) else { break };
-            fold(s, &mut of_rows.0, at, classes, columns);
-        }
-        for (sums, of_rows) in sums.iter_mut().zip(&of_rows.0) {
-            for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(s.horizontal_sums(of_rows)) {
-                *to = sum;
+) -> impl Fn(usize, [S::F; N]) -> [S::F; N] + Copy {
+    #[inline(always)]
+    move |vector, sums| {
+        let mut added = add(of_row, row, At::vector::<S>(first, vector), sums);
+        if S::WIDE && vector >= vectors.full {
+            let of_partial_sums = const { PARTIAL_SUMS / S::LANES };
+            let mask = tail.masks.get(vector.checked_sub(of_partial_sums).unwrap_or(vector));
+            for (added, &sum) in added.iter_mut().zip(&sums) {
+                *added = if let Some(&mask) = mask { s.select(mask, *added, sum) } else { sum };
             }
         }
-    }
-}
-
-/// Adds N sums of terms to those of the lane of a row, one block after the other: where memory is small, none is taken for
-/// more.
-#[inline(always)]
-fn add_row<S: Vector, R, const K: usize, const N: usize>(
-    s: S,
-    tail: &Tail<S>,
-    classes: usize,
-    (lane, (of_row, row)): (Lane, (R, [&[f32]; K])),
-    sums: &mut [&mut Lanes<f64>; N],
-    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
-) {
-    for first in steps(classes, SUMMED_IN_F32) {
-        let (count, mut of_block) =
-            (SUMMED_IN_F32.min(classes.wrapping_sub(first)), [[s.splat(0.0); VIRTUAL_LANES]; N]);
-        let of = (&of_row, from_each(row, first));
-        fold(s, &mut of_block, 0, count, columns_of_terms(s, tail, (first, count), of, add));
-        for (sums, of_block) in sums.iter_mut().zip(&of_block) {
-            let [sum, ..] = s.horizontal_sums(of_block);
-            sums[lane] += sum;
-        }
+        added
     }
 }
 
 /// Adds N sums of terms to those of the lanes of `rows`: lane, what the terms of a row share, and its slices. The
 /// horizontal sums of as many blocks of classes as there are lanes are computed together, be they of one row or of several.
 #[inline(always)]
-fn add_terms<'a, S: Vector, R, const K: usize, const N: usize>(
+fn add_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize>(
     s: S,
     tail: &Tail<S>,
     classes: usize,
@@ -355,47 +576,88 @@ fn add_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
     if !S::WIDE {
-        for (lane, row) in rows {
-            add_row(s, tail, classes, (lane, row), &mut sums, add);
+        for row in rows {
+            add_row::<S, R, APART, K, N>(s, classes, row, &mut sums, add);
         }
         return;
     }
-    let (mut of_blocks, mut lanes) = (Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]), [Lane::FIRST; ROWS]);
+    let (mut columns, mut memory) = (Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]), [[0.0; PARTIAL_SUMS]; N]);
+    let mut lanes = [Lane::FIRST; ROWS];
     let mut blocks = 0_usize;
     for (lane, (of_row, row)) in rows {
         for first in (0..classes).step_by(SUMMED_IN_F32) {
-            let (row, count) = (from_each(row, first), SUMMED_IN_F32.min(classes.wrapping_sub(first)));
-            // A whole block in an unrolled loop, where that is worth its code.
-            let whole = of_each::<SUMMED_IN_F32, K>(row, 0).filter(|_| has_long_vectors::<S>());
-            let columns = if let Some(whole) = whole.filter(|_| count == SUMMED_IN_F32) {
-                columns_of_terms(s, tail, (first, SUMMED_IN_F32), (&of_row, whole), add)
+            let Some(row) = of_each::<REACH, K>(row, first) else { break };
+            let (count, of_block) = (SUMMED_IN_F32.min(classes.wrapping_sub(first)), (&of_row, row, first));
+            let at = blocks.wrapping_mul(vectors_of_row::<S>(!APART));
+            let to = To { columns: &mut columns.0, at, eights: !APART };
+            // A whole block in registers, where that is worth its code.
+            if has_long_vectors::<S>() && count == SUMMED_IN_F32 {
+                let vectors = Vectors::new::<S>(SUMMED_IN_F32);
+                let mut add = add_terms_of(s, tail, vectors, of_block, add);
+                fold::<S, APART, N>(
+                    s,
+                    SUMMED_IN_F32,
+                    to,
+                    #[inline(always)]
+                    |vector| vectors.partial_sums(s, vector, &mut add),
+                );
             } else {
-                columns_of_terms(s, tail, (first, count), (&of_row, row), add)
-            };
-            fold(s, &mut of_blocks.0, blocks.wrapping_mul(S::VECTORS_OF_EIGHT_LANES), count, columns);
+                let vectors = Vectors::new::<S>(count);
+                fold_by_loop::<S, APART, N>(s, vectors, &mut memory, to, add_terms_of(s, tail, vectors, of_block, add));
+            }
             if let Some(of_block) = lanes.get_mut(blocks) {
                 *of_block = lane;
             }
             blocks = blocks.wrapping_add(1);
             if blocks == S::LANES {
-                add_blocks(s, &of_blocks.0, &lanes, &mut sums);
+                add_blocks::<S, APART>(s, &columns.0, &lanes, &mut sums);
                 blocks = 0;
             }
         }
     }
     if blocks > 0 {
-        add_blocks(s, &of_blocks.0, part(&lanes, 0, blocks), &mut sums);
+        add_blocks::<S, APART>(s, &columns.0, part(&lanes, 0, blocks), &mut sums);
+    }
+}
+
+/// [`add_terms`] of one row in one lane. Where memory is small, none is taken for more than one block.
+#[inline(always)]
+fn add_row<S: Vector, R, const APART: bool, const K: usize, const N: usize>(
+    s: S,
+    classes: usize,
+    (lane, (of_row, row)): (Lane, (R, [&[f32]; K])),
+    sums: &mut [&mut Lanes<f64>; N],
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) {
+    for first in steps(classes, SUMMED_IN_F32) {
+        let vectors = Vectors::new::<S>(SUMMED_IN_F32.min(classes.wrapping_sub(first)));
+        let row = from_each(row, first);
+        let of_block = sums_of_block::<S, APART, N>(
+            s,
+            vectors,
+            #[inline(always)]
+            |vector, sums| add(&of_row, row, At::vector::<S>(first, vector), sums),
+        );
+        for (sums, sum) in sums.iter_mut().zip(of_block) {
+            sums[lane] += sum;
+        }
     }
 }
 
 /// Adds N sums of blocks of classes to those of the blocks' lanes.
 #[inline(always)]
-fn add_blocks<S: Vector>(s: S, of_blocks: &[[S::F; VIRTUAL_LANES]], lanes: &[Lane], sums: &mut [&mut Lanes<f64>]) {
+fn add_blocks<S: Vector, const APART: bool>(
+    s: S,
+    columns: &[[S::F; VIRTUAL_LANES]],
+    lanes: &[Lane],
+    sums: &mut [&mut Lanes<f64>],
+) {
     let Some(&first) = lanes.first() else { return };
-    for (sums, of_blocks) in sums.iter_mut().zip(of_blocks) {
+    for (sums, columns) in sums.iter_mut().zip(columns) {
+        let of_blocks = if APART { s.horizontal_sums(columns) } else { s.sums_of_eights(columns) };
         // The total of a lane stays in a register.
         let (mut lane, mut total) = (first, sums[first]);
-        for (&of_block, sum) in lanes.iter().zip(s.horizontal_sums(of_blocks)) {
+        for (&of_block, sum) in lanes.iter().zip(of_blocks) {
             if of_block != lane {
                 sums[lane] = total;
                 (lane, total) = (of_block, sums[of_block]);
@@ -418,112 +680,12 @@ pub(crate) const fn has_long_vectors<S: Vector>() -> bool {
     S::LANES > 4
 }
 
-/// The partial sums of the next `len` terms of a row, at most [`SUMMED_IN_F32`], from class `first` on.
-#[inline(always)]
-fn columns_of_terms<S: Vector, R, const K: usize, const N: usize>(
-    s: S,
-    tail: &Tail<S>,
-    (first, len): (usize, usize),
-    (of_row, row): (&R, [&[f32]; K]),
-    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
-) -> [Columns<S>; N] {
-    let mut columns = [Columns::new(s); N];
-    if !S::WIDE {
-        // Only here loads do not reach beyond the row, where memory is small.
-        for offset in 0..len {
-            let at = At { offset, class: first.wrapping_add(offset) };
-            add_vector(s, &mut columns, offset % (2 * VIRTUAL_LANES), None, (of_row, row, at), add);
-        }
-        return columns;
-    }
-    let whole = whole(len, 2 * VIRTUAL_LANES);
-    let mut pairs = row.map(|slice| slice.get(..whole).unwrap_or(&[]).as_chunks::<{ 2 * VIRTUAL_LANES }>().0.iter());
-    let mut class = first;
-    while let Some(two) = next_of_each(&mut pairs) {
-        for vector in 0..S::VECTORS_OF_TWO_COLUMNS {
-            add_vector(s, &mut columns, vector, None, (of_row, two, At::vector::<S>(class, vector)), add);
-        }
-        class = class.wrapping_add(2 * VIRTUAL_LANES);
-    }
-    if whole < len
-        && let Some(two) = of_each::<{ 2 * VIRTUAL_LANES }, K>(row, whole)
-    {
-        for vector in (0..S::VECTORS_OF_TWO_COLUMNS).take(len.wrapping_sub(whole).div_ceil(S::LANES)) {
-            let mask = tail.masks.get(vector).copied();
-            add_vector(s, &mut columns, vector, mask, (of_row, two, At::vector::<S>(class, vector)), add);
-        }
-    }
-    columns
-}
-
-/// Adds the terms at an offset to vector `vector` of the partial sums, only where `mask` is set if there is one.
-#[inline(always)]
-fn add_vector<S: Vector, R, const K: usize, const N: usize>(
-    s: S,
-    columns: &mut [Columns<S>; N],
-    vector: usize,
-    mask: Option<S::M>,
-    (of_row, row, at): (&R, [&[f32]; K], At),
-    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N],
-) {
-    let mut sums = [s.splat(0.0); N];
-    for (sum, columns) in sums.iter_mut().zip(&*columns) {
-        *sum = columns.0.get(vector).copied().unwrap_or(*sum);
-    }
-    let added = add(of_row, row, at, sums);
-    for (columns, (sum, added)) in columns.iter_mut().zip(sums.into_iter().zip(added)) {
-        let Some(to) = columns.0.get_mut(vector) else { return };
-        *to = if let Some(mask) = mask { s.select(mask, added, sum) } else { added };
-    }
-}
-
-/// Adds the first `count` vectors from index `width` on to the first vectors.
-#[inline(always)]
-fn add_from<S: Vector>(s: S, vectors: &mut [S::F], width: usize, count: usize) {
-    let (low, high) = vectors.split_at_mut_checked(width).unwrap_or_default();
-    for (low, high) in low.iter_mut().zip(high).take(count) {
-        *low = s.add(*low, *high);
-    }
-}
-
-/// Folds the partial sums of a row of `len` elements into its vectors, from `at` on.
-#[inline(always)]
-fn fold<S: Vector, const N: usize>(
-    s: S,
-    of_rows: &mut [[S::F; VIRTUAL_LANES]; N],
-    at: usize,
-    len: usize,
-    columns: [Columns<S>; N],
-) {
-    for (of_rows, mut columns) in of_rows.iter_mut().zip(columns) {
-        columns.fold(s, len);
-        // In a loop of known length the vectors stay in registers.
-        for (vector, folded) in columns.0.iter().enumerate().take(S::VECTORS_OF_EIGHT_LANES) {
-            if let Some(to) = of_rows.get_mut(at.wrapping_add(vector)) {
-                *to = *folded;
-            }
-        }
-    }
-}
-
 /// `LEN` elements of each slice from `at` on, whose length is then known to the compiler.
 #[inline(always)]
 fn of_each<const LEN: usize, const K: usize>(slices: [&[f32]; K], at: usize) -> Option<[&[f32]; K]> {
     let mut parts = slices;
     for part in &mut parts {
         *part = part.get(at..)?.first_chunk::<LEN>()?;
-    }
-    Some(parts)
-}
-
-/// The next chunk of each.
-#[inline(always)]
-fn next_of_each<'a, const LEN: usize, const K: usize>(
-    chunks: &mut [Iter<'a, [f32; LEN]>; K],
-) -> Option<[&'a [f32]; K]> {
-    let mut parts = [&[][..]; K];
-    for (part, chunks) in parts.iter_mut().zip(chunks) {
-        *part = chunks.next()?;
     }
     Some(parts)
 }

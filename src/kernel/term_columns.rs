@@ -345,7 +345,7 @@ fn add_spread_sums<S: Vector>(s: S, gaps: &[f32], others: &[f32], width: usize, 
             for (at, terms) in (0..).step_by(ROWS).zip(terms) {
                 let all = [(gaps, &mut terms.gaps), (others, &mut terms.others)].into_iter();
                 for (columns, totals) in all.filter(|(columns, _)| !columns.is_empty()) {
-                    add_columns(s, columns.get(at..).unwrap_or(&[]), shape, totals);
+                    add_columns::<S, false>(s, columns.get(at..).unwrap_or(&[]), shape, totals);
                 }
             }
         },

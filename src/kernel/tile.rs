@@ -101,8 +101,8 @@ pub(crate) struct Tile<'t> {
 /// Logits and blocks of the largest tile: of a first cache of 32 KB a quarter for logits, and half for those fields of
 /// the blocks that a call uses.
 const LARGE: (usize, usize) = (2048, 16);
-/// For rows of [`LONG_CLASSES`] classes or more, which do not fill those blocks: half of such a cache, and two blocks.
-const LONG: (usize, usize) = (4096, 2);
+/// For rows of [`LONG_CLASSES`] classes or more, which do not fill those blocks: half of such a cache, and four blocks.
+const LONG: (usize, usize) = (4096, 4);
 const LONG_CLASSES: usize = 64;
 /// From so many logits in a call on, zeroing several arrays of that size pays. A row that fits no smaller tile gets
 /// them in any call: else it would be computed in another way, to other bits.

@@ -291,25 +291,8 @@ pub fn pattern(len: usize) -> Vec<f32> {
     (0..len).map(|i| f32::from_bits(0x7fc5_a000 | (i as u32 & 0xfff))).collect()
 }
 
-/// The contract's bound for the loss of a row, which random rows keep but for those of [`few_large_loss_ulps`].
+/// The contract's bound for the loss of a row.
 pub const LOSS_ULPS: f64 = 3.0;
-
-/// The bound that random rows of [`Regime::FewLarge`] keep: each of up to five additions rounds the same sum.
-pub fn few_large_loss_ulps(classes: usize) -> f64 {
-    if classes > 16 { 4.5 } else { LOSS_ULPS }
-}
-
-/// What the roundings of a loss can add up to, if an input is found that gives all of them one direction: 1 ulp of exp and
-/// ½ ulp for each f32 addition on the way to f64, of numbers whose ulp may be twice that of the result, and ½ ulp of the
-/// result. Up to five additions: a chain for every 32 of 128 classes, both columns of 16, and both halves of a column.
-pub fn worst_loss_ulps(classes: usize) -> f64 {
-    let additions = match classes {
-        ..=8 => 0,
-        9..=16 => 1,
-        _ => 1 + classes.min(128).div_ceil(32),
-    };
-    LOSS_ULPS.max(2.5 + additions as f64)
-}
 /// The contract's bound for an element of the gradient.
 pub const GRADIENT_ULPS: f64 = 5.0;
 
