@@ -529,15 +529,29 @@ fn fold_rows<'a, S: Vector, R, const APART: bool, const VECTORS: usize, const K:
     for (at, lane) in (0..).step_by(vectors_of_row::<S>(eights)).zip(lanes) {
         let (of_row, row) = row(lane);
         let Some(row) = of_each::<REACH, K>(row, 0) else { break };
-        let mut add = add_terms_of(s, tail, vectors, (&of_row, row, 0), add);
-        fold::<S, APART, N>(
-            s,
-            len,
-            To { columns: &mut *columns, at, eights },
-            #[inline(always)]
-            |vector| vectors.partial_sums(s, vector, &mut add),
-        );
+        let to = To { columns: &mut *columns, at, eights };
+        fold_in_registers::<S, R, APART, K, N>(s, tail, vectors, to, (&of_row, row, 0), add);
     }
+}
+
+/// [`fold`] of the terms of a block, in registers: `vectors` are known to the compiler.
+#[inline(always)]
+fn fold_in_registers<S: Vector, R, const APART: bool, const K: usize, const N: usize>(
+    s: S,
+    tail: &Tail<S>,
+    vectors: Vectors,
+    to: To<'_, S, N>,
+    of_block: (&R, [&[f32]; K], usize),
+    add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
+) {
+    let mut add = add_terms_of(s, tail, vectors, of_block, add);
+    fold::<S, APART, N>(
+        s,
+        vectors.len,
+        to,
+        #[inline(always)]
+        |vector| vectors.partial_sums(s, vector, &mut add),
+    );
 }
 
 /// What adds the terms of a vector of a block to N sums, by `add`; only in the lanes of `tail` if the vector is not full. Of
@@ -590,17 +604,13 @@ fn add_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize
             let (count, of_block) = (SUMMED_IN_F32.min(classes.wrapping_sub(first)), (&of_row, row, first));
             let at = blocks.wrapping_mul(vectors_of_row::<S>(!APART));
             let to = To { columns: &mut columns.0, at, eights: !APART };
-            // A whole block in registers, where that is worth its code.
+            // In registers, where that is worth its code: a whole block and, of one array by AVX-512, more than half of one.
+            let half = PARTIAL_SUMS.checked_div(S::LANES).unwrap_or(0);
+            let most = Vectors { full: half, ..Vectors::new::<S>(SUMMED_IN_F32) };
             if has_long_vectors::<S>() && count == SUMMED_IN_F32 {
-                let vectors = Vectors::new::<S>(SUMMED_IN_F32);
-                let mut add = add_terms_of(s, tail, vectors, of_block, add);
-                fold::<S, APART, N>(
-                    s,
-                    SUMMED_IN_F32,
-                    to,
-                    #[inline(always)]
-                    |vector| vectors.partial_sums(s, vector, &mut add),
-                );
+                fold_in_registers::<S, R, APART, K, N>(s, tail, Vectors::new::<S>(SUMMED_IN_F32), to, of_block, add);
+            } else if S::LANES > 8 && K == 1 && count > PARTIAL_SUMS {
+                fold_in_registers::<S, R, APART, K, N>(s, tail, most, to, of_block, add);
             } else {
                 let vectors = Vectors::new::<S>(count);
                 fold_by_loop::<S, APART, N>(s, vectors, &mut memory, to, add_terms_of(s, tail, vectors, of_block, add));
