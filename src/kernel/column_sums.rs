@@ -5,7 +5,7 @@ use super::exp::{Exp, all_in_range, exp_in_range};
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
 use super::marks::is_in_range;
-use super::sums::{add_halves, add_partial_sums, in_f64, is_worth_code};
+use super::sums::{add_partial_sums, add_parts, in_f64, is_worth_code};
 use super::tile::{Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
 use super::{chunks_mut, copy, part, part_mut};
@@ -240,7 +240,7 @@ fn fold_columns<S: Vector, const APART: bool, const COLUMNS: usize>(
                 }
                 *parts = add_partial_sums::<S, APART>(s, partial_sums, len);
             }
-            let [low, high] = add_halves::<S, APART>(s, parts, len);
+            let [low, high] = add_parts::<S, APART>(s, parts, len);
             s.store(low, eight.as_mut_slice(), at);
             s.store(high, others.as_mut_slice(), at);
         }

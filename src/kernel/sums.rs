@@ -80,7 +80,7 @@ fn fold<S: Vector, const APART: bool, const N: usize>(
         if S::VECTORS_OF_A_COLUMN > half {
             let high = parts_of_lanes::<S, APART, N>(s, vector.wrapping_add(half), len, &mut partial_sums);
             for ((column, &low), &high) in columns.iter_mut().zip(&low).zip(&high) {
-                let [low, high] = add_halves::<S, APART>(s, [low, high], len);
+                let [low, high] = add_parts::<S, APART>(s, [low, high], len);
                 set(column, at.wrapping_add(vector), low);
                 if !eights {
                     set(column, at.wrapping_add(vector).wrapping_add(half), high);
@@ -185,7 +185,7 @@ pub(super) fn add_partial_sums<S: Vector, const APART: bool>(s: S, [a, b, c, d]:
 /// The same of lanes 0 to 7, from the parts of lanes 0 to 7 and 8 to 15: to be added in f64. A single one unless
 /// [`in_f64`].
 #[inline(always)]
-pub(super) fn add_halves<S: Vector, const APART: bool>(s: S, [low, high]: [[S::F; 2]; 2], len: usize) -> [S::F; 2] {
+pub(super) fn add_parts<S: Vector, const APART: bool>(s: S, [low, high]: [[S::F; 2]; 2], len: usize) -> [S::F; 2] {
     if !APART || len <= VIRTUAL_LANES {
         return [s.add(low[0], high[0]), s.splat(0.0)];
     }
