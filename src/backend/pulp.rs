@@ -389,8 +389,8 @@ impl Token for pulp::aarch64::Neon {
     fn horizontal_sums(self, of: &[pulp::f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sum, &[a, b, c, d]) in sums.iter_mut().zip(of.as_chunks().0) {
-            let [a, b, c, d] = [a, b, c, d].map(in_f64);
-            *sum = sum_of_four(self, [add(self, a, c), add(self, b, d)]);
+            let (low, high) = (add(self, in_f64(a), in_f64(c)), add(self, in_f64(b), in_f64(d)));
+            *sum = sum_of_four(self, [low, high]);
         }
         sums
     }

@@ -135,8 +135,7 @@ impl Vector for Baseline {
     fn horizontal_sums(self, of: &[f32x4; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sum, &[a, b, c, d]) in sums.iter_mut().zip(of.as_chunks().0) {
-            let [a, b, c, d] = [a, b, c, d].map(in_f64);
-            *sum = sum_of_four([add(a, c), add(b, d)]);
+            *sum = sum_of_four([add(in_f64(a), in_f64(c)), add(in_f64(b), in_f64(d))]);
         }
         sums
     }
