@@ -1,11 +1,12 @@
 //! Exponentials and sums of columns: a vector holds one class of several rows, a piece of columns as many classes as a row
-//! has partial sums in f32. The order of addition is that of [`super::sums`].
+//! has partial sums in f32. The order of addition is that of [`super::partial_sums`].
 
 use super::exp::{Exp, all_in_range, exp_in_range};
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{PIECE, ROWS, SUMMED_IN_F32};
 use super::marks::is_in_range;
-use super::sums::{add_partial_sums, add_parts, in_f64, is_worth_code};
+use super::partial_sums::{add_partial_sums, add_parts, in_f64};
+use super::sums::is_worth_code;
 use super::tile::{Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
 use super::{chunks_mut, copy, part, part_mut};
@@ -190,7 +191,7 @@ pub(crate) fn add_column_sums<S: Vector>(s: S, exponentials: &[f32], width: usiz
 }
 
 /// Adds the partial sums of the rows of a block, [`PIECE`] columns at most of `width` classes, in the order of
-/// [`super::sums`].
+/// [`super::partial_sums`].
 #[inline(always)]
 pub(crate) fn add_columns<S: Vector, const APART: bool>(
     s: S,

@@ -79,7 +79,7 @@ fn transpose_rows<S: Vector, const C: usize>(s: S, rows: &[f32], to: &mut [f32],
     )
 }
 
-/// Adds the exponentials but that of the label of each row, in the order of [`super::sums`].
+/// Adds the exponentials but that of the label of each row, in the order of [`super::partial_sums`].
 fn sum_columns<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &mut [RowBlock]) {
     s.run(
         #[inline(always)]

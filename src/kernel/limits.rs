@@ -9,7 +9,7 @@ pub(crate) const ROWS: usize = if Backend::ONLY_SCALAR { 1 } else { VIRTUAL_LANE
 /// The classes of a row whose exponentials are added in f32, before f64 takes over.
 pub(crate) const SUMMED_IN_F32: usize = 128;
 
-/// The partial sums of so many classes in f32 ([`super::sums`]), and the classes of a piece of columns
+/// The partial sums of so many classes in f32 ([`super::partial_sums`]), and the classes of a piece of columns
 /// ([`super::column_sums`]).
 pub(crate) const PIECE: usize = 4 * VIRTUAL_LANES;
 

@@ -11,7 +11,7 @@
 //! | labels are read and checked, class and sample weights looked up and added up | `classes` |
 //! | logits of any type and layout are copied into the tile as rows of f32 | `tile`; as columns `tile_columns` |
 //! | exponentials; f32 holds them without a reference for logits within ±44, other rows are *marked* | `exp`, `marks` |
-//! | the exponential of the label is set to 0; row sums | `sums`; `column_sums` for `[N, C, D]`, with the exponentials |
+//! | the exponential of the label is set to 0; row sums | `sums`, in the order of `partial_sums`; `column_sums` for `[N, C, D]`, with the exponentials |
 //! | row scalars: log(1 + E), 1 − p, the factor from exponential to probability | `row_scalars`, with `log1p` and `f64_math` |
 //! | the focal factor and z-loss | `label_terms` |
 //! | marked rows again: any logits, any weights, NaN and infinity | `general`; `general_columns` for blocks of short rows and of `[N, C, D]` |
@@ -55,6 +55,7 @@ pub(crate) mod long_terms;
 pub(crate) mod marks;
 pub(crate) mod one_lane;
 pub(crate) mod pair;
+mod partial_sums;
 pub(crate) mod positions;
 pub(crate) mod references;
 pub(crate) mod row_scalars;

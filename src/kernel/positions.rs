@@ -3,7 +3,7 @@
 //!
 //! Many rows are computed at once, a piece of 64 classes after the other, so that as much as possible is read of each
 //! class: in the layout of the caller the classes of a row are far apart. A row has a partial sum in f32 for each class
-//! of a piece, which is all that the order of addition of [`super::sums`] needs.
+//! of a piece, which is all that the order of addition of [`super::partial_sums`] needs.
 
 use super::column_sums::{add_piece, read_label_logits};
 use super::general_columns::write_gradient;

@@ -296,7 +296,7 @@ pub const LOSS_ULPS: f64 = 3.0;
 
 /// What the roundings of a loss can add up to, if an input is found that gives all of them one direction: those of exp, 1.4
 /// times 2⁻²⁴ of the sum, and of the result, ½ ulp; one of the largest part; and those of the others as they are added,
-/// which are up to 3/4 of the sum with up to 64 classes and 15/16 with more (`src/kernel/sums.rs`).
+/// which are up to 3/4 of the sum with up to 64 classes and 15/16 with more (`src/kernel/partial_sums.rs`).
 pub fn worst_loss_ulps(classes: usize) -> f64 {
     match classes {
         ..=16 => LOSS_ULPS,
