@@ -7,13 +7,13 @@ use super::general::{Group, add_sums, exponentials_of_piece};
 use super::lanes::Lane;
 use super::limits::{REACH, SUMMED_IN_F32, TERM_RAISE};
 use super::references::argmax;
-use super::spread::{Spread, U, fill_u, spread_sums};
+use super::spread::{Spread, U, fill_shared, spread_sums};
 use super::term_gradient::GradientFactors;
 use super::term_scalars::{TermBlock, Terms, finish_terms};
 use super::term_sums::finish_sums;
 use super::term_tile::{TermTile, logits, targets};
 use super::tile::{Batch, Place, RowBlock, Tile, arrays};
-use super::{copy, from, part, part_mut, whole};
+use super::{from, part, part_mut, whole};
 use crate::backend::vector::Vector;
 
 /// The most classes of a piece: three or four arrays of that length fit a first cache; rows that are longer, even if
@@ -25,12 +25,13 @@ pub(crate) fn compute<S: Vector>(s: S, rows: &mut TermTile<'_, '_>) {
     let width = whole(rows.tile.room().min(LONG_PIECE), SUMMED_IN_F32);
     let TermTile { batch, options, spread: Some(spread), tile, terms, place } = rows else { return };
     let Tile { numbers: e, spare, blocks } = tile;
-    let [logits, targets, weights] = arrays(spare, e.len());
+    let [logits, targets, shared] = arrays(spare, e.len());
     let gradient = batch.gradient.is_some();
-    if spread.even().is_some() && options.soft.is_none() {
-        fill_u(s, *spread, 0, weights);
+    if batch.rows.class_weights().is_none() {
+        // The same for all pieces.
+        fill_shared(s, *spread, 0, shared);
     }
-    let mut rows = LongRows { s, batch, options, spread: *spread, width, e, logits, targets, weights };
+    let mut rows = LongRows { s, batch, options, spread: *spread, width, e, logits, targets, shared };
     for (block, terms) in blocks.iter_mut().zip(&mut **terms) {
         block.without_references();
         for (row, lane) in (place.first..).zip(Lane::all()).take(place.rows) {
@@ -57,38 +58,37 @@ struct LongRows<'t, 'a, S> {
     spread: Spread<'a>,
     /// Classes per piece.
     width: usize,
-    /// Exponentials, and copies of logits, targets and class weights that cannot be loaded in place.
+    /// Exponentials, copies of logits and targets that cannot be loaded in place, and what [`fill_shared`] fills.
     e: &'t mut [f32],
     logits: &'t mut [f32],
     targets: &'t mut [f32],
-    weights: &'t mut [f32],
+    shared: &'t mut [f32],
 }
 
-/// u of a piece: of label smoothing a row of it, else class weights and target probabilities, copied if loads would
-/// pass their end.
+/// u of a piece; class weights and target probabilities are copied if loads would pass their end.
 fn u_of_piece<'p, 'a: 'p, S: Vector>(
     s: S,
     batch: &Batch<'a>,
     (options, spread): (&Terms<'a>, Spread<'_>),
     place: Place,
-    (to_targets, to_weights): (&'p mut [f32], &'p mut [f32]),
+    (to_targets, to_shared): (&'p mut [f32], &'p mut [f32]),
 ) -> U<'p> {
     let Place { start, width, .. } = place;
     let Some(soft) = options.soft else {
         if spread.even().is_none() {
-            fill_u(s, spread, start, part_mut(to_weights, 0, width));
+            fill_shared(s, spread, start, part_mut(to_shared, 0, width));
         }
-        return U::new(spread, None, to_weights);
+        return U::new(spread, None, to_shared);
     };
-    let weights = batch.rows.class_weights().map_or(&[][..], |weights| from(weights, start));
-    let weights = match weights.get(..width.wrapping_add(REACH)) {
-        Some(weights) => weights,
-        None => {
-            copy(to_weights, weights);
-            to_weights
+    let shared = match batch.rows.class_weights().map(|weights| from(weights, start)) {
+        Some(weights) if weights.len() >= width.wrapping_add(REACH) => weights,
+        Some(_) => {
+            fill_shared(s, spread, start, part_mut(to_shared, 0, width));
+            to_shared
         }
+        None => to_shared,
     };
-    U::new(spread, Some(targets(s, (batch, soft), place, REACH, to_targets)), weights)
+    U::new(spread, Some(targets(s, (batch, soft), place, REACH, to_targets)), shared)
 }
 
 impl<S: Vector> LongRows<'_, '_, S> {
@@ -120,13 +120,13 @@ impl<S: Vector> LongRows<'_, '_, S> {
             if !exponentials_of_piece(s, Some(x), self.e, width, block.reference(lane)) {
                 return false;
             }
-            let u = u_of_piece(s, batch, (self.options, self.spread), place, (self.targets, self.weights));
+            let u = u_of_piece(s, batch, (self.options, self.spread), place, (self.targets, self.shared));
             let reference = block.class[lane].wrapping_sub(start);
+            of_row.class[Lane::FIRST] = reference;
             if let Some(e) = part_mut(self.e, 0, width).get_mut(reference) {
                 *e = 0.0;
             }
             add_sums(s, self.e, Group::of_rows(place, lane), block);
-            of_row.class[Lane::FIRST] = reference;
             // Sums of so few classes are filled, not added to.
             let is_short = width <= SUMMED_IN_F32;
             let before = [sums.gaps, sums.others].map(|sums| if is_short { sums[Lane::FIRST] } else { 0.0 });
@@ -167,7 +167,7 @@ impl<S: Vector> LongRows<'_, '_, S> {
             let (Place { start, width, .. }, rows) = (place, self.batch.rows);
             let x = logits(s, self.batch, place, REACH, self.logits);
             exponentials_of_piece(s, Some(x), self.e, width, block.reference(lane));
-            let u = u_of_piece(s, self.batch, (self.options, self.spread), place, (self.targets, self.weights));
+            let u = u_of_piece(s, self.batch, (self.options, self.spread), place, (self.targets, self.shared));
             let are_side_by_side = rows.positions() == 1;
             let to = match self.batch.gradient.as_deref_mut() {
                 Some(gradient) if are_side_by_side => part_mut(gradient, rows.element(row, start), width),

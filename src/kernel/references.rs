@@ -40,20 +40,22 @@ pub(crate) fn find_references<S: Vector>(s: S, logits: &[f32], classes: usize, b
                 _ if !S::WIDE => 0,
                 1 => find::<S, 1>(s, logits, classes, blocks),
                 2 => find::<S, 2>(s, logits, classes, blocks),
-                _ => find::<S, 0>(s, logits, classes, blocks),
+                3 => find::<S, 3>(s, logits, classes, blocks),
+                4 => find::<S, 4>(s, logits, classes, blocks),
+                5..=8 => find::<S, 8>(s, logits, classes, blocks),
+                _ => 0,
             };
             let mut rows = from_row(logits, found, classes);
             for row in found..blocks.len().wrapping_mul(ROWS) {
                 let (Some(block), lane) = (blocks.get_mut(row / ROWS), Lane::of(row)) else { return };
-                (block.logit[lane], block.class[lane]) = largest(s, part(rows, 0, classes.min(rows.len())));
+                (block.logit[lane], block.class[lane]) = largest(s, rows, classes.min(rows.len()));
                 rows = from(rows, classes);
             }
         },
     )
 }
 
-/// Rows while at least a vector of elements follows them; returns their number. `VECTORS` is the number of vectors of a
-/// row, 0 for any number.
+/// Rows of `VECTORS` vectors, while at least a vector of elements follows them; returns how many.
 #[inline(always)]
 fn find<S: Vector, const VECTORS: usize>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) -> usize {
     let (mut rows, mut found) = (logits, 0_usize);
@@ -63,14 +65,15 @@ fn find<S: Vector, const VECTORS: usize>(s: S, logits: &[f32], classes: usize, b
                 return found;
             }
             found = found.wrapping_add(S::LANES);
-            if VECTORS == 0 {
-                find_in_long_rows(s, rows, classes, block, first);
-                rows = from_row(rows, S::LANES, classes);
-                continue;
-            }
-            s.store(largest_of_rows::<S, VECTORS>(s, rows, classes), block.logit.as_mut_slice(), first);
+            let largest = if VECTORS > GROUP {
+                largest_of_rows::<S, 0>(s, rows, classes)
+            } else {
+                largest_of_rows::<S, VECTORS>(s, rows, classes)
+            };
+            s.store(largest, block.logit.as_mut_slice(), first);
             for lane in Lane::starting_at(first).take(S::LANES) {
-                block.class[lane] = first_class::<S, VECTORS>(s, rows, classes, block.logit[lane]);
+                let class = first_lane::<S, VECTORS>(s, rows, block.logit[lane]);
+                block.class[lane] = if class < classes { class } else { 0 };
                 rows = from(rows, classes);
             }
         }
@@ -78,63 +81,8 @@ fn find<S: Vector, const VECTORS: usize>(s: S, logits: &[f32], classes: usize, b
     found
 }
 
-/// Argmax and maximum of `LANES` rows, from row `first` of the block on.
-#[inline(always)]
-fn find_in_long_rows<S: Vector>(s: S, rows: &[f32], classes: usize, block: &mut RowBlock, first: usize) {
-    let lowest = s.splat(f32::NEG_INFINITY);
-    let whole = whole(classes.saturating_sub(1), S::LANES);
-    let last = s.first_lanes(classes.wrapping_sub(whole));
-    let (mut largest, mut found, mut row) = ([lowest; VIRTUAL_LANES], [lowest; VIRTUAL_LANES], rows);
-    for (largest, found) in largest.iter_mut().zip(&mut found).take(S::LANES) {
-        (*largest, *found) = largest_of_lanes(
-            s,
-            part(row, 0, whole),
-            #[inline(always)]
-            || s.select(last, s.load(row, whole), lowest),
-        );
-        row = from(row, classes);
-    }
-    s.store(largest_lanes(s, largest), block.logit.as_mut_slice(), first);
-    let mut firsts = [lowest; VIRTUAL_LANES];
-    let of_rows = largest.iter().zip(&found).zip(Lane::starting_at(first)).take(S::LANES);
-    for (to, ((&largest, &found), lane)) in firsts.iter_mut().zip(of_rows) {
-        *to = s.select(s.equal(largest, s.splat(block.logit[lane])), found, lowest);
-    }
-    let firsts = s.to_array(largest_lanes(s, firsts));
-    for (class, first) in block.class.iter_mut().skip(first).zip(firsts).take(S::LANES) {
-        *class = class_of(first, classes);
-    }
-}
-
-/// Class c is kept as the float `CLASS_0` − c: a maximum is the first class, and its bits decrease by 1 with c.
-const CLASS_0: f32 = 16_777_215.0;
-
-/// The class of such a float, 0 if it is none.
-#[inline(always)]
-fn class_of(kept: f32, classes: usize) -> usize {
-    let class = (CLASS_0 - kept) as usize;
-    if class < classes { class } else { 0 }
-}
-
-/// The maximum of each lane of a row of fewer than 2²³ classes and the first class that has it, in one pass.
-/// `tail` loads the logits after the whole vectors.
-#[inline(always)]
-fn largest_of_lanes<S: Vector>(s: S, whole: &[f32], tail: impl FnOnce() -> S::F) -> (S::F, S::F) {
-    let (mut lanes, step) = (s.sub(s.splat(CLASS_0), s.lanes()), s.splat_bits(S::LANES as u32));
-    let (mut largest, mut class) = (s.splat(f32::NEG_INFINITY), s.splat(CLASS_0));
-    for x in whole.chunks_exact(S::LANES) {
-        let x = s.load(x, 0);
-        class = s.select(s.less(largest, x), lanes, class);
-        largest = s.at_least(largest, x);
-        lanes = s.of_bits(s.sub_bits(s.to_bits(lanes), step));
-    }
-    let tail = tail();
-    class = s.select(s.less(largest, tail), lanes, class);
-    (s.at_least(largest, tail), class)
-}
-
-/// The row-wise maximum of the first `LANES` rows, which at least `LANES` more elements follow; `VECTORS` as in
-/// [`find`].
+/// The row-wise maximum of the first `LANES` rows, which at least `LANES` more elements follow; `VECTORS` is the number of
+/// vectors of a row, 0 for any number.
 #[inline(always)]
 pub(crate) fn largest_of_rows<S: Vector, const VECTORS: usize>(s: S, rows: &[f32], classes: usize) -> S::F {
     let lowest = s.splat(f32::NEG_INFINITY);
@@ -169,47 +117,83 @@ fn largest_lanes<S: Vector>(s: S, mut of: [S::F; VIRTUAL_LANES]) -> S::F {
     largest
 }
 
-/// The first class with this logit in a row of `VECTORS` vectors, 0 if there is none. Loads may reach beyond the row.
+/// The horizontal maximum of one vector.
 #[inline(always)]
-fn first_class<S: Vector, const VECTORS: usize>(s: S, row: &[f32], classes: usize, logit: f32) -> usize {
-    let (sought, mut bits) = (s.splat(logit), 0);
-    for at in (0..VECTORS.wrapping_mul(S::LANES)).step_by(S::LANES) {
-        bits |= s.bits_of_mask(s.equal(s.load(row, at), sought)).wrapping_shl(at as u32);
+fn largest_lane<S: Vector>(s: S, mut of: S::F) -> f32 {
+    let mut left = S::LANES;
+    while left > 1 {
+        let (a, b) = s.interleave(of, of);
+        of = s.at_least(a, b);
+        left /= 2;
     }
-    let class = bits.trailing_zeros() as usize;
-    if class < classes { class } else { 0 }
+    let [largest, ..] = s.to_array(of);
+    largest
 }
 
-/// The maximum of a row of fewer than 2²³ classes and the first class that has it, class 0 if none does.
+/// The vectors whose masks fit 64 bits.
+const GROUP: usize = 4;
+
+/// The first lane of `VECTORS` vectors that has this logit, at least their number of lanes if none has.
 #[inline(always)]
-pub(crate) fn largest<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
-    let (whole, tail) = row.split_at_checked(whole(row.len(), S::LANES)).unwrap_or_default();
-    let (of_lanes, classes) = largest_of_lanes(
-        s,
-        whole,
-        #[inline(always)]
-        || s.load_partial(tail, f32::NEG_INFINITY),
-    );
-    let lanes = s.to_array(of_lanes);
-    let mut largest = lanes[0];
-    for &lane in lanes.iter().take(S::LANES) {
-        largest = if lane > largest { lane } else { largest };
+fn first_lane<S: Vector, const VECTORS: usize>(s: S, vectors: &[f32], logit: f32) -> usize {
+    let (sought, mut masks) = (s.splat(logit), [0_u64; 2]);
+    for vector in 0..VECTORS {
+        let bits = s.bits_of_mask(s.equal(s.load(vectors, vector.wrapping_mul(S::LANES)), sought));
+        if let Some(mask) = masks.get_mut(vector / GROUP) {
+            *mask |= u64::from(bits).wrapping_shl((vector % GROUP).wrapping_mul(S::LANES) as u32);
+        }
     }
-    // Mostly one lane.
-    let (mut left, classes) = (s.bits_of_mask(s.equal(of_lanes, s.splat(largest))), s.to_array(classes));
-    let mut found = 0.0;
-    while left != 0 {
-        let class = classes.get(left.trailing_zeros() as usize).copied().unwrap_or(0.0);
-        found = if class > found { class } else { found };
-        left &= left.wrapping_sub(1);
+    let [first, second] = masks;
+    if VECTORS > GROUP && first == 0 {
+        return const { GROUP * S::LANES }.wrapping_add(second.trailing_zeros() as usize);
     }
-    (largest, class_of(found, row.len()))
+    first.trailing_zeros() as usize
+}
+
+/// The maximum of the row with which `row` begins, of fewer than 2²³ classes, and the first class that has it, class 0 if
+/// none does. One pass finds the first group of classes that has the maximum, [`first_lane`] the class.
+#[inline(always)]
+pub(crate) fn largest<S: Vector>(s: S, row: &[f32], classes: usize) -> (f32, usize) {
+    // Class c, the first of a group, is kept as this float minus c: the maximum is the first group, and the bits decrease
+    // by 1 with c.
+    const CLASS_0: f32 = 16_777_215.0;
+    let (lanes, of_two) = (const { GROUP * S::LANES }, S::LANES_OF_TWO);
+    let (vectors, tail) = part(row, 0, classes).split_at_checked(whole(classes, S::LANES)).unwrap_or_default();
+    let (groups, rest) = vectors.split_at_checked(whole(vectors.len(), lanes)).unwrap_or_default();
+    let (mut kept, step) = (s.splat(CLASS_0), s.splat_bits(lanes as u32));
+    let lowest = s.splat(f32::NEG_INFINITY);
+    let (mut of_lanes, mut found) = (lowest, kept);
+    for group in groups.chunks_exact(lanes) {
+        let first = s.at_least(s.load(group, 0), s.load(group, S::LANES));
+        let second = s.at_least(s.load(group, of_two), s.load(group, of_two.wrapping_add(S::LANES)));
+        let of_group = s.at_least(first, second);
+        found = s.select(s.less(of_lanes, of_group), kept, found);
+        of_lanes = s.at_least(of_lanes, of_group);
+        kept = s.of_bits(s.sub_bits(s.to_bits(kept), step));
+    }
+    let mut of_group = s.load_partial(tail, f32::NEG_INFINITY);
+    for x in rest.chunks_exact(S::LANES) {
+        of_group = s.at_least(of_group, s.load(x, 0));
+    }
+    found = s.select(s.less(of_lanes, of_group), kept, found);
+    of_lanes = s.at_least(of_lanes, of_group);
+    let largest = largest_lane(s, of_lanes);
+    let found = largest_lane(s, s.select(s.equal(of_lanes, s.splat(largest)), found, lowest));
+    let first = (CLASS_0 - found) as usize;
+    let group = from(row, first);
+    let lane = if group.len() >= lanes {
+        first_lane::<S, GROUP>(s, group, largest)
+    } else {
+        group.iter().position(|&x| x == largest).unwrap_or(classes)
+    };
+    let class = first.saturating_add(lane);
+    (largest, if class < classes { class } else { 0 })
 }
 
 /// [`largest`] as a phase.
 pub(crate) fn argmax<S: Vector>(s: S, row: &[f32]) -> (f32, usize) {
     s.run(
         #[inline(always)]
-        || largest(s, row),
+        || largest(s, row, row.len()),
     )
 }

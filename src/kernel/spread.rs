@@ -1,7 +1,8 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::lanes::{Lane, Lanes};
-use super::sums::{At, Tail, next_row, sums_of_terms};
+use super::partial_sums::PARTIAL_SUMS;
+use super::sums::{At, Tail, has_short_vectors, next_row, sums_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{chunks, copy, from, part, part_mut};
@@ -15,6 +16,8 @@ pub(crate) struct Spread<'a> {
     weights: Option<&'a [f32]>,
     kept: f64,
     evenly: f64,
+    /// Whether there are target probabilities.
+    is_soft: bool,
     /// Σ u_c of label smoothing, the same for all rows; 0 with target probabilities.
     pub(crate) u_sum: f64,
     /// The largest |w|.
@@ -29,6 +32,7 @@ impl<'a> Spread<'a> {
             weights: rows.class_weights(),
             kept: options.kept(),
             evenly: options.evenly(rows.classes()),
+            is_soft: options.soft.is_some(),
             u_sum: 0.0,
             largest_weight: 1.0,
             by_label: false,
@@ -167,31 +171,33 @@ impl<'a> Spread<'a> {
 #[inline(always)]
 pub(crate) fn padded_column(numbers: &[f32], at: usize) -> [f32; VIRTUAL_LANES] {
     let numbers = from(numbers, at);
-    numbers.first_chunk().copied().unwrap_or_else(
-        #[inline(always)]
-        || {
-            let mut padded = [0.0; VIRTUAL_LANES];
-            copy(&mut padded, numbers);
-            padded
-        },
-    )
+    numbers.first_chunk().copied().unwrap_or_else(|| padded(numbers))
 }
 
-/// Fills a row of u of label smoothing, the same for all rows, from class `start` on.
-pub(crate) fn fill_u<S: Vector>(s: S, spread: Spread<'_>, start: usize, to: &mut [f32]) {
+/// Fewer than 16 elements, padded; not inlined, or each element would be loaded by itself.
+#[cold]
+#[inline(never)]
+fn padded(numbers: &[f32]) -> [f32; VIRTUAL_LANES] {
+    let mut padded = [0.0; VIRTUAL_LANES];
+    copy(&mut padded, numbers);
+    padded
+}
+
+/// Fills what all rows share, from class `start` on: u of label smoothing, class weights for target probabilities.
+pub(crate) fn fill_shared<S: Vector>(s: S, spread: Spread<'_>, start: usize, to: &mut [f32]) {
     s.run(
         #[inline(always)]
         move || {
-            let evenly = spread.evenly as f32;
-            let Some(weights) = spread.weights else { return to.fill(evenly) };
+            let factor = if spread.is_soft { 1.0 } else { spread.evenly as f32 };
+            let Some(weights) = spread.weights else { return to.fill(factor) };
             let weights = from(weights, start);
             let len = to.len().min(weights.len());
             let (mut to, mut from) =
                 (part_mut(to, 0, len).chunks_exact_mut(S::LANES), part(weights, 0, len).chunks_exact(S::LANES));
             for (u, w) in to.by_ref().zip(from.by_ref()) {
-                s.store(s.mul(s.splat(evenly), s.load(w, 0)), u, 0);
+                s.store(s.mul(s.splat(factor), s.load(w, 0)), u, 0);
             }
-            s.store_partial(s.mul(s.splat(evenly), s.load_partial(from.remainder(), 0.0)), to.into_remainder());
+            s.store_partial(s.mul(s.splat(factor), s.load_partial(from.remainder(), 0.0)), to.into_remainder());
         },
     )
 }
@@ -201,50 +207,36 @@ pub(crate) fn fill_u<S: Vector>(s: S, spread: Spread<'_>, start: usize, to: &mut
 pub(crate) struct U<'a> {
     kept: f32,
     evenly: f32,
-    /// w of the classes, followed by as many elements as a sum loads past the end of a row; `rows` likewise.
-    pub(crate) weights: Option<&'a [f32]>,
-    /// q of the rows; of one row, if it is the same for all.
-    pub(crate) rows: &'a [f32],
-    is_same: bool,
+    /// w of the classes or, of label smoothing, u, followed by as many elements as a sum loads past the end of a row;
+    /// `targets` likewise.
+    pub(crate) shared: &'a [f32],
+    /// q of the rows.
+    pub(crate) targets: Option<&'a [f32]>,
     /// u, if it is the same for all classes of all rows.
     pub(crate) even: Option<f32>,
 }
 
 impl<'a> U<'a> {
-    /// Of target probabilities and class weights or, without the former, of label smoothing from a row of u.
-    pub(crate) fn new(spread: Spread<'_>, targets: Option<&'a [f32]>, weights_or_u: &'a [f32]) -> Self {
-        let Some(rows) = targets else {
-            let even = spread.even();
-            return Self { kept: 1.0, evenly: 0.0, weights: None, rows: weights_or_u, is_same: true, even };
-        };
-        let ((kept, evenly), weights) = (spread.shares(), spread.weights.map(|_| weights_or_u));
-        Self { kept, evenly, weights, rows, is_same: false, even: None }
+    /// Of target probabilities or, without, of label smoothing.
+    pub(crate) fn new(spread: Spread<'_>, targets: Option<&'a [f32]>, shared: &'a [f32]) -> Self {
+        let ((kept, evenly), even) = (spread.shares(), spread.even().filter(|_| targets.is_none()));
+        Self { kept, evenly, shared, targets, even }
     }
 
-    /// Start in `rows` of the row that begins at `start` in the tile.
+    /// w·(kept·q + evenly)
     #[inline(always)]
-    pub(crate) fn start(&self, start: usize) -> usize {
-        if self.is_same { 0 } else { start }
-    }
-
-    /// kept·q + evenly: u without the class weight.
-    #[inline(always)]
-    pub(crate) fn unweighted<S: Vector>(&self, s: S, q: S::F) -> S::F {
-        s.mul_add(q, s.splat(self.kept), s.splat(self.evenly))
+    pub(crate) fn of_targets<S: Vector>(&self, s: S, q: S::F, w: S::F) -> S::F {
+        s.mul(s.mul_add(q, s.splat(self.kept), s.splat(self.evenly)), w)
     }
 
     /// u of the classes from `class` on, in the row that begins at `start` in the tile.
     #[inline(always)]
     pub(crate) fn of_classes_from<S: Vector>(&self, s: S, start: usize, class: usize) -> S::F {
-        let u = self.unweighted(s, s.load(self.rows, self.start(start).wrapping_add(class)));
-        if let Some(weights) = self.weights { s.mul(u, s.load(weights, class)) } else { u }
-    }
-
-    /// u of the vector at `at` of two columns of q and w.
-    #[inline(always)]
-    fn of_two<S: Vector>(&self, s: S, q: &[f32], w: &[f32], at: usize) -> S::F {
-        let u = self.unweighted(s, s.load(q, at));
-        if self.weights.is_some() { s.mul(u, s.load(w, at)) } else { u }
+        let shared = s.load(self.shared, class);
+        match self.targets {
+            Some(targets) => self.of_targets(s, s.load(targets, start.wrapping_add(class)), shared),
+            None => shared,
+        }
     }
 }
 
@@ -261,12 +253,15 @@ pub(crate) fn spread_sums<S: Vector>(
     blocks: &[RowBlock],
     terms: &mut [TermBlock],
 ) {
+    if has_short_vectors::<S>() && classes <= PARTIAL_SUMS {
+        return spread_sums(s.short(), u, logits, classes, rows, blocks, terms);
+    }
     s.run(
         #[inline(always)]
         move || {
             let (tail, mut x) = (Tail::new(s, classes), logits);
             let blocks = blocks.iter().zip(terms).zip(rows_of_blocks(rows));
-            if u.is_same {
+            let Some(targets) = u.targets else {
                 for ((block, terms), rows) in blocks {
                     sums_of_terms::<S, _, false, 2, 1>(
                         s,
@@ -274,17 +269,16 @@ pub(crate) fn spread_sums<S: Vector>(
                         (rows, classes),
                         [&mut terms.gaps],
                         #[inline(always)]
-                        |lane| (s.splat(block.logit[lane]), [next_row::<S>(&mut x, classes), u.rows]),
+                        |lane| (s.splat(block.logit[lane]), [next_row::<S>(&mut x, classes), u.shared]),
                         #[inline(always)]
                         |largest, x_and_u, at, gaps| add_gap(s, *largest, x_and_u, at, gaps),
                     );
                 }
                 return;
-            }
+            };
             // Of one length, whose check is one.
-            let len = logits.len().min(u.rows.len());
-            let (x, q, mut start) = (part(logits, 0, len), part(u.rows, 0, len), 0_usize);
-            let weights = u.weights.unwrap_or(u.rows);
+            let len = logits.len().min(targets.len());
+            let (x, q, mut start) = (part(logits, 0, len), part(targets, 0, len), 0_usize);
             for ((block, terms), rows) in blocks {
                 sums_of_terms::<S, _, false, 3, 2>(
                     s,
@@ -293,9 +287,9 @@ pub(crate) fn spread_sums<S: Vector>(
                     [&mut terms.gaps, &mut terms.others],
                     #[inline(always)]
                     |lane| {
-                        let row = [from(x, start), from(q, start), weights];
+                        let row = [from(x, start), from(q, start), u.shared];
                         start = start.wrapping_add(classes);
-                        ((s.splat(block.logit[lane]), block.class[lane]), row)
+                        ((s.splat(block.logit[lane]), from_reference(s, block.class[lane])), row)
                     },
                     #[inline(always)]
                     |of_row, row, at, sums| add_target(s, u, of_row, row, at, sums),
@@ -311,23 +305,25 @@ fn add_gap<S: Vector>(s: S, largest: S::F, [x, u]: [&[f32]; 2], at: At, [gaps]: 
     [s.mul_add(s.load(u, at.offset), s.sub(largest, s.load(x, at.offset)), gaps)]
 }
 
+/// Distance of each lane of a row's first vector from the reference; no class has that of one beyond 2²⁴.
+#[inline(always)]
+fn from_reference<S: Vector>(s: S, reference: usize) -> S::F {
+    s.sub(s.lanes(), s.splat(reference as f32))
+}
+
 /// Adds u_c·(x_m − x_c), and u_c of the classes other than the reference, of target probabilities.
 #[inline(always)]
 fn add_target<S: Vector>(
     s: S,
     u: U<'_>,
-    &(largest, reference): &(S::F, usize),
+    &(largest, from_reference): &(S::F, S::F),
     [x, q, w]: [&[f32]; 3],
     at: At,
     [gaps, others]: [S::F; 2],
 ) -> [S::F; 2] {
-    let (u, gap) = (u.of_two(s, q, w, at.offset), s.sub(largest, s.load(x, at.offset)));
+    let u = u.of_targets(s, s.load(q, at.offset), s.load(w, at.offset));
+    let gap = s.sub(largest, s.load(x, at.offset));
     let gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
-    [s.mul_add(u, gap, gaps), s.add(others, without(s, u, reference.wrapping_sub(at.class)))]
-}
-
-/// `u` with 0 in `lane`, if the vector has that lane.
-#[inline(always)]
-fn without<S: Vector>(s: S, u: S::F, lane: usize) -> S::F {
-    if lane < S::LANES { s.select(s.equal(s.lanes(), s.splat(lane as f32)), s.splat(0.0), u) } else { u }
+    let is_reference = s.equal(from_reference, s.splat(-(at.class as i32 as f32)));
+    [s.mul_add(u, gap, gaps), s.add(others, s.select(is_reference, s.splat(0.0), u))]
 }

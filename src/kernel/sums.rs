@@ -61,7 +61,7 @@ pub(crate) fn excluded_sums<S: Vector>(
 
 /// Fills `sum` of each row of `classes` elements; [`REACH`] more follow the last row.
 pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: usize, blocks: &mut [RowBlock]) {
-    if S::LANES > S::Short::LANES && classes <= PARTIAL_SUMS {
+    if has_short_vectors::<S>() && classes <= PARTIAL_SUMS {
         return row_sums(s.short(), numbers, classes, rows, blocks);
     }
     let mut left = part(numbers, 0, rows.wrapping_mul(classes).wrapping_add(REACH));
@@ -234,7 +234,9 @@ fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const
     for first in (0..rows.min(ROWS)).step_by(S::LANES) {
         let mut columns = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
         let to = (&mut columns.0, Lane::starting_at(first).take(S::LANES));
-        if (one || long) && fill(1) {
+        if one && has_short_vectors::<S>() {
+            fold_rows::<S, R, APART, 8, K, N>(s, tail, to, row, add);
+        } else if (one || long) && fill(1) {
             fold_rows::<S, R, APART, 1, K, N>(s, tail, to, row, add);
         } else if (one || long) && fill(2) {
             fold_rows::<S, R, APART, 2, K, N>(s, tail, to, row, add);
@@ -246,8 +248,6 @@ fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const
             fold_rows::<S, R, APART, 8, K, N>(s, tail, to, row, add);
         } else if one && S::LANES == 8 {
             fold_rows::<S, R, APART, 16, K, N>(s, tail, to, row, add);
-        } else if one && S::LANES > S::Short::LANES {
-            fold_rows::<S, R, APART, 8, K, N>(s, tail, to, row, add);
         } else {
             let vectors = Vectors::new::<S>(classes);
             for (at, lane) in (0..).step_by(vectors_of_row::<S>(eights)).zip(to.1) {
@@ -449,6 +449,11 @@ pub(crate) const fn is_worth_code<S: Vector>() -> bool {
 /// Whether separate loops are worth their code, which is longer for short vectors.
 pub(crate) const fn has_long_vectors<S: Vector>() -> bool {
     S::LANES > 4
+}
+
+/// Whether sums of up to [`PARTIAL_SUMS`] classes are those of [`Vector::Short`].
+pub(crate) const fn has_short_vectors<S: Vector>() -> bool {
+    S::LANES > S::Short::LANES
 }
 
 /// `LEN` elements of each slice from `at` on, whose length is then known to the compiler.

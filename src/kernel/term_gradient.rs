@@ -187,7 +187,7 @@ impl<S: Vector> GradientFactors<S> {
             (Some(u), Some(odds)) => write_vectors(
                 s,
                 to,
-                [e, part(u.rows, 0, reach), odds],
+                [e, part(u.shared, 0, reach), odds],
                 #[inline(always)]
                 |[e, u, odds]| self.with_odds(s, self.with_u(s, e, u), odds),
             ),
@@ -207,22 +207,22 @@ impl<S: Vector> GradientFactors<S> {
                 |[e]| self.with_u(s, e, u),
             );
         }
-        let targets = part(u.rows, u.start(start), e.len());
-        let Some(weights) = u.weights else {
+        let shared = part(u.shared, 0, e.len());
+        let Some(targets) = u.targets else {
             return write_vectors(
                 s,
                 to,
-                [e, targets],
+                [e, shared],
                 #[inline(always)]
-                |[e, q]| self.with_u(s, e, u.unweighted(s, q)),
+                |[e, u]| self.with_u(s, e, u),
             );
         };
         write_vectors(
             s,
             to,
-            [e, targets, part(weights, 0, e.len())],
+            [e, part(targets, start, e.len()), shared],
             #[inline(always)]
-            |[e, q, w]| self.with_u(s, e, s.mul(u.unweighted(s, q), w)),
+            |[e, q, w]| self.with_u(s, e, u.of_targets(s, q, w)),
         );
     }
 }

@@ -20,7 +20,7 @@ use super::costs::{add_up_odds, cost_sums, end_of};
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
 use super::row_scalars::add_losses;
-use super::spread::{Spread, U, fill_u, spread_sums};
+use super::spread::{Spread, U, fill_shared, spread_sums};
 use super::sums::is_worth_code;
 use super::term_gradient::write_term_gradient;
 use super::term_scalars::{NO_LABEL, TermBlock, Terms, finish_terms, unmark_others};
@@ -153,14 +153,11 @@ impl<'a> TermRows<'a, '_> {
         self.terms.has_spread().then(|| with_u_sum(Spread::new(&self.terms, rows), &self.terms, rows.classes()))
     }
 
-    /// Fills the part of the tile that all rows share: u of label smoothing, or the class weights for target
-    /// probabilities. For rows that fit the tile.
+    /// Fills the part of the tile that all rows share. For rows that fit the tile.
     fn fill<S: Vector>(&self, s: S, tile: &mut Tile<'_>, spread: Option<Spread<'_>>) {
-        let same = part_mut(tile.spare, tile.numbers.len(), self.batch.rows.classes());
-        if self.terms.soft.is_some() {
-            copy(same, self.batch.rows.class_weights().unwrap_or(&[]));
-        } else if let Some(spread) = spread {
-            fill_u(s, spread, 0, same);
+        let shared = part_mut(tile.spare, tile.numbers.len(), self.batch.rows.classes());
+        if let Some(spread) = spread {
+            fill_shared(s, spread, 0, shared);
         }
     }
 
@@ -181,7 +178,7 @@ impl TermTile<'_, '_> {
     fn compute<S: Vector>(&mut self, s: S) {
         let Self { batch, options, tile: Tile { numbers, spare, blocks }, terms, place, .. } = self;
         let (Place { first, rows: count, width: classes, .. }, gradient) = (*place, batch.gradient.is_some());
-        let [loaded, same, odds] = arrays(spare, numbers.len());
+        let [loaded, shared, odds] = arrays(spare, numbers.len());
         // One array for both: target probabilities exclude costs.
         let (loaded_targets, odds) = if options.soft.is_some() { (odds, &mut [][..]) } else { (&mut [][..], odds) };
         // False at compile time for one lane.
@@ -195,7 +192,7 @@ impl TermTile<'_, '_> {
         let u = spread.map(|spread| {
             let targets = options.soft.map(|soft| targets(s, (batch, soft), *place, REACH, loaded_targets));
             spread.read(targets, classes, blocks, terms);
-            U::new(spread, targets, same)
+            U::new(spread, targets, shared)
         });
         if let Some(u) = u {
             for terms in &mut **terms {
