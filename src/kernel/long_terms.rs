@@ -127,12 +127,15 @@ impl<S: Vector> LongRows<'_, '_, S> {
                 *e = 0.0;
             }
             add_sums(s, self.e, Group::of_rows(place, lane), block);
-            // Sums of so few classes are filled, not added to.
-            let is_short = width <= SUMMED_IN_F32;
-            let before = [sums.gaps, sums.others].map(|sums| if is_short { sums[Lane::FIRST] } else { 0.0 });
-            spread_sums(s, u, x, width, 1, core::slice::from_ref(&of_row), core::slice::from_mut(&mut sums));
-            sums.gaps[Lane::FIRST] += before[0];
-            sums.others[Lane::FIRST] += before[1];
+            let finite = block.power[lane] == 0.0;
+            spread_sums(
+                s,
+                u,
+                (x, finite),
+                (1, width),
+                core::slice::from_ref(&of_row),
+                core::slice::from_mut(&mut sums),
+            );
         }
         let of_reference = self.spread.of_element(self.options.soft, batch.rows, row, block.class[lane]);
         (terms.u_reference[lane], terms.gaps[lane]) = (of_reference, sums.gaps[Lane::FIRST]);

@@ -2,7 +2,7 @@
 
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{REACH, ROWS, SUMMED_IN_F32};
-use super::partial_sums::{PARTIAL_SUMS, To, Vectors, fold, fold_by_loop, in_f64, sums_of_block};
+use super::partial_sums::{PARTIAL_SUMS, To, Vectors, fold, fold_by_loop, in_f64, rare_sums_of_block, sums_of_block};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{from, from_row, part, part_mut, steps};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
@@ -65,7 +65,7 @@ pub(crate) fn row_sums<S: Vector>(s: S, numbers: &[f32], classes: usize, rows: u
         return row_sums(s.short(), numbers, classes, rows, blocks);
     }
     let mut left = part(numbers, 0, rows.wrapping_mul(classes).wrapping_add(REACH));
-    if are_added::<S>(classes) {
+    if !are_short::<S>(classes) {
         for (block, rows) in blocks.iter_mut().zip(rows_of_blocks(rows)) {
             block.sum = Lanes::splat(0.0);
             add_row_sums(s, left, classes, (first_rows(rows), 0), &mut block.sum);
@@ -182,33 +182,39 @@ pub(crate) fn next_row<'a, S: Vector>(left: &mut &'a [f32], classes: usize) -> &
     row
 }
 
-/// Whether [`sums_of_terms`] adds to its sums, rather than fills them.
+/// Whether the rows of a block have one block of classes each, and are added up together.
 #[inline(always)]
-fn are_added<S: Vector>(classes: usize) -> bool {
-    !S::WIDE || classes > SUMMED_IN_F32
+fn are_short<S: Vector>(classes: usize) -> bool {
+    S::WIDE && classes <= SUMMED_IN_F32
 }
 
-/// Fills N sums of terms of the rows of a block, `rows` of them. `row(lane)` returns what the terms of a row share, and
-/// K slices that begin with its elements; `add` adds a vector of terms, those at an offset in the slices, to each partial
-/// sum. [`REACH`](super::limits::REACH) elements follow the last row; their terms are masked out. If
-/// [`are_added`], they are added to the sums: those of the pieces of a row before.
+/// Adds N sums of terms of the rows of a block, `rows` of them, to those before. `row(lane)` returns what the terms of a
+/// row share, and K slices that begin with its elements; `add` adds a vector of terms, those at an offset in the slices,
+/// to each partial sum. [`REACH`](super::limits::REACH) elements follow the last row; their terms are masked out. Rare
+/// sums have one loop for rows of every length.
 #[inline(always)]
-pub(crate) fn sums_of_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize>(
+pub(crate) fn sums_of_terms<'a, S: Vector, R, const RARE: bool, const K: usize, const N: usize>(
     s: S,
     tail: &Tail<S>,
     (rows, classes): (usize, usize),
-    sums: [&mut Lanes<f64>; N],
+    mut sums: [&mut Lanes<f64>; N],
     mut row: impl FnMut(Lane) -> (R, [&'a [f32]; K]),
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
-    if are_added::<S>(classes) {
+    if RARE || !are_short::<S>(classes) {
         let rows = Lane::all().take(rows).map(
             #[inline(always)]
             |lane| (lane, row(lane)),
         );
-        return add_terms::<S, R, APART, K, N>(s, tail, classes, rows, sums, add);
+        if RARE {
+            return rows.for_each(
+                #[inline(always)]
+                |row| add_row::<S, R, K, N>(s, tail, classes, row, &mut sums, add),
+            );
+        }
+        return add_terms::<S, R, false, K, N>(s, tail, classes, rows, sums, add);
     }
-    sums_of_short_rows::<S, R, APART, K, N>(s, tail, (rows, classes), sums, row, add);
+    sums_of_short_rows::<S, R, false, K, N>(s, tail, (rows, classes), sums, row, add);
 }
 
 /// [`sums_of_terms`] of up to 128 classes; of one array, and with vectors that have [`Vector::Short`] ones, of more than 64.
@@ -223,7 +229,7 @@ fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const
 ) {
     // Loops of their own for short rows, whose partial sums stay in registers, where they are worth their code: for long
     // vectors, and for the sums of one array alone.
-    let (one, long) = (K == 1, has_long_vectors::<S>());
+    let (one, long) = (K == 1, has_long_vectors::<S>() && (N == 1 || !has_short_vectors::<S>()));
     // In comparisons, from which the compiler knows that a row is not longer than what is loaded of it.
     let fill = |vectors: usize| {
         let most = vectors.wrapping_mul(S::LANES);
@@ -260,8 +266,8 @@ fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const
         for (sums, columns) in sums.iter_mut().zip(&columns.0) {
             let of_rows = if eights { s.sums_of_eights(columns) } else { s.horizontal_sums(columns) };
             for (to, sum) in part_mut(sums.as_mut_slice(), first, S::LANES).iter_mut().zip(of_rows) {
-                // The sign of a zero depends on the backend: a maximum of 0 and −0 may be either.
-                *to = 0.0 + sum;
+                // Those of one array, the exponentials, are filled.
+                *to = if one { 0.0 } else { *to } + sum;
             }
         }
     }
@@ -352,7 +358,7 @@ fn add_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize
 ) {
     if !S::WIDE {
         for row in rows {
-            add_row::<S, R, APART, K, N>(s, classes, row, &mut sums, add);
+            add_row::<S, R, K, N>(s, tail, classes, row, &mut sums, add);
         }
         return;
     }
@@ -393,8 +399,9 @@ fn add_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize
 
 /// [`add_terms`] of one row in one lane. Where memory is small, none is taken for more than one block.
 #[inline(always)]
-fn add_row<S: Vector, R, const APART: bool, const K: usize, const N: usize>(
+fn add_row<S: Vector, R, const K: usize, const N: usize>(
     s: S,
+    tail: &Tail<S>,
     classes: usize,
     (lane, (of_row, row)): (Lane, (R, [&[f32]; K])),
     sums: &mut [&mut Lanes<f64>; N],
@@ -403,12 +410,8 @@ fn add_row<S: Vector, R, const APART: bool, const K: usize, const N: usize>(
     for first in steps(classes, SUMMED_IN_F32) {
         let vectors = Vectors::new::<S>(SUMMED_IN_F32.min(classes.wrapping_sub(first)));
         let row = from_each(row, first);
-        let of_block = sums_of_block::<S, APART, N>(
-            s,
-            vectors,
-            #[inline(always)]
-            |vector, sums| add(&of_row, row, At::vector::<S>(first, vector), sums),
-        );
+        let of_block = (&of_row, row, first);
+        let of_block = rare_sums_of_block::<S, N>(s, vectors, add_terms_of(s, tail, vectors, of_block, add));
         for (sums, sum) in sums.iter_mut().zip(of_block) {
             sums[lane] += sum;
         }

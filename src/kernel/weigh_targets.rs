@@ -5,7 +5,7 @@
 
 use super::classes::Weights;
 use super::spread::padded_column;
-use super::{from, from_row, part, whole};
+use super::{from, part, steps, whole};
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::ops::Range;
@@ -34,7 +34,7 @@ impl WeighTargets<'_> {
         let Self { rows, targets, weights } = self;
         weights.counted = rows.count();
         let (classes, of_classes) = (rows.classes(), rows.class_weights());
-        let by_columns = ByColumns::new(of_classes, classes);
+        let are_one = rows.are_dense() && of_classes.is_none() && rows.sample_weights().is_none();
         let mut first = 0;
         while first < rows.count() {
             let count = rows.left_in_chunk(first);
@@ -42,14 +42,14 @@ impl WeighTargets<'_> {
             let (mut sums, next) = ([0.0; VIRTUAL_LANES], first.wrapping_add(count));
             if !S::WIDE || rows.positions() > 1 {
                 add_runs(rows, targets, first..next, &mut sums);
-            } else if rows.are_dense() && of_classes.is_none() && samples.is_none() {
-                // Without weights the rows of a chunk are one.
-                let of_chunk = ByColumns::new(None, count.wrapping_mul(classes));
-                sums = of_chunk.of_row(from_row(targets, first, classes));
             } else {
-                for (at, row) in (first..next).enumerate() {
+                // Without weights the rows of a chunk are one.
+                let at_once = if are_one { count } else { 1 };
+                let by_columns = ByColumns::new(of_classes, at_once.wrapping_mul(classes));
+                for at in steps(count, at_once) {
                     let sample = samples.map_or(1.0, |samples| f64::from(samples.get(at).copied().unwrap_or(0.0)));
-                    for (sum, of_row) in sums.iter_mut().zip(by_columns.of_row(from(targets, rows.start(row)))) {
+                    let of_row = by_columns.of_row(from(targets, rows.start(first.wrapping_add(at))));
+                    for (sum, of_row) in sums.iter_mut().zip(of_row) {
                         *sum += of_row * sample;
                     }
                 }
