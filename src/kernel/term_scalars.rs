@@ -149,7 +149,7 @@ pub(crate) fn finish_terms<S: Vector>(
             let Terms { label: options, costs: matrix, .. } = *options;
             for (block, terms) in one_by_one(blocks).zip(terms) {
                 let (label_weight, logit, log) = (terms.label_weight, block.logit, block.log);
-                let (mut of_label, p, q) = labels(block, terms, gradient || options.change_term());
+                let (mut of_label, p, q) = labels(block, terms, gradient, options.change_term());
                 let mut slope = options.change(&p, &q, &mut of_label);
                 let (others, gaps, u, costs) = (terms.others, terms.gaps, terms.u_reference, terms.costs);
                 let (cost, log_miss, z_loss) = (terms.cost_reference, terms.log_miss, f64::from(options.z_loss));
@@ -191,9 +191,9 @@ pub(crate) fn finish_terms<S: Vector>(
     )
 }
 
-/// −log p_y and, with `probabilities`, p_y and 1 − p_y.
+/// −log p_y and, with a `gradient` where some label is no reference or a `change` by the focal factor, p_y and 1 − p_y.
 #[inline(always)]
-fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> (Lanes<f64>, Lanes<f64>, Lanes<f64>) {
+fn labels(block: &RowBlock, terms: &TermBlock, gradient: bool, change: bool) -> (Lanes<f64>, Lanes<f64>, Lanes<f64>) {
     let is_reference = is_reference(block, terms);
     let (logit, label_logit, log, miss) = (block.logit, terms.label_logit, block.log, block.one_minus_p);
     let (mut of_label, mut p, mut q) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
@@ -201,7 +201,8 @@ fn labels(block: &RowBlock, terms: &TermBlock, probabilities: bool) -> (Lanes<f6
         let gap = f64::from(logit[i]) - f64::from(label_logit[i]);
         of_label[i] = if is_reference[i] { log[i] } else { gap + log[i] };
     }
-    if probabilities {
+    let is_other = |other, (is_reference, &label): (&bool, &usize)| other | (!is_reference & (label != NO_LABEL));
+    if change || gradient && is_reference.iter().zip(&terms.label).fold(false, is_other) {
         for i in Lane::all() {
             p[i] = f64_math::exp(-of_label[i]);
             q[i] = if is_reference[i] { miss[i] } else { 1.0 - p[i] };
