@@ -160,7 +160,13 @@ impl<'a> Rows<'a> {
     /// Whether the logits are `[N, C]` without padding.
     #[inline(always)]
     pub(crate) fn are_dense(&self) -> bool {
-        self.positions.get() == 1 && self.sample_stride == self.shape.classes
+        self.positions.get() == 1 && self.are_contiguous()
+    }
+
+    /// Whether there is no padding.
+    #[inline(always)]
+    pub(crate) fn are_contiguous(&self) -> bool {
+        self.sample_stride == self.shape.classes.wrapping_mul(self.positions.get())
     }
 
     pub(crate) fn targets(&self) -> Targets<'a> {

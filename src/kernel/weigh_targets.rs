@@ -4,8 +4,9 @@
 //! The lanes of a sum are classes, not rows: one horizontal sum for a chunk of rows. In `[N, C, D]` they are positions.
 
 use super::classes::Weights;
+use super::limits::SHORT;
 use super::spread::padded_column;
-use super::{from, part, steps, whole};
+use super::{copy, from, part, rows_of_mut, steps, whole};
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::rows::Rows;
 use core::ops::Range;
@@ -21,46 +22,71 @@ impl Driver for WeighTargets<'_> {
     type Output = ();
 
     fn drive<S: Vector>(self, s: S) {
-        s.run(
-            #[inline(always)]
-            || self.add_up::<S>(),
-        );
-    }
-}
-
-impl WeighTargets<'_> {
-    #[inline(always)]
-    fn add_up<S: Vector>(self) {
         let Self { rows, targets, weights } = self;
         weights.counted = rows.count();
-        let (classes, of_classes) = (rows.classes(), rows.class_weights());
-        let are_one = rows.are_dense() && of_classes.is_none() && rows.sample_weights().is_none();
+        let (classes, of_classes, without_samples) =
+            (rows.classes(), rows.class_weights(), rows.sample_weights().is_none());
+        let are_one = rows.are_contiguous() && without_samples && of_classes.is_none();
+        let are_short = rows.are_dense() && without_samples && classes <= SHORT && rows.count() >= VIRTUAL_LANES;
+        let mut of_sixteen = [0.0; VIRTUAL_LANES * SHORT];
+        if let Some(weights) = of_classes.filter(|_| are_short) {
+            for of_row in rows_of_mut(&mut of_sixteen, 0, VIRTUAL_LANES, classes).chunks_exact_mut(classes.max(1)) {
+                copy(of_row, weights);
+            }
+        }
         let mut first = 0;
         while first < rows.count() {
             let count = rows.left_in_chunk(first);
-            let samples = rows.sample_weights().map(|samples| part(samples, first, count));
             let (mut sums, next) = ([0.0; VIRTUAL_LANES], first.wrapping_add(count));
-            if !S::WIDE || rows.positions() > 1 {
-                add_runs(rows, targets, first..next, &mut sums);
+            if !S::WIDE || rows.positions() > 1 && !are_one {
+                add_runs(s, rows, targets, first..next, &mut sums);
             } else {
-                // Without weights the rows of a chunk are one.
-                let at_once = if are_one { count } else { 1 };
-                let by_columns = ByColumns::new(of_classes, at_once.wrapping_mul(classes));
-                for at in steps(count, at_once) {
-                    let sample = samples.map_or(1.0, |samples| f64::from(samples.get(at).copied().unwrap_or(0.0)));
-                    let of_row = by_columns.of_row(from(targets, rows.start(first.wrapping_add(at))));
-                    for (sum, of_row) in sums.iter_mut().zip(of_row) {
-                        *sum += of_row * sample;
-                    }
+                // Without weights a chunk, of whole samples, is one row; else sixteen short rows are, whose columns are
+                // whole.
+                let at_once = match of_classes {
+                    None if are_one => count,
+                    Some(_) if are_short => VIRTUAL_LANES,
+                    _ => 1,
+                };
+                let grouped = first.wrapping_add(whole(count, at_once));
+                let weights = of_classes.map(|weights| if are_short { &of_sixteen } else { weights });
+                let by_columns = ByColumns::new(weights, at_once.wrapping_mul(classes));
+                add_rows(s, rows, targets, (first..grouped, at_once), &by_columns, &mut sums);
+                if grouped < next {
+                    let by_columns = ByColumns::new(of_classes, classes);
+                    add_rows(s, rows, targets, (grouped..next, 1), &by_columns, &mut sums);
                 }
             }
             weights.weights.add_lanes(first, &sums);
-            for (row, &sample) in (first..).zip(samples.unwrap_or(&[])) {
-                weights.sample_weights.add(row, f64::from(sample));
+            for row in (first..next).filter(|_| rows.sample_weights().is_some()) {
+                weights.sample_weights.add(row, f64::from(rows.sample_weight(row)));
             }
             first = next;
         }
     }
+}
+
+/// Adds s·Σ w\[c\]·q_c of rows whose targets are contiguous, `at_once` of them as one.
+fn add_rows<S: Vector>(
+    s: S,
+    rows: &Rows<'_>,
+    targets: &[f32],
+    (range, at_once): (Range<usize>, usize),
+    by_columns: &ByColumns<'_>,
+    sums: &mut [f64; VIRTUAL_LANES],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for at in steps(range.len(), at_once) {
+                let row = range.start.wrapping_add(at);
+                let sample = f64::from(rows.sample_weight(row));
+                for (sum, of_row) in sums.iter_mut().zip(by_columns.of_row(from(targets, rows.start(row)))) {
+                    *sum += of_row * sample;
+                }
+            }
+        },
+    )
 }
 
 /// Σ w\[c\]·q_c of a row whose targets are contiguous, in columns of 16.
@@ -88,20 +114,16 @@ impl<'a> ByColumns<'a> {
     /// The sum of a row, class c in lane c % 16.
     #[inline(always)]
     fn of_row(&self, targets: &[f32]) -> [f64; VIRTUAL_LANES] {
-        // Even and odd columns are two chains of additions.
         let [even, odd] = &mut [[0.0; VIRTUAL_LANES]; 2];
         let (columns, remainder) = targets.split_at_checked(self.start).unwrap_or_default();
-        let (pairs, unpaired) = columns.as_chunks().0.as_chunks::<2>();
+        let columns = columns.as_chunks().0;
         if let Some(weights) = self.weights {
-            let (of_pairs, of_unpaired) = weights.as_chunks::<2>();
-            for ([first, second], [of_first, of_second]) in pairs.iter().zip(of_pairs) {
-                add_weighted(even, first, of_first);
-                add_weighted(odd, second, of_second);
-            }
-            for (column, weights) in unpaired.iter().zip(of_unpaired) {
+            for (column, weights) in columns.iter().zip(weights) {
                 add_weighted(even, column, weights);
             }
         } else {
+            // Two chains of additions.
+            let (pairs, unpaired) = columns.as_chunks::<2>();
             for [first, second] in pairs {
                 add_column(even, first);
                 add_column(odd, second);
@@ -133,24 +155,28 @@ fn add_weighted(sums: &mut [f64; VIRTUAL_LANES], q: &[f32; VIRTUAL_LANES], weigh
 }
 
 /// Adds s·Σ w\[c\]·q_c of rows of any layout: the lanes are sixteen positions of a sample or, where fewer are left, one.
-#[inline(always)]
-fn add_runs(rows: &Rows<'_>, targets: &[f32], range: Range<usize>, sums: &mut [f64; VIRTUAL_LANES]) {
-    let mut first = range.start;
-    while first < range.end {
-        let left = rows.left_in_sample(first).min(range.end.wrapping_sub(first));
-        let (mut of_rows, mut run) = ([0.0; VIRTUAL_LANES], 1);
-        for class in 0..rows.classes() {
-            let (q, weight) = (from(targets, rows.element(first, class)), rows.weight(class));
-            if left < VIRTUAL_LANES {
-                of_rows[0] += f64::from(q.first().copied().unwrap_or(0.0)) * f64::from(weight);
-            } else if let Some(q) = q.first_chunk() {
-                run = VIRTUAL_LANES;
-                add_weighted(&mut of_rows, q, &[weight; VIRTUAL_LANES]);
+fn add_runs<S: Vector>(s: S, rows: &Rows<'_>, targets: &[f32], range: Range<usize>, sums: &mut [f64; VIRTUAL_LANES]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let mut first = range.start;
+            while first < range.end {
+                let left = rows.left_in_sample(first).min(range.end.wrapping_sub(first));
+                let (mut of_rows, mut run) = ([0.0; VIRTUAL_LANES], 1);
+                for class in 0..rows.classes() {
+                    let (q, weight) = (from(targets, rows.element(first, class)), rows.weight(class));
+                    if left < VIRTUAL_LANES {
+                        of_rows[0] += f64::from(q.first().copied().unwrap_or(0.0)) * f64::from(weight);
+                    } else if let Some(q) = q.first_chunk() {
+                        run = VIRTUAL_LANES;
+                        add_weighted(&mut of_rows, q, &[weight; VIRTUAL_LANES]);
+                    }
+                }
+                for ((sum, of_row), row) in sums.iter_mut().zip(of_rows).zip(first..).take(run) {
+                    *sum += of_row * f64::from(rows.sample_weight(row));
+                }
+                first = first.wrapping_add(run);
             }
-        }
-        for ((sum, of_row), row) in sums.iter_mut().zip(of_rows).zip(first..).take(run) {
-            *sum += of_row * f64::from(rows.sample_weight(row));
-        }
-        first = first.wrapping_add(run);
-    }
+        },
+    )
 }
