@@ -85,7 +85,7 @@ pub(crate) fn cost_sums<S: Vector>(
                 let start_of = |lane: Lane| first.wrapping_add(lane.number()).wrapping_mul(classes);
                 let exponentials_and_costs =
                     |lane: Lane| [exponentials.get(start_of(lane)..).unwrap_or(&[]), costs(labels[lane])];
-                sums_of_terms::<S, _, false, 2, 1>(
+                sums_of_terms::<S, _, 2, 1>(
                     s,
                     &tail,
                     (rows, classes),

@@ -127,15 +127,8 @@ impl<S: Vector> LongRows<'_, '_, S> {
                 *e = 0.0;
             }
             add_sums(s, self.e, Group::of_rows(place, lane), block);
-            let finite = block.power[lane] == 0.0;
-            spread_sums(
-                s,
-                u,
-                (x, finite),
-                (1, width),
-                core::slice::from_ref(&of_row),
-                core::slice::from_mut(&mut sums),
-            );
+            let (block, sums) = (core::slice::from_ref(&of_row), core::slice::from_mut(&mut sums));
+            spread_sums(s, u, x, (1, width), block, sums);
         }
         let of_reference = self.spread.of_element(self.options.soft, batch.rows, row, block.class[lane]);
         (terms.u_reference[lane], terms.gaps[lane]) = (of_reference, sums.gaps[Lane::FIRST]);

@@ -13,7 +13,6 @@
 
 use super::limits::PIECE;
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
-use core::hint::black_box;
 
 /// The number of partial sums of a block: classes j and j + this have one.
 pub(super) const PARTIAL_SUMS: usize = PIECE;
@@ -135,16 +134,6 @@ pub(super) fn fold_by_loop<S: Vector, const APART: bool, const N: usize>(
             s.store(sum, memory, at);
         }
     }
-    fold_memory::<S, APART, N>(s, vectors, memory, to);
-}
-
-#[inline(always)]
-fn fold_memory<S: Vector, const APART: bool, const N: usize>(
-    s: S,
-    vectors: Vectors,
-    memory: &[[f32; PARTIAL_SUMS]; N],
-    to: To<'_, S, N>,
-) {
     fold::<S, APART, N>(
         s,
         vectors.len,
@@ -153,7 +142,7 @@ fn fold_memory<S: Vector, const APART: bool, const N: usize>(
         |vector| {
             let mut sums = [s.splat(-0.0); N];
             if vector < vectors.all {
-                for (sum, memory) in sums.iter_mut().zip(memory) {
+                for (sum, memory) in sums.iter_mut().zip(&*memory) {
                     *sum = s.load(memory, vector.wrapping_mul(S::LANES));
                 }
             }
@@ -227,45 +216,6 @@ pub(super) fn sums_of_block<S: Vector, const APART: bool, const N: usize>(
         *to = sum;
     }
     sums
-}
-
-/// [`sums_of_block`] that keep nothing apart, with less code.
-#[inline(always)]
-pub(super) fn rare_sums_of_block<S: Vector, const N: usize>(
-    s: S,
-    vectors: Vectors,
-    mut add: impl FnMut(usize, [S::F; N]) -> [S::F; N],
-) -> [f64; N] {
-    if !S::WIDE {
-        return compensated_sums(s, vectors.len, add);
-    }
-    let (mut memory, mut sums) = ([[0.0; PARTIAL_SUMS]; N], [0.0; N]);
-    // Not unrolled: the compiler does not know how often it runs at most.
-    let most = black_box(const { PARTIAL_SUMS / S::LANES });
-    for vector in 0..vectors.all.min(most) {
-        for (memory, sum) in memory.iter_mut().zip(vectors.partial_sums(s, vector, &mut add)) {
-            s.store(sum, memory, vector.wrapping_mul(S::LANES));
-        }
-    }
-    for (sum, memory) in sums.iter_mut().zip(&memory) {
-        *sum = sum_of_memory(s, vectors, memory);
-    }
-    sums
-}
-
-#[inline(never)]
-fn sum_of_memory<S: Vector>(s: S, vectors: Vectors, memory: &[f32; PARTIAL_SUMS]) -> f64 {
-    s.run(
-        #[inline(always)]
-        move || {
-            let mut columns = [[s.splat(0.0); VIRTUAL_LANES]];
-            let to = To { columns: &mut columns, at: 0, eights: true };
-            fold_memory::<S, false, 1>(s, vectors, core::array::from_ref(memory), to);
-            let [column] = &columns;
-            let [sum, ..] = s.sums_of_eights(column);
-            sum
-        },
-    )
 }
 
 /// N sums of `len` terms in one lane, in class order with Kahan's compensation.

@@ -2,7 +2,7 @@
 
 use super::lanes::{Lane, Lanes};
 use super::partial_sums::PARTIAL_SUMS;
-use super::sums::{At, Tail, has_short_vectors, is_worth_code, next_row, sums_of_terms};
+use super::sums::{At, Tail, has_short_vectors, next_row, sums_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{chunks, copy, from, part, part_mut};
@@ -241,18 +241,18 @@ impl<'a> U<'a> {
 }
 
 /// Adds to Σ u_c·(x_m − x_c) of each row and, with target probabilities, to Σ_{c≠m} u_c. The rows are contiguous, and
-/// followed by as many elements as a sum loads past the end of a row. 0·∞, of logits that are not `finite`, is 0 for
-/// target probabilities; for label smoothing, which rarely has a u of 0, it is NaN and leaves the row to the general way.
+/// followed by as many elements as a sum loads past the end of a row. 0·∞ is 0 for target probabilities; for label
+/// smoothing, which rarely has a u of 0, it is NaN and leaves the row to the general way.
 pub(crate) fn spread_sums<S: Vector>(
     s: S,
     u: U<'_>,
-    (logits, finite): (&[f32], bool),
+    logits: &[f32],
     (rows, classes): (usize, usize),
     blocks: &[RowBlock],
     terms: &mut [TermBlock],
 ) {
     if has_short_vectors::<S>() && classes <= PARTIAL_SUMS {
-        return spread_sums(s.short(), u, (logits, finite), (rows, classes), blocks, terms);
+        return spread_sums(s.short(), u, logits, (rows, classes), blocks, terms);
     }
     s.run(
         #[inline(always)]
@@ -261,7 +261,7 @@ pub(crate) fn spread_sums<S: Vector>(
             let blocks = blocks.iter().zip(terms).zip(rows_of_blocks(rows));
             let Some(targets) = u.targets else {
                 for ((block, terms), rows) in blocks {
-                    sums_of_terms::<S, _, false, 2, 1>(
+                    sums_of_terms::<S, _, 2, 1>(
                         s,
                         &tail,
                         (rows, classes),
@@ -274,46 +274,27 @@ pub(crate) fn spread_sums<S: Vector>(
                 }
                 return;
             };
-            let numbers = [logits, targets];
-            if !is_worth_code::<S>() {
-                target_sums::<S, false, false>(s, u, numbers, classes, blocks);
-            } else if finite {
-                target_sums::<S, true, false>(s, u, numbers, classes, blocks);
-            } else {
-                target_sums::<S, false, true>(s, u, numbers, classes, blocks);
+            // Of one length, whose check is one.
+            let len = logits.len().min(targets.len());
+            let (x, q, mut start) = (part(logits, 0, len), part(targets, 0, len), 0_usize);
+            for ((block, terms), rows) in blocks {
+                sums_of_terms::<S, _, 3, 2>(
+                    s,
+                    &tail,
+                    (rows, classes),
+                    [&mut terms.gaps, &mut terms.others],
+                    #[inline(always)]
+                    |lane| {
+                        let row = [from(x, start), from(q, start), u.shared];
+                        start = start.wrapping_add(classes);
+                        ((s.splat(block.logit[lane]), from_reference(s, block.class[lane])), row)
+                    },
+                    #[inline(always)]
+                    |of_row, row, at, sums| add_target(s, u, of_row, row, at, sums),
+                );
             }
         },
     )
-}
-
-/// [`spread_sums`] of target probabilities; logits are `finite` or, rarely, may be infinite.
-#[inline(always)]
-fn target_sums<'b, S: Vector, const FINITE: bool, const RARE: bool>(
-    s: S,
-    u: U<'_>,
-    [logits, targets]: [&[f32]; 2],
-    classes: usize,
-    blocks: impl Iterator<Item = ((&'b RowBlock, &'b mut TermBlock), usize)>,
-) {
-    // Of one length, whose check is one.
-    let len = logits.len().min(targets.len());
-    let (tail, x, q, mut start) = (Tail::new(s, classes), part(logits, 0, len), part(targets, 0, len), 0_usize);
-    for ((block, terms), rows) in blocks {
-        sums_of_terms::<S, _, RARE, 3, 2>(
-            s,
-            &tail,
-            (rows, classes),
-            [&mut terms.gaps, &mut terms.others],
-            #[inline(always)]
-            |lane| {
-                let row = [from(x, start), from(q, start), u.shared];
-                start = start.wrapping_add(classes);
-                ((s.splat(block.logit[lane]), from_reference(s, block.class[lane])), row)
-            },
-            #[inline(always)]
-            |of_row, row, at, sums| add_target::<S, FINITE>(s, u, of_row, row, at, sums),
-        );
-    }
 }
 
 /// Adds u_c·(x_m − x_c) of label smoothing.
@@ -330,7 +311,7 @@ fn from_reference<S: Vector>(s: S, reference: usize) -> S::F {
 
 /// Adds u_c·(x_m − x_c), and u_c of the classes other than the reference, of target probabilities.
 #[inline(always)]
-fn add_target<S: Vector, const FINITE: bool>(
+fn add_target<S: Vector>(
     s: S,
     u: U<'_>,
     &(largest, from_reference): &(S::F, S::F),
@@ -339,11 +320,9 @@ fn add_target<S: Vector, const FINITE: bool>(
     [gaps, others]: [S::F; 2],
 ) -> [S::F; 2] {
     let u = u.of_targets(s, s.load(q, at.offset), s.load(w, at.offset));
-    let mut gap = s.sub(largest, s.load(x, at.offset));
-    if !FINITE {
-        // 0·∞ = 0
-        gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
-    }
+    let gap = s.sub(largest, s.load(x, at.offset));
+    // 0·∞ = 0
+    let gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
     let is_reference = s.equal(from_reference, s.splat(-(at.class as i32 as f32)));
     [s.mul_add(u, gap, gaps), s.add(others, s.select(is_reference, s.splat(-0.0), u))]
 }

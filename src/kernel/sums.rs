@@ -2,7 +2,7 @@
 
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{REACH, ROWS, SUMMED_IN_F32};
-use super::partial_sums::{PARTIAL_SUMS, To, Vectors, fold, fold_by_loop, in_f64, rare_sums_of_block, sums_of_block};
+use super::partial_sums::{PARTIAL_SUMS, To, Vectors, fold, fold_by_loop, in_f64, sums_of_block};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{from, from_row, part, part_mut, steps};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
@@ -190,28 +190,21 @@ fn are_short<S: Vector>(classes: usize) -> bool {
 
 /// Adds N sums of terms of the rows of a block, `rows` of them, to those before. `row(lane)` returns what the terms of a
 /// row share, and K slices that begin with its elements; `add` adds a vector of terms, those at an offset in the slices,
-/// to each partial sum. [`REACH`](super::limits::REACH) elements follow the last row; their terms are masked out. Rare
-/// sums have one loop for rows of every length.
+/// to each partial sum. [`REACH`](super::limits::REACH) elements follow the last row; their terms are masked out.
 #[inline(always)]
-pub(crate) fn sums_of_terms<'a, S: Vector, R, const RARE: bool, const K: usize, const N: usize>(
+pub(crate) fn sums_of_terms<'a, S: Vector, R, const K: usize, const N: usize>(
     s: S,
     tail: &Tail<S>,
     (rows, classes): (usize, usize),
-    mut sums: [&mut Lanes<f64>; N],
+    sums: [&mut Lanes<f64>; N],
     mut row: impl FnMut(Lane) -> (R, [&'a [f32]; K]),
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
-    if RARE || !are_short::<S>(classes) {
+    if !are_short::<S>(classes) {
         let rows = Lane::all().take(rows).map(
             #[inline(always)]
             |lane| (lane, row(lane)),
         );
-        if RARE {
-            return rows.for_each(
-                #[inline(always)]
-                |row| add_row::<S, R, K, N>(s, tail, classes, row, &mut sums, add),
-            );
-        }
         return add_terms::<S, R, false, K, N>(s, tail, classes, rows, sums, add);
     }
     sums_of_short_rows::<S, R, false, K, N>(s, tail, (rows, classes), sums, row, add);
@@ -358,7 +351,7 @@ fn add_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize
 ) {
     if !S::WIDE {
         for row in rows {
-            add_row::<S, R, K, N>(s, tail, classes, row, &mut sums, add);
+            add_row::<S, R, APART, K, N>(s, classes, row, &mut sums, add);
         }
         return;
     }
@@ -399,9 +392,8 @@ fn add_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize
 
 /// [`add_terms`] of one row in one lane. Where memory is small, none is taken for more than one block.
 #[inline(always)]
-fn add_row<S: Vector, R, const K: usize, const N: usize>(
+fn add_row<S: Vector, R, const APART: bool, const K: usize, const N: usize>(
     s: S,
-    tail: &Tail<S>,
     classes: usize,
     (lane, (of_row, row)): (Lane, (R, [&[f32]; K])),
     sums: &mut [&mut Lanes<f64>; N],
@@ -410,8 +402,12 @@ fn add_row<S: Vector, R, const K: usize, const N: usize>(
     for first in steps(classes, SUMMED_IN_F32) {
         let vectors = Vectors::new::<S>(SUMMED_IN_F32.min(classes.wrapping_sub(first)));
         let row = from_each(row, first);
-        let of_block = (&of_row, row, first);
-        let of_block = rare_sums_of_block::<S, N>(s, vectors, add_terms_of(s, tail, vectors, of_block, add));
+        let of_block = sums_of_block::<S, APART, N>(
+            s,
+            vectors,
+            #[inline(always)]
+            |vector, sums| add(&of_row, row, At::vector::<S>(first, vector), sums),
+        );
         for (sums, sum) in sums.iter_mut().zip(of_block) {
             sums[lane] += sum;
         }

@@ -201,7 +201,7 @@ impl TermTile<'_, '_> {
                     terms.others = Lanes::splat(0.0);
                 }
             }
-            spread_sums(s, u, (logits, in_range), (count, classes), blocks, terms);
+            spread_sums(s, u, logits, (count, classes), blocks, terms);
         }
         if let Some(matrix) = options.costs {
             terms.iter_mut().for_each(|terms| terms.costs = Lanes::splat(0.0));
