@@ -55,7 +55,8 @@ pub(crate) fn find_references<S: Vector>(s: S, logits: &[f32], classes: usize, b
     )
 }
 
-/// Rows of `VECTORS` vectors, while at least a vector of elements follows them; returns how many.
+/// Rows of `VECTORS` vectors or, if that is more than a [`GROUP`], of up to so many, while at least a vector of elements
+/// follows them; returns how many rows.
 #[inline(always)]
 fn find<S: Vector, const VECTORS: usize>(s: S, logits: &[f32], classes: usize, blocks: &mut [RowBlock]) -> usize {
     let (mut rows, mut found) = (logits, 0_usize);
@@ -130,7 +131,7 @@ fn largest_lane<S: Vector>(s: S, mut of: S::F) -> f32 {
     largest
 }
 
-/// The vectors whose masks fit 64 bits.
+/// The vectors of a group of classes: their masks fit 64 bits.
 const GROUP: usize = 4;
 
 /// The first lane of `VECTORS` vectors that has this logit, at least their number of lanes if none has.

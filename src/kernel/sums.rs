@@ -221,7 +221,7 @@ fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const
     add: impl Fn(&R, [&[f32]; K], At, [S::F; N]) -> [S::F; N] + Copy,
 ) {
     // Loops of their own for short rows, whose partial sums stay in registers, where they are worth their code: for long
-    // vectors, and for the sums of one array alone.
+    // vectors, and for the sums of one array alone. Two sums of terms are left to short vectors if there are such.
     let (one, long) = (K == 1, has_long_vectors::<S>() && (N == 1 || !has_short_vectors::<S>()));
     // In comparisons, from which the compiler knows that a row is not longer than what is loaded of it.
     let fill = |vectors: usize| {
