@@ -60,7 +60,7 @@ pub(crate) trait Vector: Copy {
     fn splat(self, value: f32) -> Self::F;
     /// `value` in every lane.
     fn splat_bits(self, value: u32) -> Self::U;
-    /// `from[at..at + LANES]`; zeros where that is out of bounds, which no caller asks for.
+    /// `from[at..at + LANES]`; zeros where that is out of bounds, which matters to no caller.
     fn load(self, from: &[f32], at: usize) -> Self::F;
     /// `from[at..at + LANES]`; `None` where that is out of bounds.
     fn try_load(self, from: &[f32], at: usize) -> Option<Self::F>;
