@@ -1,7 +1,8 @@
 //! Weight sums of target probabilities, Σ s·Σ_c w\[c\]·q_c and Σ s: the denominators of a mean. The former is not finite if
 //! a probability is not.
 //!
-//! The lanes of a sum are classes, not rows: one horizontal sum for a chunk of rows. In `[N, C, D]` they are positions.
+//! A chunk of rows has one horizontal sum: with weights the lanes are classes, in `[N, C, D]` positions; without, any
+//! elements.
 
 use super::classes::Weights;
 use super::limits::SHORT;
