@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{LOSS_ULPS, backends, bits, error_in_ulps, reference};
+use common::{LOSS_ULPS, Rng, backends, bits, error_in_ulps, reference};
 use rwwce::{BinaryCrossEntropy, CrossEntropy, Curvature, Denominator, Logits, Reduction, Summary, Upstream};
 
 const NAN: f32 = f32::NAN;
@@ -185,8 +185,10 @@ fn a_weight_beyond_f32_leaves_what_f32_can_hold() {
     for backend in backends() {
         // One row; two positions of one sample; enough contiguous rows to be computed together.
         for (positions, rows) in [(1, 1), (2, 2), (1, 5)] {
-            // The losses 1e40·9.4e-14 = 9.4e26, and 1e-50·1e30 = 1e-20.
-            for (weight, sample, logits) in [(1e30, 1e10, [30.0, 0.0]), (1e-30, 1e-20, [0.0, 1e30f32])] {
+            // The losses 1e40·9.4e-14 = 9.4e26, 1e-50·1e30 = 1e-20 and 2.2e-40·85.9 = 1.9e-38.
+            for (weight, sample, logits) in
+                [(1e30, 1e10, [30.0, 0.0]), (1e-30, 1e-20, [0.0, 1e30f32]), (1.3e-21, 1.7e-19, [0.0, 85.9])]
+            {
                 let (weights, samples) = ([weight, 1.0], vec![sample; rows]);
                 let mut x: Vec<f32> = (0..2 * rows).map(|i| logits[i / positions % 2]).collect();
                 let loss = CrossEntropy::new(2).positions(positions).class_weights(&weights).sample_weights(&samples);
@@ -819,6 +821,35 @@ fn every_nan_has_the_same_bits() {
                     }
                     assert_eq!(summary.sum.to_bits(), f64::NAN.to_bits(), "{backend}, class {place}, {loss:?}");
                 }
+            }
+        }
+    }
+}
+
+/// The weight of a class, times a sample weight of 1, beside a row that does not count or alone: the same loss.
+#[test]
+fn equal_weights_give_equal_losses_however_they_come() {
+    let mut rng = Rng(1);
+    let logits: Vec<f32> = (0..80).map(|_| rng.between(-60.0, 60.0)).collect();
+    let (labels, ones) = (std::array::from_fn::<i64, 40, _>(|row| (row / 2 % 2) as i64), [1.0; 40]);
+    for backend in backends() {
+        for pair in [[0.7, 1.3], [1e-40, 3e-36], [3e38, 1e-44], [0.0, -0.0], [-2.0, -1e-39]] {
+            let loss = CrossEntropy::new(2).class_weights(&pair).backend(backend);
+            let losses = |loss: CrossEntropy, labels: &[i64]| {
+                let mut losses = [7.0; 40];
+                loss.row_losses(&logits, labels, &mut losses).unwrap();
+                bits(&losses)
+            };
+            let plain = losses(loss, &labels);
+            assert!(pair != [0.0; 2] || plain == [0; 40], "{backend}: 0 is +0");
+            assert_eq!(losses(loss.sample_weights(&ones), &labels), plain, "{backend} {pair:?}");
+            let mut others = labels;
+            others[39] = -100;
+            assert_eq!(losses(loss.ignore_index(-100), &others)[..39], plain[..39], "{backend} {pair:?}");
+            for row in 0..40 {
+                let mut alone = [7.0];
+                loss.row_losses(&logits[2 * row..][..2], &labels[row..=row], &mut alone).unwrap();
+                assert_eq!(bits(&alone)[0], plain[row], "{backend} {pair:?}");
             }
         }
     }

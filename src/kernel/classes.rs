@@ -137,7 +137,7 @@ pub(crate) fn read_classes<S: Vector>(
             }
             let of_classes = rows.class_weights();
             if let Some(of_classes) = of_classes
-                && of_classes.len() != 2
+                && !are_blended::<S>(of_classes.len())
             {
                 look_up(of_classes, blocks);
             }
@@ -147,11 +147,11 @@ pub(crate) fn read_classes<S: Vector>(
                     first,
                     blocks,
                     #[inline(always)]
-                    |block| weigh(block, of_classes, weighted),
+                    |block| weigh::<S>(block, of_classes, weighted),
                 );
             } else {
                 for block in blocks {
-                    weigh(block, of_classes, weighted);
+                    weigh::<S>(block, of_classes, weighted);
                 }
             }
             Ok(counted == count)
@@ -191,14 +191,28 @@ fn take_labels(block: &mut RowBlock, labels: &Lanes<i64>, largest: u64, outside:
     block.class = class;
 }
 
-/// Fills and returns the weights of the rows: the class weight, gathered in `log` unless C = 2, times the weight filled
-/// in before if `weighted`.
+/// Whether the weights of so many classes are blended: of more, they are gathered.
+const fn are_blended<S: Vector>(classes: usize) -> bool {
+    classes == 2 || is_worth_code::<S>() && 3 <= classes && classes <= 4
+}
+
+/// Fills and returns the weights of the rows: the class weight, in `log` unless those [`are_blended`], times the weight
+/// filled in before if `weighted`.
 #[inline(always)]
-fn weigh(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> Lanes<f64> {
+fn weigh<S: Vector>(block: &mut RowBlock, of_classes: Option<&[f32]>, weighted: bool) -> Lanes<f64> {
     let mut of_rows = Lanes::splat(1.0);
     if let Some(&[a, b]) = of_classes {
         let (a, b) = (f64::from(a), f64::from(b));
         of_rows = block.class.map(|class| if class == 0 { a } else { b });
+    } else if let Some(&[a, b, c, ref d @ ..]) = of_classes
+        && are_blended::<S>(d.len().saturating_add(3))
+    {
+        let [a, b, c, d] = [a, b, c, d.first().copied().unwrap_or(0.0)].map(f64::from);
+        for i in Lane::all() {
+            let class = block.class[i];
+            let (low, high) = (if class == 0 { a } else { b }, if class == 2 { c } else { d });
+            of_rows[i] = if class < 2 { low } else { high };
+        }
     } else if of_classes.is_some() {
         of_rows = block.log;
     }

@@ -48,8 +48,8 @@ fn in_quarters<S: Vector, const C: usize>(at: usize, number: usize) -> usize {
     at.wrapping_add(number.wrapping_mul(S::LANES / FOUR)).wrapping_mul(C)
 }
 
-/// Transposes whole blocks of rows, of three classes followed by four elements, to columns, and fills the logits of the
-/// labels.
+/// Transposes whole blocks of rows, of three classes followed by four elements, to columns, and fills the labels (as
+/// `loss`) and their logits.
 fn transpose_rows<S: Vector, const C: usize>(s: S, rows: &[f32], to: &mut [f32], blocks: &mut [RowBlock]) {
     s.run(
         #[inline(always)]
@@ -57,7 +57,7 @@ fn transpose_rows<S: Vector, const C: usize>(s: S, rows: &[f32], to: &mut [f32],
             let mut rows = rows;
             let columns = to.chunks_exact_mut(const { C * ROWS });
             for (block, to) in blocks.iter_mut().zip(columns) {
-                let labels = block.labels();
+                let labels = block.class.map(|class| class as i32 as f32);
                 for at in (0..ROWS).step_by(S::LANES) {
                     let of = |number: usize| {
                         let row = s.load(rows, in_quarters::<S, C>(at, number));
@@ -68,33 +68,56 @@ fn transpose_rows<S: Vector, const C: usize>(s: S, rows: &[f32], to: &mut [f32],
                     let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(labels.as_slice(), at));
                     let mut logit = columns[0];
                     for (class, &column) in columns.iter().enumerate().take(C) {
-                        logit = s.select(s.equal(label, s.splat(class as f32)), column, logit);
+                        if class > 0 {
+                            logit = s.select(s.equal(label, s.splat(class as f32)), column, logit);
+                        }
                         s.store(column, to, class.wrapping_mul(ROWS).wrapping_add(at));
                     }
                     s.store(logit, block.logit.as_mut_slice(), at);
                 }
+                block.loss = labels;
                 rows = rows.get(const { C * ROWS }..).unwrap_or(&[]);
             }
         },
     )
 }
 
-/// Adds the exponentials but that of the label of each row, in the order of [`super::partial_sums`].
+/// Adds the exponentials but that of the label of each row, to the bits of [`super::partial_sums`]: (a + c) + (b + d)
+/// without the label's is the sum of one of its pair and the other pair.
 fn sum_columns<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &mut [RowBlock]) {
     s.run(
         #[inline(always)]
         move || {
             for (block, columns) in blocks.iter_mut().zip(exponentials.chunks_exact(const { C * ROWS })) {
-                let (labels, mut found) = (block.labels(), [Lanes::splat(0.0); FOUR]);
-                for (class, (column, found)) in columns.as_chunks::<ROWS>().0.iter().zip(&mut found).enumerate() {
-                    for at in (0..ROWS).step_by(S::LANES) {
-                        let is_label = s.equal(s.load(labels.as_slice(), at), s.splat(class as f32));
-                        s.store(s.select(is_label, s.splat(0.0), s.load(column, at)), found.as_mut_slice(), at);
+                let mut terms = [Lanes::splat(0.0); 3];
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let [a, b, c, d] = [0, 1, 2, 3].map(
+                        #[inline(always)]
+                        |class| s.load(columns, ROWS.wrapping_mul(class).wrapping_add(at)),
+                    );
+                    let label = s.load(block.loss.as_slice(), at);
+                    let [is_a, is_b, is_d] = [0.0, 1.0, 3.0].map(
+                        #[inline(always)]
+                        |class| s.equal(label, s.splat(class)),
+                    );
+                    let of_row = if C == FOUR {
+                        let single = s.select(is_a, c, s.select(is_b, d, s.select(is_d, b, a)));
+                        let first = s.select(is_b, a, s.select(is_d, a, b));
+                        [single, first, s.select(is_b, c, s.select(is_d, c, d))]
+                    } else {
+                        [s.select(is_a, c, a), s.select(is_b, c, b), s.splat(0.0)]
+                    };
+                    for (to, term) in terms.iter_mut().zip(of_row) {
+                        s.store(term, to.as_mut_slice(), at);
                     }
                 }
-                let [a, b, c, d] = found;
+                let [single, first, second] = terms;
                 for i in Lane::all() {
-                    block.sum[i] = (f64::from(a[i]) + f64::from(c[i])) + (f64::from(b[i]) + f64::from(d[i]));
+                    let mut pair = f64::from(first[i]);
+                    if C == FOUR {
+                        pair += f64::from(second[i]);
+                    }
+                    block.sum[i] = f64::from(single[i]) + pair;
                 }
             }
         },
@@ -135,9 +158,8 @@ fn write_rows<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &[R
         move || {
             let mut left = to;
             for (block, columns) in blocks.iter().zip(exponentials.chunks_exact(const { C * ROWS })) {
-                let labels = block.labels();
                 for at in (0..ROWS).step_by(S::LANES) {
-                    let (label, scale) = (s.load(labels.as_slice(), at), s.load(block.scale.as_slice(), at));
+                    let (label, scale) = (s.load(block.loss.as_slice(), at), s.load(block.scale.as_slice(), at));
                     let mut elements = [s.splat(0.0); FOUR];
                     for (class, element) in elements.iter_mut().enumerate().take(C) {
                         let is_label = s.equal(label, s.splat(class as f32));

@@ -5,7 +5,7 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::{LEAST_COST, ROWS, SUMMED_IN_F32};
-use super::sums::{Tail, row_sums, sums_of_terms};
+use super::sums::{Tail, first_rows, row_sums, sums_of_terms};
 use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
 use super::{f64_math, part_mut, row_of};
@@ -160,7 +160,7 @@ fn mark_small(
     small: u32,
     (block, terms): (&mut RowBlock, &mut TermBlock),
 ) {
-    for lane in Lane::all().take(rows).filter(|&lane| small & lane.bit() != 0) {
+    for lane in Lane::of_bits(small & first_rows(rows)) {
         let share = block.share[lane] * classes as f64;
         let in_loss = block.weight[lane].abs() * share > 1.0;
         if !(in_loss || gradient && block.factor[lane].abs() * share > 1.0) {

@@ -227,6 +227,11 @@ fn losses<S: Vector, L: LabelTerms>(
             (block.share[lane], block.one_minus_p[lane]) = (f64::NAN, if class.is_some() { 1.0 } else { f64::NAN });
         }
         log[lane] = canonical(block.log[lane]);
+        if L::NONE {
+            // Weight 0 gives 0, even if `log` is infinite or NaN.
+            let weight = block.weight[lane];
+            block.loss[lane] = if weight == 0.0 { 0.0 } else { (log[lane] * weight) as f32 };
+        }
     }
     block.log = log;
     certain

@@ -23,6 +23,17 @@ impl Lane {
         EachLane { next: first }
     }
 
+    /// The lanes whose bit is set, in order: a loop that compilers do not unroll.
+    #[inline(always)]
+    pub(crate) fn of_bits(bits: u32) -> impl Iterator<Item = Self> {
+        let mut left = bits & const { u32::MAX >> (32 - ROWS) };
+        core::iter::from_fn(move || {
+            let lane = (left != 0).then(|| Self::of(left.trailing_zeros() as usize))?;
+            left &= left.wrapping_sub(1);
+            Some(lane)
+        })
+    }
+
     /// The lane of a row, counted from the first of any block.
     #[inline(always)]
     pub(crate) fn of(row: usize) -> Self {

@@ -86,6 +86,9 @@ pub(crate) const SMALL_MISS: f64 = 1e-100;
 /// From this gap of two classes on e^gap is a normal f32, at least 2⁻¹²⁴·√½; below, it may be subnormal.
 pub(crate) const LEAST_GAP: f32 = -86.0;
 
+/// A weight of at least this is the sum of an f32 and another, 2⁻²⁴ of it or less and a normal f32.
+pub(crate) const LEAST_SPLIT: f32 = f32::from_bits((127 - 100) << 23);
+
 /// Classes of 8 rows whose expected costs are added up at once: the f64 arrays fill half of a first cache. Few classes
 /// take smaller ones, with less to be zeroed.
 pub(crate) const DECIDED_AT_ONCE: usize = 128;

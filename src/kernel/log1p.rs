@@ -3,25 +3,30 @@
 use crate::backend::vector::Vector;
 use core::f64::consts::LN_2;
 
-/// P in log(1 + f) = f − f²/2 + f³·P(f): minimax on [0, 1], 2^−29.7. Its coefficients of f³, f², f and 1.
-const LOW: [u32; 4] = [0xbe26_2d6c, 0x3e4c_0bab, 0xbe7f_ee78, 0x3eaa_aa5a];
-/// Coefficients of f⁸, f⁷, f⁶, f⁵ and f⁴ in P.
-const HIGH: [u32; 5] = [0x3b15_1677, 0xbc70_7353, 0x3d35_66c5, 0xbdaf_f0d8, 0x3e01_d57b];
+/// P in log(1 + f) = f − f²/2 + f³·P(f): minimax on [0, 1], 2^−29.7. Its coefficients from 1 to f⁸.
+const P: [u32; 9] = [
+    0x3eaa_aa5a,
+    0xbe7f_ee78,
+    0x3e4c_0bab,
+    0xbe26_2d6c,
+    0x3e01_d57b,
+    0xbdaf_f0d8,
+    0x3d35_66c5,
+    0xbc70_7353,
+    0x3b15_1677,
+];
 
-/// P(f) and f². High and low powers are evaluated in parallel; even and odd ones, of opposite signs, would cancel more.
+/// P(f) and f², by Estrin's scheme: a short dependency chain, so that more rows are in flight at once.
 #[inline(always)]
 fn polynomial<S: Vector>(s: S, f: S::F) -> (S::F, S::F) {
+    let [a, b, c, d, e, g, h, i, j] = P.map(
+        #[inline(always)]
+        |bits| s.splat(f32::from_bits(bits)),
+    );
     let square = s.mul(f, f);
-    (s.mul_add(horner(s, f, &HIGH), s.mul(square, square), horner(s, f, &LOW)), square)
-}
-
-#[inline(always)]
-fn horner<S: Vector, const N: usize>(s: S, x: S::F, coefficients: &[u32; N]) -> S::F {
-    let mut p = s.splat(f32::from_bits(coefficients[0]));
-    for &coefficient in &coefficients[1..] {
-        p = s.mul_add(p, x, s.splat(f32::from_bits(coefficient)));
-    }
-    p
+    let low = s.mul_add(s.mul_add(d, f, c), square, s.mul_add(b, f, a));
+    let high = s.mul_add(s.mul_add(j, square, s.mul_add(i, f, h)), square, s.mul_add(g, f, e));
+    (s.mul_add(high, s.mul(square, square), low), square)
 }
 
 /// f³·P(f)
@@ -31,11 +36,13 @@ pub(crate) fn rest<S: Vector>(s: S, f: S::F) -> S::F {
     s.mul(s.mul(square, f), p)
 }
 
-/// −f²/2 + f³·P(f) in f32: less exact, and enough where f is exactly an f32.
+/// log(1 + f) of an exact f32 f as a sum of two f32: f − f²/2, rounded, and the rest.
 #[inline(always)]
-pub(crate) fn without_linear_term<S: Vector>(s: S, f: S::F) -> S::F {
-    let (p, square) = polynomial(s, f);
-    s.mul(square, s.mul_add(p, f, s.splat(-0.5)))
+pub(crate) fn in_two_parts<S: Vector>(s: S, f: S::F) -> (S::F, S::F) {
+    let ((p, square), half) = (polynomial(s, f), s.mul(f, s.splat(-0.5)));
+    let high = s.mul_add(half, f, f);
+    let low = s.mul_add(half, f, s.sub(f, high));
+    (high, s.mul_add(s.mul(square, f), p, low))
 }
 
 /// f − f²/2

@@ -50,7 +50,7 @@ fn apply_units<S: Vector, const ANY: bool>(s: S, gradient: bool, block: &mut Row
     }
 }
 
-/// Fills `log` with the larger part of log(1 + E), and `loss` with the fraction f of [`log1p::split`]; finishes `share` and
+/// Fills `log` with the larger part of log(1 + E), and `scale` with the fraction f of [`log1p::split`]; finishes `share` and
 /// `one_minus_p`.
 #[inline(always)]
 fn begin_logs<const ANY: bool>(gradient: bool, block: &mut RowBlock) {
@@ -69,7 +69,7 @@ fn begin_logs<const ANY: bool>(gradient: bool, block: &mut RowBlock) {
             *log += other;
         }
     }
-    (block.log, block.loss) = (log, fractions);
+    (block.log, block.scale) = (log, fractions);
     if gradient {
         let (mut share, mut miss) = (block.share, excluded);
         for i in Lane::all() {
@@ -86,7 +86,7 @@ fn begin_logs<const ANY: bool>(gradient: bool, block: &mut RowBlock) {
 fn end_logs<S: Vector>(s: S, block: &mut RowBlock) {
     let (mut log, mut rests) = (block.log, Lanes::splat(0.0));
     for at in (0..ROWS).step_by(S::LANES) {
-        s.store(log1p::rest(s, s.load(block.loss.as_slice(), at)), rests.as_mut_slice(), at);
+        s.store(log1p::rest(s, s.load(block.scale.as_slice(), at)), rests.as_mut_slice(), at);
     }
     for i in Lane::all() {
         log[i] += f64::from(rests[i]);
@@ -148,30 +148,35 @@ fn units_of_any<S: Vector>(s: S, block: &RowBlock) -> (Lanes<f64>, Lanes<f64>) {
     (units, beyond)
 }
 
-/// Fills the losses, weight·`log`, and adds them to the tally.
-pub(crate) fn add_losses<S: Vector>(s: S, first: usize, blocks: &mut [RowBlock], tally: &mut Tally) {
+/// Adds the losses to the tally; unless they `are_filled_in`, fills them, weight·`log`.
+pub(crate) fn add_losses<S: Vector>(
+    s: S,
+    first: usize,
+    are_filled_in: bool,
+    blocks: &mut [RowBlock],
+    tally: &mut Tally,
+) {
     s.run(
         #[inline(always)]
         move || {
+            for block in blocks.iter_mut().filter(|_| !are_filled_in) {
+                let (log, weight, mut losses) = (block.log, block.weight, Lanes::splat(0.0));
+                for i in Lane::all() {
+                    let product = log[i] * weight[i];
+                    // Weight 0 gives 0, even if `log` is infinite or NaN.
+                    losses[i] = if weight[i] == 0.0 { 0.0 } else { product } as f32;
+                }
+                block.loss = losses;
+            }
             tally.sum.add_blocks(
                 first,
-                blocks,
+                &mut *blocks,
                 #[inline(always)]
                 |block| {
-                    let (log, weight) = (block.log, block.weight);
-                    let (mut losses, mut wide) = (Lanes::splat(0.0), Lanes::splat(0.0));
-                    for i in Lane::all() {
-                        let product = log[i] * weight[i];
-                        // Weight 0 gives 0, even if `log` is infinite or NaN.
-                        wide[i] = if weight[i] == 0.0 { 0.0 } else { product };
-                    }
-                    for i in Lane::all() {
-                        losses[i] = wide[i] as f32;
-                    }
+                    let (losses, mut wide) = (block.loss, Lanes::splat(0.0));
                     for i in Lane::all() {
                         wide[i] = f64::from(losses[i]);
                     }
-                    block.loss = losses;
                     wide
                 },
             );
@@ -179,19 +184,6 @@ pub(crate) fn add_losses<S: Vector>(s: S, first: usize, blocks: &mut [RowBlock],
                 for block in &*blocks {
                     tally.count(&block.loss);
                 }
-            }
-        },
-    )
-}
-
-/// Adds losses that have been filled in to the tally.
-pub(crate) fn add_known_losses<S: Vector>(s: S, first: usize, blocks: &mut [RowBlock], tally: &mut Tally) {
-    s.run(
-        #[inline(always)]
-        move || {
-            tally.sum.add_blocks(first, &mut *blocks, |block| block.loss.map(f64::from));
-            for block in &*blocks {
-                tally.count(&block.loss);
             }
         },
     )

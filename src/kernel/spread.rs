@@ -1,7 +1,9 @@
 //! Σ_c u_c·(−log p_c): target probabilities and label smoothing, u_c = w[c]·((1 − ε)·q_c + ε/C).
 
 use super::lanes::{Lane, Lanes};
+use super::limits::ROWS;
 use super::partial_sums::PARTIAL_SUMS;
+use super::references::logits_of;
 use super::sums::{At, Tail, has_short_vectors, next_row, sums_of_terms};
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::{RowBlock, rows_of_blocks};
@@ -146,19 +148,13 @@ impl<'a> Spread<'a> {
             if self.by_label || targets.is_none() && self.weights.is_none() {
                 terms.u_reference = if self.by_label { terms.u_label } else { Lanes::splat(self.evenly) };
             } else {
-                let (mut q, mut w) = (Lanes::splat(0.0), Lanes::splat(1.0));
-                for ((q, w), &class) in q.iter_mut().zip(w.iter_mut()).zip(&block.class) {
-                    if let Some(targets) = targets {
-                        *q = f64::from(targets.get(first.wrapping_add(class)).copied().unwrap_or(0.0));
-                    }
-                    if let Some(weights) = self.weights {
-                        *w = f64::from(weights.get(class).copied().unwrap_or(0.0));
-                    }
-                    first = first.wrapping_add(classes);
-                }
+                let q = targets.map(|targets| logits_of(from(targets, first), classes, &block.class));
+                let w = self.weights.map(|weights| logits_of(weights, 0, &block.class));
+                let (q, w) = (q.unwrap_or(Lanes::splat(0.0)), w.unwrap_or(Lanes::splat(1.0)));
                 for i in Lane::all() {
-                    terms.u_reference[i] = w[i] * (self.kept * q[i] + self.evenly);
+                    terms.u_reference[i] = f64::from(w[i]) * (self.kept * f64::from(q[i]) + self.evenly);
                 }
+                first = first.wrapping_add(classes.wrapping_mul(ROWS));
             }
             if targets.is_none() {
                 terms.others = terms.u_reference.map(|u| self.u_sum - u);

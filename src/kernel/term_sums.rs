@@ -70,7 +70,7 @@ fn refer_to_argmax<S: Vector>(s: S, logits: &[f32], classes: usize, blocks: &mut
         let blocks = core::slice::from_mut(&mut *block);
         find_references(s, from_row(logits, first, classes), classes, blocks);
         let marked = block.marked;
-        for lane in Lane::all().filter(|lane| marked & lane.bit() == 0) {
+        for lane in Lane::of_bits(!marked) {
             (block.logit[lane], block.class[lane]) = (logit[lane], class[lane]);
         }
     }

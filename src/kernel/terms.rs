@@ -135,7 +135,7 @@ impl<'a> TermRows<'a, '_> {
                 terms_general::compute(s, &mut of_rows);
             }
             let blocks = of_rows.tile.blocks;
-            add_losses(s, first, blocks, &mut *self.tally);
+            add_losses(s, first, false, blocks, &mut *self.tally);
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(blocks) {
                     copy(to, block.loss.as_slice());

@@ -63,12 +63,6 @@ impl RowBlock {
         }
     };
 
-    /// The classes of the rows as f32, to be compared by vectors.
-    #[inline(always)]
-    pub(crate) fn labels(&self) -> Lanes<f32> {
-        self.class.map(|class| class as i32 as f32)
-    }
-
     #[inline(always)]
     pub(crate) fn is_marked(&self, lane: Lane) -> bool {
         self.marked & lane.bit() != 0

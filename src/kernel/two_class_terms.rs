@@ -12,7 +12,7 @@ use super::term_scalars::{TermBlock, Terms, mark};
 
 use super::term_tile::{TermTile, logits, targets};
 use super::tile::{RowBlock, Tile};
-use super::two_classes::{Misses, exact_gaps, logs_of_gaps, write_two_classes};
+use super::two_classes::{exact_elements, exact_gaps, exponentials_of_gaps, logs_of_gaps, write_two_classes};
 use super::{f64_math, rows_of};
 use crate::backend::vector::Vector;
 
@@ -23,10 +23,12 @@ pub(crate) fn compute<S: Vector>(s: S, rows: &mut TermTile<'_, '_>) {
     let gradient = batch.gradient.is_some();
     let targets = options.soft.map_or(&[][..], |soft| targets(s, (batch, soft), *place, 0, spare));
     let logits = rows_of(logits(s, batch, *place, 0, numbers), 0, place.rows, 2);
-    logs_of_gaps(s, logits, Misses::None, blocks);
+    exponentials_of_gaps(s, logits, blocks);
+    logs_of_gaps(s, false, blocks);
     let alpha_beta = AlphaBeta::new(options, rows.spread);
     gap_terms(s, alpha_beta, targets, logits, gradient, blocks, terms);
     if gradient {
+        exact_elements(s, tile.blocks);
         write_two_classes(s, batch, tile, *place);
     }
 }
@@ -144,20 +146,17 @@ impl Gaps {
         Self { g, e, log: block.sum }
     }
 
-    /// Recomputes from the logits, in f64, finite gaps whose e^−|g| underflows in f32, and unmarks their rows. There
-    /// log(1 + e^−|g|) is e^−|g|.
+    /// Recomputes from the logits, in f64, finite gaps whose e^−|g| underflows in f32. There log(1 + e^−|g|) is e^−|g|.
     #[inline(always)]
-    fn read_far(&mut self, block: &mut RowBlock, logits: &[f32]) {
-        let (gaps, mut is_far) = (exact_gaps(logits, &block.class), Lanes::splat(0));
+    fn read_far(&mut self, block: &RowBlock, logits: &[f32]) {
+        let gaps = exact_gaps(logits, &block.class);
         for i in Lane::all() {
             let e = f64_math::exp(-gaps[i].abs());
             let far = !is_near(self.g[i]) & gaps[i].is_finite();
             self.g[i] = if far { gaps[i] } else { self.g[i] };
             self.e[i] = if far { e } else { self.e[i] };
             self.log[i] = if far { e } else { self.log[i] };
-            is_far[i] = u32::from(far);
         }
-        block.marked &= !is_far.mask();
     }
 }
 

@@ -11,11 +11,14 @@ use super::label_terms::{LabelTerms, finish};
 use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, REACH, ROWS, SHORT, SUMMED_IN_F32};
 use super::references::read_reference_logits;
-use super::row_scalars::{add_known_losses, add_losses};
+use super::row_scalars::add_losses;
 use super::scales::{fill_scales, scale_rows};
 use super::sums::{excluded_sums, is_worth_code};
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
-use super::two_classes::{Misses, logs_of_far_leads, logs_of_gaps, write_two_classes};
+use super::two_classes::{
+    Weighing, exact_elements, exponentials_of_gaps, logs_of_far_gaps, logs_of_gaps, losses_of_gaps, rounded_elements,
+    write_two_classes,
+};
 use super::{
     chunks_mut, columns, copy, few_rows, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part,
     part_mut, positions, row_of, row_of_mut, steps,
@@ -75,22 +78,20 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
                 false => at_once.min(rows.left_in_chunk(first)),
             };
             let (mut tile, place) = (tile.of_rows(count), Place { first, rows: count, start: 0, width: classes });
-            read_classes(s, rows, first, count, tile.blocks, self.weights.as_deref_mut())?;
+            let all_count = read_classes(s, rows, first, count, tile.blocks, self.weights.as_deref_mut())?;
             if GRADIENT && self.batch.gradient.is_some() {
                 let (scale, temperature) = (self.batch.scale, self.batch.adjustment.temperature);
                 fill_factors(s, first, tile.blocks, scale, temperature);
             }
             if !S::WIDE && L::NONE {
                 one_lane::compute(s, &mut self.batch, &mut tile, place);
-                add_known_losses(s, first, tile.blocks, self.tally);
+            } else if fitting == 0 {
+                long_rows::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, &mut tile, first);
             } else {
-                if fitting == 0 {
-                    long_rows::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, &mut tile, first);
-                } else {
-                    was_general = self.compute(s, &mut tile, place, was_general);
-                }
-                add_losses(s, first, tile.blocks, self.tally);
+                was_general = self.compute(s, &mut tile, place, all_count, was_general);
             }
+            let are_filled_in = L::NONE && (!S::WIDE || self.are_gaps::<S>());
+            add_losses(s, first, are_filled_in, tile.blocks, self.tally);
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(&*tile.blocks) {
                     copy(to, block.loss.as_slice());
@@ -119,7 +120,14 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
 
     /// Losses and gradients of rows that fit the tile, with classes and weights filled in. Returns whether the general
     /// way took all of them; if so, the fast way takes the next tile only if some block has all logits in range.
-    fn compute<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place, was_general: bool) -> bool {
+    fn compute<S: Vector>(
+        &mut self,
+        s: S,
+        tile: &mut Tile<'_>,
+        place: Place,
+        all_count: bool,
+        was_general: bool,
+    ) -> bool {
         if was_general
             && !self.are_gaps::<S>()
             && let Some(logits) = self.batch.rows_in_place(place)
@@ -129,7 +137,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let mut in_range = true;
         if tile.blocks.iter().any(|block| block.marked == 0) {
             in_range = match place.width {
-                _ if self.are_gaps::<S>() => self.compute_gaps(s, tile, place),
+                _ if self.are_gaps::<S>() => self.compute_gaps(s, tile, place, all_count),
                 _ if self.are_positions::<S>() => {
                     positions::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, place)
                 }
@@ -149,19 +157,36 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     }
 
     /// Losses and gradients of rows of two classes; returns whether none is marked.
-    fn compute_gaps<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) -> bool {
+    fn compute_gaps<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place, all_count: bool) -> bool {
         let logits = self.batch.rows_in_place_or_loaded(s, place, tile.numbers);
-        let misses = match L::NONE {
-            true if GRADIENT => Misses::Rounded,
-            true => Misses::None,
-            false => Misses::Exact,
-        };
-        let in_range = logs_of_gaps(s, logits, misses, tile.blocks) || logs_of_far_leads(s, logits, tile.blocks);
+        let are_near = exponentials_of_gaps(s, logits, tile.blocks);
+        if L::NONE {
+            losses_of_gaps(s, self.weighing(all_count), place.rows, tile.blocks);
+        } else {
+            logs_of_gaps(s, true, tile.blocks);
+        }
+        let in_range = are_near || logs_of_far_gaps(s, logits, tile.blocks);
         self.terms.apply(s, tile.blocks);
         if GRADIENT && self.batch.gradient.is_some() {
+            if L::NONE {
+                rounded_elements(s, are_near, tile.blocks);
+            } else {
+                exact_elements(s, tile.blocks);
+            }
             write_two_classes(s, &mut self.batch, tile, place);
         }
         in_range
+    }
+
+    /// How the weights of rows of two classes are given.
+    fn weighing(&self, all_count: bool) -> Weighing {
+        let rows = self.batch.rows;
+        match rows.class_weights() {
+            _ if rows.sample_weights().is_some() => Weighing::Samples,
+            Some(&[first, second]) if all_count => Weighing::Classes([first, second]),
+            None if all_count => Weighing::Classes([1.0; 2]),
+            _ => Weighing::Rows,
+        }
     }
 
     /// Losses and gradients of rows of three or four classes; returns whether none is marked.
