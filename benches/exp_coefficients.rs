@@ -34,7 +34,8 @@ fn exp<const FUSED: bool>(x: f32, c: &Coefficients) -> (f32, f32) {
     let k = mul_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND) - ROUND;
     let f = mul_add::<FUSED>(k, -LN2_LO, mul_add::<FUSED>(k, -LN2_HI, x));
     let rest = c[1..].iter().fold(c[0], |p, &c| mul_add::<FUSED>(p, f, c));
-    (mul_add::<FUSED>(f * f, rest, f) + 1.0, k)
+    let mantissa = if FUSED { rest.mul_add(f, 1.0).mul_add(f, 1.0) } else { mul_add::<FUSED>(f * f, rest, f) + 1.0 };
+    (mantissa, k)
 }
 
 /// The reference of an x: eˣ/2ᵏ in f64, and the reciprocal of its ulp in f32.
