@@ -365,11 +365,12 @@ fn add_terms<'a, S: Vector, R, const APART: bool, const K: usize, const N: usize
             let at = blocks.wrapping_mul(vectors_of_row::<S>(!APART));
             let to = To { columns: &mut columns.0, at, eights: !APART };
             // In registers, where that is worth its code: a whole block and, of one array by AVX-512, more than half of one.
+            let one = const { K == 1 };
             let half = PARTIAL_SUMS.checked_div(S::LANES).unwrap_or(0);
             let most = Vectors { full: half, ..Vectors::new::<S>(SUMMED_IN_F32) };
-            if has_long_vectors::<S>() && count == SUMMED_IN_F32 {
+            if (has_long_vectors::<S>() || one && is_worth_code::<S>()) && count == SUMMED_IN_F32 {
                 fold_in_registers::<S, R, APART, K, N>(s, tail, Vectors::new::<S>(SUMMED_IN_F32), to, of_block, add);
-            } else if S::LANES > 8 && K == 1 && count > PARTIAL_SUMS {
+            } else if S::LANES > 8 && one && count > PARTIAL_SUMS {
                 fold_in_registers::<S, R, APART, K, N>(s, tail, most, to, of_block, add);
             } else {
                 let vectors = Vectors::new::<S>(count);
