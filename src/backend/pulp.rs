@@ -306,9 +306,11 @@ impl Token for pulp::x86::V3 {
     fn horizontal_sums(self, of: &[pulp::f32x8; VIRTUAL_LANES]) -> [f64; VIRTUAL_LANES] {
         let mut sums = [0.0; VIRTUAL_LANES];
         for (sums, &[a, b, c, d, e, f, g, h]) in sums.as_chunks_mut::<4>().0.iter_mut().zip(of.as_chunks().0) {
-            let halves = |low, high| halves_of_sixteen(self.avx, (cast(low), cast(high)));
-            let (a, b, c, d) = (halves(a, b), halves(c, d), halves(e, f), halves(g, h));
-            *sums = four_sums(self.avx, [a, b, c, d]);
+            let (first, second) =
+                (halves_of_sixteen(self.avx, (cast(a), cast(b))), halves_of_sixteen(self.avx, (cast(c), cast(d))));
+            let (third, fourth) =
+                (halves_of_sixteen(self.avx, (cast(e), cast(f))), halves_of_sixteen(self.avx, (cast(g), cast(h))));
+            *sums = four_sums(self.avx, [first, second, third, fourth]);
         }
         sums
     }

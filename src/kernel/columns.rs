@@ -91,15 +91,12 @@ fn sum_columns<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &m
             for (block, columns) in blocks.iter_mut().zip(exponentials.chunks_exact(const { C * ROWS })) {
                 let mut terms = [Lanes::splat(0.0); 3];
                 for at in (0..ROWS).step_by(S::LANES) {
-                    let [a, b, c, d] = [0, 1, 2, 3].map(
-                        #[inline(always)]
-                        |class| s.load(columns, ROWS.wrapping_mul(class).wrapping_add(at)),
-                    );
+                    let (a, b) = (s.load(columns, at), s.load(columns, ROWS.wrapping_add(at)));
+                    let [c, d] = const { [2 * ROWS, 3 * ROWS] };
+                    let (c, d) = (s.load(columns, at.wrapping_add(c)), s.load(columns, at.wrapping_add(d)));
                     let label = s.load(block.loss.as_slice(), at);
-                    let [is_a, is_b, is_d] = [0.0, 1.0, 3.0].map(
-                        #[inline(always)]
-                        |class| s.equal(label, s.splat(class)),
-                    );
+                    let (is_a, is_b) = (s.equal(label, s.splat(0.0)), s.equal(label, s.splat(1.0)));
+                    let is_d = s.equal(label, s.splat(3.0));
                     let of_row = if C == FOUR {
                         let single = s.select(is_a, c, s.select(is_b, d, s.select(is_d, b, a)));
                         let first = s.select(is_b, a, s.select(is_d, a, b));

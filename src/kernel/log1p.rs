@@ -19,13 +19,11 @@ const P: [u32; 9] = [
 /// P(f) and f², by Estrin's scheme: a short dependency chain, so that more rows are in flight at once.
 #[inline(always)]
 fn polynomial<S: Vector>(s: S, f: S::F) -> (S::F, S::F) {
-    let [a, b, c, d, e, g, h, i, j] = P.map(
-        #[inline(always)]
-        |bits| s.splat(f32::from_bits(bits)),
-    );
+    let [a, b, c, d, e, g, h, i, j] = P;
+    let k = |bits| s.splat(f32::from_bits(bits));
     let square = s.mul(f, f);
-    let low = s.mul_add(s.mul_add(d, f, c), square, s.mul_add(b, f, a));
-    let high = s.mul_add(s.mul_add(j, square, s.mul_add(i, f, h)), square, s.mul_add(g, f, e));
+    let low = s.mul_add(s.mul_add(k(d), f, k(c)), square, s.mul_add(k(b), f, k(a)));
+    let high = s.mul_add(s.mul_add(k(j), square, s.mul_add(k(i), f, k(h))), square, s.mul_add(k(g), f, k(e)));
     (s.mul_add(high, s.mul(square, square), low), square)
 }
 

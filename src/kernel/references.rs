@@ -3,6 +3,7 @@
 
 use super::lanes::{Lane, Lanes};
 use super::limits::ROWS;
+use super::sums::is_worth_code;
 use super::tile::RowBlock;
 use super::{from, from_row, part, whole};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
@@ -37,7 +38,7 @@ pub(crate) fn find_references<S: Vector>(s: S, logits: &[f32], classes: usize, b
         #[inline(always)]
         move || {
             let found = match classes.div_ceil(S::LANES) {
-                _ if !S::WIDE => 0,
+                _ if !is_worth_code::<S>() => 0,
                 1 => find::<S, 1>(s, logits, classes, blocks),
                 2 => find::<S, 2>(s, logits, classes, blocks),
                 3 => find::<S, 3>(s, logits, classes, blocks),
