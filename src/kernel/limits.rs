@@ -86,7 +86,7 @@ pub(crate) const SMALL_MISS: f64 = 1e-100;
 /// From this gap of two classes on e^gap is a normal f32, at least 2⁻¹²⁴·√½; below, it may be subnormal.
 pub(crate) const LEAST_GAP: f32 = -86.0;
 
-/// A weight of at least this is the sum of an f32 and another, 2⁻²⁴ of it or less and a normal f32.
+/// The product of two weights, from this size on, is the sum of two normal f32.
 pub(crate) const LEAST_SPLIT: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Classes of 8 rows whose expected costs are added up at once: the f64 arrays fill half of a first cache. Few classes

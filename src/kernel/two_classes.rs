@@ -131,7 +131,7 @@ fn log<S: Vector>(s: S, block: &RowBlock, at: usize) -> (S::F, S::F) {
 fn losses_by_row_weight<S: Vector>(s: S, are_products: bool, block: &mut RowBlock) {
     let (weight, mut high, mut low) = (block.weight, Lanes::splat(0.0), Lanes::splat(0.0));
     for i in Lane::all() {
-        high[i] = (weight[i] + 0.0) as f32;
+        high[i] = weight[i] as f32;
     }
     let mut is_far = Lanes::splat(0);
     if are_products {
