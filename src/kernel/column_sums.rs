@@ -201,12 +201,14 @@ pub(crate) fn add_columns<S: Vector, const APART: bool>(
 ) {
     // What lanes j and j + 8 of a row have to be added in f64, for each j.
     let mut folded = [[Lanes::splat(0.0); VIRTUAL_LANES / 2]; 2];
-    if width <= VIRTUAL_LANES {
+    if width <= VIRTUAL_LANES && const { is_worth_code::<S>() } {
         fold_columns::<S, APART, 1>(s, columns, (width, stride), VIRTUAL_LANES, &mut folded);
-    } else if width <= 2 * VIRTUAL_LANES {
+    } else if width <= 2 * VIRTUAL_LANES && const { is_worth_code::<S>() } {
         fold_columns::<S, APART, 2>(s, columns, (width, stride), 2 * VIRTUAL_LANES, &mut folded);
     } else {
-        fold_columns::<S, APART, 4>(s, columns, (width, stride), width, &mut folded);
+        // The order of addition has steps at 16 and 32 classes.
+        let len = width.next_multiple_of(VIRTUAL_LANES);
+        fold_columns::<S, APART, 4>(s, columns, (width, stride), len, &mut folded);
     }
     if in_f64::<APART>(width) {
         add_lanes::<true>(&folded, totals);

@@ -26,7 +26,7 @@ impl Lane {
     /// The lanes whose bit is set, in order: a loop that compilers do not unroll.
     #[inline(always)]
     pub(crate) fn of_bits(bits: u32) -> impl Iterator<Item = Self> {
-        let mut left = bits & const { u32::MAX >> (32 - ROWS) };
+        let mut left = core::hint::black_box(bits) & const { u32::MAX >> (32 - ROWS) };
         core::iter::from_fn(move || {
             let lane = (left != 0).then(|| Self::of(left.trailing_zeros() as usize))?;
             left &= left.wrapping_sub(1);
@@ -94,6 +94,15 @@ impl<T> Lanes<T> {
         T: Copy,
     {
         Self(Aligned([value; ROWS]))
+    }
+
+    /// The values of all lanes.
+    #[inline(always)]
+    pub(crate) const fn of(values: [T; ROWS]) -> Self
+    where
+        T: Copy,
+    {
+        Self(Aligned(values))
     }
 
     /// Applies `of` to the value of each lane.

@@ -224,10 +224,14 @@ fn is_reference(block: &RowBlock, terms: &TermBlock) -> Lanes<bool> {
 /// Marks rows whose loss is NaN or so large that it, or a sum in f32, may have overflowed.
 #[inline(always)]
 pub(crate) fn mark(block: &mut RowBlock, losses: &Lanes<f64>) {
-    let is_beyond = |loss: f64| loss.is_nan() | (loss.abs() > LARGEST_TERM_LOSS);
-    if losses.iter().fold(false, |any, loss| any | is_beyond(*loss)) {
-        for lane in Lane::all().filter(|&lane| is_beyond(losses[lane])) {
-            block.marked |= lane.bit();
+    // Sign bit: |loss| is above the limit, or NaN.
+    let mut beyond = Lanes::splat(0);
+    for i in Lane::all() {
+        beyond[i] = LARGEST_TERM_LOSS.to_bits().wrapping_sub(losses[i].abs().to_bits());
+    }
+    if beyond.iter().fold(0, |any, bits| any | bits) >> 63 != 0 {
+        for lane in Lane::of_bits(u32::MAX) {
+            block.marked |= if beyond[lane] >> 63 != 0 { lane.bit() } else { 0 };
         }
     }
 }
@@ -283,7 +287,7 @@ fn gradients(
 /// Rounds the gradient's factors to f32, and marks rows beyond its range or where underflowed exponentials matter.
 #[inline(always)]
 fn round(block: &mut RowBlock, terms: &mut TermBlock, [scale, at_label, at_reference, sizes]: [&Lanes<f64>; 4]) {
-    let (share, factor, mut held) = (block.share, block.factor, Lanes::splat(true));
+    let (share, factor, mut beyond) = (block.share, block.factor, Lanes::splat(0));
     terms.scale = *scale;
     for i in Lane::all() {
         let with_factor = factor[i] * share[i];
@@ -297,12 +301,11 @@ fn round(block: &mut RowBlock, terms: &mut TermBlock, [scale, at_label, at_refer
         let is_near = (block.power[i] == 0.0)
             | ((scale[i].abs() <= UNDERFLOW_SCALE)
                 & (with_factor.abs() * f64::from(LARGEST_TERM_COST) <= UNDERFLOW_SCALE));
-        held[i] = is_near & (sizes[i] <= LARGEST_PART) & ((factor[i] == 0.0) | are_held);
+        beyond[i] = u32::from(!(is_near & (sizes[i] <= LARGEST_PART) & ((factor[i] == 0.0) | are_held)));
     }
     let losses = block.log;
     mark(block, &losses);
-    for (lane, _) in held.iter().enumerate().filter(|(_, held)| !**held) {
-        terms.marked_for_gradient_only |= !block.marked & 1 << lane;
-        block.marked |= 1 << lane;
-    }
+    let beyond = beyond.mask();
+    terms.marked_for_gradient_only |= !block.marked & beyond;
+    block.marked |= beyond;
 }

@@ -270,7 +270,7 @@ fn read_terms<S: Vector>(
                 let left = count.wrapping_sub(start);
                 if !all_count || left < ROWS {
                     let out = left_out(rows, row, left);
-                    for lane in Lane::all().filter(|lane| out & lane.bit() != 0) {
+                    for lane in Lane::of_bits(out) {
                         (block.weight[lane], terms.label[lane], of_label[lane]) = (0.0, NO_LABEL, 0.0);
                     }
                 }
