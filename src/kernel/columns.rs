@@ -1,44 +1,66 @@
-//! Rows of three and four classes, transposed: a vector holds one class of several rows, so that leaving out the
-//! label's exponential and writing its gradient element are blends, not a store for each row.
+//! Rows of three and four classes, as columns: a vector holds one class of several rows. The label is taken out by blends,
+//! and the exponentials are those of the gaps of the *other* classes, e^(x_k − x_y), of the exact difference, so that
+//! their sum is E. In a block, `loss` has the labels, as f32.
 
-use super::exp::exponentiate;
+use super::exp::exp_of_pair;
 use super::lanes::{Lane, Lanes};
-use super::limits::ROWS;
-use super::marks::mark;
-use super::scales::scale_columns_in_f64;
-use super::sums::is_worth_code;
-use super::tile::{Batch, Place, RowBlock, Tile};
-use super::{from_row_mut, part_mut, rows_of, rows_of_mut};
+use super::limits::{LEAST_GAP, ROWS};
+use super::pair::{Pair, two_sum};
+use super::scales::{round_scales, scale_of};
+use super::sums::{first_rows, is_worth_code};
+use super::tile::{Batch, Place, RowBlock, one_by_one};
+use super::tile_columns::Columns;
+use super::{chunks_mut, from_row_mut, part_mut};
 use crate::backend::vector::Vector;
 
+/// The most classes of such rows.
+pub(crate) const MOST: usize = 4;
 /// The row stride in the transpose; with three classes the last element is padding.
-const FOUR: usize = 4;
+const FOUR: usize = MOST;
 
-/// Fills the logits of the labels and the sums without their exponentials, for rows that fit the tile, and leaves the
-/// exponentials there for [`write_gradient`]. Blocks with a logit out of range are marked; returns whether there is
-/// none.
-pub(crate) fn sums<S: Vector, const C: usize>(s: S, batch: &Batch<'_>, tile: &mut Tile<'_>, place: Place) -> bool {
-    let half = tile.room() / 2;
-    let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
-    let (blocks, count) = (&mut *tile.blocks, place.rows);
-    // Of three classes the last vector of rows reaches up to four elements beyond them.
-    let reach = blocks.len().wrapping_mul(const { ROWS * C }).wrapping_add(if C == FOUR { 0 } else { FOUR });
-    let dense = batch.as_tile().and_then(|logits| logits.get(place.first.wrapping_mul(C)..)?.get(..reach));
-    let rows = if let Some(logits) = dense.filter(|_| count.is_multiple_of(ROWS)) {
-        logits
+/// Fills `one_minus_p` = E, for rows that fit the tile, and leaves the exponentials in `others`, of each block those of one
+/// class after the other. Marks the rows with a gap that is NaN or beyond ±[`LEAST_GAP`]; returns whether there is none.
+/// `in_columns`: the logits of `[N, C, D]` are read as columns.
+pub(crate) fn sums<S: Vector>(
+    s: S,
+    batch: &Batch<'_>,
+    (others, spare): (&mut [f32], &mut [f32]),
+    blocks: &mut [RowBlock],
+    place: Place,
+    in_columns: bool,
+) -> bool {
+    let classes = place.width;
+    let all = if in_columns && const { is_worth_code::<S>() } {
+        let columns = batch.columns(s, place, spare);
+        if classes == FOUR {
+            take_labels_out_of_columns::<S, FOUR>(s, columns, others, blocks)
+        } else {
+            take_labels_out_of_columns::<S, 3>(s, columns, others, blocks)
+        }
     } else {
-        batch.load_rows(s, place, spare);
-        // Padding must be in range.
-        let spare = part_mut(spare, 0, reach);
-        from_row_mut(spare, count, C).fill(0.0);
-        &*spare
+        // Of three classes the last vector of rows reaches up to four elements beyond them.
+        let reach = blocks.len().wrapping_mul(ROWS).wrapping_mul(classes);
+        let reach = if classes == FOUR { reach } else { reach.wrapping_add(FOUR) };
+        let dense = batch.as_tile().and_then(|logits| logits.get(place.first.wrapping_mul(classes)..)?.get(..reach));
+        let rows = if let Some(logits) = dense.filter(|_| place.rows.is_multiple_of(ROWS)) {
+            logits
+        } else {
+            batch.load_rows(s, place, spare);
+            // Padding must be in range.
+            let spare = part_mut(spare, 0, reach);
+            from_row_mut(spare, place.rows, classes).fill(0.0);
+            &*spare
+        };
+        if classes == FOUR {
+            take_labels_out_of_rows::<S, FOUR>(s, rows, others, blocks)
+        } else {
+            take_labels_out_of_rows::<S, 3>(s, rows, others, blocks)
+        }
     };
-    transpose_rows::<S, C>(s, rows, columns, blocks);
-    let all = exponentiate(s, None, columns, blocks.len().wrapping_mul(const { ROWS * C }));
-    if !all {
-        mark(s, Some(rows_of(rows, 0, count, C)), C, blocks);
+    if !all && mark_far(place.rows, blocks) {
+        return false;
     }
-    sum_columns::<S, C>(s, columns, blocks);
+    exponentials(s, others, classes, blocks);
     all
 }
 
@@ -48,104 +70,257 @@ fn in_quarters<S: Vector, const C: usize>(at: usize, number: usize) -> usize {
     at.wrapping_add(number.wrapping_mul(S::LANES / FOUR)).wrapping_mul(C)
 }
 
-/// Transposes whole blocks of rows, of three classes followed by four elements, to columns, and fills the labels (as
-/// `loss`) and their logits.
-fn transpose_rows<S: Vector, const C: usize>(s: S, rows: &[f32], to: &mut [f32], blocks: &mut [RowBlock]) {
+/// [`take_labels_out`] of whole blocks of rows, of three classes followed by four elements.
+fn take_labels_out_of_rows<S: Vector, const C: usize>(
+    s: S,
+    rows: &[f32],
+    others: &mut [f32],
+    blocks: &mut [RowBlock],
+) -> bool {
     s.run(
         #[inline(always)]
         move || {
             let mut rows = rows;
-            let columns = to.chunks_exact_mut(const { C * ROWS });
-            for (block, to) in blocks.iter_mut().zip(columns) {
-                let labels = block.class.map(|class| class as i32 as f32);
-                for at in (0..ROWS).step_by(S::LANES) {
+            take_labels_out::<S, C>(
+                s,
+                others,
+                blocks,
+                #[inline(always)]
+                |_| {
                     let of = |number: usize| {
-                        let row = s.load(rows, in_quarters::<S, C>(at, number));
+                        let row = s.load(rows, in_quarters::<S, C>(0, number));
                         if C == FOUR { row } else { s.threes_to_fours(row) }
                     };
                     let (a, b) = (s.deinterleave(of(0), of(1)), s.deinterleave(of(2), of(3)));
                     let (even, odd) = (s.deinterleave(a.0, b.0), s.deinterleave(a.1, b.1));
-                    let (columns, label) = ([even.0, odd.0, even.1, odd.1], s.load(labels.as_slice(), at));
-                    let mut logit = columns[0];
-                    for (class, &column) in columns.iter().enumerate().take(C) {
-                        if class > 0 {
-                            logit = s.select(s.equal(label, s.splat(class as f32)), column, logit);
-                        }
-                        s.store(column, to, class.wrapping_mul(ROWS).wrapping_add(at));
-                    }
-                    s.store(logit, block.logit.as_mut_slice(), at);
-                }
-                block.loss = labels;
-                rows = rows.get(const { C * ROWS }..).unwrap_or(&[]);
-            }
+                    rows = rows.get(in_quarters::<S, C>(S::LANES, 0)..).unwrap_or(&[]);
+                    [even.0, odd.0, even.1, odd.1]
+                },
+            )
         },
     )
 }
 
-/// Adds the exponentials but that of the label of each row, to the bits of [`super::partial_sums`]: (a + c) + (b + d)
-/// without the label's is the sum of one of its pair and the other pair.
-fn sum_columns<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &mut [RowBlock]) {
+/// [`take_labels_out`] of columns.
+fn take_labels_out_of_columns<S: Vector, const C: usize>(
+    s: S,
+    columns: Columns<'_>,
+    others: &mut [f32],
+    blocks: &mut [RowBlock],
+) -> bool {
     s.run(
         #[inline(always)]
         move || {
-            for (block, columns) in blocks.iter_mut().zip(exponentials.chunks_exact(const { C * ROWS })) {
-                let mut terms = [Lanes::splat(0.0); 3];
-                for at in (0..ROWS).step_by(S::LANES) {
-                    let (a, b) = (s.load(columns, at), s.load(columns, ROWS.wrapping_add(at)));
-                    let [c, d] = const { [2 * ROWS, 3 * ROWS] };
-                    let (c, d) = (s.load(columns, at.wrapping_add(c)), s.load(columns, at.wrapping_add(d)));
-                    let label = s.load(block.loss.as_slice(), at);
-                    let (is_a, is_b) = (s.equal(label, s.splat(0.0)), s.equal(label, s.splat(1.0)));
-                    let is_d = s.equal(label, s.splat(3.0));
-                    let of_row = if C == FOUR {
-                        let single = s.select(is_a, c, s.select(is_b, d, s.select(is_d, b, a)));
-                        let first = s.select(is_b, a, s.select(is_d, a, b));
-                        [single, first, s.select(is_b, c, s.select(is_d, c, d))]
-                    } else {
-                        [s.select(is_a, c, a), s.select(is_b, c, b), s.splat(0.0)]
-                    };
-                    for (to, term) in terms.iter_mut().zip(of_row) {
-                        s.store(term, to.as_mut_slice(), at);
+            let mut of_classes = [&[][..]; FOUR];
+            for (class, of_class) in of_classes.iter_mut().enumerate().take(C) {
+                *of_class = columns.of_class(class);
+            }
+            let [a, b, c, d] = of_classes;
+            take_labels_out::<S, C>(
+                s,
+                others,
+                blocks,
+                #[inline(always)]
+                |row| {
+                    let last = if C == FOUR { s.load(d, row) } else { s.splat(0.0) };
+                    [s.load(a, row), s.load(b, row), s.load(c, row), last]
+                },
+            )
+        },
+    )
+}
+
+/// Masks of the labels below 1, 2 and 3.
+#[inline(always)]
+fn labels_below<S: Vector>(s: S, label: S::F) -> [S::M; 3] {
+    [s.less(label, s.splat(1.0)), s.less(label, s.splat(2.0)), s.less(label, s.splat(3.0))]
+}
+
+/// Fills the logits of the other classes, the labels (as `loss`) and their logits; `columns` returns the logits of each
+/// class of the rows from one on, vector by vector. Returns whether all gaps are near; if not, the sign bits of `scale` are
+/// set in rows that have one that is not.
+#[inline(always)]
+fn take_labels_out<S: Vector, const C: usize>(
+    s: S,
+    others: &mut [f32],
+    blocks: &mut [RowBlock],
+    mut columns: impl FnMut(usize) -> [S::F; FOUR],
+) -> bool {
+    let (magnitude, limit, mut union) =
+        (s.splat_bits(u32::MAX >> 1), s.splat_bits((-LEAST_GAP).to_bits()), s.splat_bits(0));
+    let mut row = 0_usize;
+    for (block, to) in blocks.iter_mut().zip(others.chunks_exact_mut(const { (C - 1) * ROWS })) {
+        let labels = block.class.map(|class| class as i32 as f32);
+        for at in (0..ROWS).step_by(S::LANES) {
+            let ([a, b, c, d], [first, second, third]) =
+                (columns(row.wrapping_add(at)), labels_below(s, s.load(labels.as_slice(), at)));
+            let (last, of_last) = if C == FOUR { (s.select(third, c, d), s.select(third, d, c)) } else { (c, c) };
+            let logit = s.select(first, a, s.select(second, b, last));
+            let mut beyond = s.splat_bits(0);
+            let of_others = [s.select(first, b, a), s.select(second, c, b), of_last];
+            for (other, &x) in of_others.iter().enumerate().take(const { C - 1 }) {
+                let size = s.and_bits(s.to_bits(s.sub(x, logit)), magnitude);
+                beyond = s.or_bits(beyond, s.sub_bits(limit, size));
+                s.store(x, to, other.wrapping_mul(ROWS).wrapping_add(at));
+            }
+            union = s.or_bits(union, beyond);
+            s.store(logit, block.logit.as_mut_slice(), at);
+            s.store(s.of_bits(beyond), block.scale.as_mut_slice(), at);
+        }
+        block.loss = labels;
+        row = row.wrapping_add(ROWS);
+    }
+    !s.any_bit(s.shift_right::<31>(union))
+}
+
+/// Marks the rows of `rows` whose `scale` has the sign bit set; returns whether they are all.
+#[cold]
+#[inline(never)]
+fn mark_far(rows: usize, blocks: &mut [RowBlock]) -> bool {
+    let mut all = true;
+    for (first, block) in (0..).step_by(ROWS).zip(blocks) {
+        let marked = Lane::of_bits(u32::MAX).filter(|&lane| block.scale[lane].is_sign_negative());
+        let marked = marked.fold(0, |marked, lane| marked | lane.bit());
+        let without_row = !first_rows(rows.wrapping_sub(first));
+        block.marked = if marked | without_row == u32::MAX { u32::MAX } else { marked & !without_row };
+        all &= block.marked == u32::MAX;
+    }
+    all
+}
+
+/// Replaces the logits of the other classes by the exponentials of their gaps, and fills their sum, E.
+fn exponentials<S: Vector>(s: S, others: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let of_block = classes.wrapping_sub(1).wrapping_mul(ROWS);
+            for (block, others) in blocks.iter().zip(chunks_mut(others, of_block)) {
+                for of_class in others.as_chunks_mut::<ROWS>().0 {
+                    for at in (0..ROWS).step_by(S::LANES) {
+                        let minus_logit = s.sub(s.splat(0.0), s.load(block.logit.as_slice(), at));
+                        let Pair { hi, lo } = two_sum(s, s.load(of_class, at), minus_logit);
+                        s.store(exp_of_pair(s, hi, lo), of_class, at);
                     }
                 }
-                let [single, first, second] = terms;
-                for i in Lane::all() {
-                    let mut pair = f64::from(first[i]);
-                    if C == FOUR {
-                        pair += f64::from(second[i]);
-                    }
-                    block.sum[i] = f64::from(single[i]) + pair;
-                }
+            }
+            if classes == FOUR {
+                add_up::<FOUR>(others, blocks);
+            } else {
+                add_up::<3>(others, blocks);
             }
         },
     )
 }
 
+/// Fills the sums of the exponentials, as `one_minus_p`.
+#[inline(always)]
+fn add_up<const C: usize>(others: &[f32], blocks: &mut [RowBlock]) {
+    for (block, others) in one_by_one(blocks).zip(others.chunks_exact(const { (C - 1) * ROWS })) {
+        let mut sum = Lanes::splat(0.0);
+        if let ([a, b, rest @ ..], _) = others.as_chunks::<ROWS>() {
+            let (a, b) = (Lanes::of(*a), Lanes::of(*b));
+            for i in Lane::all() {
+                sum[i] = f64::from(a[i]) + f64::from(b[i]);
+            }
+            if let (true, [c, ..]) = (C == FOUR, rest) {
+                let c = Lanes::of(*c);
+                for i in Lane::all() {
+                    sum[i] += f64::from(c[i]);
+                }
+            }
+        }
+        block.one_minus_p = sum;
+    }
+}
+
 /// Writes the gradient of the rows that are not marked.
-pub(crate) fn write_gradient<S: Vector, const C: usize>(
+pub(crate) fn write_gradient<S: Vector>(
     s: S,
     batch: &mut Batch<'_>,
-    tile: &mut Tile<'_>,
+    (others, spare): (&mut [f32], &mut [f32]),
+    blocks: &mut [RowBlock],
     place: Place,
-    are_held: bool,
+    in_columns: bool,
 ) {
-    let half = tile.room() / 2;
-    let (columns, spare) = tile.numbers.split_at_mut_checked(half).unwrap_or_default();
-    let blocks = &*tile.blocks;
-    for (exponentials, block) in
-        columns.chunks_exact_mut(const { C * ROWS }).zip(blocks).filter(|_| !are_held && is_worth_code::<S>())
-    {
-        let blocks = core::slice::from_ref(block);
-        scale_columns_in_f64(s, exponentials, ROWS, ROWS, C, blocks);
+    let classes = place.width;
+    if !round_scales(s, blocks) {
+        scale_in_f64(others, classes.wrapping_sub(1), blocks);
+    }
+    if in_columns && const { is_worth_code::<S>() } {
+        if classes == FOUR {
+            write_columns::<S, FOUR>(s, others, blocks, spare);
+        } else {
+            write_columns::<S, 3>(s, others, blocks, spare);
+        }
+        return batch.store_unmarked_columns(s, place, spare, blocks);
     }
     let all = blocks.iter().all(|block| block.marked == 0) && place.rows.is_multiple_of(ROWS);
-    match batch.gradient_in_place(place).filter(|_| all) {
-        Some(to) => write_rows::<S, C>(s, columns, blocks, to),
-        None => {
-            write_rows::<S, C>(s, columns, blocks, rows_of_mut(spare, 0, blocks.len(), const { ROWS * C }));
-            batch.store_unmarked(s, place, spare, blocks);
-        }
+    let in_place = batch.gradient_in_place(place).filter(|_| all);
+    let is_copied = in_place.is_none();
+    let to = in_place.unwrap_or(&mut *spare);
+    if classes == FOUR {
+        write_rows::<S, FOUR>(s, others, blocks, to);
+    } else {
+        write_rows::<S, 3>(s, others, blocks, to);
     }
+    if is_copied {
+        batch.store_unmarked(s, place, spare, blocks);
+    }
+}
+
+/// Multiplies the exponentials by their scales in f64, where f32 does not hold these, and leaves scales of 1.
+#[cold]
+#[inline(never)]
+fn scale_in_f64(exponentials: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
+    for (block, of_block) in blocks.iter_mut().zip(exponentials.chunks_exact_mut(classes.wrapping_mul(ROWS).max(1))) {
+        for of_class in of_block.as_chunks_mut::<ROWS>().0 {
+            for (lane, e) in Lane::of_bits(u32::MAX).zip(of_class) {
+                *e = (f64::from(*e) * scale_of(block, lane)) as f32;
+            }
+        }
+        block.scale = Lanes::splat(1.0);
+    }
+}
+
+/// The gradient elements of each class, of the lanes from `at` on.
+#[inline(always)]
+fn elements<S: Vector, const C: usize>(s: S, exponentials: &[f32], block: &RowBlock, at: usize) -> [S::F; FOUR] {
+    let [first, second, third] = labels_below(s, s.load(block.loss.as_slice(), at));
+    let (scale, of_label) = (s.load(block.scale.as_slice(), at), s.load(block.at_reference.as_slice(), at));
+    let mut of_others = [of_label; 3];
+    for (element, e) in of_others.iter_mut().zip(exponentials.chunks_exact(ROWS)) {
+        *element = s.mul(s.load(e, at), scale);
+    }
+    let [a, b, c] = of_others;
+    let last = s.select(second, b, s.select(third, of_label, c));
+    [
+        s.select(first, of_label, a),
+        s.select(first, a, s.select(second, of_label, b)),
+        last,
+        s.select(third, c, of_label),
+    ]
+}
+
+/// Writes the gradient as columns of the rows of all blocks.
+fn write_columns<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &[RowBlock], spare: &mut [f32]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let stride = blocks.len().wrapping_mul(ROWS);
+            let exponentials = exponentials.chunks_exact(const { (C - 1) * ROWS });
+            let mut row = 0_usize;
+            for (block, exponentials) in blocks.iter().zip(exponentials) {
+                for at in (0..ROWS).step_by(S::LANES) {
+                    let mut to = row.wrapping_add(at);
+                    for &element in elements::<S, C>(s, exponentials, block, at).iter().take(C) {
+                        s.store(element, spare, to);
+                        to = to.wrapping_add(stride);
+                    }
+                }
+                row = row.wrapping_add(ROWS);
+            }
+        },
+    )
 }
 
 /// Writes whole blocks of the gradient, transposed back to contiguous rows.
@@ -154,16 +329,9 @@ fn write_rows<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &[R
         #[inline(always)]
         move || {
             let mut left = to;
-            for (block, columns) in blocks.iter().zip(exponentials.chunks_exact(const { C * ROWS })) {
+            for (block, exponentials) in blocks.iter().zip(exponentials.chunks_exact(const { (C - 1) * ROWS })) {
                 for at in (0..ROWS).step_by(S::LANES) {
-                    let (label, scale) = (s.load(block.loss.as_slice(), at), s.load(block.scale.as_slice(), at));
-                    let mut elements = [s.splat(0.0); FOUR];
-                    for (class, element) in elements.iter_mut().enumerate().take(C) {
-                        let is_label = s.equal(label, s.splat(class as f32));
-                        let scaled = s.mul(s.load(columns, class.wrapping_mul(ROWS).wrapping_add(at)), scale);
-                        *element = s.select(is_label, s.load(block.at_reference.as_slice(), at), scaled);
-                    }
-                    let [a, b, c, d] = elements;
+                    let [a, b, c, d] = elements::<S, C>(s, exponentials, block, at);
                     let (even, odd) = (s.interleave(a, c), s.interleave(b, d));
                     let (low, high) = (s.interleave(even.0, odd.0), s.interleave(even.1, odd.1));
                     for vector in [low.0, low.1, high.0, high.1] {

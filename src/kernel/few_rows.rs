@@ -1,9 +1,12 @@
 //! The loss of a few short rows, one by one in registers: zeroing a tile would take longer than computing them.
 
 use super::classes::{Weights, row_weight};
-use super::exp::{ExpInParts, all_in_range, exp_in_range};
+use super::columns::MOST;
+use super::exp::{ExpInParts, all_in_range, exp_in_range, exp_of_pair};
 use super::limits::FEW;
+use super::pair::{Pair, two_sum};
 use super::sums::sum_of;
+use super::two_classes::is_near;
 use super::{log1p, part};
 use crate::backend::vector::Vector;
 use crate::error::Error;
@@ -52,6 +55,15 @@ pub(crate) fn compute<S: Vector>(
 /// −log p of `class`; `None` if a logit is out of range.
 #[inline(always)]
 fn minus_log_p<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
+    let e = if logits.len() <= MOST { odds_of_gaps(s, logits, class)? } else { odds(s, logits, class)? };
+    let (of_power, f) = log1p::split(e);
+    let rest = s.to_array(log1p::rest(s, s.splat(f as f32)))[0];
+    Some((of_power + log1p::start(f)) + f64::from(rest))
+}
+
+/// E from the exponentials of the logits.
+#[inline(always)]
+fn odds<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
     let (mut union, len) = (exp_in_range(s, s.splat(0.0)).1, s.splat(logits.len() as f32));
     let sum = sum_of(
         s,
@@ -71,7 +83,20 @@ fn minus_log_p<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
     let logit = logits.get(class).copied().unwrap_or(0.0);
     let ExpInParts { f, rest, power, .. } = ExpInParts::new(s, s.splat(0.0 - logit), s.splat(0.0));
     let [f, rest, power] = [f, rest, power].map(|lanes| f64::from(s.to_array(lanes)[0]));
-    let (of_power, f) = log1p::split(sum * (((1.0 + f) + rest) * power));
-    let rest = s.to_array(log1p::rest(s, s.splat(f as f32)))[0];
-    Some((of_power + log1p::start(f)) + f64::from(rest))
+    Some(sum * (((1.0 + f) + rest) * power))
+}
+
+/// E from the exponentials of the gaps, as [`super::columns`] has it.
+#[inline(always)]
+fn odds_of_gaps<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
+    let logit = logits.get(class).copied().unwrap_or(0.0);
+    let Pair { hi, lo } = two_sum(s, s.load_partial(logits, logit), s.splat(0.0 - logit));
+    let (gaps, exponentials, mut sum) = (s.to_array(hi), s.to_array(exp_of_pair(s, hi, lo)), 0.0);
+    for (other, (gap, e)) in gaps.iter().zip(&exponentials).enumerate().take(logits.len()) {
+        if !is_near(*gap) {
+            return None;
+        }
+        sum += if other == class { 0.0 } else { f64::from(*e) };
+    }
+    Some(sum)
 }

@@ -8,7 +8,7 @@ use super::label_terms::LabelTerms;
 use super::lanes::{Aligned, Lane, Lanes};
 use super::limits::{RAISE, ROWS, SUMMED_IN_F32, UNDERFLOW_SCALE};
 use super::references::{argmax, find_references, largest_of_rows};
-use super::row_scalars::finish_rows;
+use super::row_scalars::{Exponentials, finish_rows};
 use super::scales::{scale_of, scale_row};
 use super::sums::{add_row_sums, first_rows, has_long_vectors, row_sums};
 use super::tile::{Batch, Place, RowBlock, Tile};
@@ -200,7 +200,7 @@ pub(crate) fn sum_without_references<S: Vector>(
         let is_zero = (largest[i] == f32::NEG_INFINITY) & !found.sum[i].is_nan();
         found.sum[i] = if is_zero { 0.0 } else { found.sum[i] };
     }
-    finish_rows::<S, true>(s, true, core::slice::from_mut(found));
+    finish_rows(s, Exponentials::Referred, true, core::slice::from_mut(found));
 }
 
 /// Fills the losses of a group; returns for each row with a sole +∞ that class and the gradient there, without the row's
@@ -216,7 +216,7 @@ fn losses<S: Vector, L: LabelTerms>(
     // The row scalars are computed for all lanes: `log` of the other rows is kept.
     let (mut log, mut certain) = (block.log, Lanes::splat(None));
     sum_without_references(s, batch, numbers, block, group);
-    terms.apply(s, core::slice::from_mut(block));
+    terms.apply(s, false, core::slice::from_mut(block));
     // Where logits are +∞: the loss of a label that is one of several, and the slope at one alone, without their factors.
     let (tied, slope) = if terms.has_z_loss() { (f64::INFINITY, f64::INFINITY) } else { (f64::NAN, 1.0) };
     for (row, lane) in group.marked() {
@@ -346,8 +346,8 @@ pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient
         // program rounds toward +∞.
         *sum = if *sum < 1.0 { 0.0 } else { *sum };
     }
-    finish_rows::<S, true>(s, true, blocks);
-    terms.apply(s, blocks);
+    finish_rows(s, Exponentials::Referred, true, blocks);
+    terms.apply(s, false, blocks);
     mark_special(s, gradient, blocks);
 }
 

@@ -6,7 +6,7 @@
 
 use super::f64_math;
 use super::lanes::{Lane, Lanes};
-use super::row_scalars::finish_rows;
+use super::row_scalars::{Exponentials, finish_rows};
 use super::tile::{RowBlock, one_by_one};
 use crate::backend::vector::Vector;
 use crate::error::Argument;
@@ -19,8 +19,8 @@ pub(crate) trait LabelTerms: Copy {
     /// Whether there is a z-loss: without one, two classes are computed from the gap of their logits alone, with
     /// opposite gradient elements; with one, an infinite logit makes the loss infinite.
     fn has_z_loss(self) -> bool;
-    /// Updates `log`, `share` and `one_minus_p`.
-    fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]);
+    /// Updates `log`, `share` and `one_minus_p`. `are_gaps`: the exponentials are e^(x_k − x_y), and `sum` is not filled.
+    fn apply<S: Vector>(self, s: S, are_gaps: bool, blocks: &mut [RowBlock]);
 }
 
 /// The weighted loss alone.
@@ -36,7 +36,7 @@ impl LabelTerms for Plain {
     }
 
     #[inline(always)]
-    fn apply<S: Vector>(self, _: S, _: &mut [RowBlock]) {}
+    fn apply<S: Vector>(self, _: S, _: bool, _: &mut [RowBlock]) {}
 }
 
 /// The options that change the loss of a row by its label and its log-sum-exp alone.
@@ -120,7 +120,7 @@ impl LabelTerms for LabelOptions {
         self.z_loss != 0.0
     }
 
-    fn apply<S: Vector>(self, s: S, blocks: &mut [RowBlock]) {
+    fn apply<S: Vector>(self, s: S, are_gaps: bool, blocks: &mut [RowBlock]) {
         s.run(
             #[inline(always)]
             move || {
@@ -138,7 +138,9 @@ impl LabelTerms for LabelOptions {
                     if lambda != 0.0 {
                         let (logit, shift, power, sum) = (block.logit, block.shift, block.power, block.sum);
                         for i in Lane::all() {
-                            let lse = log_sum_exp(logit[i], shift[i], power[i], sum[i], miss[i], log[i]);
+                            let of_label = f64::from(logit[i]) + log[i];
+                            let of_others = log_sum_exp(logit[i], shift[i], power[i], sum[i], miss[i], log[i]);
+                            let lse = if are_gaps { of_label } else { of_others };
                             squares[i] = lambda * (lse * lse);
                             z[i] = 2.0 * lambda * lse;
                         }
@@ -165,9 +167,14 @@ fn log_sum_exp(logit: f32, shift: f32, power: f32, sum: f64, miss: f64, log: f64
     if miss > 0.5 { of_others } else { f64::from(logit) + log }
 }
 
-/// Row scalars of rows whose Σexp is known.
+/// Row scalars of rows whose Σexp is known, or E if the exponentials are those of gaps.
 #[inline(always)]
-pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(s: S, terms: L, blocks: &mut [RowBlock]) {
-    finish_rows::<S, false>(s, GRADIENT || !L::NONE, &mut *blocks);
-    terms.apply(s, blocks);
+pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(
+    s: S,
+    terms: L,
+    of: Exponentials,
+    blocks: &mut [RowBlock],
+) {
+    finish_rows(s, of, GRADIENT || !L::NONE, &mut *blocks);
+    terms.apply(s, of == Exponentials::OfGaps, blocks);
 }

@@ -83,7 +83,8 @@ pub(crate) const LARGEST_POWER: f64 = 800.0;
 /// (2⁻⁸⁰⁰ is 10⁻²⁴¹).
 pub(crate) const SMALL_MISS: f64 = 1e-100;
 
-/// From this gap of two classes on e^gap is a normal f32, at least 2⁻¹²⁴·√½; below, it may be subnormal.
+/// From this gap of two to four classes on e^gap is a normal f32, at least 2⁻¹²⁴·√½; below, it may be subnormal. Up to its
+/// negative e^gap is at most 2¹²⁴·√2.
 pub(crate) const LEAST_GAP: f32 = -86.0;
 
 /// The product of two weights, from this size on, is the sum of two normal f32.

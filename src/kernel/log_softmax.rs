@@ -6,7 +6,7 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_POWER, ROWS};
 use super::marks::mark_rows;
 use super::references::find_references;
-use super::row_scalars::finish_rows;
+use super::row_scalars::{Exponentials, finish_rows};
 use super::sums::excluded_sums;
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
 use super::{chunks, chunks_mut, f64_math, part, part_mut, row_of_mut, rows_of, steps};
@@ -67,7 +67,7 @@ impl LogProbabilityRows<'_> {
             mark_rows(s, logits, classes, blocks);
         }
         excluded_sums(s, None, tile.numbers, classes, count, blocks);
-        finish_rows::<S, false>(s, false, blocks);
+        finish_rows(s, Exponentials::InRange, false, blocks);
         if batch.gradient.is_some() {
             write_log_elements(s, logits, part_mut(tile.numbers, 0, len), classes, blocks);
             self.batch.store_unmarked(s, place, tile.numbers, tile.blocks);

@@ -9,6 +9,7 @@ use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lane;
 use super::limits::{RAISE, SUMMED_IN_F32};
 use super::marks::row_is_in_range;
+use super::row_scalars::Exponentials;
 use super::scales::{fill_scales, scale_of, scale_row};
 use super::sums::is_worth_code;
 use super::tile::{Batch, Place, RowBlock, Tile};
@@ -38,7 +39,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let mut are_held = true;
     in_range = in_range && add_up::<S, GRADIENT>(s, batch, numbers, block, keep, (all, width));
     if in_range {
-        finish::<S, L, GRADIENT>(s, terms, core::slice::from_mut(block));
+        finish::<S, L, GRADIENT>(s, terms, Exponentials::InRange, core::slice::from_mut(block));
         are_held = !gradient || fill_scales(s, core::slice::from_mut(block));
     } else if is_worth_code::<S>() {
         // Once more, relative to the largest of the other logits.

@@ -11,6 +11,7 @@ use super::label_terms::{LabelTerms, finish};
 use super::lanes::Lanes;
 use super::limits::{NARROW, PIECE, ROWS};
 use super::long_terms;
+use super::row_scalars::Exponentials;
 use super::scales::{fill_scales, scale_columns};
 use super::tile::{Batch, Place, RowBlock, Tile};
 use crate::backend::vector::Vector;
@@ -57,7 +58,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let has_gradient = batch.gradient.is_some();
     let mut kept = if GRADIENT { batch.take_gradient(all) } else { None };
     if add_up(s, batch, (numbers, spare), kept.as_deref_mut(), blocks, all) {
-        finish::<S, L, GRADIENT>(s, terms, blocks);
+        finish::<S, L, GRADIENT>(s, terms, Exponentials::InRange, blocks);
         if GRADIENT && has_gradient {
             let are_held = fill_scales(s, blocks);
             if let Some(gradient) = kept.as_deref_mut() {

@@ -9,19 +9,37 @@ use crate::backend::vector::Vector;
 use crate::reduction::Tally;
 use core::f64::consts::LN_2;
 
+/// What the exponentials of a row are.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Exponentials {
+    /// e^x_k
+    InRange,
+    /// e^(x_k − shift)·2^power, where shift − x_r may have any size.
+    Referred,
+    /// e^(x_k − x_r): `one_minus_p` is E already.
+    OfGaps,
+}
+
 /// Fills `log` = log(1 + E) and, for gradients, `share` = p_k / exponential k, and `one_minus_p` = 1 − p_r.
 ///
-/// E = sum·e^(shift − x_r)·2^−power. With `ANY` shift and power are applied, and shift − x_r may have any size.
-pub(crate) fn finish_rows<S: Vector, const ANY: bool>(s: S, gradient: bool, blocks: &mut [RowBlock]) {
+/// E = sum·e^(shift − x_r)·2^−power. Compiled once for all kinds of exponentials.
+#[inline(never)]
+pub(crate) fn finish_rows<S: Vector>(s: S, of: Exponentials, gradient: bool, blocks: &mut [RowBlock]) {
     s.run(
         #[inline(always)]
         move || {
             // Short loops over all rows, one after the other, so that the processor overlaps rows.
-            for block in one_by_one(blocks) {
-                apply_units::<S, ANY>(s, gradient, block);
+            if of == Exponentials::InRange {
+                for block in one_by_one(blocks) {
+                    apply_units::<S, false>(s, gradient, block);
+                }
+            } else if of == Exponentials::Referred {
+                for block in one_by_one(blocks) {
+                    apply_units::<S, true>(s, gradient, block);
+                }
             }
             for block in one_by_one(blocks) {
-                begin_logs::<ANY>(gradient, block);
+                begin_logs(gradient, of, block);
             }
             for block in one_by_one(blocks) {
                 end_logs(s, block);
@@ -53,25 +71,26 @@ fn apply_units<S: Vector, const ANY: bool>(s: S, gradient: bool, block: &mut Row
 /// Fills `log` with the larger part of log(1 + E), and `scale` with the fraction f of [`log1p::split`]; finishes `share` and
 /// `one_minus_p`.
 #[inline(always)]
-fn begin_logs<const ANY: bool>(gradient: bool, block: &mut RowBlock) {
+fn begin_logs(gradient: bool, of: Exponentials, block: &mut RowBlock) {
     let (excluded, mut log, mut fractions) = (block.one_minus_p, Lanes::splat(0.0), Lanes::splat(0.0));
     for i in Lane::all() {
         let (of_power, f) = log1p::split(excluded[i]);
         log[i] = of_power + log1p::start(f);
-        // Propagates a NaN.
-        if ANY {
-            log[i] += if excluded[i].is_nan() { f64::NAN } else { 0.0 };
-        }
         fractions[i] = f as f32;
     }
-    if ANY {
-        for (log, other) in log.iter_mut().zip(&block.log) {
-            *log += other;
+    if of == Exponentials::Referred {
+        let rest = block.log;
+        for i in Lane::all() {
+            // Propagates a NaN.
+            log[i] += if excluded[i].is_nan() { f64::NAN } else { rest[i] };
         }
     }
     (block.log, block.scale) = (log, fractions);
     if gradient {
         let (mut share, mut miss) = (block.share, excluded);
+        if of == Exponentials::OfGaps {
+            share = Lanes::splat(1.0);
+        }
         for i in Lane::all() {
             let p = 1.0 / (1.0 + miss[i]);
             share[i] *= p;

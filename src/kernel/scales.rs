@@ -15,12 +15,20 @@ use crate::backend::vector::Vector;
 /// rows whose scale is infinite or NaN are marked. Unless that [`is_worth_code`], all rows are marked whose scale is
 /// not held.
 pub(crate) fn fill_scales<S: Vector>(s: S, blocks: &mut [RowBlock]) -> bool {
+    round_scales(s, blocks) || {
+        mark_by_scale(is_worth_code::<S>(), blocks);
+        false
+    }
+}
+
+/// Fills `scale` and `at_reference`, rounded to f32; returns whether all scales are held.
+pub(crate) fn round_scales<S: Vector>(s: S, blocks: &mut [RowBlock]) -> bool {
     s.run(
         #[inline(always)]
         move || {
             // Sign bit: |scale| is below the smallest or above the largest normal f32.
             let mut outside = Lanes::splat(0);
-            for block in &mut *blocks {
+            for block in blocks {
                 let (factor, share, miss) = (block.factor, block.share, block.one_minus_p);
                 let (mut scales, mut at_reference) = (Lanes::splat(0.0), Lanes::splat(0.0));
                 for i in Lane::all() {
@@ -33,23 +41,26 @@ pub(crate) fn fill_scales<S: Vector>(s: S, blocks: &mut [RowBlock]) -> bool {
                 }
                 (block.scale, block.at_reference) = (scales, at_reference);
             }
-            let all = outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0;
-            if !all {
-                for block in blocks {
-                    let (factor, share, mut special) = (block.factor, block.share, Lanes::splat(0));
-                    for i in Lane::all() {
-                        let scale = if factor[i] == 0.0 { 1.0 } else { factor[i] * share[i] };
-                        special[i] = u32::from(if is_worth_code::<S>() { !scale.is_finite() } else { !is_held(scale) });
-                    }
-                    block.marked |= special.mask();
-                    if is_worth_code::<S>() {
-                        block.scale = Lanes::splat(1.0);
-                    }
-                }
-            }
-            all
+            outside.iter().fold(0, |all, bits| all | bits) & SIGN_BIT == 0
         },
     )
+}
+
+/// The marks of [`fill_scales`], and its scales of 1 if there is code that multiplies by others in f64.
+#[cold]
+#[inline(never)]
+fn mark_by_scale(has_f64: bool, blocks: &mut [RowBlock]) {
+    for block in blocks {
+        for lane in Lane::of_bits(u32::MAX) {
+            let factor = block.factor[lane];
+            let scale = if factor == 0.0 { 1.0 } else { factor * block.share[lane] };
+            let is_refused = if has_f64 { !scale.is_finite() } else { !is_held(scale) };
+            block.marked |= if is_refused { lane.bit() } else { 0 };
+        }
+        if has_f64 {
+            block.scale = Lanes::splat(1.0);
+        }
+    }
 }
 
 const SIGN_BIT: u64 = 1 << 63;

@@ -7,7 +7,7 @@ use super::lanes::{Lane, Lanes};
 use super::limits::{LARGEST_TERM_COST, LARGEST_TERM_LOGIT, LARGEST_TERM_SAMPLE, LEAST_TERM_SUM, ROWS, TERM_RAISE};
 use super::marks::mark_rows;
 use super::references::{find_references, logits_of, read_reference_logits};
-use super::row_scalars::finish_rows;
+use super::row_scalars::{Exponentials, finish_rows};
 use super::sums::excluded_sums;
 use super::term_scalars::{TermBlock, Terms};
 use super::tile::RowBlock;
@@ -117,9 +117,9 @@ pub(crate) fn finish_sums<S: Vector>(
 ) {
     if referred {
         mark_too_small(s, classes, blocks);
-        finish_rows::<S, true>(s, true, blocks);
+        finish_rows(s, Exponentials::Referred, true, blocks);
     } else {
-        finish_rows::<S, false>(s, probabilities, blocks);
+        finish_rows(s, Exponentials::InRange, probabilities, blocks);
     }
 }
 

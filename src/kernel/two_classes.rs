@@ -72,7 +72,7 @@ impl<F: Copy> Seen<F> {
 
 /// Whether e^−|gap| is a normal f32; false for NaN.
 #[inline(always)]
-fn is_near(gap: f32) -> bool {
+pub(crate) fn is_near(gap: f32) -> bool {
     gap.abs() <= -LEAST_GAP
 }
 

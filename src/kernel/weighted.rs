@@ -11,7 +11,7 @@ use super::label_terms::{LabelTerms, finish};
 use super::lanes::{Lane, Lanes};
 use super::limits::{FEW, REACH, ROWS, SHORT, SUMMED_IN_F32};
 use super::references::read_reference_logits;
-use super::row_scalars::add_losses;
+use super::row_scalars::{Exponentials, add_losses};
 use super::scales::{fill_scales, scale_rows};
 use super::sums::{excluded_sums, is_worth_code};
 use super::tile::{Batch, Place, RowBlock, Tile, with_tile};
@@ -90,7 +90,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             } else {
                 was_general = self.compute(s, &mut tile, place, all_count, was_general);
             }
-            let are_filled_in = L::NONE && (!S::WIDE || self.are_gaps::<S>());
+            let are_filled_in = L::NONE && (!S::WIDE || classes == 2);
             add_losses(s, first, are_filled_in, tile.blocks, self.tally);
             if let Some(out) = self.row_losses.as_deref_mut() {
                 for (to, block) in chunks_mut(part_mut(out, first, count), ROWS).zip(&*tile.blocks) {
@@ -102,9 +102,13 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         Ok(())
     }
 
-    /// Whether rows of two classes are computed from their gap.
+    /// Whether rows of few classes are computed from the gaps of their logits, each by one way whatever its logits.
     fn are_gaps<S: Vector>(&self) -> bool {
-        S::WIDE && self.batch.rows.classes() == 2 && !self.terms.has_z_loss()
+        match self.batch.rows.classes() {
+            2 => S::WIDE && !self.terms.has_z_loss(),
+            3 | 4 => S::WIDE,
+            _ => false,
+        }
     }
 
     /// Whether the rows of a block are brought into the tile, which has room for `fitting` of them, part by part.
@@ -115,7 +119,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
 
     /// Whether logits of a class are contiguous and stay so in the tile: `positions`.
     fn are_positions<S: Vector>(&self) -> bool {
-        S::WIDE && positions::are_enough(self.batch.rows) && !self.are_gaps::<S>()
+        let is_transposed = self.are_gaps::<S>() && (self.batch.rows.classes() == 2 || !is_worth_code::<S>());
+        S::WIDE && positions::are_enough(self.batch.rows) && !is_transposed
     }
 
     /// Losses and gradients of rows that fit the tile, with classes and weights filled in. Returns whether the general
@@ -137,12 +142,11 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let mut in_range = true;
         if tile.blocks.iter().any(|block| block.marked == 0) {
             in_range = match place.width {
-                _ if self.are_gaps::<S>() => self.compute_gaps(s, tile, place, all_count),
+                2 if self.are_gaps::<S>() => self.compute_gaps(s, tile, place, all_count),
+                _ if self.are_gaps::<S>() => self.compute_columns(s, tile, place),
                 _ if self.are_positions::<S>() => {
                     positions::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, place)
                 }
-                3 if S::WIDE => self.compute_columns::<S, 3>(s, tile, place),
-                4 if S::WIDE => self.compute_columns::<S, 4>(s, tile, place),
                 _ => self.compute_rows(s, tile, place),
             };
         }
@@ -166,7 +170,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             logs_of_gaps(s, true, tile.blocks);
         }
         let in_range = are_near || logs_of_far_gaps(s, logits, tile.blocks);
-        self.terms.apply(s, tile.blocks);
+        self.terms.apply(s, true, tile.blocks);
         if GRADIENT && self.batch.gradient.is_some() {
             if L::NONE {
                 rounded_elements(s, are_near, tile.blocks);
@@ -190,13 +194,19 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     }
 
     /// Losses and gradients of rows of three or four classes; returns whether none is marked.
-    fn compute_columns<S: Vector, const C: usize>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) -> bool {
-        let mut in_range = columns::sums::<S, C>(s, &self.batch, tile, place);
-        finish::<S, L, GRADIENT>(s, self.terms, tile.blocks);
+    fn compute_columns<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) -> bool {
+        let (in_columns, blocks) = (self.are_positions::<S>(), &mut *tile.blocks);
+        let (mut others, mut spare) = (&mut *tile.numbers, &mut *tile.spare);
+        if spare.is_empty() {
+            (others, spare) = others.split_at_mut_checked(others.len() / 2).unwrap_or_default();
+        }
+        let in_range = columns::sums(s, &self.batch, (others, spare), blocks, place, in_columns);
+        if blocks.iter().all(|block| block.marked == u32::MAX) {
+            return false;
+        }
+        finish::<S, L, GRADIENT>(s, self.terms, Exponentials::OfGaps, blocks);
         if GRADIENT && self.batch.gradient.is_some() {
-            let are_held = fill_scales(s, tile.blocks);
-            in_range &= tile.blocks.iter().all(|block| block.marked == 0);
-            columns::write_gradient::<S, C>(s, &mut self.batch, tile, place, are_held);
+            columns::write_gradient(s, &mut self.batch, (others, spare), blocks, place, in_columns);
         }
         in_range
     }
@@ -206,7 +216,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let Place { rows, width: classes, .. } = place;
         if self.are_in_parts::<S>(tile.rows(classes)) {
             let in_range = sums_in_parts(s, &self.batch, tile, place);
-            finish::<S, L, GRADIENT>(s, self.terms, tile.blocks);
+            finish::<S, L, GRADIENT>(s, self.terms, Exponentials::InRange, tile.blocks);
             return in_range;
         }
         let (batch, blocks, len) = (&mut self.batch, &mut *tile.blocks, rows.wrapping_mul(classes));
@@ -228,7 +238,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let mut in_range = exponentiate(s, dense, exponentials, len);
         if in_range || !marks::marks_all(s, dense, classes, blocks) {
             excluded_sums(s, dense, exponentials, classes, rows, blocks);
-            finish::<S, L, GRADIENT>(s, self.terms, blocks);
+            finish::<S, L, GRADIENT>(s, self.terms, Exponentials::InRange, blocks);
             if GRADIENT && has_gradient {
                 let exponentials = part_mut(exponentials, 0, len);
                 if !fill_scales(s, blocks) {
