@@ -6,7 +6,7 @@ use core::arch::x86_64::{__m256, __m256d, __m256i, __m512d, _MM_HINT_T1, _mm_pre
 use core::slice::from_ref;
 
 use super::scalar::{Fused, Scalar};
-use super::vector::{VIRTUAL_LANES, Vector};
+use super::vector::{VIRTUAL_LANES, Vector, columns_of_fours, fours_of_columns};
 #[cfg(target_arch = "aarch64")]
 use pulp::Simd;
 #[cfg(target_arch = "aarch64")]
@@ -51,6 +51,24 @@ pub(super) trait Token: pulp::Simd {
     fn fours_to_threes(self, a: Self::f32s) -> Self::f32s {
         a
     }
+    /// [`Vector::fours_to_columns`]
+    #[inline(always)]
+    fn fours_to_columns(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
+        columns_of_fours(
+            rows,
+            #[inline(always)]
+            |a, b| Token::deinterleave(self, a, b),
+        )
+    }
+    /// [`Vector::columns_to_fours`]
+    #[inline(always)]
+    fn columns_to_fours(self, columns: [Self::f32s; 4]) -> [Self::f32s; 4] {
+        fours_of_columns(
+            columns,
+            #[inline(always)]
+            |a, b| Token::interleave(self, a, b),
+        )
+    }
     /// [`Vector::any_bit`]
     fn any_bit(self, a: Self::u32s) -> bool;
     /// [`Vector::load_partial`] of fewer elements than a vector has, zero-filled.
@@ -89,6 +107,21 @@ fn in_f64(avx: Avx, eight: __m256) -> (__m256d, __m256d) {
 fn halves(avx: Avx, eight: __m256) -> __m256d {
     let (low, high) = in_f64(avx, eight);
     avx._mm256_add_pd(low, high)
+}
+
+/// Transposes 4×4 elements in each 128-bit half.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn squares_of_four(avx: Avx, [a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+    let pairs =
+        |a, b| (avx._mm256_castps_pd(avx._mm256_unpacklo_ps(a, b)), avx._mm256_castps_pd(avx._mm256_unpackhi_ps(a, b)));
+    let ((first, second), (third, fourth)) = (pairs(a, b), pairs(c, d));
+    cast([
+        avx._mm256_unpacklo_pd(first, third),
+        avx._mm256_unpackhi_pd(first, third),
+        avx._mm256_unpacklo_pd(second, fourth),
+        avx._mm256_unpackhi_pd(second, fourth),
+    ])
 }
 
 /// Lanes j and j + 8, then j and j + 4, of sixteen, added in f64.
@@ -283,6 +316,22 @@ impl Token for pulp::x86::V3 {
     fn fours_to_threes(self, a: pulp::f32x8) -> pulp::f32x8 {
         let lanes = self.avx._mm256_setr_epi32(0, 1, 2, 4, 5, 6, 7, 7);
         cast(self.avx2._mm256_permutevar8x32_ps(cast(a), lanes))
+    }
+    #[inline(always)]
+    fn fours_to_columns(self, rows: [pulp::f32x8; 4]) -> [pulp::f32x8; 4] {
+        let (avx, [a, b, c, d]) = (self.avx, cast(rows));
+        // Rows i and i + 4, transposed within 128-bit halves.
+        let (first, second) = (avx._mm256_permute2f128_ps::<0x20>(a, c), avx._mm256_permute2f128_ps::<0x31>(a, c));
+        let (third, fourth) = (avx._mm256_permute2f128_ps::<0x20>(b, d), avx._mm256_permute2f128_ps::<0x31>(b, d));
+        cast(squares_of_four(avx, [first, second, third, fourth]))
+    }
+    #[inline(always)]
+    fn columns_to_fours(self, columns: [pulp::f32x8; 4]) -> [pulp::f32x8; 4] {
+        let [a, b, c, d] = squares_of_four(self.avx, cast(columns));
+        let (low, high) =
+            (self.avx._mm256_permute2f128_ps::<0x20>(a, b), self.avx._mm256_permute2f128_ps::<0x31>(a, b));
+        let more = self.avx._mm256_permute2f128_ps::<0x20>(c, d);
+        cast([low, more, high, self.avx._mm256_permute2f128_ps::<0x31>(c, d)])
     }
     #[inline(always)]
     fn any_bit(self, a: pulp::u32x8) -> bool {
@@ -530,6 +579,14 @@ impl<S: Token> Vector for Pulp<S> {
     #[inline(always)]
     fn deinterleave(self, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
         self.0.deinterleave(a, b)
+    }
+    #[inline(always)]
+    fn fours_to_columns(self, rows: [S::f32s; 4]) -> [S::f32s; 4] {
+        Token::fours_to_columns(self.0, rows)
+    }
+    #[inline(always)]
+    fn columns_to_fours(self, columns: [S::f32s; 4]) -> [S::f32s; 4] {
+        Token::columns_to_fours(self.0, columns)
     }
     #[inline(always)]
     fn threes_to_fours(self, a: S::f32s) -> S::f32s {

@@ -107,6 +107,25 @@ pub(crate) trait Vector: Copy {
         a
     }
 
+    /// Transposes rows of four elements, one after the other in four vectors, to four columns. Only for vectors.
+    #[inline(always)]
+    fn fours_to_columns(self, rows: [Self::F; 4]) -> [Self::F; 4] {
+        columns_of_fours(
+            rows,
+            #[inline(always)]
+            |a, b| self.deinterleave(a, b),
+        )
+    }
+    /// The inverse of [`Vector::fours_to_columns`].
+    #[inline(always)]
+    fn columns_to_fours(self, columns: [Self::F; 4]) -> [Self::F; 4] {
+        fours_of_columns(
+            columns,
+            #[inline(always)]
+            |a, b| self.interleave(a, b),
+        )
+    }
+
     /// Lanes j and j + 8 of sixteen, added, then eight zeros. Only for sixteen lanes.
     #[inline(always)]
     fn add_halves(self, a: Self::F) -> Self::F {
@@ -200,6 +219,22 @@ pub(crate) trait Vector: Copy {
         self.store(values, &mut lanes, 0);
         lanes
     }
+}
+
+/// [`Vector::fours_to_columns`] of any vectors.
+#[inline(always)]
+pub(super) fn columns_of_fours<F>([a, b, c, d]: [F; 4], deinterleave: impl Fn(F, F) -> (F, F)) -> [F; 4] {
+    let ((a, b), (c, d)) = (deinterleave(a, b), deinterleave(c, d));
+    let ((first, third), (second, fourth)) = (deinterleave(a, c), deinterleave(b, d));
+    [first, second, third, fourth]
+}
+
+/// [`Vector::columns_to_fours`] of any vectors.
+#[inline(always)]
+pub(super) fn fours_of_columns<F>([a, b, c, d]: [F; 4], interleave: impl Fn(F, F) -> (F, F)) -> [F; 4] {
+    let ((a, c), (b, d)) = (interleave(a, c), interleave(b, d));
+    let ((first, second), (third, fourth)) = (interleave(a, b), interleave(c, d));
+    [first, second, third, fourth]
 }
 
 /// Lane indices.

@@ -161,6 +161,17 @@ fn memory<S: Vector>(s: S) {
     let (even, odd) = s.deinterleave(low, high);
     each(&lanes(s, even), |lane| numbers[lane]);
     each(&lanes(s, odd), |lane| numbers[S::LANES + lane]);
+    if S::LANES >= 4 {
+        let rows: Vec<f32> = (0..4 * S::LANES as u16).map(f32::from).collect();
+        let rows = [0, 1, 2, 3].map(|i| s.load(&rows, i * S::LANES));
+        let columns = s.fours_to_columns(rows);
+        for (class, column) in columns.into_iter().enumerate() {
+            each(&lanes(s, column), |row| (4 * row + class) as f32);
+        }
+        for (back, row) in s.columns_to_fours(columns).into_iter().zip(rows) {
+            each(&lanes(s, back), |lane| lanes(s, row)[lane]);
+        }
+    }
     // The last lane of each four, or quarter of all lanes, may be anything.
     let fours = lanes(s, s.threes_to_fours(a));
     each(&fours, |lane| if lane % 4 < 3 { numbers[lane / 4 * 3 + lane % 4] } else { fours[lane] });

@@ -91,10 +91,9 @@ fn take_labels_out_of_rows<S: Vector, const C: usize>(
                         let row = s.load(rows, in_quarters::<S, C>(0, number));
                         if C == FOUR { row } else { s.threes_to_fours(row) }
                     };
-                    let (a, b) = (s.deinterleave(of(0), of(1)), s.deinterleave(of(2), of(3)));
-                    let (even, odd) = (s.deinterleave(a.0, b.0), s.deinterleave(a.1, b.1));
+                    let columns = s.fours_to_columns([of(0), of(1), of(2), of(3)]);
                     rows = rows.get(in_quarters::<S, C>(S::LANES, 0)..).unwrap_or(&[]);
-                    [even.0, odd.0, even.1, odd.1]
+                    columns
                 },
             )
         },
@@ -331,10 +330,7 @@ fn write_rows<S: Vector, const C: usize>(s: S, exponentials: &[f32], blocks: &[R
             let mut left = to;
             for (block, exponentials) in blocks.iter().zip(exponentials.chunks_exact(const { (C - 1) * ROWS })) {
                 for at in (0..ROWS).step_by(S::LANES) {
-                    let [a, b, c, d] = elements::<S, C>(s, exponentials, block, at);
-                    let (even, odd) = (s.interleave(a, c), s.interleave(b, d));
-                    let (low, high) = (s.interleave(even.0, odd.0), s.interleave(even.1, odd.1));
-                    for vector in [low.0, low.1, high.0, high.1] {
+                    for vector in s.columns_to_fours(elements::<S, C>(s, exponentials, block, at)) {
                         // Lanes beyond a quarter of the rows are overwritten by the next.
                         s.store_partial(if C == FOUR { vector } else { s.fours_to_threes(vector) }, left);
                         left = left.get_mut(in_quarters::<S, C>(0, 1)..).unwrap_or(&mut []);
