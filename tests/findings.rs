@@ -854,3 +854,51 @@ fn equal_weights_give_equal_losses_however_they_come() {
         }
     }
 }
+
+/// Rows of two to four classes with gaps near and far, beside one another: a class counts as absent only where no weight
+/// brings it back. In each layout, with the loss and beside the gradient, to the same bits.
+#[test]
+fn far_classes_of_few_keep_what_f32_can_hold() {
+    let offsets = [0.0, -2.5, -43.0, -85.9, -86.1, -100.0, -180.0, -699.0, -701.0, -1e9, f32::NEG_INFINITY, 3.0, 90.0];
+    let mut rng = Rng(7);
+    for (classes, weight) in (2..=4).flat_map(|classes| [1.0, 1e30].map(|weight| (classes, weight))) {
+        let rows = 16 * 13 + 5;
+        let labels: Vec<u8> = (0..rows).map(|_| rng.below(classes) as u8).collect();
+        let mut logits = vec![0.0; rows * classes];
+        for (row, &label) in logits.chunks_mut(classes).zip(&labels) {
+            let own = rng.between(-9.0, 9.0);
+            row.fill_with(|| own + offsets[rng.below(offsets.len())]);
+            row[usize::from(label)] = own;
+        }
+        let columns: Vec<f32> = (0..classes)
+            .flat_map(|k| (0..rows).map(move |row| (row, k)))
+            .map(|(row, k)| logits[row * classes + k])
+            .collect();
+        let weights = vec![weight; classes];
+        for backend in backends() {
+            let loss = CrossEntropy::new(classes).class_weights(&weights).reduction(Reduction::Sum).backend(backend);
+            let (mut losses, mut gradient) = (vec![7.0; rows], vec![7.0; rows * classes]);
+            let summary =
+                loss.row_losses(&logits, &labels, &mut losses).and_then(|_| loss.loss(&logits, &labels)).unwrap();
+            assert_eq!(loss.gradient(&logits, &labels, 1.0, &mut gradient).unwrap(), summary, "{backend}, {classes}");
+            let (mut in_columns, mut of_columns) = (vec![7.0; rows * classes], vec![7.0; rows]);
+            let positions = loss.positions(rows);
+            positions.row_losses(&columns, &labels, &mut of_columns).unwrap();
+            positions.gradient(&columns, &labels, 1.0, &mut in_columns).unwrap();
+            assert_eq!(bits(&losses), bits(&of_columns), "{backend}, {classes}");
+            for (row, (x, &label)) in logits.chunks(classes).zip(&labels).enumerate() {
+                let (label, found) = (usize::from(label), &gradient[row * classes..][..classes]);
+                let expected = reference::loss(x, label) * f64::from(weight);
+                let error = error_in_ulps(losses[row], expected);
+                assert!(error <= LOSS_ULPS, "{backend}, {x:?}, {label}: {:e} for {expected:e}", losses[row]);
+                for (k, slope) in reference::gradient(x, label).into_iter().enumerate() {
+                    let (found, expected) = (found[k], slope * f64::from(weight));
+                    let error = error_in_ulps(found, expected);
+                    let is_tiny = expected.abs() < f64::from(f32::MIN_POSITIVE) && f64::from(found).abs() < 2e-38;
+                    assert!(error <= 5.0 || is_tiny, "{backend}, {x:?}, {label}, {k}: {found:e} for {expected:e}");
+                    assert_eq!(found.to_bits(), in_columns[k * rows + row].to_bits(), "{backend}, {x:?}, {label}, {k}");
+                }
+            }
+        }
+    }
+}

@@ -4,12 +4,13 @@
 
 use super::exp::exp_of_pair;
 use super::lanes::{Lane, Lanes};
-use super::limits::{LEAST_GAP, ROWS};
+use super::limits::{LEAST_GAP, NO_GAP, ROWS};
 use super::pair::{Pair, two_sum};
-use super::scales::{round_scales, scale_of};
+use super::scales::{round_scales, scale_columns_in_f64, scale_of};
 use super::sums::{first_rows, is_worth_code};
 use super::tile::{Batch, Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
+use super::two_classes::is_near;
 use super::{chunks_mut, from_row_mut, part_mut};
 use crate::backend::vector::Vector;
 
@@ -19,8 +20,8 @@ pub(crate) const MOST: usize = 4;
 const FOUR: usize = MOST;
 
 /// Fills `one_minus_p` = E, for rows that fit the tile, and leaves the exponentials in `others`, of each block those of one
-/// class after the other. Marks the rows with a gap that is NaN or beyond ±[`LEAST_GAP`]; returns whether there is none.
-/// `in_columns`: the logits of `[N, C, D]` are read as columns.
+/// class after the other. Marks the rows with a gap that is NaN, beyond ±[`LEAST_GAP`] and not below [`NO_GAP`]; returns
+/// whether there is none. `in_columns`: the logits of `[N, C, D]` are read as columns.
 pub(crate) fn sums<S: Vector>(
     s: S,
     batch: &Batch<'_>,
@@ -57,11 +58,20 @@ pub(crate) fn sums<S: Vector>(
             take_labels_out_of_rows::<S, 3>(s, rows, others, blocks)
         }
     };
-    if !all && mark_far(place.rows, blocks) {
+    if !all && set_far_apart(place, others, blocks) {
         return false;
     }
     exponentials(s, others, classes, blocks);
-    all
+    if !all {
+        // Those set apart.
+        others.iter_mut().filter(|e| e.is_nan()).for_each(|e| *e = 0.0);
+    }
+    if classes == FOUR {
+        add_up::<S, FOUR>(s, others, blocks);
+    } else {
+        add_up::<S, 3>(s, others, blocks);
+    }
+    all || blocks.iter().all(|block| block.marked == 0)
 }
 
 /// The first element of vector `number` of the rows from `at` on: a quarter as many rows as lanes.
@@ -172,23 +182,34 @@ fn take_labels_out<S: Vector, const C: usize>(
     !s.any_bit(s.shift_right::<31>(union))
 }
 
-/// Marks the rows of `rows` whose `scale` has the sign bit set; returns whether they are all.
+/// In rows whose `scale` has the sign bit set, replaces logits whose exponential counts as 0 by NaN, and marks the row if
+/// another gap is not near; returns whether all rows are marked.
 #[cold]
 #[inline(never)]
-fn mark_far(rows: usize, blocks: &mut [RowBlock]) -> bool {
-    let mut all = true;
-    for (first, block) in (0..).step_by(ROWS).zip(blocks) {
-        let marked = Lane::of_bits(u32::MAX).filter(|&lane| block.scale[lane].is_sign_negative());
-        let marked = marked.fold(0, |marked, lane| marked | lane.bit());
-        let without_row = !first_rows(rows.wrapping_sub(first));
-        block.marked = if marked | without_row == u32::MAX { u32::MAX } else { marked & !without_row };
+fn set_far_apart(place: Place, others: &mut [f32], blocks: &mut [RowBlock]) -> bool {
+    let (mut all, of_block) = (true, place.width.wrapping_sub(1).wrapping_mul(ROWS));
+    for ((place, block), others) in place.blocks().zip(blocks).zip(chunks_mut(others, of_block)) {
+        let without_row = !first_rows(place.rows);
+        for lane in Lane::of_bits(!without_row).filter(|&lane| block.scale[lane].is_sign_negative()) {
+            for x in others.iter_mut().skip(lane.number()).step_by(ROWS) {
+                let gap = *x - block.logit[lane];
+                if gap < NO_GAP && block.logit[lane].is_finite() {
+                    *x = f32::NAN;
+                } else if !is_near(gap) {
+                    block.marked |= lane.bit();
+                }
+            }
+        }
+        if block.marked | without_row == u32::MAX {
+            block.marked = u32::MAX;
+        }
         all &= block.marked == u32::MAX;
     }
     all
 }
 
-/// Replaces the logits of the other classes by the exponentials of their gaps, and fills their sum, E.
-fn exponentials<S: Vector>(s: S, others: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
+/// Replaces the logits of the other classes by the exponentials of their gaps.
+fn exponentials<S: Vector>(s: S, others: &mut [f32], classes: usize, blocks: &[RowBlock]) {
     s.run(
         #[inline(always)]
         move || {
@@ -202,34 +223,33 @@ fn exponentials<S: Vector>(s: S, others: &mut [f32], classes: usize, blocks: &mu
                     }
                 }
             }
-            if classes == FOUR {
-                add_up::<FOUR>(others, blocks);
-            } else {
-                add_up::<3>(others, blocks);
-            }
         },
     )
 }
 
-/// Fills the sums of the exponentials, as `one_minus_p`.
-#[inline(always)]
-fn add_up<const C: usize>(others: &[f32], blocks: &mut [RowBlock]) {
-    for (block, others) in one_by_one(blocks).zip(others.chunks_exact(const { (C - 1) * ROWS })) {
-        let mut sum = Lanes::splat(0.0);
-        if let ([a, b, rest @ ..], _) = others.as_chunks::<ROWS>() {
-            let (a, b) = (Lanes::of(*a), Lanes::of(*b));
-            for i in Lane::all() {
-                sum[i] = f64::from(a[i]) + f64::from(b[i]);
-            }
-            if let (true, [c, ..]) = (C == FOUR, rest) {
-                let c = Lanes::of(*c);
-                for i in Lane::all() {
-                    sum[i] += f64::from(c[i]);
+/// Fills the sums of the exponentials, E, as `one_minus_p`.
+fn add_up<S: Vector, const C: usize>(s: S, others: &[f32], blocks: &mut [RowBlock]) {
+    s.run(
+        #[inline(always)]
+        move || {
+            for (block, others) in one_by_one(blocks).zip(others.chunks_exact(const { (C - 1) * ROWS })) {
+                let mut sum = Lanes::splat(0.0);
+                if let ([a, b, rest @ ..], _) = others.as_chunks::<ROWS>() {
+                    let (a, b) = (Lanes::of(*a), Lanes::of(*b));
+                    for i in Lane::all() {
+                        sum[i] = f64::from(a[i]) + f64::from(b[i]);
+                    }
+                    if let (true, [c, ..]) = (C == FOUR, rest) {
+                        let c = Lanes::of(*c);
+                        for i in Lane::all() {
+                            sum[i] += f64::from(c[i]);
+                        }
+                    }
                 }
+                block.one_minus_p = sum;
             }
-        }
-        block.one_minus_p = sum;
-    }
+        },
+    )
 }
 
 /// Writes the gradient of the rows that are not marked.
@@ -243,7 +263,7 @@ pub(crate) fn write_gradient<S: Vector>(
 ) {
     let classes = place.width;
     if !round_scales(s, blocks) {
-        scale_in_f64(others, classes.wrapping_sub(1), blocks);
+        scale_in_f64(s, others, classes.wrapping_sub(1), blocks);
     }
     if in_columns && const { is_worth_code::<S>() } {
         if classes == FOUR {
@@ -270,11 +290,15 @@ pub(crate) fn write_gradient<S: Vector>(
 /// Multiplies the exponentials by their scales in f64, where f32 does not hold these, and leaves scales of 1.
 #[cold]
 #[inline(never)]
-fn scale_in_f64(exponentials: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
-    for (block, of_block) in blocks.iter_mut().zip(exponentials.chunks_exact_mut(classes.wrapping_mul(ROWS).max(1))) {
-        for of_class in of_block.as_chunks_mut::<ROWS>().0 {
-            for (lane, e) in Lane::of_bits(u32::MAX).zip(of_class) {
-                *e = (f64::from(*e) * scale_of(block, lane)) as f32;
+fn scale_in_f64<S: Vector>(s: S, exponentials: &mut [f32], classes: usize, blocks: &mut [RowBlock]) {
+    for (block, of_block) in blocks.iter_mut().zip(chunks_mut(exponentials, classes.wrapping_mul(ROWS))) {
+        if is_worth_code::<S>() {
+            scale_columns_in_f64(s, of_block, ROWS, ROWS, classes, core::slice::from_ref(block));
+        } else {
+            for of_class in of_block.as_chunks_mut::<ROWS>().0 {
+                for (lane, e) in Lane::of_bits(u32::MAX).zip(of_class) {
+                    *e = (f64::from(*e) * scale_of(block, lane)) as f32;
+                }
             }
         }
         block.scale = Lanes::splat(1.0);

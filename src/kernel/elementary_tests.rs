@@ -67,7 +67,7 @@ impl Function {
                     Near(value)
                 }
             }
-            Self::OfPair { share } if (-87.0..=0.0).contains(&x) => Near((wide + f64::from(x * share)).exp()),
+            Self::OfPair { share } if (-87.0..=87.0).contains(&x) => Near((wide + f64::from(x * share)).exp()),
             Self::LogOverP if (0.0..=0.5).contains(&x) => Near(if x == 0.0 { 1.0 } else { -(-wide).ln_1p() / wide }),
             _ => Unstated,
         }
@@ -337,6 +337,7 @@ fn every_number_of_exp() {
 #[ignore = "takes minutes"]
 fn every_number_of_exp_of_pair() {
     for share in SHARES {
+        scan(Function::OfPair { share }, 0..0x42b0_0000, 1);
         scan(Function::OfPair { share }, 0x8000_0000..0xc2b0_0000, 1);
     }
 }

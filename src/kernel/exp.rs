@@ -212,7 +212,7 @@ fn reconstruct_both<S: Vector>(s: S, [a, b]: [(S::F, S::U); 2], union: &mut S::U
     [reconstruct(s, a), reconstruct(s, b)]
 }
 
-/// e^(x + low) for a double-float with x in [−87, 0].
+/// e^(x + low) for a double-float with |x| ≤ 87.
 #[inline(always)]
 pub(crate) fn exp_of_pair<S: Vector>(s: S, x: S::F, low: S::F) -> S::F {
     let round = s.splat(ROUND);

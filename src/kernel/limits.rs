@@ -87,6 +87,10 @@ pub(crate) const SMALL_MISS: f64 = 1e-100;
 /// negative e^gap is at most 2¹²⁴·√2.
 pub(crate) const LEAST_GAP: f32 = -86.0;
 
+/// Below this gap e^gap, less than 2⁻¹⁰⁰⁹, is 0 in f32 after any product of three f32 weights and a denominator (10^±159),
+/// and nothing beside 1.
+pub(crate) const NO_GAP: f32 = -700.0;
+
 /// The product of two weights, from this size on, is the sum of two normal f32.
 pub(crate) const LEAST_SPLIT: f32 = f32::from_bits((127 - 100) << 23);
 

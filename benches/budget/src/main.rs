@@ -261,13 +261,14 @@ const KINDS: [Kind; 17] = [
 
 fn cliffs(clock: &mut Clock) -> String {
     let mut table = String::new();
-    const SHAPES: [(usize, usize, usize); 7] = [
+    const SHAPES: [(usize, usize, usize); 8] = [
         (65536, 10, 1),
         (1024, 1000, 1),
         (1024, 1000, 256),
         (8192, 150, 256),
         (8192, 150, 4096),
         (65536, 2, 1),
+        (65536, 4, 1),
         (64, 32_000, 1),
     ];
     for (rows, classes, positions) in SHAPES {
