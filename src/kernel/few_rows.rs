@@ -1,8 +1,8 @@
 //! The loss of a few short rows, one by one in registers: zeroing a tile would take longer than computing them.
 
 use super::classes::{Weights, row_weight};
-use super::columns::MOST;
 use super::exp::{ExpInParts, all_in_range, exp_in_range, exp_of_pair};
+use super::few_classes::MOST;
 use super::limits::FEW;
 use super::pair::{Pair, two_sum};
 use super::sums::sum_of;
@@ -86,7 +86,7 @@ fn odds<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
     Some(sum * (((1.0 + f) + rest) * power))
 }
 
-/// E from the exponentials of the gaps, as [`super::columns`] has it.
+/// E from the exponentials of the gaps, as [`super::few_classes`] has it.
 #[inline(always)]
 fn odds_of_gaps<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
     let logit = logits.get(class).copied().unwrap_or(0.0);

@@ -20,7 +20,7 @@
 //!
 //! | entry point | file |
 //! |---|---|
-//! | the weighted loss, focal factor and z-loss | `weighted`; from the gaps of the logits `two_classes` for C = 2, `columns` for 3 and 4; `positions` for `[N, C, D]`, `few_rows` for at most 3 rows, `long_rows` where a row does not fit a tile |
+//! | the weighted loss, focal factor and z-loss | `weighted`; from the gaps of the logits `two_classes` for C = 2, `few_classes` for 3 and 4; `positions` for `[N, C, D]`, `few_rows` for at most 3 rows, `long_rows` where a row does not fit a tile |
 //! | soft targets (weighed by `weigh_targets`), label smoothing (`spread`), mislabel costs (`costs`), with focal factor and z-loss | `terms`, with `term_tile`, `references`, `term_sums`, `term_scalars` and `term_gradient`; `two_class_terms` for C = 2, `term_columns` for `[N, C, D]` without costs, `long_terms` where a row does not fit a tile; marked rows `terms_general` |
 //! | log-probabilities, log-sum-exps, parts of rows | `log_softmax` |
 //! | the diagonal of the Hessian, and a bound of it | `curvature` |
@@ -34,12 +34,12 @@
 pub(crate) mod binary;
 pub(crate) mod classes;
 pub(crate) mod column_sums;
-pub(crate) mod columns;
 pub(crate) mod costs;
 pub(crate) mod curvature;
 pub(crate) mod decide;
 pub(crate) mod exp;
 pub(crate) mod f64_math;
+pub(crate) mod few_classes;
 pub(crate) mod few_rows;
 pub(crate) mod from_probabilities;
 pub(crate) mod general;

@@ -20,7 +20,7 @@ use super::two_classes::{
     write_two_classes,
 };
 use super::{
-    chunks_mut, columns, copy, few_rows, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part,
+    chunks_mut, copy, few_classes, few_rows, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part,
     part_mut, positions, row_of, row_of_mut, steps,
 };
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
@@ -143,7 +143,7 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         if tile.blocks.iter().any(|block| block.marked == 0) {
             in_range = match place.width {
                 2 if self.are_gaps::<S>() => self.compute_gaps(s, tile, place, all_count),
-                _ if self.are_gaps::<S>() => self.compute_columns(s, tile, place),
+                _ if self.are_gaps::<S>() => self.compute_few_classes(s, tile, place),
                 _ if self.are_positions::<S>() => {
                     positions::compute::<S, L, GRADIENT>(s, &mut self.batch, self.terms, tile, place)
                 }
@@ -194,19 +194,19 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
     }
 
     /// Losses and gradients of rows of three or four classes; returns whether none is marked.
-    fn compute_columns<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) -> bool {
+    fn compute_few_classes<S: Vector>(&mut self, s: S, tile: &mut Tile<'_>, place: Place) -> bool {
         let (in_columns, blocks) = (self.are_positions::<S>(), &mut *tile.blocks);
         let (mut others, mut spare) = (&mut *tile.numbers, &mut *tile.spare);
         if spare.is_empty() {
             (others, spare) = others.split_at_mut_checked(others.len() / 2).unwrap_or_default();
         }
-        let in_range = columns::sums(s, &self.batch, (others, spare), blocks, place, in_columns);
+        let in_range = few_classes::sums(s, &self.batch, (others, spare), blocks, place, in_columns);
         if blocks.iter().all(|block| block.marked == u32::MAX) {
             return false;
         }
         finish::<S, L, GRADIENT>(s, self.terms, Exponentials::OfGaps, blocks);
         if GRADIENT && self.batch.gradient.is_some() {
-            columns::write_gradient(s, &mut self.batch, (others, spare), blocks, place, in_columns);
+            few_classes::write_gradient(s, &mut self.batch, (others, spare), blocks, place, in_columns);
         }
         in_range
     }
