@@ -88,6 +88,11 @@ pub(crate) trait Vector: Copy {
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
     /// `yes` where `mask` is set, else `no`
     fn select(self, mask: Self::M, yes: Self::F, no: Self::F) -> Self::F;
+    /// 0 where `mask` is set, else `values`
+    #[inline(always)]
+    fn zero_where(self, mask: Self::M, values: Self::F) -> Self::F {
+        self.select(mask, self.splat(0.0), values)
+    }
 
     /// Interleaves a and b, a first: their lower halves, and their upper halves. One lane: a and b.
     fn interleave(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);

@@ -144,7 +144,7 @@ fn add_referred<S: Vector>(
             let of_classes = chunks_mut(to.get_mut(row..).unwrap_or(&mut []), columns.rows).take(place.width);
             for (class, (to, x)) in of_classes.zip(columns.of_classes(row)).enumerate() {
                 let e = s.mul(exp.of(s, s.load(x, 0)), unit);
-                let e = s.select(s.equal(label, of_class), s.splat(0.0), e);
+                let e = s.zero_where(s.equal(label, of_class), e);
                 of_class = s.add(of_class, s.splat(1.0));
                 s.store(if adds { s.add(s.load(to, 0), e) } else { e }, to, 0);
                 if let Some((kept, stride)) = &mut kept {
@@ -160,7 +160,7 @@ fn add_referred<S: Vector>(
 #[inline(always)]
 fn exp_without_label<S: Vector>(s: S, x: &[f32], labels: &[f32], class: S::F) -> (S::F, S::U) {
     let (e, bits) = exp_in_range(s, s.load(x, 0));
-    (s.select(s.equal(s.load(labels, 0), class), s.splat(0.0), e), bits)
+    (s.zero_where(s.equal(s.load(labels, 0), class), e), bits)
 }
 
 /// Marks all rows of each block that has a logit out of range.

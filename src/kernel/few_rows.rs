@@ -74,7 +74,7 @@ fn odds<S: Vector>(s: S, logits: &[f32], class: usize) -> Option<f64> {
             union = s.or_bits(union, bits);
             let index = s.add(s.lanes(), s.splat(at as f32));
             let e = s.select(s.less(index, len), e, s.splat(0.0));
-            s.select(s.equal(index, s.splat(class as f32)), s.splat(0.0), e)
+            s.zero_where(s.equal(index, s.splat(class as f32)), e)
         },
     );
     if !all_in_range(s, union) {

@@ -8,7 +8,7 @@ use super::lanes::Lane;
 use super::limits::{REACH, SUMMED_IN_F32, TERM_RAISE};
 use super::references::argmax;
 use super::spread::{Spread, U, fill_shared, spread_sums};
-use super::term_gradient::GradientFactors;
+use super::term_gradient::write_piece;
 use super::term_scalars::{TermBlock, Terms, finish_terms};
 use super::term_sums::finish_sums;
 use super::term_tile::{TermTile, logits, targets};
@@ -75,7 +75,7 @@ fn u_of_piece<'p, 'a: 'p, S: Vector>(
 ) -> U<'p> {
     let Place { start, width, .. } = place;
     let Some(soft) = options.soft else {
-        if spread.even().is_none() {
+        if batch.rows.class_weights().is_some() {
             fill_shared(s, spread, start, part_mut(to_shared, 0, width));
         }
         return U::new(spread, None, to_shared);
@@ -170,11 +170,7 @@ impl<S: Vector> LongRows<'_, '_, S> {
                 // Over the logits of the piece, which are done with.
                 _ => part_mut(self.logits, 0, width),
             };
-            let e = &*self.e;
-            s.run(
-                #[inline(always)]
-                || GradientFactors::new(s, block, terms, lane).write(s, to, e, Some(u), None, 0),
-            );
+            write_piece(s, self.e, u, to, (block, terms, lane));
             terms.set_elements(block, lane, to, start);
             if !are_side_by_side {
                 self.batch.store_rows(s, place, self.logits);

@@ -89,11 +89,6 @@ impl<'a> Spread<'a> {
         Self { by_label: self.by_label && condition, ..self }
     }
 
-    /// u of label smoothing, if it is the same for all classes.
-    pub(crate) fn even(&self) -> Option<f32> {
-        self.weights.is_none().then_some(self.evenly as f32)
-    }
-
     /// The weights of two classes, 1 − ε, and ε/C.
     pub(crate) fn of_two_classes(&self) -> ([f64; 2], f64, f64) {
         let weights = match self.weights {
@@ -215,24 +210,20 @@ pub(crate) struct U<'a> {
 impl<'a> U<'a> {
     /// Of target probabilities or, without, of label smoothing.
     pub(crate) fn new(spread: Spread<'_>, targets: Option<&'a [f32]>, shared: &'a [f32]) -> Self {
-        let ((kept, evenly), even) = (spread.shares(), spread.even().filter(|_| targets.is_none()));
+        let (kept, evenly) = spread.shares();
+        let even = (spread.weights.is_none() && targets.is_none()).then_some(evenly);
         Self { kept, evenly, shared, targets, even }
+    }
+
+    /// u = 0 of all classes, from zeros.
+    pub(crate) fn none(zeros: &'a [f32]) -> Self {
+        Self { kept: 0.0, evenly: 0.0, shared: zeros, targets: None, even: Some(0.0) }
     }
 
     /// w·(kept·q + evenly)
     #[inline(always)]
     pub(crate) fn of_targets<S: Vector>(&self, s: S, q: S::F, w: S::F) -> S::F {
         s.mul(s.mul_add(q, s.splat(self.kept), s.splat(self.evenly)), w)
-    }
-
-    /// u of the classes from `class` on, in the row that begins at `start` in the tile.
-    #[inline(always)]
-    pub(crate) fn of_classes_from<S: Vector>(&self, s: S, start: usize, class: usize) -> S::F {
-        let shared = s.load(self.shared, class);
-        match self.targets {
-            Some(targets) => self.of_targets(s, s.load(targets, start.wrapping_add(class)), shared),
-            None => shared,
-        }
     }
 }
 
@@ -302,7 +293,8 @@ fn add_gap<S: Vector>(s: S, largest: S::F, [x, u]: [&[f32]; 2], at: At, [gaps]: 
 /// Distance of each lane of a row's first vector from the reference; no class has that of one beyond 2²⁴.
 #[inline(always)]
 fn from_reference<S: Vector>(s: S, reference: usize) -> S::F {
-    s.sub(s.lanes(), s.splat(reference as f32))
+    // From i32 the conversion is one instruction.
+    s.sub(s.lanes(), s.splat(reference.min(1 << 30) as i32 as f32))
 }
 
 /// Adds u_c·(x_m − x_c), and u_c of the classes other than the reference, of target probabilities.
@@ -318,7 +310,9 @@ fn add_target<S: Vector>(
     let u = u.of_targets(s, s.load(q, at.offset), s.load(w, at.offset));
     let gap = s.sub(largest, s.load(x, at.offset));
     // 0·∞ = 0
-    let gap = s.select(s.equal(u, s.splat(0.0)), s.splat(0.0), gap);
-    let is_reference = s.equal(from_reference, s.splat(-(at.class as i32 as f32)));
+    let gap = s.zero_where(s.equal(u, s.splat(0.0)), gap);
+    // Both sides are constant but for the block of classes.
+    let from_reference = s.add(from_reference, s.splat(at.first as i32 as f32));
+    let is_reference = s.equal(from_reference, s.splat(-(at.offset as i32 as f32)));
     [s.mul_add(u, gap, gaps), s.add(others, s.select(is_reference, s.splat(-0.0), u))]
 }

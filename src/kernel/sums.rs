@@ -154,19 +154,18 @@ fn exclude(logits: Option<&[f32]>, exponentials: &mut [f32], classes: usize, blo
     }
 }
 
-/// A vector of the terms of a row: its offset in the slices at hand, and its first class.
+/// A vector of the terms of a row: its offset in the slices at hand, which begin with class `first`.
 #[derive(Clone, Copy)]
 pub(crate) struct At {
     pub(crate) offset: usize,
-    pub(crate) class: usize,
+    pub(crate) first: usize,
 }
 
 impl At {
     /// Vector `vector` of slices that begin with class `first`.
     #[inline(always)]
     fn vector<S: Vector>(first: usize, vector: usize) -> Self {
-        let offset = vector.wrapping_mul(S::LANES);
-        Self { offset, class: first.wrapping_add(offset) }
+        Self { offset: vector.wrapping_mul(S::LANES), first }
     }
 }
 
@@ -230,8 +229,12 @@ fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const
     };
     let eights = !in_f64::<APART>(classes);
     let (row, mut memory) = (&mut row, [[0.0; PARTIAL_SUMS]; N]);
+    let mut columns = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
     for first in (0..rows.min(ROWS)).step_by(S::LANES) {
-        let mut columns = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
+        if first > 0 && rows < ROWS {
+            // Zeros where rows are missing.
+            columns = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
+        }
         let to = (&mut columns.0, Lane::starting_at(first).take(S::LANES));
         if one && has_short_vectors::<S>() {
             fold_rows::<S, R, APART, 8, K, N>(s, tail, to, row, add);

@@ -325,11 +325,11 @@ fn add_spread<S: Vector>(
                     let u = u.of_targets(s, s.load(q, 0), w);
                     let sum = if is_first { zero } else { s.load(gaps, 0) };
                     // 0·∞ = 0
-                    let gap = s.select(s.equal(u, zero), zero, s.sub(s.load(largest, 0), s.load(x, 0)));
+                    let gap = s.zero_where(s.equal(u, zero), s.sub(s.load(largest, 0), s.load(x, 0)));
                     s.store(s.mul_add(u, gap, sum), gaps, 0);
                     let is_reference = s.equal(s.load(reference, 0), s.splat(class as i32 as f32));
                     let sum = if is_first { zero } else { s.load(others, 0) };
-                    s.store(s.add(sum, s.select(is_reference, zero, u)), others, 0);
+                    s.store(s.add(sum, s.zero_where(is_reference, u)), others, 0);
                 }
             }
         },

@@ -153,7 +153,7 @@ impl<'a> TermRows<'a, '_> {
         self.terms.has_spread().then(|| with_u_sum(Spread::new(&self.terms, rows), &self.terms, rows.classes()))
     }
 
-    /// Fills the part of the tile that all rows share. For rows that fit the tile.
+    /// Fills the part of the tile that all rows share; zeros without a spread. For rows that fit the tile.
     fn fill<S: Vector>(&self, s: S, tile: &mut Tile<'_>, spread: Option<Spread<'_>>) {
         let shared = part_mut(tile.spare, tile.numbers.len(), self.batch.rows.classes());
         if let Some(spread) = spread {
@@ -189,12 +189,12 @@ impl TermTile<'_, '_> {
         let in_range = sums(s, options, [by_label, probabilities], logits, numbers, (count, classes), blocks, terms);
         // Rows out of range have another reference.
         let spread = self.spread.map(|spread| spread.by_label_if(S::WIDE && in_range));
-        let u = spread.map(|spread| {
+        let of_spread = spread.map(|spread| {
             let targets = options.soft.map(|soft| targets(s, (batch, soft), *place, REACH, loaded_targets));
             spread.read(targets, classes, blocks, terms);
             U::new(spread, targets, shared)
         });
-        if let Some(u) = u {
+        if let Some(u) = of_spread {
             for terms in &mut **terms {
                 terms.gaps = Lanes::splat(0.0);
                 if options.soft.is_some() {
@@ -222,6 +222,8 @@ impl TermTile<'_, '_> {
             };
             let (is_dense, odds) = (dense.is_some(), options.costs.is_some().then_some(&*odds));
             let to = dense.unwrap_or(rows_of_mut(loaded, 0, count, classes));
+            // Without a spread zeros are shared.
+            let u = of_spread.unwrap_or(U::none(shared));
             write_term_gradient(s, numbers, u, odds, to, classes, blocks, terms);
             if !is_dense {
                 batch.store_unmarked(s, *place, loaded, blocks);
