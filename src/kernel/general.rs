@@ -216,7 +216,7 @@ fn losses<S: Vector, L: LabelTerms>(
     // The row scalars are computed for all lanes: `log` of the other rows is kept.
     let (mut log, mut certain) = (block.log, Lanes::splat(None));
     sum_without_references(s, batch, numbers, block, group);
-    terms.apply(s, false, core::slice::from_mut(block));
+    terms.apply(s, true, false, core::slice::from_mut(block));
     // Where logits are +∞: the loss of a label that is one of several, and the slope at one alone, without their factors.
     let (tied, slope) = if terms.has_z_loss() { (f64::INFINITY, f64::INFINITY) } else { (f64::NAN, 1.0) };
     for (row, lane) in group.marked() {
@@ -347,7 +347,7 @@ pub(crate) fn finish_referred<S: Vector, L: LabelTerms>(s: S, terms: L, gradient
         *sum = if *sum < 1.0 { 0.0 } else { *sum };
     }
     finish_rows(s, Exponentials::Referred, true, blocks);
-    terms.apply(s, false, blocks);
+    terms.apply(s, gradient, false, blocks);
     mark_special(s, gradient, blocks);
 }
 

@@ -19,8 +19,9 @@ pub(crate) trait LabelTerms: Copy {
     /// Whether there is a z-loss: without one, two classes are computed from the gap of their logits alone, with
     /// opposite gradient elements; with one, an infinite logit makes the loss infinite.
     fn has_z_loss(self) -> bool;
-    /// Updates `log`, `share` and `one_minus_p`. `are_gaps`: the exponentials are e^(x_k − x_y), and `sum` is not filled.
-    fn apply<S: Vector>(self, s: S, are_gaps: bool, blocks: &mut [RowBlock]);
+    /// Updates `log` and, for a gradient, `share` and `one_minus_p`. `are_gaps`: the exponentials are e^(x_k − x_y), and
+    /// `sum` is not filled.
+    fn apply<S: Vector>(self, s: S, gradient: bool, are_gaps: bool, blocks: &mut [RowBlock]);
 }
 
 /// The weighted loss alone.
@@ -36,7 +37,7 @@ impl LabelTerms for Plain {
     }
 
     #[inline(always)]
-    fn apply<S: Vector>(self, _: S, _: bool, _: &mut [RowBlock]) {}
+    fn apply<S: Vector>(self, _: S, _: bool, _: bool, _: &mut [RowBlock]) {}
 }
 
 /// The options that change the loss of a row by its label and its log-sum-exp alone.
@@ -47,6 +48,9 @@ pub(crate) struct LabelOptions {
     /// λ
     pub(crate) z_loss: f32,
 }
+
+/// The largest γ whose powers are products.
+const MULTIPLIED: u8 = 8;
 
 /// A row of [`LabelOptions::table`].
 pub(crate) struct LabelOption {
@@ -87,11 +91,17 @@ impl LabelOptions {
         }
         // (1 − p)^γ and (1 − p)^(γ−1)
         let (mut powers, mut lower) = (Lanes::splat(0.0), Lanes::splat(0.0));
-        if gamma == 2.0 {
-            // The γ of the focal loss's authors, without log, exp and division.
-            lower = *miss;
+        let whole = self.focal as u8;
+        if f32::from(whole) == self.focal && whole <= MULTIPLIED {
+            // As most γ are: without log, exp and division.
+            lower = Lanes::splat(1.0);
+            for _ in 1..whole {
+                for i in Lane::all() {
+                    lower[i] *= miss[i];
+                }
+            }
             for i in Lane::all() {
-                powers[i] = miss[i] * miss[i];
+                powers[i] = lower[i] * miss[i];
             }
         } else {
             for i in Lane::all() {
@@ -120,7 +130,7 @@ impl LabelTerms for LabelOptions {
         self.z_loss != 0.0
     }
 
-    fn apply<S: Vector>(self, s: S, are_gaps: bool, blocks: &mut [RowBlock]) {
+    fn apply<S: Vector>(self, s: S, gradient: bool, are_gaps: bool, blocks: &mut [RowBlock]) {
         s.run(
             #[inline(always)]
             move || {
@@ -129,31 +139,46 @@ impl LabelTerms for LabelOptions {
                     let (mut losses, miss) = (block.log, block.one_minus_p);
                     // Not 1 − (1 − p), a catastrophic cancellation where p is small.
                     let mut p = Lanes::splat(0.0);
-                    for i in Lane::all() {
-                        p[i] = f64_math::exp(-losses[i]);
+                    if gradient {
+                        for i in Lane::all() {
+                            p[i] = f64_math::exp(-losses[i]);
+                        }
                     }
                     let log = losses;
                     let slopes = self.change(&p, &miss, &mut losses);
                     let (mut squares, mut z) = (Lanes::splat(0.0), Lanes::splat(0.0));
                     if lambda != 0.0 {
                         let (logit, shift, power, sum) = (block.logit, block.shift, block.power, block.sum);
-                        for i in Lane::all() {
-                            let of_label = f64::from(logit[i]) + log[i];
-                            let of_others = log_sum_exp(logit[i], shift[i], power[i], sum[i], miss[i], log[i]);
-                            let lse = if are_gaps { of_label } else { of_others };
-                            squares[i] = lambda * (lse * lse);
-                            z[i] = 2.0 * lambda * lse;
+                        let mut lse = Lanes::splat(0.0);
+                        if are_gaps {
+                            for i in Lane::all() {
+                                lse[i] = f64::from(logit[i]) + log[i];
+                            }
+                        } else {
+                            for i in Lane::all() {
+                                lse[i] = log_sum_exp(logit[i], shift[i], power[i], sum[i], miss[i], log[i]);
+                            }
                         }
+                        for i in Lane::all() {
+                            squares[i] = lambda * (lse[i] * lse[i]);
+                            z[i] = 2.0 * lambda * lse[i];
+                        }
+                    }
+                    for i in Lane::all() {
+                        losses[i] += squares[i];
+                    }
+                    block.log = losses;
+                    if !gradient {
+                        continue;
                     }
                     let (mut shares, mut misses) = (block.share, Lanes::splat(0.0));
                     for i in Lane::all() {
-                        losses[i] += squares[i];
                         // 0·∞ = 0
                         let of_z = z[i] * p[i];
                         misses[i] = slopes[i] * miss[i] - of_z;
                         shares[i] = if shares[i] == 0.0 { 0.0 } else { shares[i] * (slopes[i] + z[i]) };
                     }
-                    (block.log, block.share, block.one_minus_p) = (losses, shares, misses);
+                    (block.share, block.one_minus_p) = (shares, misses);
                 }
             },
         )
@@ -169,12 +194,13 @@ fn log_sum_exp(logit: f32, shift: f32, power: f32, sum: f64, miss: f64, log: f64
 
 /// Row scalars of rows whose Σexp is known, or E if the exponentials are those of gaps.
 #[inline(always)]
-pub(crate) fn finish<S: Vector, L: LabelTerms, const GRADIENT: bool>(
+pub(crate) fn finish<S: Vector, L: LabelTerms>(
     s: S,
     terms: L,
     of: Exponentials,
+    gradient: bool,
     blocks: &mut [RowBlock],
 ) {
-    finish_rows(s, of, GRADIENT || !L::NONE, &mut *blocks);
-    terms.apply(s, of == Exponentials::OfGaps, blocks);
+    finish_rows(s, of, gradient || !L::NONE, &mut *blocks);
+    terms.apply(s, gradient, of == Exponentials::OfGaps, blocks);
 }

@@ -39,7 +39,7 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     let mut are_held = true;
     in_range = in_range && add_up::<S, GRADIENT>(s, batch, numbers, block, keep, (all, width));
     if in_range {
-        finish::<S, L, GRADIENT>(s, terms, Exponentials::InRange, core::slice::from_mut(block));
+        finish(s, terms, Exponentials::InRange, gradient, core::slice::from_mut(block));
         are_held = !gradient || fill_scales(s, core::slice::from_mut(block));
     } else if is_worth_code::<S>() {
         // Once more, relative to the largest of the other logits.

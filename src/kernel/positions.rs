@@ -55,11 +55,11 @@ pub(crate) fn compute<S: Vector, L: LabelTerms, const GRADIENT: bool>(
     for block in &mut *blocks {
         block.sum = Lanes::splat(0.0);
     }
-    let has_gradient = batch.gradient.is_some();
+    let has_gradient = GRADIENT && batch.gradient.is_some();
     let mut kept = if GRADIENT { batch.take_gradient(all) } else { None };
     if add_up(s, batch, (numbers, spare), kept.as_deref_mut(), blocks, all) {
-        finish::<S, L, GRADIENT>(s, terms, Exponentials::InRange, blocks);
-        if GRADIENT && has_gradient {
+        finish(s, terms, Exponentials::InRange, has_gradient, blocks);
+        if has_gradient {
             let are_held = fill_scales(s, blocks);
             if let Some(gradient) = kept.as_deref_mut() {
                 scale_columns(s, batch.columns_of_gradient(all, gradient), all, blocks, are_held);

@@ -170,8 +170,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
             logs_of_gaps(s, true, tile.blocks);
         }
         let in_range = are_near || logs_of_far_gaps(s, logits, tile.blocks);
-        self.terms.apply(s, true, tile.blocks);
-        if GRADIENT && self.batch.gradient.is_some() {
+        let has_gradient = GRADIENT && self.batch.gradient.is_some();
+        self.terms.apply(s, has_gradient, true, tile.blocks);
+        if has_gradient {
             if L::NONE {
                 rounded_elements(s, are_near, tile.blocks);
             } else {
@@ -204,8 +205,9 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         if blocks.iter().all(|block| block.marked == u32::MAX) {
             return false;
         }
-        finish::<S, L, GRADIENT>(s, self.terms, Exponentials::OfGaps, blocks);
-        if GRADIENT && self.batch.gradient.is_some() {
+        let has_gradient = GRADIENT && self.batch.gradient.is_some();
+        finish(s, self.terms, Exponentials::OfGaps, has_gradient, blocks);
+        if has_gradient {
             few_classes::write_gradient(s, &mut self.batch, (others, spare), blocks, place, in_columns);
         }
         in_range
@@ -216,11 +218,11 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let Place { rows, width: classes, .. } = place;
         if self.are_in_parts::<S>(tile.rows(classes)) {
             let in_range = sums_in_parts(s, &self.batch, tile, place);
-            finish::<S, L, GRADIENT>(s, self.terms, Exponentials::InRange, tile.blocks);
+            finish(s, self.terms, Exponentials::InRange, false, tile.blocks);
             return in_range;
         }
         let (batch, blocks, len) = (&mut self.batch, &mut *tile.blocks, rows.wrapping_mul(classes));
-        let has_gradient = batch.gradient.is_some();
+        let has_gradient = GRADIENT && batch.gradient.is_some();
         // The exponentials are in the gradient buffer, if it has room for them, else in the tile. One lane has no need of
         // a second way to the same bits.
         let is_long = S::WIDE && GRADIENT && classes > VIRTUAL_LANES;
@@ -238,8 +240,8 @@ impl<L: LabelTerms, const GRADIENT: bool> WeightedRows<'_, '_, L, GRADIENT> {
         let mut in_range = exponentiate(s, dense, exponentials, len);
         if in_range || !marks::marks_all(s, dense, classes, blocks) {
             excluded_sums(s, dense, exponentials, classes, rows, blocks);
-            finish::<S, L, GRADIENT>(s, self.terms, Exponentials::InRange, blocks);
-            if GRADIENT && has_gradient {
+            finish(s, self.terms, Exponentials::InRange, has_gradient, blocks);
+            if has_gradient {
                 let exponentials = part_mut(exponentials, 0, len);
                 if !fill_scales(s, blocks) {
                     if is_worth_code::<S>() {
