@@ -19,8 +19,8 @@ pub(crate) trait LabelTerms: Copy {
     /// Whether there is a z-loss: without one, two classes are computed from the gap of their logits alone, with
     /// opposite gradient elements; with one, an infinite logit makes the loss infinite.
     fn has_z_loss(self) -> bool;
-    /// Updates `log` and, for a gradient, `share` and `one_minus_p`. `are_gaps`: the exponentials are e^(x_k − x_y), and
-    /// `sum` is not filled.
+    /// Updates `log` and, for a gradient, `share` and `one_minus_p`. `are_gaps`: the exponentials are e^(x_k − x_y),
+    /// `share` is p_y, and `sum` is not filled.
     fn apply<S: Vector>(self, s: S, gradient: bool, are_gaps: bool, blocks: &mut [RowBlock]);
 }
 
@@ -137,13 +137,7 @@ impl LabelTerms for LabelOptions {
                 let lambda = f64::from(self.z_loss);
                 for block in one_by_one(blocks) {
                     let (mut losses, miss) = (block.log, block.one_minus_p);
-                    // Not 1 − (1 − p), a catastrophic cancellation where p is small.
-                    let mut p = Lanes::splat(0.0);
-                    if gradient {
-                        for i in Lane::all() {
-                            p[i] = f64_math::exp(-losses[i]);
-                        }
-                    }
+                    let p = if are_gaps { block.share } else { block.p };
                     let log = losses;
                     let slopes = self.change(&p, &miss, &mut losses);
                     let (mut squares, mut z) = (Lanes::splat(0.0), Lanes::splat(0.0));

@@ -157,16 +157,16 @@ fn losses_by_row_weight<S: Vector>(s: S, are_products: bool, block: &mut RowBloc
     block.loss = losses;
 }
 
-/// Fills `log` = log(1 + e^gap), `sum` = log(1 + e^−|gap|) and, if asked for, 1 − p_y.
-pub(crate) fn logs_of_gaps<S: Vector>(s: S, misses: bool, blocks: &mut [RowBlock]) {
+/// Fills `log` = log(1 + e^gap), `sum` = log(1 + e^−|gap|) and, if asked for, p_y and 1 − p_y.
+pub(crate) fn logs_of_gaps<S: Vector>(s: S, with_probabilities: bool, blocks: &mut [RowBlock]) {
     s.run(
         #[inline(always)]
         move || {
             for block in &mut *blocks {
                 logs(s, block);
             }
-            for block in blocks.iter_mut().filter(|_| misses) {
-                exact_misses(block);
+            for block in blocks.iter_mut().filter(|_| with_probabilities) {
+                probabilities(block);
             }
         },
     )
@@ -181,18 +181,19 @@ pub(crate) fn logs_of_far_gaps<S: Vector>(s: S, logits: &[f32], blocks: &mut [Ro
             let mut none = true;
             for (block, logits) in blocks.iter_mut().zip(logits.chunks(2 * ROWS)) {
                 let (rounded, gaps, weight) = (block.logit, exact_gaps(logits, &block.class), block.weight);
-                let (mut log, mut miss, mut loss) = (block.log, block.one_minus_p, block.loss);
+                let (mut log, mut p, mut miss, mut loss) = (block.log, block.share, block.one_minus_p, block.loss);
                 let mut special = Lanes::splat(0);
                 for i in Lane::all() {
                     let e = f64_math::exp(-gaps[i].abs());
-                    let (over, top) = if gaps[i] > 0.0 { (gaps[i], 1.0) } else { (0.0, e) };
+                    let (over, of_label, top) = if gaps[i] > 0.0 { (gaps[i], e, 1.0) } else { (0.0, 1.0, e) };
                     let (is_far, is_special) = (!is_near(rounded[i]), gaps[i].is_nan() | (gaps[i] == f64::INFINITY));
                     special[i] = u32::from(is_special);
                     log[i] = if is_far { over + e } else { log[i] };
+                    p[i] = if is_far { of_label } else { p[i] };
                     miss[i] = if is_far { top } else { miss[i] };
                     loss[i] = if is_far { (log[i] * weight[i] + 0.0) as f32 } else { loss[i] };
                 }
-                (block.log, block.one_minus_p, block.loss) = (log, miss, loss);
+                (block.log, block.share, block.one_minus_p, block.loss) = (log, p, miss, loss);
                 block.marked = special.mask();
                 none &= block.marked == 0;
             }
@@ -229,16 +230,16 @@ fn logs<S: Vector>(s: S, block: &mut RowBlock) {
     (block.sum, block.log) = (near, log);
 }
 
-/// 1 − p_y, in f64.
+/// p_y and 1 − p_y, in f64.
 #[inline(always)]
-fn exact_misses(block: &mut RowBlock) {
-    let (gap, e, mut miss) = (block.logit, block.scale, Lanes::splat(0.0));
+fn probabilities(block: &mut RowBlock) {
+    let (gap, e, mut p, mut miss) = (block.logit, block.scale, Lanes::splat(0.0), Lanes::splat(0.0));
     for i in Lane::all() {
         let e = f64::from(e[i]);
-        let top = if gap[i] > 0.0 { 1.0 } else { e };
-        miss[i] = top / (1.0 + e);
+        let larger = 1.0 / (1.0 + e);
+        (p[i], miss[i]) = if gap[i] > 0.0 { (e * larger, larger) } else { (larger, e * larger) };
     }
-    block.one_minus_p = miss;
+    (block.share, block.one_minus_p) = (p, miss);
 }
 
 /// Fills the gaps of a block, the signs of its labels, and −|gap|.
