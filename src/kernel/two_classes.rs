@@ -181,17 +181,19 @@ pub(crate) fn logs_of_far_gaps<S: Vector>(s: S, logits: &[f32], blocks: &mut [Ro
             let mut none = true;
             for (block, logits) in blocks.iter_mut().zip(logits.chunks(2 * ROWS)) {
                 let (rounded, gaps, weight) = (block.logit, exact_gaps(logits, &block.class), block.weight);
-                let (mut log, mut p, mut miss, mut loss) = (block.log, block.share, block.one_minus_p, block.loss);
-                let mut special = Lanes::splat(0);
+                let (near_log, near_p, near_miss, near_loss) = (block.log, block.share, block.one_minus_p, block.loss);
+                let (mut log, mut p, mut miss) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
+                let (mut loss, mut special) = (Lanes::splat(0.0), Lanes::splat(0));
                 for i in Lane::all() {
                     let e = f64_math::exp(-gaps[i].abs());
-                    let (over, of_label, top) = if gaps[i] > 0.0 { (gaps[i], e, 1.0) } else { (0.0, 1.0, e) };
+                    let (over, top) = if gaps[i] > 0.0 { (gaps[i], 1.0) } else { (0.0, e) };
                     let (is_far, is_special) = (!is_near(rounded[i]), gaps[i].is_nan() | (gaps[i] == f64::INFINITY));
                     special[i] = u32::from(is_special);
-                    log[i] = if is_far { over + e } else { log[i] };
-                    p[i] = if is_far { of_label } else { p[i] };
-                    miss[i] = if is_far { top } else { miss[i] };
-                    loss[i] = if is_far { (log[i] * weight[i] + 0.0) as f32 } else { loss[i] };
+                    log[i] = if is_far { over + e } else { near_log[i] };
+                    // Where p_y is tiny it is 0 beside 1 − p_y.
+                    p[i] = if is_far { 1.0 - top } else { near_p[i] };
+                    miss[i] = if is_far { top } else { near_miss[i] };
+                    loss[i] = if is_far { (log[i] * weight[i] + 0.0) as f32 } else { near_loss[i] };
                 }
                 (block.log, block.share, block.one_minus_p, block.loss) = (log, p, miss, loss);
                 block.marked = special.mask();
