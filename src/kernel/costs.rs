@@ -8,8 +8,8 @@ use super::limits::{LEAST_COST, ROWS, SUMMED_IN_F32};
 use super::sums::{Tail, first_rows, row_sums, sums_of_terms};
 use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{f64_math, part_mut, row_of};
-use crate::backend::vector::{VIRTUAL_LANES, Vector};
+use super::{f64_math, from, row_of};
+use crate::backend::vector::Vector;
 
 /// Coefficients of −log(1 − p)/p on [0, ½] from p⁹ to p, relative error 2^−27.98. The constant term is 1.
 const LOSS: [u32; 9] = [
@@ -33,12 +33,6 @@ pub(super) fn log_over_p<S: Vector>(s: S, p: S::F) -> S::F {
         quotient = s.mul_add(quotient, p, s.splat(f32::from_bits(bits)));
     }
     s.mul_add(quotient, p, s.splat(1.0))
-}
-
-/// The elements of a row in whole pairs of columns, padding included.
-#[inline(always)]
-fn reach_of_row(classes: usize) -> usize {
-    classes.next_multiple_of(2 * VIRTUAL_LANES)
 }
 
 /// Start of the matrix's last rows, whose sums would load past its end: whole blocks. From there they load less than 256
@@ -76,7 +70,9 @@ pub(crate) fn cost_sums<S: Vector>(
             let costs = |label: usize| {
                 // The costs of a row without a label do not matter, as long as they do not depend on its position.
                 let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
-                start.checked_sub(end_start).map_or(matrix.get(start..), |start| end.get(start..)).unwrap_or(&[])
+                let (rows, start) =
+                    if start < end_start { (matrix, start) } else { (end, start.wrapping_sub(end_start)) };
+                rows.get(start..).unwrap_or(&[])
             };
             for (((first, block), terms), rows) in
                 (0_usize..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows))
@@ -103,16 +99,17 @@ pub(crate) fn cost_sums<S: Vector>(
                     mark_small(matrix, (rows, classes), odds.is_some(), small, (block, terms));
                 }
                 multiply(&mut terms.costs, &block.share);
-                for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class).take(rows)
-                {
-                    *to = f64::from(costs(label).get(class).copied().unwrap_or(0.0));
+                for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class) {
+                    let at = label.wrapping_mul(classes).wrapping_add(class);
+                    *to = f64::from(matrix.get(at).copied().unwrap_or(0.0));
                 }
                 log_miss(block, terms);
                 let Some(odds) = odds.as_deref_mut() else { continue };
+                let first = start_of(Lane::FIRST);
+                let (mut e, mut to) = (from(exponentials, first), odds.get_mut(first..).unwrap_or(&mut []));
                 for lane in Lane::all().take(rows) {
-                    // Stores past the end of a row are overwritten by the next row.
-                    let to = part_mut(odds, start_of(lane), reach_of_row(classes));
-                    write_odds(s, block.share[lane], exponentials_and_costs(lane), to);
+                    write_odds(s, block.share[lane], [e, costs(labels[lane])], to, classes);
+                    (e, to) = (from(e, classes), to.get_mut(classes..).unwrap_or(&mut []));
                 }
             }
         },
@@ -178,18 +175,23 @@ fn mark_small(
 /// Multiplies each lane.
 #[inline(always)]
 fn multiply(numbers: &mut Lanes<f64>, by: &Lanes<f64>) {
-    for (number, by) in numbers.iter_mut().zip(by) {
-        *number *= by;
+    let mut products = Lanes::splat(0.0);
+    for i in Lane::all() {
+        products[i] = numbers[i] * by[i];
     }
+    *numbers = products;
 }
 
-/// Writes fp·e/(1 − p) of a row, from its exponentials and costs.
+/// Writes fp·e/(1 − p) of a row, from its exponentials and costs, in whole vectors: what they store past the end of the
+/// row is overwritten by the next.
 #[inline(always)]
-fn write_odds<S: Vector>(s: S, share: f64, [e, costs]: [&[f32]; 2], odds: &mut [f32]) {
-    let share = s.splat(share as f32);
-    for ((e, costs), to) in
-        e.chunks_exact(S::LANES).zip(costs.chunks_exact(S::LANES)).zip(odds.chunks_exact_mut(S::LANES))
-    {
+fn write_odds<S: Vector>(s: S, share: f64, [e, costs]: [&[f32]; 2], odds: &mut [f32], classes: usize) {
+    let (share, reach) = (s.splat(share as f32), classes.next_multiple_of(S::LANES));
+    let (Some(e), Some(costs), Some(odds)) = (e.get(..reach), costs.get(..reach), odds.get_mut(..reach)) else {
+        return;
+    };
+    let vectors = e.chunks_exact(S::LANES).zip(costs.chunks_exact(S::LANES));
+    for ((e, costs), to) in vectors.zip(odds.chunks_exact_mut(S::LANES)) {
         let e = s.load(e, 0);
         let product = s.mul(s.load(costs, 0), e);
         s.store(s.div(product, s.sub(s.splat(1.0), s.mul(e, share))), to, 0);
