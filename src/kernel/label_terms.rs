@@ -137,7 +137,13 @@ impl LabelTerms for LabelOptions {
                 let lambda = f64::from(self.z_loss);
                 for block in one_by_one(blocks) {
                     let (mut losses, miss) = (block.log, block.one_minus_p);
-                    let p = if are_gaps { block.share } else { block.p };
+                    let mut p = block.share;
+                    if gradient && !are_gaps {
+                        // Not 1 − (1 − p), a catastrophic cancellation where p is small.
+                        for i in Lane::all() {
+                            p[i] = f64_math::exp(-losses[i]);
+                        }
+                    }
                     let log = losses;
                     let slopes = self.change(&p, &miss, &mut losses);
                     let (mut squares, mut z) = (Lanes::splat(0.0), Lanes::splat(0.0));

@@ -20,7 +20,7 @@ pub(crate) enum Exponentials {
     OfGaps,
 }
 
-/// Fills `log` = log(1 + E) and, for gradients, `share` = p_k / exponential k, `p` = p_r and `one_minus_p`.
+/// Fills `log` = log(1 + E) and, for gradients, `share` = p_k / exponential k, and `one_minus_p` = 1 − p_r.
 ///
 /// E = sum·e^(shift − x_r)·2^−power. Compiled once for all kinds of exponentials.
 #[inline(never)]
@@ -68,8 +68,8 @@ fn apply_units<S: Vector, const ANY: bool>(s: S, gradient: bool, block: &mut Row
     }
 }
 
-/// Fills `log` with the larger part of log(1 + E), and `scale` with the fraction f of [`log1p::split`]; finishes `share`, `p`
-/// and `one_minus_p`.
+/// Fills `log` with the larger part of log(1 + E), and `scale` with the fraction f of [`log1p::split`]; finishes `share` and
+/// `one_minus_p`.
 #[inline(always)]
 fn begin_logs(gradient: bool, of: Exponentials, block: &mut RowBlock) {
     let (excluded, mut log, mut fractions) = (block.one_minus_p, Lanes::splat(0.0), Lanes::splat(0.0));
@@ -87,21 +87,16 @@ fn begin_logs(gradient: bool, of: Exponentials, block: &mut RowBlock) {
     }
     (block.log, block.scale) = (log, fractions);
     if gradient {
-        let (mut p, mut miss) = (Lanes::splat(0.0), excluded);
-        for i in Lane::all() {
-            p[i] = 1.0 / (1.0 + miss[i]);
-            miss[i] *= p[i];
-        }
-        block.one_minus_p = miss;
+        let (mut share, mut miss) = (block.share, excluded);
         if of == Exponentials::OfGaps {
-            block.share = p;
-            return;
+            share = Lanes::splat(1.0);
         }
-        let mut share = block.share;
         for i in Lane::all() {
-            share[i] *= p[i];
+            let p = 1.0 / (1.0 + miss[i]);
+            share[i] *= p;
+            miss[i] *= p;
         }
-        (block.share, block.p) = (share, p);
+        (block.share, block.one_minus_p) = (share, miss);
     }
 }
 

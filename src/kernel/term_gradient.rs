@@ -5,7 +5,7 @@ use super::spread::U;
 use super::sums::has_long_vectors;
 use super::term_scalars::TermBlock;
 use super::tile::RowBlock;
-use super::{from, part, part_mut};
+use super::{from, part_mut};
 use crate::backend::vector::{VIRTUAL_LANES, Vector};
 
 /// Writes the gradient of the rows that are not marked; with `odds`, fp·e/(1 − p), if there are costs.
@@ -173,8 +173,9 @@ impl<S: Vector> Rows<'_, S> {
 #[inline(always)]
 fn write_row<S: Vector>(s: S, to: &mut [f32], arrays: [&[f32]; 3], element: impl Fn([S::F; 3]) -> S::F) {
     let reach = to.len().next_multiple_of(S::LANES);
-    let [first, second, third] = arrays.map(|array| part(array, 0, reach).chunks_exact(S::LANES));
-    let mut inputs = first.zip(second).zip(third);
+    let [Some(first), Some(second), Some(third)] = arrays.map(|array| array.get(..reach)) else { return };
+    let vectors = first.chunks_exact(S::LANES).zip(second.chunks_exact(S::LANES));
+    let mut inputs = vectors.zip(third.chunks_exact(S::LANES));
     let mut vectors = to.chunks_exact_mut(S::LANES);
     for (to, ((a, b), c)) in vectors.by_ref().zip(inputs.by_ref()) {
         s.store(element([s.load(a, 0), s.load(b, 0), s.load(c, 0)]), to, 0);

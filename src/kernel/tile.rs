@@ -31,8 +31,7 @@ pub(crate) struct RowBlock {
     pub(crate) log: Lanes<f64>,
     /// p_k divided by the exponential of class k: e^(shift − x_r)·2^−power/(1 + E)
     pub(crate) share: Lanes<f64>,
-    /// p_r = 1/(1 + E), unless that is `share`, and 1 − p_r = E/(1 + E)
-    pub(crate) p: Lanes<f64>,
+    /// 1 − p_r = E/(1 + E)
     pub(crate) one_minus_p: Lanes<f64>,
     pub(crate) loss: Lanes<f32>,
     /// factor·share: the gradient element of class k divided by its exponential.
@@ -56,7 +55,6 @@ impl RowBlock {
             sum: zeros,
             log: zeros,
             share: zeros,
-            p: zeros,
             one_minus_p: zeros,
             loss: numbers,
             scale: numbers,
