@@ -4,11 +4,11 @@
 //! sum is that of fp·e·g, times the share in f64 at the end: no product in f32 overflows or underflows before.
 
 use super::lanes::{Lane, Lanes};
-use super::limits::{LEAST_COST, ROWS, SUMMED_IN_F32};
+use super::limits::{LEAST_COST, SUMMED_IN_F32};
 use super::sums::{Tail, first_rows, row_sums, sums_of_terms};
 use super::term_scalars::{NO_LABEL, TermBlock};
 use super::tile::{RowBlock, rows_of_blocks};
-use super::{f64_math, from, row_of};
+use super::{copy, f64_math, from, row_of};
 use crate::backend::vector::Vector;
 
 /// Coefficients of −log(1 − p)/p on [0, ½] from p⁹ to p, relative error 2^−27.98. The constant term is 1.
@@ -35,59 +35,72 @@ pub(super) fn log_over_p<S: Vector>(s: S, p: S::F) -> S::F {
     s.mul_add(quotient, p, s.splat(1.0))
 }
 
-/// Start of the matrix's last rows, whose sums would load past its end: whole blocks. From there they load less than 256
-/// elements or, of more than 128 classes, the classes and less than a block.
-fn start_of_end(matrix: &[f32], classes: usize) -> usize {
-    let loaded = classes.next_multiple_of(SUMMED_IN_F32);
-    let rows = loaded.saturating_sub(1).checked_div(classes).unwrap_or(0);
-    matrix.len().saturating_sub(rows.saturating_mul(classes))
+/// The rows of the matrix fp, `[C, C]`, followed by as many elements as a sum loads past their end.
+#[derive(Clone, Copy)]
+pub(crate) struct CostRows<'a> {
+    matrix: &'a [f32],
+    classes: usize,
+    /// A copy of the last rows, and where they start: whole blocks of classes would load past the end of the matrix.
+    end: &'a [f32],
+    end_start: usize,
 }
 
-/// The matrix's last rows, whose sums would load past its end, for [`cost_sums`].
-pub(crate) fn end_of(matrix: &[f32], classes: usize) -> &[f32] {
-    matrix.get(start_of_end(matrix, classes)..).unwrap_or(&[])
+impl<'a> CostRows<'a> {
+    /// `room` is for less than 256 elements or, of more than 128 classes, for a row, with [`REACH`](super::limits::REACH)
+    /// more.
+    pub(crate) fn new(matrix: &'a [f32], classes: usize, room: &'a mut [f32]) -> Self {
+        let loaded = classes.next_multiple_of(SUMMED_IN_F32);
+        let rows = loaded.saturating_sub(1).checked_div(classes).unwrap_or(0);
+        let end_start = matrix.len().saturating_sub(rows.saturating_mul(classes));
+        copy(room, from(matrix, end_start));
+        Self { matrix, classes, end: room, end_start }
+    }
+
+    /// fp of a label; of none any row, as long as it does not depend on the position.
+    #[inline(always)]
+    fn of(&self, label: usize) -> &'a [f32] {
+        let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(self.classes) };
+        let is_end = start >= self.end_start;
+        let (rows, first) = if is_end { (self.end, self.end_start) } else { (self.matrix, 0) };
+        from(rows, start.wrapping_sub(first))
+    }
+
+    /// fp of a label and a class.
+    #[inline(always)]
+    fn element(&self, label: usize, class: usize) -> f64 {
+        f64::from(self.matrix.get(label.wrapping_mul(self.classes).wrapping_add(class)).copied().unwrap_or(0.0))
+    }
 }
 
-/// Fills Σ_{j≠m} fp\[y,j\]·(−log(1 − p_j)), fp\[y,m\] and log E of each row and, if given, `odds` with rows of
-/// fp\[y,j\]·e_j/(1 − p_j), where p_j = e_j·share.
-///
-/// `exponentials` are contiguous rows, 0 at the references; `end` is a copy of the last rows of the matrix, from
-/// [`end_of`]. Both are followed by as many elements as a sum loads past the end of a row.
+/// Fills Σ_{j≠m} fp\[y,j\]·(−log(1 − p_j)), fp\[y,m\] and log E of each row. `exponentials` are contiguous rows, 0 at the
+/// references, followed by as many elements as a sum loads past the end of a row.
 pub(crate) fn cost_sums<S: Vector>(
     s: S,
-    matrix: &[f32],
-    end: &[f32],
+    costs: CostRows<'_>,
     exponentials: &[f32],
-    mut odds: Option<&mut [f32]>,
-    (rows, classes): (usize, usize),
+    gradient: bool,
+    rows: usize,
     blocks: &mut [RowBlock],
     terms: &mut [TermBlock],
 ) {
     s.run(
         #[inline(always)]
         move || {
-            let (tail, end_start) = (Tail::new(s, classes), start_of_end(matrix, classes));
-            let costs = |label: usize| {
-                // The costs of a row without a label do not matter, as long as they do not depend on its position.
-                let start = if label == NO_LABEL { 0 } else { label.wrapping_mul(classes) };
-                let (rows, start) =
-                    if start < end_start { (matrix, start) } else { (end, start.wrapping_sub(end_start)) };
-                rows.get(start..).unwrap_or(&[])
-            };
-            for (((first, block), terms), rows) in
-                (0_usize..).step_by(ROWS).zip(blocks).zip(terms).zip(rows_of_blocks(rows))
-            {
+            let (classes, mut e) = (costs.classes, exponentials);
+            let tail = Tail::new(s, classes);
+            for ((block, terms), rows) in blocks.iter_mut().zip(terms).zip(rows_of_blocks(rows)) {
                 let labels = terms.label;
-                let start_of = |lane: Lane| first.wrapping_add(lane.number()).wrapping_mul(classes);
-                let exponentials_and_costs =
-                    |lane: Lane| [exponentials.get(start_of(lane)..).unwrap_or(&[]), costs(labels[lane])];
                 sums_of_terms::<S, _, 2, 1>(
                     s,
                     &tail,
                     (rows, classes),
                     [&mut terms.costs],
                     #[inline(always)]
-                    |lane| (s.splat(block.share[lane] as f32), exponentials_and_costs(lane)),
+                    |lane| {
+                        let row = [e, costs.of(labels[lane])];
+                        e = from(e, classes);
+                        (s.splat(block.share[lane] as f32), row)
+                    },
                     #[inline(always)]
                     |share, [e, costs], at, [sum]| {
                         let e = s.load(e, at.offset);
@@ -96,34 +109,31 @@ pub(crate) fn cost_sums<S: Vector>(
                 );
                 let small = small_sums(block, terms);
                 if small != 0 {
-                    mark_small(matrix, (rows, classes), odds.is_some(), small, (block, terms));
+                    mark_small(costs.matrix, (rows, classes), gradient, small, (block, terms));
                 }
                 multiply(&mut terms.costs, &block.share);
                 for ((to, &label), &class) in terms.cost_reference.iter_mut().zip(&labels).zip(&block.class) {
-                    let at = label.wrapping_mul(classes).wrapping_add(class);
-                    *to = f64::from(matrix.get(at).copied().unwrap_or(0.0));
+                    *to = costs.element(label, class);
                 }
                 log_miss(block, terms);
-                let Some(odds) = odds.as_deref_mut() else { continue };
-                let first = start_of(Lane::FIRST);
-                let (mut e, mut to) = (from(exponentials, first), odds.get_mut(first..).unwrap_or(&mut []));
-                for lane in Lane::all().take(rows) {
-                    write_odds(s, block.share[lane], [e, costs(labels[lane])], to, classes);
-                    (e, to) = (from(e, classes), to.get_mut(classes..).unwrap_or(&mut []));
-                }
             }
         },
     )
 }
 
-/// Fills Σ_{j≠m} fp\[y,j\]·p_j/(1 − p_j) of each row from the odds that [`cost_sums`] wrote.
-pub(crate) fn add_up_odds<S: Vector>(
+/// Fills rows of fp\[y,j\]·e_j/(1 − p_j), the odds, and Σ_{j≠m} fp\[y,j\]·p_j/(1 − p_j) of each row, p_j = e_j·share; from
+/// the exponentials of [`cost_sums`].
+pub(crate) fn fill_odds<S: Vector>(
     s: S,
-    odds: &[f32],
-    (rows, classes): (usize, usize),
+    costs: CostRows<'_>,
+    exponentials: &[f32],
+    odds: &mut [f32],
+    rows: usize,
     blocks: &mut [RowBlock],
     terms: &mut [TermBlock],
 ) {
+    let classes = costs.classes;
+    write_odds(s, costs, exponentials, &mut *odds, rows, &*blocks, &*terms);
     let swap = |blocks: &mut [RowBlock], terms: &mut [TermBlock]| {
         for (block, terms) in blocks.iter_mut().zip(terms) {
             core::mem::swap(&mut block.sum, &mut terms.odds);
@@ -135,6 +145,40 @@ pub(crate) fn add_up_odds<S: Vector>(
     for (block, terms) in blocks.iter().zip(terms) {
         multiply(&mut terms.odds, &block.share);
     }
+}
+
+/// Writes the odds of `rows` rows in whole vectors: what they store past the end of a row is overwritten by the next.
+fn write_odds<S: Vector>(
+    s: S,
+    costs: CostRows<'_>,
+    exponentials: &[f32],
+    odds: &mut [f32],
+    rows: usize,
+    blocks: &[RowBlock],
+    terms: &[TermBlock],
+) {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (classes, one, mut e, mut to) = (costs.classes, s.splat(1.0), exponentials, odds);
+            let reach = classes.next_multiple_of(S::LANES);
+            let lanes = blocks.iter().zip(terms).flat_map(
+                #[inline(always)]
+                |(block, terms)| block.share.iter().zip(&terms.label),
+            );
+            for (&share, &label) in lanes.take(rows) {
+                let (of_row, share) = ([e, costs.of(label)].map(|row| row.get(..reach)), s.splat(share as f32));
+                let ([Some(of_row), Some(costs)], Some(odds)) = (of_row, to.get_mut(..reach)) else { return };
+                let vectors = of_row.chunks_exact(S::LANES).zip(costs.chunks_exact(S::LANES));
+                for ((e, costs), to) in vectors.zip(odds.chunks_exact_mut(S::LANES)) {
+                    let e = s.load(e, 0);
+                    let product = s.mul(s.load(costs, 0), e);
+                    s.store(s.div(product, s.sub(one, s.mul(e, share))), to, 0);
+                }
+                (e, to) = (from(e, classes), to.get_mut(classes..).unwrap_or(&mut []));
+            }
+        },
+    )
 }
 
 /// Mask of the unmarked rows in range whose sum, times the share, is below [`LEAST_COST`].
@@ -180,22 +224,6 @@ fn multiply(numbers: &mut Lanes<f64>, by: &Lanes<f64>) {
         products[i] = numbers[i] * by[i];
     }
     *numbers = products;
-}
-
-/// Writes fp·e/(1 − p) of a row, from its exponentials and costs, in whole vectors: what they store past the end of the
-/// row is overwritten by the next.
-#[inline(always)]
-fn write_odds<S: Vector>(s: S, share: f64, [e, costs]: [&[f32]; 2], odds: &mut [f32], classes: usize) {
-    let (share, reach) = (s.splat(share as f32), classes.next_multiple_of(S::LANES));
-    let (Some(e), Some(costs), Some(odds)) = (e.get(..reach), costs.get(..reach), odds.get_mut(..reach)) else {
-        return;
-    };
-    let vectors = e.chunks_exact(S::LANES).zip(costs.chunks_exact(S::LANES));
-    for ((e, costs), to) in vectors.zip(odds.chunks_exact_mut(S::LANES)) {
-        let e = s.load(e, 0);
-        let product = s.mul(s.load(costs, 0), e);
-        s.store(s.div(product, s.sub(s.splat(1.0), s.mul(e, share))), to, 0);
-    }
 }
 
 /// Fills log(1 − p_m). From log(1 + E) − log E, the logarithms of p_m and 1 − p_m, little is left where E is large.

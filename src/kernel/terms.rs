@@ -16,7 +16,7 @@
 //! without costs takes the label as the reference where the weights allow it: see [`Spread::with_u_sum_and_reference`].
 
 use super::classes::{Weights, fill_factors, read_classes};
-use super::costs::{add_up_odds, cost_sums, end_of};
+use super::costs::{CostRows, cost_sums, fill_odds};
 use super::lanes::{Lane, Lanes};
 use super::limits::{REACH, ROWS, SMALLEST};
 use super::row_scalars::add_losses;
@@ -205,11 +205,10 @@ impl TermTile<'_, '_> {
         }
         if let Some(matrix) = options.costs {
             terms.iter_mut().for_each(|terms| terms.costs = Lanes::splat(0.0));
-            // A copy of the last rows, past which vectors would load.
-            copy(loaded, end_of(matrix, classes));
-            cost_sums(s, matrix, loaded, numbers, gradient.then_some(&mut *odds), (count, classes), blocks, terms);
+            let costs = CostRows::new(matrix, classes, loaded);
+            cost_sums(s, costs, numbers, gradient, count, blocks, terms);
             if gradient {
-                add_up_odds(s, odds, (count, classes), blocks, terms);
+                fill_odds(s, costs, numbers, odds, count, blocks, terms);
             }
         }
         let largest_weight = spread.map_or(0.0, |spread| spread.largest_weight);
