@@ -229,12 +229,9 @@ fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const
     };
     let eights = !in_f64::<APART>(classes);
     let (row, mut memory) = (&mut row, [[0.0; PARTIAL_SUMS]; N]);
+    // Where rows are missing, those of the lanes before remain.
     let mut columns = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
     for first in (0..rows.min(ROWS)).step_by(S::LANES) {
-        if first > 0 && rows < ROWS {
-            // Zeros where rows are missing.
-            columns = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
-        }
         let to = (&mut columns.0, Lane::starting_at(first).take(S::LANES));
         if one && has_short_vectors::<S>() {
             fold_rows::<S, R, APART, 8, K, N>(s, tail, to, row, add);
