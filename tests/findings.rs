@@ -573,6 +573,24 @@ fn a_row_without_weight_has_no_gradient_where_the_denominator_is_zero() {
     }
 }
 
+/// A product of a cost and an exponential that is subnormal in f32 matters only in a gradient times 10²⁸.
+#[test]
+fn a_small_cost_keeps_its_digits_in_a_large_gradient() {
+    let (small, upstream) = (1e-25f32, 1e28f32);
+    let (logits, weights, mut costs) = ([43.0, -43.0, -43.0f32], [small, 1.0, 1.0], [0.0; 9]);
+    costs[1] = small;
+    for backend in backends() {
+        let loss = CrossEntropy::new(3).class_weights(&weights).mislabel_costs(&costs);
+        let mut gradient = [7.0; 3];
+        loss.reduction(Reduction::Sum).backend(backend).gradient(&logits, &[0u8], upstream, &mut gradient).unwrap();
+        // The weight of the label and, of class 1, the cost.
+        let of_weight = f64::from(small) * f64::from(upstream) * (-86f64).exp();
+        for (found, expected) in gradient.into_iter().zip([-3.0 * of_weight, 2.0 * of_weight, of_weight]) {
+            assert!(error_in_ulps(found, expected) <= 6.0, "{backend}: {found:e} for {expected:e}");
+        }
+    }
+}
+
 /// Probabilities of 10⁻⁶⁵ with a sample weight of 6·10²⁹, and costs of 10⁻³⁶ with logits of −43: products in f32 are 0.
 #[test]
 fn costs_of_improbable_classes_are_not_lost() {
