@@ -217,7 +217,7 @@ impl<'a> U<'a> {
 
     /// u = 0 of all classes, from zeros.
     pub(crate) fn none(zeros: &'a [f32]) -> Self {
-        Self { kept: 0.0, evenly: 0.0, shared: zeros, targets: None, even: Some(0.0) }
+        Self { kept: 0.0, evenly: 0.0, shared: zeros, targets: None, even: None }
     }
 
     /// w·(kept·q + evenly)
