@@ -541,13 +541,17 @@ impl<'a> CrossEntropy<'a> {
         Divisor::new(self.denominator, self.reduction.unwrap_or(default), self.zero_denominator, total)
     }
 
-    fn check_options(&self, argument: Argument, targets: Targets<'_>) -> Result<(), Error> {
-        let classes = self.shape.classes;
+    /// Whether any option is set that [`CrossEntropy::check_options`] looks at: most short calls have none.
+    fn has_options(&self) -> bool {
         let are_none = self.label_smoothing == 0.0 && self.label_options.are_none() && self.adjustment.is_none();
-        if are_none && self.mislabel_costs.is_none() && self.shape.ignore_index.is_none() {
-            // Early, for short calls.
+        !are_none || self.mislabel_costs.is_some() || self.shape.ignore_index.is_some()
+    }
+
+    fn check_options(&self, argument: Argument, targets: Targets<'_>) -> Result<(), Error> {
+        if !self.has_options() {
             return Ok(());
         }
+        let classes = self.shape.classes;
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::OutOfRange { argument: Argument::LabelSmoothing });
         }
