@@ -174,6 +174,13 @@ impl<S: Vector> Rows<'_, S> {
 fn write_row<S: Vector>(s: S, to: &mut [f32], arrays: [&[f32]; 3], element: impl Fn([S::F; 3]) -> S::F) {
     let reach = to.len().next_multiple_of(S::LANES);
     let [Some(first), Some(second), Some(third)] = arrays.map(|array| array.get(..reach)) else { return };
+    if !S::WIDE {
+        // In small code `zip` would divide by the length of chunks.
+        for (at, to) in to.chunks_exact_mut(S::LANES).enumerate() {
+            s.store(element([s.load(first, at), s.load(second, at), s.load(third, at)]), to, 0);
+        }
+        return;
+    }
     let vectors = first.chunks_exact(S::LANES).zip(second.chunks_exact(S::LANES));
     let mut inputs = vectors.zip(third.chunks_exact(S::LANES));
     let mut vectors = to.chunks_exact_mut(S::LANES);
