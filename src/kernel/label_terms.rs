@@ -137,6 +137,7 @@ impl LabelTerms for LabelOptions {
                 let lambda = f64::from(self.z_loss);
                 for block in one_by_one(blocks) {
                     let (mut losses, miss) = (block.log, block.one_minus_p);
+                    // p_y, which a loss without a gradient does not use.
                     let mut p = block.share;
                     if gradient && !are_gaps {
                         // Not 1 − (1 − p), a catastrophic cancellation where p is small.

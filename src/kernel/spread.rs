@@ -311,7 +311,7 @@ fn add_target<S: Vector>(
     let gap = s.sub(largest, s.load(x, at.offset));
     // 0·∞ = 0
     let gap = s.zero_where(s.equal(u, s.splat(0.0)), gap);
-    // Both sides are constant but for the block of classes.
+    // Compared with a constant, so that only the sum, one for a block of classes, has to be computed.
     let from_reference = s.add(from_reference, s.splat(at.first as i32 as f32));
     let is_reference = s.equal(from_reference, s.splat(-(at.offset as i32 as f32)));
     [s.mul_add(u, gap, gaps), s.add(others, s.select(is_reference, s.splat(-0.0), u))]

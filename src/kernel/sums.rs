@@ -229,7 +229,7 @@ fn sums_of_short_rows<'a, S: Vector, R, const APART: bool, const K: usize, const
     };
     let eights = !in_f64::<APART>(classes);
     let (row, mut memory) = (&mut row, [[0.0; PARTIAL_SUMS]; N]);
-    // Where rows are missing, those of the lanes before remain.
+    // Lanes without a row keep what the rows before have left: any numbers.
     let mut columns = Aligned([[s.splat(0.0); VIRTUAL_LANES]; N]);
     for first in (0..rows.min(ROWS)).step_by(S::LANES) {
         let to = (&mut columns.0, Lane::starting_at(first).take(S::LANES));

@@ -22,7 +22,7 @@ pub(crate) fn write_term_gradient<S: Vector>(
     s.run(
         #[inline(always)]
         move || {
-            let rows = Rows { s, to, classes, blocks, terms };
+            let rows = GradientRows { s, to, classes, blocks, terms };
             match (u.targets, odds, u.even.map(|u| s.splat(u))) {
                 // Costs exclude target probabilities.
                 (Some(q), _, _) => rows.write(
@@ -50,7 +50,7 @@ pub(crate) fn write_term_gradient<S: Vector>(
     )
 }
 
-/// Writes the gradient of one row, or of a piece of it, whose class indices begin with that of the piece; without costs.
+/// Writes the gradient of a piece of a row but for the elements of label and reference; without costs.
 pub(crate) fn write_piece<S: Vector>(
     s: S,
     e: &[f32],
@@ -116,7 +116,7 @@ impl<S: Vector> GradientFactors<S> {
 }
 
 /// Rows of a tile, and where their gradient goes.
-struct Rows<'t, S> {
+struct GradientRows<'t, S> {
     s: S,
     to: &'t mut [f32],
     classes: usize,
@@ -124,7 +124,7 @@ struct Rows<'t, S> {
     terms: &'t [TermBlock],
 }
 
-impl<S: Vector> Rows<'_, S> {
+impl<S: Vector> GradientRows<'_, S> {
     /// Writes the rows: `element` computes a vector from three arrays, two of all rows and one that the rows share. They
     /// are followed by as many elements as a vector.
     #[inline(always)]
