@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::{__m256, __m256d, __m256i, __m512d, _MM_HINT_T1, _mm_prefetch};
 #[cfg(target_arch = "aarch64")]
-use core::slice::from_ref;
+use core::{arch::aarch64::uint8x16x2_t, slice::from_ref};
 
 use super::scalar::{Fused, Scalar};
 use super::vector::{VIRTUAL_LANES, Vector, columns_of_fours, fours_of_columns};
@@ -74,6 +74,8 @@ pub(super) trait Token: pulp::Simd {
     fn zero_where(self, mask: Self::m32s, values: Self::f32s) -> Self::f32s {
         self.select_f32s(mask, self.splat_f32s(0.0), values)
     }
+    /// [`Vector::lookup`]
+    fn lookup(self, table: &[u32; 8], indices: Self::u32s) -> Self::u32s;
     /// [`Vector::any_bit`]
     fn any_bit(self, a: Self::u32s) -> bool;
     /// [`Vector::load_partial`] of fewer elements than a vector has, zero-filled.
@@ -233,6 +235,11 @@ impl Token for pulp::x86::V4 {
         cast(self.avx512f._mm512_permutexvar_ps(cast(lanes), cast(a)))
     }
     #[inline(always)]
+    fn lookup(self, &table: &[u32; 8], indices: pulp::u32x16) -> pulp::u32x16 {
+        // By four bits.
+        cast(self.avx512f._mm512_permutexvar_epi32(cast(indices), cast([table, table])))
+    }
+    #[inline(always)]
     fn any_bit(self, a: pulp::u32x16) -> bool {
         self.avx512f._mm512_test_epi32_mask(cast(a), cast(a)) != 0
     }
@@ -344,6 +351,10 @@ impl Token for pulp::x86::V3 {
         cast(self.avx._mm256_andnot_ps(cast(mask), cast(values)))
     }
     #[inline(always)]
+    fn lookup(self, &table: &[u32; 8], indices: pulp::u32x8) -> pulp::u32x8 {
+        cast(self.avx2._mm256_permutevar8x32_epi32(cast(table), cast(indices)))
+    }
+    #[inline(always)]
     fn any_bit(self, a: pulp::u32x8) -> bool {
         self.avx._mm256_testz_si256(cast(a), cast(a)) == 0
     }
@@ -421,6 +432,14 @@ impl Token for pulp::aarch64::Neon {
     fn deinterleave(self, a: pulp::f32x4, b: pulp::f32x4) -> (pulp::f32x4, pulp::f32x4) {
         let (a, b) = (cast(a), cast(b));
         (cast(self.neon.vuzp1q_f32(a, b)), cast(self.neon.vuzp2q_f32(a, b)))
+    }
+    #[inline(always)]
+    fn lookup(self, &table: &[u32; 8], indices: pulp::u32x4) -> pulp::u32x4 {
+        // The bytes of element j are 4·j to 4·j + 3.
+        let elements = self.and_u32s(indices, self.splat_u32s(7));
+        let bytes = self.neon.vmlaq_n_u32(cast(self.splat_u32s(0x0302_0100)), cast(elements), 0x0404_0404);
+        let [low, high] = cast(table);
+        cast(self.neon.vqtbl2q_u8(uint8x16x2_t(low, high), cast(bytes)))
     }
     #[inline(always)]
     fn any_bit(self, a: pulp::u32x4) -> bool {
@@ -653,6 +672,10 @@ impl<S: Token> Vector for Pulp<S> {
     #[inline(always)]
     fn xor_bits(self, a: S::u32s, b: S::u32s) -> S::u32s {
         self.0.xor_u32s(a, b)
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[u32; 8], indices: S::u32s) -> S::u32s {
+        Token::lookup(self.0, table, indices)
     }
     #[inline(always)]
     fn any_bit(self, a: S::u32s) -> bool {

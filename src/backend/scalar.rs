@@ -225,6 +225,10 @@ impl<A: MulAdd> Vector for Scalar<A> {
         a ^ b
     }
     #[inline(always)]
+    fn lookup(self, table: &[u32; 8], index: u32) -> u32 {
+        table.get((index & 7) as usize).copied().unwrap_or(0)
+    }
+    #[inline(always)]
     fn any_bit(self, a: u32) -> bool {
         a != 0
     }

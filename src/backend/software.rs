@@ -162,6 +162,9 @@ impl<const N: usize> Vector for Software<N> {
     fn xor_bits(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
         instruction(from_fn(|i| a[i] ^ b[i]))
     }
+    fn lookup(self, table: &[u32; 8], indices: [u32; N]) -> [u32; N] {
+        instruction(indices.map(|index| table[index as usize % 8]))
+    }
     fn any_bit(self, a: [u32; N]) -> bool {
         instruction(a.iter().any(|&bits| bits != 0))
     }

@@ -171,6 +171,9 @@ pub(crate) trait Vector: Copy {
     /// a >> N, filled with zeros
     fn shift_right<const N: u32>(self, a: Self::U) -> Self::U;
 
+    /// The elements of a table whose indices are the low three bits of each lane.
+    fn lookup(self, table: &[u32; 8], indices: Self::U) -> Self::U;
+
     /// Prefetches the cache line of `from[at]`, which may be out of bounds; by default does nothing.
     #[inline(always)]
     fn prefetch(self, _from: &[f32], _at: usize) {}

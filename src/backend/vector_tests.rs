@@ -131,6 +131,12 @@ fn bits<S: Vector>(s: S) {
             holds(s.xor_bits(x, y), &|lane| a[lane] ^ b[lane]);
         }
     }
+    let table = core::array::from_fn(|j| 0x8421_1248 ^ j as u32 * 0x0123_4567);
+    for first in 0..BITS.len() + 64 {
+        let numbers: Vec<u32> = (first..first + S::LANES).map(|i| *BITS.get(i).unwrap_or(&(i as u32))).collect();
+        let floats: Vec<f32> = numbers.iter().map(|&bits| f32::from_bits(bits)).collect();
+        holds(s.lookup(&table, s.to_bits(s.load(&floats, 0))), &|lane| table[(numbers[lane] & 7) as usize]);
+    }
     assert!(!s.any_bit(s.splat_bits(0)));
     for (lane, bit) in (0..S::LANES).flat_map(|lane| (0..32).map(move |bit| (lane, bit))) {
         let mut numbers = [0.0; VIRTUAL_LANES];

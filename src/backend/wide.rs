@@ -176,6 +176,10 @@ impl Vector for Baseline {
         a ^ b
     }
     #[inline(always)]
+    fn lookup(self, table: &[u32; 8], indices: u32x4) -> u32x4 {
+        u32x4::new(indices.to_array().map(|index| self.lane().lookup(table, index)))
+    }
+    #[inline(always)]
     fn any_bit(self, a: u32x4) -> bool {
         a.to_array().iter().fold(0, |all, lane| all | lane) != 0
     }

@@ -1,8 +1,11 @@
 //! exp of logits, in f32.
 //!
-//! x = k·ln 2 + f with |f| ≤ ln 2 / 2 (a hair more after rounding), so eˣ = 2ᵏ·eᶠ. A reference, which keeps the
-//! exponentials of a row in range, is an integer added to k: it changes exponents alone, and a row has the same
-//! mantissas with any. Only from [`FAR`] on is it subtracted from the logits.
+//! x = k·(ln 2/n) + f with |f| ≤ ln 2/(2·n) (a hair more after rounding), so eˣ = 2^(k/n)·eᶠ. With a fused multiply-add n is
+//! 8, 2^(k/8) is 2^⌊k/8⌋ times one of a table of eight numbers, a lookup within a vector, and eᶠ − 1 a cubic polynomial.
+//! Without, n is 1 and eᶠ a polynomial of degree 6.
+//!
+//! A reference, which keeps the exponentials of a row in range, is an integer added to k/n: it changes exponents alone,
+//! and a row has the same mantissas with any. Only from [`FAR`] on is it subtracted from the logits.
 
 use super::copy;
 use super::limits::{FAR, FAST_BIAS, PREFETCH_DISTANCE};
@@ -15,17 +18,64 @@ pub(crate) const LN2_HI: f32 = 0.693_115_25;
 pub(crate) const LN2_LO: f32 = 3.194_618_5e-5;
 /// 1.5 · 2²³: adding it rounds to an integer, left in the low bits of the mantissa.
 pub(crate) const ROUND: f32 = 12_582_912.0;
-/// Subtracted from the bits of k + [`ROUND`], leaves the integer k + [`FAST_BIAS`].
-const BIASED_ROUND: u32 = ROUND.to_bits() - FAST_BIAS;
 /// The exponent bias of f32.
 const EXPONENT_BIAS: f32 = 127.0;
 
-/// Clamp limits a quarter inside the last values of k that fit the exponent field, −127 (2ᵏ reads as 0) and 128 (as ∞),
-/// so that directed rounding cannot step past them.
-const LOWEST: f32 = -126.75;
-const HIGHEST: f32 = 127.75;
+/// How logits are reduced to f.
+struct Reduction {
+    /// n, a power of two.
+    steps: u32,
+    /// ln 2/n in two parts. Where the product with k is rounded, the first has few bits.
+    high: f32,
+    low: f32,
+    /// Clamp limits of x·log2 e, inside the last values for which the exponent field of 2^⌊k/n⌋ is all zeros (the power
+    /// reads as 0), and all ones (as ∞), so that directed rounding cannot step past them.
+    lowest: f32,
+    highest: f32,
+}
 
-/// (eᶠ − 1 − f)/f². With its coefficients the largest error of exp with all rounding is 0.89 ulp, unfused 0.97
+const fn reduction<S: Vector>() -> Reduction {
+    if S::FUSED {
+        const LN2_8: f64 = core::f64::consts::LN_2 / 8.0;
+        let low = (LN2_8 - LN2_8 as f32 as f64) as f32;
+        Reduction { steps: 8, high: LN2_8 as f32, low, lowest: -126.75, highest: 128.25 }
+    } else {
+        Reduction { steps: 1, high: LN2_HI, low: LN2_LO, lowest: -126.75, highest: 127.75 }
+    }
+}
+
+impl Reduction {
+    /// n·log2 e
+    const fn rate(&self) -> f32 {
+        self.steps as f32 * LOG2_E
+    }
+
+    /// Subtracted from the bits of k + [`ROUND`], leaves the integer k + n·[`FAST_BIAS`].
+    const fn biased_round(&self) -> u32 {
+        ROUND.to_bits() - self.steps * FAST_BIAS
+    }
+}
+
+/// The bits of c·2^(j/8), minus j·2²⁰, which ⌊k/8⌋·2²³ + j·2²⁰, the last bits of k, restore. With this c, 0.999827, each is
+/// within 0.08 ulp of an f32 (`benches/exp_coefficients.rs`).
+const TABLE: [u32; 8] = {
+    let bits =
+        [0x3f7f_f4a7, 0x3f8b_8f92, 0x3f98_3131, 0x3fa5_f77b, 0x3fb4_fced, 0x3fc5_5e6a, 0x3fd7_3b72, 0x3fea_b65f_u32];
+    let [a, b, c, d, e, f, g, h] = bits;
+    const STEP: u32 = 1 << 20;
+    [a, b - STEP, c - 2 * STEP, d - 3 * STEP, e - 4 * STEP, f - 5 * STEP, g - 6 * STEP, h - 7 * STEP]
+};
+
+/// eᶠ/c − 1 for |f| ≤ 0.0434. With its coefficients the largest error of exp with all rounding is 0.85 ulp, and e⁰ is 1
+/// (`benches/exp_coefficients.rs`).
+#[inline(always)]
+fn cubic<S: Vector>(s: S, f: S::F) -> S::F {
+    let c = |bits| s.splat(f32::from_bits(bits));
+    let p = s.mul_add(c(0x3e2a_b189), f, c(0x3f00_0aec));
+    s.mul_add(s.mul_add(p, f, c(0x3f80_05ad)), f, c(0x3935_927b))
+}
+
+/// (eᶠ − 1 − f)/f² for |f| ≤ 0.3469. With its coefficients the largest error of exp unfused with all rounding is 0.97 ulp
 /// (`benches/exp_coefficients.rs`).
 #[inline(always)]
 pub(crate) fn exp_rest<S: Vector>(s: S, f: S::F) -> S::F {
@@ -37,48 +87,70 @@ pub(crate) fn exp_rest<S: Vector>(s: S, f: S::F) -> S::F {
     s.mul_add(p, f, c(0x3f00_0000))
 }
 
-/// eᶠ for |f| ≤ 0.3469. Unfused the 1 is added last, so that all earlier rounding is of small values.
+/// 2^(k/n)·eᶠ as a mantissa and a power of two, from f and the bits of k; the exponent field of the power is ⌊k/n⌋.
 #[inline(always)]
-fn exp_reduced<S: Vector>(s: S, f: S::F) -> S::F {
-    let (rest, one) = (exp_rest(s, f), s.splat(1.0));
-    if S::FUSED { s.mul_add(s.mul_add(rest, f, one), f, one) } else { s.add(s.mul_add(s.mul(f, f), rest, f), one) }
+fn reconstruct_in_parts<S: Vector>(s: S, (f, bits): (S::F, S::U)) -> (S::F, S::F) {
+    if S::FUSED {
+        let bits_of_k = s.shift_left::<20>(bits);
+        let power = s.and_bits(bits_of_k, s.splat_bits(f32::INFINITY.to_bits()));
+        let of_table = s.of_bits(s.add_bits(s.lookup(&TABLE, bits), s.sub_bits(bits_of_k, power)));
+        (s.mul_add(cubic(s, f), of_table, of_table), s.of_bits(power))
+    } else {
+        // The 1 is added last, so that all earlier rounding is of small values.
+        let mantissa = s.add(s.mul_add(s.mul(f, f), exp_rest(s, f), f), s.splat(1.0));
+        (mantissa, s.of_bits(s.shift_left::<23>(bits)))
+    }
 }
 
-/// f = x − k·ln 2
+/// 2^(k/n)·eᶠ, a normal f32, from what [`reduce_range`] returns.
 #[inline(always)]
-fn reduced<S: Vector>(s: S, x: S::F, k: S::F) -> S::F {
-    s.mul_add(k, s.splat(-LN2_LO), s.mul_add(k, s.splat(-LN2_HI), x))
+fn reconstruct<S: Vector>(s: S, (f, bits): (S::F, S::U)) -> S::F {
+    if S::FUSED {
+        let scale = s.of_bits(s.add_bits(s.lookup(&TABLE, bits), s.shift_left::<20>(bits)));
+        s.mul_add(cubic(s, f), scale, scale)
+    } else {
+        let (mantissa, power) = reconstruct_in_parts(s, (f, bits));
+        s.of_bits(s.add_bits(s.to_bits(mantissa), s.to_bits(power)))
+    }
 }
 
-/// eˣ of a logit in range, and the bits of k + [`FAST_BIAS`]: any from bit 7 up is set exactly where x is out of range.
+/// Range reduction of x + low: f, and the bits of k + `round`. `round` is [`ROUND`] plus an even multiple of n.
 #[inline(always)]
-pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
-    let current = reduce_range(s, x);
-    (reconstruct(s, current), s.sub_bits(current.1, s.splat_bits(BIASED_ROUND)))
-}
-
-/// 1 in each lane whose logit is in range, else 0.
-#[inline(always)]
-pub(crate) fn lanes_in_range<S: Vector>(s: S, x: S::F) -> S::F {
-    let round = s.splat(ROUND);
-    let k = s.sub(s.mul_add(x, s.splat(LOG2_E), round), round);
-    // Of NaN no comparison is true.
-    let below = s.select(s.less(k, s.splat(128.0 - FAST_BIAS as f32)), s.splat(1.0), s.splat(0.0));
-    s.select(s.less(s.splat(-1.0 - FAST_BIAS as f32), k), below, s.splat(0.0))
+fn reduce<S: Vector>(s: S, x: S::F, round: S::F, low: Option<S::F>) -> (S::F, S::U) {
+    let of = const { reduction::<S>() };
+    let t = s.mul_add(x, s.splat(of.rate()), round);
+    let k = s.sub(t, round);
+    let f = s.mul_add(k, s.splat(-of.high), x);
+    let f = match low {
+        Some(low) => s.add(f, s.mul_add(k, s.splat(-of.low), low)),
+        None => s.mul_add(k, s.splat(-of.low), f),
+    };
+    (f, s.to_bits(t))
 }
 
 /// Range reduction: f, and the bits of k + [`ROUND`].
 #[inline(always)]
 fn reduce_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
-    let round = s.splat(ROUND);
-    let t = s.mul_add(x, s.splat(LOG2_E), round);
-    (reduced(s, x, s.sub(t, round)), s.to_bits(t))
+    reduce(s, x, s.splat(ROUND), None)
 }
 
-/// 2ᵏ·eᶠ from what [`reduce_range`] returns.
+/// eˣ of a logit in range, and the bits of k + n·[`FAST_BIAS`]: any from bit 7 of k/n up is set exactly where x is out of
+/// range.
 #[inline(always)]
-fn reconstruct<S: Vector>(s: S, (f, bits): (S::F, S::U)) -> S::F {
-    s.of_bits(s.add_bits(s.to_bits(exp_reduced(s, f)), s.shift_left::<23>(bits)))
+pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
+    let current = reduce_range(s, x);
+    (reconstruct(s, current), s.sub_bits(current.1, s.splat_bits(const { reduction::<S>().biased_round() })))
+}
+
+/// 1 in each lane whose logit is in range, else 0.
+#[inline(always)]
+pub(crate) fn lanes_in_range<S: Vector>(s: S, x: S::F) -> S::F {
+    let (round, of) = (s.splat(ROUND), const { reduction::<S>() });
+    let k = s.sub(s.mul_add(x, s.splat(of.rate()), round), round);
+    let (least, beyond) = (-((of.steps * FAST_BIAS) as f32), (of.steps * (128 - FAST_BIAS)) as f32);
+    // Of NaN no comparison is true.
+    let below = s.select(s.less(k, s.splat(beyond)), s.splat(1.0), s.splat(0.0));
+    s.select(s.less(s.splat(least - 1.0), k), below, s.splat(0.0))
 }
 
 #[cfg(test)]
@@ -87,14 +159,14 @@ std::thread_local! {
     pub(crate) static GENERAL_WAY_ONLY: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
 }
 
-/// Whether all logits were in range: no bit from 7 up is set in `union`, the OR of their bits of [`exp_in_range`].
+/// Whether all logits were in range, from `union`, the OR of their bits of [`exp_in_range`].
 #[inline(always)]
 pub(crate) fn all_in_range<S: Vector>(s: S, union: S::U) -> bool {
     #[cfg(test)]
     if GENERAL_WAY_ONLY.get() {
         return false;
     }
-    !s.any_bit(s.shift_right::<7>(union))
+    !s.any_bit(s.and_bits(union, s.splat_bits(const { !(128 * reduction::<S>().steps - 1) })))
 }
 
 /// Exponentials of `count` contiguous logits, across the ends of rows, to `to`; in place if `logits` is `None`. Returns
@@ -207,7 +279,7 @@ const fn is_pipelined<S: Vector>() -> bool {
 
 #[inline(always)]
 fn reconstruct_both<S: Vector>(s: S, [a, b]: [(S::F, S::U); 2], union: &mut S::U) -> [S::F; 2] {
-    let bias = s.splat_bits(BIASED_ROUND);
+    let bias = s.splat_bits(const { reduction::<S>().biased_round() });
     *union = s.or_bits(*union, s.or_bits(s.sub_bits(a.1, bias), s.sub_bits(b.1, bias)));
     [reconstruct(s, a), reconstruct(s, b)]
 }
@@ -215,11 +287,7 @@ fn reconstruct_both<S: Vector>(s: S, [a, b]: [(S::F, S::U); 2], union: &mut S::U
 /// e^(x + low) for a double-float with |x| ≤ 87.
 #[inline(always)]
 pub(crate) fn exp_of_pair<S: Vector>(s: S, x: S::F, low: S::F) -> S::F {
-    let round = s.splat(ROUND);
-    let t = s.mul_add(x, s.splat(LOG2_E), round);
-    let k = s.sub(t, round);
-    let f = s.add(s.mul_add(k, s.splat(-LN2_HI), x), s.mul_add(k, s.splat(-LN2_LO), low));
-    s.of_bits(s.add_bits(s.to_bits(exp_reduced(s, f)), s.shift_left::<23>(s.to_bits(t))))
+    reconstruct(s, reduce(s, x, s.splat(ROUND), Some(low)))
 }
 
 /// e^(x + low) = 2ᵏ·(1 + f + rest), for callers that add the parts in f64.
@@ -284,10 +352,9 @@ impl<F: Copy> Exp<F> {
     /// A reference for each lane.
     #[inline(always)]
     pub(crate) fn of_lanes<S: Vector<F = F>>(s: S, shift: F, power: F) -> Self {
-        // At the floor the exponent field of 2ᵏ is all zeros, at the ceiling all ones: 2ᵏ reads as 0 and as ∞.
-        let ln_2 = s.splat(core::f32::consts::LN_2);
-        let (floor, ceiling) = (s.sub(s.splat(LOWEST), power), s.sub(s.splat(HIGHEST), power));
-        let round = s.add(s.add(power, s.splat(EXPONENT_BIAS)), s.splat(ROUND));
+        let (ln_2, of) = (s.splat(core::f32::consts::LN_2), const { reduction::<S>() });
+        let (floor, ceiling) = (s.sub(s.splat(of.lowest), power), s.sub(s.splat(of.highest), power));
+        let round = s.mul_add(s.add(power, s.splat(EXPONENT_BIAS)), s.splat(of.steps as f32), s.splat(ROUND));
         Self { shift, round, floor: s.mul(floor, ln_2), ceiling: s.mul(ceiling, ln_2) }
     }
 
@@ -297,7 +364,7 @@ impl<F: Copy> Exp<F> {
         s.mul(mantissa, power)
     }
 
-    /// `mantissa`·exp(x − shift)·2^power, with one more rounding; |`mantissa`| in [√½, 4·√2].
+    /// `mantissa`·exp(x − shift)·2^power, with one more rounding; |`mantissa`| in [½, 1].
     #[inline(always)]
     pub(crate) fn times<S: Vector<F = F>>(&self, s: S, x: F, mantissa: F) -> F {
         let (of_x, power) = self.in_parts(s, self.clamped(s, x));
@@ -311,10 +378,7 @@ impl<F: Copy> Exp<F> {
 
     #[inline(always)]
     fn in_parts<S: Vector<F = F>>(&self, s: S, x: F) -> (F, F) {
-        let t = s.mul_add(x, s.splat(LOG2_E), self.round);
-        let k = s.sub(t, self.round);
-        let power = s.of_bits(s.shift_left::<23>(s.to_bits(t)));
-        (exp_reduced(s, reduced(s, x, k)), power)
+        reconstruct_in_parts(s, reduce(s, x, self.round, None))
     }
 }
 

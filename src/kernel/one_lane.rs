@@ -392,7 +392,7 @@ impl RowGradient {
     }
 }
 
-/// factor = mantissa·2^power with |mantissa| in [√½, √2) and |power| clamped to 300: with a smaller factor every
+/// factor = mantissa·2^power with |mantissa| in [½, 1) and |power| clamped to 300: with a smaller factor every
 /// element underflows to 0 either way, and larger ones are computed in f64. Of 0 and NaN the power is 0.
 fn mantissa_and_power(factor: f64) -> (f32, f32) {
     if factor == 0.0 || factor.is_nan() {
@@ -400,10 +400,8 @@ fn mantissa_and_power(factor: f64) -> (f32, f32) {
     }
     const DIGITS: u64 = (1 << 52) - 1;
     let bits = factor.to_bits();
-    let halve = bits & DIGITS >= core::f64::consts::SQRT_2.to_bits() & DIGITS;
-    let unit: u16 = if halve { 1022 } else { 1023 };
-    let mantissa = f64::from_bits(bits & (1 << 63 | DIGITS) | u64::from(unit) << 52);
-    let exponent = ((bits >> 52 & 0x7ff) as i32).wrapping_sub(i32::from(unit));
+    let mantissa = f64::from_bits(bits & (1 << 63 | DIGITS) | 1022 << 52);
+    let exponent = ((bits >> 52 & 0x7ff) as i32).wrapping_sub(1022);
     (mantissa as f32, exponent.clamp(-300, 300) as f32)
 }
 
