@@ -5,6 +5,7 @@ use core::num::NonZero;
 use crate::backend::Backend;
 use crate::error::{Argument, Error, check_cost, check_finite, check_length, check_row_losses, square};
 use crate::kernel::classes::{WeighRows, Weights};
+use crate::kernel::few_rows::{FewRows, are_few};
 use crate::kernel::label_terms::{LabelOptions, LabelTerms, Plain};
 use crate::kernel::term_scalars::Terms;
 use crate::kernel::terms::TermRows;
@@ -366,7 +367,7 @@ impl<'a> CrossEntropy<'a> {
         &self,
         logits: Logits<'_>,
         targets: Targets<'_>,
-        row_losses: Option<&mut [f32]>,
+        mut row_losses: Option<&mut [f32]>,
     ) -> Result<Summary, Error> {
         logits.check()?;
         let rows = Rows::new(self.shape, Argument::Logits, logits.len(), targets)?;
@@ -376,9 +377,27 @@ impl<'a> CrossEntropy<'a> {
         let checked = if is_soft || row_losses.is_some() { Some(self.check_targets(&rows)?) } else { None };
         checked.map_or(Ok(()), |total| self.divisor(targets, &total).map(drop))?;
         check_row_losses(rows.count(), row_losses.as_deref())?;
-        let call = Call { logits: Some(logits), gradient: None, row_losses, scale: GradientScale::Same(0.0) };
-        let total = self.compute::<false>(&rows, call, checked)?;
+        let mut total = Total::default();
+        if !self.few_losses(&rows, logits, row_losses.as_deref_mut(), &mut total)? {
+            let call = Call { logits: Some(logits), gradient: None, row_losses, scale: GradientScale::Same(0.0) };
+            total = self.compute::<false>(&rows, call, checked)?;
+        }
         Ok(self.divisor(targets, &total)?.summary(total))
+    }
+
+    /// Losses of a few rows without options; `false` if these are others.
+    #[inline(always)]
+    fn few_losses(
+        &self,
+        rows: &Rows<'_>,
+        logits: Logits<'_>,
+        row_losses: Option<&mut [f32]>,
+        total: &mut Total,
+    ) -> Result<bool, Error> {
+        let are_plain = self.adjustment.is_none() && self.terms(rows.targets()).are_plain();
+        let logits = logits.as_f32().filter(|_| are_plain && are_few(rows));
+        let few = logits.map(|logits| FewRows { rows, logits, row_losses, total });
+        few.map_or(Ok(false), |few| self.chosen_backend().drive(few))
     }
 
     /// Writes the gradient; over the logits if they are `None`.

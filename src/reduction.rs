@@ -384,6 +384,12 @@ pub(crate) fn sum_of_lanes(mut lanes: [f64; VIRTUAL_LANES]) -> f64 {
     sum
 }
 
+/// The sum of three rows, as [`RowSum`] has it: +0 for −0.
+#[inline(always)]
+pub(crate) fn sum_of_three([a, b, c]: [f64; 3]) -> f64 {
+    0.0 + ((a + c) + b)
+}
+
 /// Rotates the lanes: lane `by` becomes lane 0.
 #[inline(never)]
 fn turn_left(lanes: &mut [f64; VIRTUAL_LANES], by: usize) {

@@ -131,7 +131,7 @@ fn bits<S: Vector>(s: S) {
             holds(s.xor_bits(x, y), &|lane| a[lane] ^ b[lane]);
         }
     }
-    let table = core::array::from_fn(|j| 0x8421_1248 ^ j as u32 * 0x0123_4567);
+    let table = core::array::from_fn(|j| 0x8421_1248 ^ (j as u32 * 0x0123_4567));
     for first in 0..BITS.len() + 64 {
         let numbers: Vec<u32> = (first..first + S::LANES).map(|i| *BITS.get(i).unwrap_or(&(i as u32))).collect();
         let floats: Vec<f32> = numbers.iter().map(|&bits| f32::from_bits(bits)).collect();

@@ -52,7 +52,7 @@ impl Reduction {
 
     /// Subtracted from the bits of k + [`ROUND`], leaves the integer k + n·[`FAST_BIAS`].
     const fn biased_round(&self) -> u32 {
-        ROUND.to_bits() - self.steps * FAST_BIAS
+        ROUND.to_bits().wrapping_sub(self.steps.wrapping_mul(FAST_BIAS))
     }
 }
 
@@ -147,10 +147,10 @@ pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
 pub(crate) fn lanes_in_range<S: Vector>(s: S, x: S::F) -> S::F {
     let (round, of) = (s.splat(ROUND), const { reduction::<S>() });
     let k = s.sub(s.mul_add(x, s.splat(of.rate()), round), round);
-    let (least, beyond) = (-((of.steps * FAST_BIAS) as f32), (of.steps * (128 - FAST_BIAS)) as f32);
     // Of NaN no comparison is true.
-    let below = s.select(s.less(k, s.splat(beyond)), s.splat(1.0), s.splat(0.0));
-    s.select(s.less(s.splat(least - 1.0), k), below, s.splat(0.0))
+    let (least, beyond, steps) = (-(FAST_BIAS as f32), 128.0 - FAST_BIAS as f32, of.steps as f32);
+    let below = s.select(s.less(k, s.splat(steps * beyond)), s.splat(1.0), s.splat(0.0));
+    s.select(s.less(s.splat(steps * least - 1.0), k), below, s.splat(0.0))
 }
 
 #[cfg(test)]

@@ -1,55 +1,70 @@
 //! The loss of a few short rows, one by one in registers: zeroing a tile would take longer than computing them.
 
-use super::classes::{Weights, row_weight};
+use super::classes::{RowWeight, row_weight};
 use super::exp::{ExpInParts, all_in_range, exp_in_range, exp_of_pair};
 use super::few_classes::MOST;
-use super::limits::FEW;
+use super::limits::{FEW, SHORT};
+use super::log1p;
 use super::pair::{Pair, two_sum};
 use super::sums::sum_of;
 use super::two_classes::is_near;
-use super::{log1p, part};
-use crate::backend::vector::Vector;
+use crate::backend::vector::{Driver, Vector};
 use crate::error::Error;
-use crate::reduction::Tally;
+use crate::reduction::{Total, canonical, sum_of_three};
 use crate::rows::Rows;
 
-/// Losses and weights of at most [`FEW`] rows, of any number of classes but two. Returns `false`, with nothing written,
-/// if a logit is out of range.
-pub(crate) fn compute<S: Vector>(
-    s: S,
-    rows: &Rows<'_>,
-    logits: &[f32],
-    row_losses: Option<&mut [f32]>,
-    tally: &mut Tally,
-    mut weights: Option<&mut Weights>,
-) -> Result<bool, Error> {
-    s.run(
-        #[inline(always)]
-        move || {
-            let mut found = [(0.0, None); FEW];
-            let mut left = logits;
-            for (row, (loss, of_row)) in found.iter_mut().enumerate().take(rows.count()) {
-                let Some((logits, rest)) = left.split_at_checked(rows.classes()) else { return Ok(false) };
-                left = rest;
-                *of_row = row_weight(rows, row)?;
-                let (class, weight) = of_row.as_ref().map_or((0, 0.0), |of_row| (of_row.class, of_row.weight));
-                let Some(log) = minus_log_p(s, logits, class) else { return Ok(false) };
-                // Weight 0 gives 0, even if the logarithm is infinite.
-                *loss = if weight == 0.0 { 0.0 } else { (log * weight) as f32 };
-            }
-            let found = part(&found, 0, rows.count());
-            for (row, &(loss, of_row)) in found.iter().enumerate() {
-                tally.add(row, loss);
-                if let (Some(weights), Some(of_row)) = (weights.as_deref_mut(), of_row) {
-                    weights.add(row, of_row);
+/// Whether these are at most [`FEW`] rows of up to [`SHORT`] classes, but not of two, without padding.
+#[inline(always)]
+pub(crate) fn are_few(rows: &Rows<'_>) -> bool {
+    rows.count() <= FEW && rows.classes() <= SHORT && rows.classes() != 2 && rows.are_dense()
+}
+
+/// Losses of rows that [`are_few`]. All but the labels have been validated.
+pub(crate) struct FewRows<'a, 'b> {
+    pub(crate) rows: &'a Rows<'a>,
+    pub(crate) logits: &'a [f32],
+    pub(crate) row_losses: Option<&'b mut [f32]>,
+    /// By reference: a returned copy would slow the call.
+    pub(crate) total: &'b mut Total,
+}
+
+impl Driver for FewRows<'_, '_> {
+    /// `false`, with nothing written, if a logit is out of range, or the backend has one lane.
+    type Output = Result<bool, Error>;
+
+    fn drive<S: Vector>(self, s: S) -> Self::Output {
+        if const { !S::WIDE } {
+            return Ok(false);
+        }
+        s.run(
+            #[inline(always)]
+            move || {
+                let Self { rows, logits: mut left, row_losses, total } = self;
+                // Loss, weight and sample weight.
+                let (mut found, mut counted, mut non_finite) = ([[0.0; 3]; FEW], 0_usize, 0_u64);
+                for (row, found) in found.iter_mut().enumerate().take(rows.count()) {
+                    let Some((logits, rest)) = left.split_at_checked(rows.classes()) else { return Ok(false) };
+                    left = rest;
+                    let Some(RowWeight { class, weight, of_sample }) = row_weight(rows, row)? else { continue };
+                    let Some(log) = minus_log_p(s, logits, class) else { return Ok(false) };
+                    // Weight 0 gives 0, even if the logarithm is infinite.
+                    let loss = if weight == 0.0 { 0.0 } else { (log * weight) as f32 };
+                    *found = [f64::from(loss), weight, of_sample];
+                    counted = counted.wrapping_add(1);
+                    non_finite = non_finite.wrapping_add(u64::from(!loss.is_finite()));
                 }
-            }
-            for (to, found) in row_losses.into_iter().flatten().zip(found) {
-                *to = found.0;
-            }
-            Ok(true)
-        },
-    )
+                for (to, &[loss, ..]) in row_losses.into_iter().flatten().zip(&found) {
+                    *to = loss as f32;
+                }
+                let [[first, w_first, s_first], [second, w_second, s_second], [third, w_third, s_third]] = found;
+                let samples = sum_of_three([s_first, s_second, s_third]);
+                let samples = if rows.sample_weights().is_some() { samples } else { counted as f64 };
+                *total = rows.total(counted, sum_of_three([w_first, w_second, w_third]), samples);
+                (total.sum, total.non_finite) = (canonical(sum_of_three([first, second, third])), non_finite);
+                Ok(true)
+            },
+        )
+    }
 }
 
 /// −log p of `class`; `None` if a logit is out of range.

@@ -9,7 +9,7 @@ use super::general::{self, Group, add_sums};
 use super::general_columns::are_turned;
 use super::label_terms::{LabelTerms, finish};
 use super::lanes::{Lane, Lanes};
-use super::limits::{FEW, REACH, ROWS, SHORT, SUMMED_IN_F32};
+use super::limits::{REACH, ROWS, SUMMED_IN_F32};
 use super::references::read_reference_logits;
 use super::row_scalars::{Exponentials, add_losses};
 use super::scales::{fill_scales, scale_rows};
@@ -20,8 +20,8 @@ use super::two_classes::{
     write_two_classes,
 };
 use super::{
-    chunks_mut, copy, few_classes, few_rows, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part,
-    part_mut, positions, row_of, row_of_mut, steps,
+    chunks_mut, copy, few_classes, from_row, from_row_mut, general_columns, long_rows, marks, one_lane, part, part_mut,
+    positions, row_of, row_of_mut, steps,
 };
 use crate::backend::vector::{Driver, VIRTUAL_LANES, Vector};
 use crate::error::Error;
@@ -42,15 +42,6 @@ impl<L: LabelTerms, const GRADIENT: bool> Driver for WeightedRows<'_, '_, L, GRA
 
     fn drive<S: Vector>(mut self, s: S) -> Self::Output {
         let rows = self.batch.rows;
-        let may_be_few = is_worth_code::<S>() && L::NONE && !GRADIENT;
-        if may_be_few && rows.count() <= FEW && rows.classes() <= SHORT && rows.classes() != 2 {
-            let row_losses = self.row_losses.as_deref_mut();
-            if let Some(logits) = self.batch.as_tile()
-                && few_rows::compute(s, rows, logits, row_losses, &mut *self.tally, self.weights.as_deref_mut())?
-            {
-                return Ok(());
-            }
-        }
         let mut result = Ok(());
         if self.are_positions::<S>() {
             let (count, classes) = positions::tile_of(rows);
