@@ -271,7 +271,7 @@ cross_entropy = _face(
 
     >>> import jax, rwwce.jax
     >>> print(jax.grad(rwwce.jax.cross_entropy)(jax.numpy.array([[17.0, 0.0, 0.0]]), jax.numpy.array([0])))
-    [[-8.279874e-08  4.139937e-08  4.139937e-08]]
+    [[-8.2798749e-08  4.1399375e-08  4.1399375e-08]]
     """,
 )
 nll_loss = _face(
