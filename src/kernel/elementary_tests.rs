@@ -48,6 +48,7 @@ impl Function {
         use Expected::{Exactly, Near, NearOr, Unstated};
         let wide = f64::from(x);
         match self {
+            Self::InRange if x == 0.0 => Exactly(1.0),
             Self::InRange if (wide * LOG2_E).abs() < IN_RANGE => Near(wide.exp()),
             Self::With(Reference { shift, power }) => {
                 let difference = f64::from(x - shift);
@@ -169,7 +170,7 @@ where
 }
 
 /// Thresholds of the functions, zeros and extreme values: these and their neighbours are always tried.
-const EDGES: [f32; 30] = [
+const EDGES: [f32; 34] = [
     0.0,
     -0.0,
     f32::from_bits(1),
@@ -181,8 +182,12 @@ const EDGES: [f32; 30] = [
     1.0,
     0.346_573_6,
     -0.346_573_6,
+    0.043_321_7,
+    -0.043_321_7,
     43.668_27,
     -43.668_27,
+    44.318_1,
+    -44.404_7,
     44.0,
     -44.0,
     44.4,

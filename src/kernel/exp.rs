@@ -1,8 +1,8 @@
 //! exp of logits, in f32.
 //!
-//! x = k·(ln 2/n) + f with |f| ≤ ln 2/(2·n) (a hair more after rounding), so eˣ = 2^(k/n)·eᶠ. With a fused multiply-add n is
-//! 8, 2^(k/8) is 2^⌊k/8⌋ times one of a table of eight numbers, a lookup within a vector, and eᶠ − 1 a cubic polynomial.
-//! Without, n is 1 and eᶠ a polynomial of degree 6.
+//! x = k·(ln 2/n) + f with |f| ≤ ln 2/(2·n) (a hair more after rounding), so eˣ = 2^(k/n)·eᶠ. Where multiply-add is fused
+//! n is 8: 2^(k/8) is 2^⌊k/8⌋ times one of eight numbers, looked up within a vector, and eᶠ a cubic polynomial. Elsewhere n
+//! is 1, and eᶠ a polynomial of degree 6.
 //!
 //! A reference, which keeps the exponentials of a row in range, is an integer added to k/n: it changes exponents alone,
 //! and a row has the same mantissas with any. Only from [`FAR`] on is it subtracted from the logits.
@@ -56,8 +56,8 @@ impl Reduction {
     }
 }
 
-/// The bits of c·2^(j/8), minus j·2²⁰, which ⌊k/8⌋·2²³ + j·2²⁰, the last bits of k, restore. With this c, 0.999827, each is
-/// within 0.08 ulp of an f32 (`benches/exp_coefficients.rs`).
+/// The bits of c·2^(j/8), less j·2²⁰: k·2²⁰ is ⌊k/8⌋·2²³ + j·2²⁰ for j = k mod 8, so that their sum has the bits of
+/// c·2^(k/8). With this c, 0.999827, each number is within 0.08 ulp of an f32 (`benches/exp_coefficients.rs`).
 const TABLE: [u32; 8] = {
     let bits =
         [0x3f7f_f4a7, 0x3f8b_8f92, 0x3f98_3131, 0x3fa5_f77b, 0x3fb4_fced, 0x3fc5_5e6a, 0x3fd7_3b72, 0x3fea_b65f_u32];
@@ -75,8 +75,8 @@ fn cubic<S: Vector>(s: S, f: S::F) -> S::F {
     s.mul_add(s.mul_add(p, f, c(0x3f80_05ad)), f, c(0x3935_927b))
 }
 
-/// (eᶠ − 1 − f)/f² for |f| ≤ 0.3469. With its coefficients the largest error of exp unfused with all rounding is 0.97 ulp
-/// (`benches/exp_coefficients.rs`).
+/// (eᶠ − 1 − f)/f² for |f| ≤ 0.3469. With its coefficients the largest error of exp, unfused, with all rounding is 0.97
+/// ulp (`benches/exp_coefficients.rs`).
 #[inline(always)]
 pub(crate) fn exp_rest<S: Vector>(s: S, f: S::F) -> S::F {
     let c = |bits| s.splat(f32::from_bits(bits));
@@ -134,8 +134,7 @@ fn reduce_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     reduce(s, x, s.splat(ROUND), None)
 }
 
-/// eˣ of a logit in range, and the bits of k + n·[`FAST_BIAS`]: any from bit 7 of k/n up is set exactly where x is out of
-/// range.
+/// eˣ of a logit in range, and the bits of k + n·[`FAST_BIAS`], which is in [0, 128·n) exactly where x is in range.
 #[inline(always)]
 pub(crate) fn exp_in_range<S: Vector>(s: S, x: S::F) -> (S::F, S::U) {
     let current = reduce_range(s, x);

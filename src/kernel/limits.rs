@@ -35,8 +35,8 @@ pub(crate) const SMALLEST: usize = 128;
 pub(crate) const FEW: usize = 3;
 pub(crate) const SHORT: usize = 32;
 
-/// exp(x) needs no reference if k = round(x·log2 e) is in [−64, 63]: with this bias k has 7 bits
-/// ([`super::exp::exponentiate`]). Sums of 2⁵⁷ such exponentials stay within f32; quotients of two may be subnormal,
+/// exp(x) needs no reference if x·log2 e, rounded to a step of [`super::exp`], is in [−64, 64): with this bias its integer
+/// part has 7 bits. Sums of 2⁵⁷ such exponentials stay within f32; quotients of two may be subnormal,
 /// from 2⁻¹²⁸ on.
 pub(crate) const FAST_BIAS: u32 = 64;
 

@@ -24,7 +24,8 @@ pub(crate) fn mark_rows<S: Vector>(s: S, logits: &[f32], classes: usize, blocks:
     )
 }
 
-/// Whether all logits are in range of the fast way: x·log2 e rounds to an integer in [−64, 63].
+/// Whether all logits are in range of the fast way: x·log2 e, rounded to a step of
+/// [`super::exp`], is in [−64, 64).
 #[inline(always)]
 pub(crate) fn is_in_range<S: Vector>(s: S, logits: &[f32]) -> bool {
     let mut union = exp_in_range(s, s.splat(0.0)).1;
