@@ -382,10 +382,20 @@ impl<F: Copy> Exp<F> {
 }
 
 impl Exp<f32> {
-    /// exp(x − shift)·2^power below 2¹²⁷ as mantissa and power of two; `None` where it underflows to 0.
+    /// exp(x − shift)·2^power, if below 2¹²⁷; `None` below 2⁻¹²³, where it may not be a normal f32.
     #[inline(always)]
-    pub(crate) fn term<S: OneLane>(&self, s: S, x: f32) -> Option<(f32, f32)> {
+    pub(crate) fn term<S: OneLane>(&self, s: S, x: f32) -> Option<f32> {
         let x = x - self.shift;
-        if x < self.floor { None } else { Some(self.in_parts(s, x)) }
+        if x < self.floor + 2.5 {
+            return None;
+        }
+        let (f, bits) = reduce(s, x, self.round, None);
+        if S::FUSED {
+            let bias = const { reduction::<S>().steps.wrapping_mul(EXPONENT_BIAS as u32) };
+            return Some(reconstruct(s, (f, bits.wrapping_sub(bias))));
+        }
+        // A product keeps NaN, which a sum of bits would not.
+        let (mantissa, power) = reconstruct_in_parts(s, (f, bits));
+        Some(mantissa * power)
     }
 }

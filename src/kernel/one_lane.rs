@@ -128,8 +128,8 @@ impl Sum {
         row.pieces(|start, piece| {
             for part in split_around(piece, label.wrapping_sub(start)) {
                 for &x in part {
-                    if let Some((mantissa, power)) = exp.term(s, x) {
-                        let addend = s.mul_add(mantissa, power, lost);
+                    if let Some(term) = exp.term(s, x) {
+                        let addend = term + lost;
                         let sum = total + addend;
                         lost = addend - (sum - total);
                         total = sum;
