@@ -40,7 +40,7 @@ class Approximation:
     first: list
     rounded_to: str
     degrees: list
-    # File and items of the constants in use.
+    # Where the coefficients in use are: the file, the item and their order.
     source: tuple = None
 
 
@@ -59,8 +59,10 @@ Z2_OF_OCTAVE = ZERO, ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * HAIR
 Z2_ABOVE_ONE = ZERO, ONE / 9 * HAIR
 EXP, LOG, LOSS, Z = "exp(f)", "log(1+f)/f", "-log(1-p)/p", "log(1+f)/z in z^2, z = f/(2+f)"
 OCTAVE, ABOVE_ONE = "1+f in [sqrt 1/2, sqrt 2]", "f in [0, 1]"
-IN_EXP, IN_LOG = ("exp.rs", ["fn exp_rest"]), ("log1p.rs", ["const HIGH", "const LOW"])
-IN_COSTS = ("costs.rs", ["const LOSS"])
+HIGHEST_FIRST, LOWEST_FIRST = -1, 1
+IN_EXP = "exp.rs", "fn exp_rest", HIGHEST_FIRST
+IN_LOG = "log1p.rs", "const P", LOWEST_FIRST
+IN_COSTS = "costs.rs", "const LOSS", HIGHEST_FIRST
 
 APPROXIMATIONS = [
     Approximation(EXP, "|f| <= 0.3469", exp, mpf("-0.3469"), mpf("0.3469"), [ONE, ONE], "f32", [6], IN_EXP),
@@ -161,15 +163,14 @@ def rounded_minimax(a, degree):
 
 
 def in_use(a):
-    """The coefficients in the source, where Horner's rule begins with the highest."""
-    file, items = a.source
-    text = (KERNEL / file).read_text()
-    ends = ["\n}" if item.startswith("fn") else ";\n" for item in items]
-    bodies = [text.split(item, 1)[1].split(end, 1)[0] for item, end in zip(items, ends)]
-    found = [int(digits.replace("_", ""), 16) for digits in re.findall(r"\b0x([0-9a-f_]{9})\b", " ".join(bodies))]
+    """The coefficients in the source, from the lowest."""
+    file, item, order = a.source
+    _, _, rest = (KERNEL / file).read_text().partition(item)
+    body = rest.split("\n}" if item.startswith("fn") else ";\n", 1)[0]
+    found = [int(digits.replace("_", ""), 16) for digits in re.findall(r"\b0x([0-9a-f_]{9})\b", body)]
     if len(found) != a.degrees[0] + 1 - len(a.first):
-        sys.exit(f"polynomials.py: {len(found)} coefficients of {a.name} in {file}")
-    return a.first + [mpf(struct.unpack("<f", struct.pack("<I", bits))[0]) for bits in reversed(found)]
+        sys.exit(f"polynomials.py: {len(found)} coefficients of {a.name} in {item} of {file}")
+    return a.first + [mpf(struct.unpack("<f", struct.pack("<I", bits))[0]) for bits in found[::order]]
 
 
 def power_of_two(error):
@@ -193,8 +194,11 @@ def main():
             print(f"  degree {degree}: {exact}, rounded {after}; degree {degree - 1} has {less}")
             show(coefficients, a)
         if a.source:
-            print(f"  in use, {a.source[0]}: {power_of_two(largest_error(in_use(a), sample(a, 1000)))}")
+            error = largest_error(in_use(a), sample(a, 1000))
+            print(f"  in use, {a.source[0]}: {power_of_two(error)}")
             show(in_use(a), a)
+            if error > 2 * minimax_error(a, a.degrees[0]):
+                sys.exit(f"polynomials.py: the coefficients of {a.name} in use have twice the least error")
 
 
 if __name__ == "__main__":
