@@ -11,7 +11,7 @@ use super::sums::{first_rows, is_worth_code};
 use super::tile::{Batch, Place, RowBlock, one_by_one};
 use super::tile_columns::Columns;
 use super::two_classes::is_near;
-use super::{chunks_mut, from_row_mut, part_mut};
+use super::{chunks_mut, copy, from_row_mut, part_mut};
 use crate::backend::vector::Vector;
 
 /// The most classes of such rows.
@@ -58,7 +58,7 @@ pub(crate) fn sums<S: Vector>(
             take_labels_out_of_rows::<S, 3>(s, rows, others, blocks)
         }
     };
-    if !all && set_far_apart(place, others, blocks) {
+    if !all && set_far_apart(s, place, others, blocks) {
         return false;
     }
     exponentials(s, others, classes, blocks);
@@ -146,8 +146,7 @@ fn labels_below<S: Vector>(s: S, label: S::F) -> [S::M; 3] {
 }
 
 /// Fills the logits of the other classes, the labels (as `loss`) and their logits; `columns` returns the logits of each
-/// class of the rows from one on, vector by vector. Returns whether all gaps are near; if not, the sign bits of `scale` are
-/// set in rows that have one that is not.
+/// class of the rows from one on, vector by vector. Returns whether all gaps are near.
 #[inline(always)]
 fn take_labels_out<S: Vector, const C: usize>(
     s: S,
@@ -165,16 +164,13 @@ fn take_labels_out<S: Vector, const C: usize>(
                 (columns(row.wrapping_add(at)), labels_below(s, s.load(labels.as_slice(), at)));
             let (last, of_last) = if C == FOUR { (s.select(third, c, d), s.select(third, d, c)) } else { (c, c) };
             let logit = s.select(first, a, s.select(second, b, last));
-            let mut beyond = s.splat_bits(0);
             let of_others = [s.select(first, b, a), s.select(second, c, b), of_last];
             for (other, &x) in of_others.iter().enumerate().take(const { C - 1 }) {
                 let size = s.and_bits(s.to_bits(s.sub(x, logit)), magnitude);
-                beyond = s.or_bits(beyond, s.sub_bits(limit, size));
+                union = s.or_bits(union, s.sub_bits(limit, size));
                 s.store(x, to, other.wrapping_mul(ROWS).wrapping_add(at));
             }
-            union = s.or_bits(union, beyond);
             s.store(logit, block.logit.as_mut_slice(), at);
-            s.store(s.of_bits(beyond), block.scale.as_mut_slice(), at);
         }
         block.loss = labels;
         row = row.wrapping_add(ROWS);
@@ -182,30 +178,37 @@ fn take_labels_out<S: Vector, const C: usize>(
     !s.any_bit(s.shift_right::<31>(union))
 }
 
-/// In rows whose `scale` has the sign bit set, replaces logits whose exponential counts as 0 by NaN, and marks the row if
-/// another gap is not near; returns whether all rows are marked.
+/// Replaces logits whose exponential counts as 0 by NaN, and marks the rows that have another gap that is not near; returns
+/// whether all rows are marked.
 #[cold]
 #[inline(never)]
-fn set_far_apart(place: Place, others: &mut [f32], blocks: &mut [RowBlock]) -> bool {
-    let (mut all, of_block) = (true, place.width.wrapping_sub(1).wrapping_mul(ROWS));
-    for ((place, block), others) in place.blocks().zip(blocks).zip(chunks_mut(others, of_block)) {
-        let without_row = !first_rows(place.rows);
-        for lane in Lane::of_bits(!without_row).filter(|&lane| block.scale[lane].is_sign_negative()) {
-            for x in others.iter_mut().skip(lane.number()).step_by(ROWS) {
-                let gap = *x - block.logit[lane];
-                if gap < NO_GAP && block.logit[lane].is_finite() {
-                    *x = f32::NAN;
-                } else if !is_near(gap) {
-                    block.marked |= lane.bit();
+fn set_far_apart<S: Vector>(s: S, place: Place, others: &mut [f32], blocks: &mut [RowBlock]) -> bool {
+    s.run(
+        #[inline(always)]
+        move || {
+            let (mut all, of_block) = (true, place.width.wrapping_sub(1).wrapping_mul(ROWS));
+            for ((place, block), others) in place.blocks().zip(blocks).zip(chunks_mut(others, of_block)) {
+                let (logit, mut special) = (block.logit, Lanes::splat(0));
+                for of_class in others.as_chunks_mut::<ROWS>().0 {
+                    let mut logits = Lanes::of(*of_class);
+                    for i in Lane::all() {
+                        let gap = logits[i] - logit[i];
+                        let is_apart = (gap < NO_GAP) & logit[i].is_finite();
+                        special[i] |= u32::from(!is_apart & !is_near(gap));
+                        logits[i] = if is_apart { f32::NAN } else { logits[i] };
+                    }
+                    copy(of_class, logits.as_slice());
                 }
+                let marked = special.mask();
+                block.marked |= marked & first_rows(place.rows);
+                if block.marked | !first_rows(place.rows) == u32::MAX {
+                    block.marked = u32::MAX;
+                }
+                all &= block.marked == u32::MAX;
             }
-        }
-        if block.marked | without_row == u32::MAX {
-            block.marked = u32::MAX;
-        }
-        all &= block.marked == u32::MAX;
-    }
-    all
+            all
+        },
+    )
 }
 
 /// Replaces the logits of the other classes by the exponentials of their gaps.
