@@ -172,7 +172,8 @@ fn infinity_at_the_label_and_elsewhere_gives_nan() {
 #[test]
 fn a_single_class_follows_the_table_too() {
     for backend in backends() {
-        for (logit, is_nan) in [(0.0, false), (-3.2e38, false), (1e9, false), (INF, false), (-INF, true), (NAN, true)] {
+        let cases = [(0.0, false), (-3.2e38, false), (1e9, false), (INF, false), (-INF, true), (NAN, true)];
+        for (logit, is_nan) in cases.into_iter().step_by(if cfg!(miri) { 5 } else { 1 }) {
             let (loss, gradient) = evaluate(backend, &[logit], 0);
             if is_nan {
                 assert!(loss.is_nan() && gradient[0].is_nan(), "{backend} {logit}: {loss}");
