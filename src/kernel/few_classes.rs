@@ -190,12 +190,13 @@ fn set_far_apart<S: Vector>(s: S, place: Place, others: &mut [f32], blocks: &mut
             for ((place, block), others) in place.blocks().zip(blocks).zip(chunks_mut(others, of_block)) {
                 let (logit, mut special) = (block.logit, Lanes::splat(0));
                 for of_class in others.as_chunks_mut::<ROWS>().0 {
-                    let mut logits = Lanes::of(*of_class);
+                    // Behind a barrier: selections in place would compile to masked stores.
+                    let (given, mut logits) = (core::hint::black_box(Lanes::of(*of_class)), Lanes::splat(0.0));
                     for i in Lane::all() {
-                        let gap = logits[i] - logit[i];
+                        let gap = given[i] - logit[i];
                         let is_apart = (gap < NO_GAP) & logit[i].is_finite();
                         special[i] |= u32::from(!is_apart & !is_near(gap));
-                        logits[i] = if is_apart { f32::NAN } else { logits[i] };
+                        logits[i] = if is_apart { f32::NAN } else { given[i] };
                     }
                     copy(of_class, logits.as_slice());
                 }

@@ -150,12 +150,14 @@ impl Gaps {
     #[inline(always)]
     fn read_far(&mut self, block: &RowBlock, logits: &[f32]) {
         let gaps = exact_gaps(logits, &block.class);
+        // Not in place, which would compile to masked stores.
+        let (near_g, near_e, near_log) = (self.g, self.e, self.log);
         for i in Lane::all() {
             let e = f64_math::exp(-gaps[i].abs());
-            let far = !is_near(self.g[i]) & gaps[i].is_finite();
-            self.g[i] = if far { gaps[i] } else { self.g[i] };
-            self.e[i] = if far { e } else { self.e[i] };
-            self.log[i] = if far { e } else { self.log[i] };
+            let far = !is_near(near_g[i]) & gaps[i].is_finite();
+            self.g[i] = if far { gaps[i] } else { near_g[i] };
+            self.e[i] = if far { e } else { near_e[i] };
+            self.log[i] = if far { e } else { near_log[i] };
         }
     }
 }

@@ -181,7 +181,9 @@ pub(crate) fn logs_of_far_gaps<S: Vector>(s: S, logits: &[f32], blocks: &mut [Ro
             let mut none = true;
             for (block, logits) in blocks.iter_mut().zip(logits.chunks(2 * ROWS)) {
                 let (rounded, gaps, weight) = (block.logit, exact_gaps(logits, &block.class), block.weight);
-                let (near_log, near_p, near_miss, near_loss) = (block.log, block.share, block.one_minus_p, block.loss);
+                let (near_log, near_p, near_miss) = (block.log, block.share, block.one_minus_p);
+                // Behind a barrier: selections in place would compile to masked stores.
+                let near_loss = core::hint::black_box(block.loss);
                 let (mut log, mut p, mut miss) = (Lanes::splat(0.0), Lanes::splat(0.0), Lanes::splat(0.0));
                 let (mut loss, mut special) = (Lanes::splat(0.0), Lanes::splat(0));
                 for i in Lane::all() {
