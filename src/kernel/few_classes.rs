@@ -58,7 +58,7 @@ pub(crate) fn sums<S: Vector>(
             take_labels_out_of_rows::<S, 3>(s, rows, others, blocks)
         }
     };
-    if !all && set_far_apart(s, place, others, blocks) {
+    if !all && set_far_apart(place, others, blocks) {
         return false;
     }
     exponentials(s, others, classes, blocks);
@@ -179,37 +179,31 @@ fn take_labels_out<S: Vector, const C: usize>(
 }
 
 /// Replaces logits whose exponential counts as 0 by NaN, and marks the rows that have another gap that is not near; returns
-/// whether all rows are marked.
+/// whether all rows are marked. Compiled once, for the vectors of the target.
 #[cold]
 #[inline(never)]
-fn set_far_apart<S: Vector>(s: S, place: Place, others: &mut [f32], blocks: &mut [RowBlock]) -> bool {
-    s.run(
-        #[inline(always)]
-        move || {
-            let (mut all, of_block) = (true, place.width.wrapping_sub(1).wrapping_mul(ROWS));
-            for ((place, block), others) in place.blocks().zip(blocks).zip(chunks_mut(others, of_block)) {
-                let (logit, mut special) = (block.logit, Lanes::splat(0));
-                for of_class in others.as_chunks_mut::<ROWS>().0 {
-                    // Behind a barrier: selections in place would compile to masked stores.
-                    let (given, mut logits) = (core::hint::black_box(Lanes::of(*of_class)), Lanes::splat(0.0));
-                    for i in Lane::all() {
-                        let gap = given[i] - logit[i];
-                        let is_apart = (gap < NO_GAP) & logit[i].is_finite();
-                        special[i] |= u32::from(!is_apart & !is_near(gap));
-                        logits[i] = if is_apart { f32::NAN } else { given[i] };
-                    }
-                    copy(of_class, logits.as_slice());
-                }
-                let marked = special.mask();
-                block.marked |= marked & first_rows(place.rows);
-                if block.marked | !first_rows(place.rows) == u32::MAX {
-                    block.marked = u32::MAX;
-                }
-                all &= block.marked == u32::MAX;
+fn set_far_apart(place: Place, others: &mut [f32], blocks: &mut [RowBlock]) -> bool {
+    let (mut all, of_block) = (true, place.width.wrapping_sub(1).wrapping_mul(ROWS));
+    for ((place, block), others) in place.blocks().zip(blocks).zip(chunks_mut(others, of_block)) {
+        let (logit, mut special) = (block.logit, Lanes::splat(0));
+        for of_class in others.as_chunks_mut::<ROWS>().0 {
+            let mut logits = Lanes::of(*of_class);
+            for i in Lane::all() {
+                let gap = logits[i] - logit[i];
+                let is_apart = (gap < NO_GAP) & logit[i].is_finite();
+                special[i] |= u32::from(!is_apart & !is_near(gap));
+                logits[i] = if is_apart { f32::NAN } else { logits[i] };
             }
-            all
-        },
-    )
+            copy(of_class, logits.as_slice());
+        }
+        let without_row = !first_rows(place.rows);
+        block.marked |= special.mask() & !without_row;
+        if block.marked | without_row == u32::MAX {
+            block.marked = u32::MAX;
+        }
+        all &= block.marked == u32::MAX;
+    }
+    all
 }
 
 /// Replaces the logits of the other classes by the exponentials of their gaps.

@@ -389,9 +389,8 @@ fn scale_in_place<S: Vector>(s: S, exponentials: &mut [f32], classes: usize, blo
             if let Some((at, last)) = last {
                 s.store(last, row, at);
             } else {
-                for e in vectors.into_remainder() {
-                    *e *= scale;
-                }
+                let short = vectors.into_remainder();
+                s.store_partial(s.mul(s.load_partial(short, 0.0), s.splat(scale)), short);
             }
             if let Some(e) = row.get_mut(class) {
                 *e = element;
